@@ -1,7 +1,6 @@
 -- Reports for auditors. A requirement is PASS only by what was checked just now; what no program can know is MANUAL
 -- and says what a person has to look at.
 
-
 CREATE FUNCTION federated._describe_members() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'may log in: ' || coalesce(string_agg(format('%s (%s)', m.name, m.roles), ', ' ORDER BY m.name), 'nobody')
@@ -169,8 +168,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
     UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
     UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
-    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
-    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_export_requests(workspace) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_erasure(workspace) AS c WHERE 'erasure' = ANY (wanted)
     UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
         AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;

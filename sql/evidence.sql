@@ -59,6 +59,47 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._check_requests(text, text[]) IS 'Whether requests about data subjects were answered by all nodes within a month';
 
+-- A request to erase is answered when versions are put right too; one to export, when the file is written.
+CREATE FUNCTION federated._check_erasure(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.status = 'FAIL' OR e.incomplete > 0 OR e.late > 0 THEN 'FAIL' WHEN e.approximate > 0 THEN 'MANUAL' ELSE r.status END,
+           CASE WHEN r.status = 'FAIL' THEN r.details
+                WHEN e.incomplete > 0 THEN 'Requests ended incomplete: federated_erasure_status says by what.'
+                WHEN e.late > 0 THEN 'Versions that learned from a subject have not been put right within the month.'
+                WHEN r.status = 'PASS' AND e.approximate > 0 THEN 'Versions keep what they learned from a subject, because the request said so: look on which ground.'
+                ELSE r.details END,
+           format('%s; %s carried out (%s exactly, %s approximately, %s incompletely), %s with versions to be put right after their month',
+                  r.evidence, e.completed, e.exact, e.approximate, e.incomplete, e.late)
+    FROM federated._check_requests(_check_erasure.workspace, ARRAY['erase']) AS r
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE q.completed_at IS NOT NULL) AS completed, count(*) FILTER (WHERE q.exactness LIKE 'exact%') AS exact,
+               count(*) FILTER (WHERE q.exactness LIKE 'approximate%') AS approximate, count(*) FILTER (WHERE q.exactness LIKE 'incomplete%') AS incomplete,
+               count(*) FILTER (WHERE q.completed_at IS NULL AND q.status <> 'dropped' AND q.deadline < now()) AS late
+        FROM (
+            SELECT DISTINCT ON (s.request_id) s.request_id, s.completed_at, s.exactness, s.status, s.deadline
+            FROM @extschema@.federated_erasure_status AS s WHERE s.workspace = _check_erasure.workspace ORDER BY s.request_id
+        ) AS q
+    ) AS e
+$$;
+COMMENT ON FUNCTION federated._check_erasure(text) IS 'Whether requests to erase were answered by all nodes and carried out within a month, and how exactly';
+
+CREATE FUNCTION federated._check_export_requests(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.status = 'FAIL' OR x.failed > 0 THEN 'FAIL' WHEN x.blocked > 0 THEN 'MANUAL' ELSE r.status END,
+           CASE WHEN r.status = 'FAIL' THEN r.details
+                WHEN x.failed > 0 THEN 'Exports failed, or were not written within the month: federated_exports says why. Ask again.'
+                WHEN x.blocked > 0 THEN 'Files cannot be written yet: federated_exports says why.'
+                ELSE r.details END,
+           format('%s; %s files written, %s blocked, %s failed or late', r.evidence, x.written, x.blocked, x.failed)
+    FROM federated._check_requests(_check_export_requests.workspace, ARRAY['export']) AS r
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE e.state = 'written') AS written, count(*) FILTER (WHERE e.state = 'blocked') AS blocked,
+               count(*) FILTER (WHERE e.state = 'failed' OR (e.state <> 'written' AND e.deadline < now())) AS failed
+        FROM @extschema@.federated_exports AS e WHERE e.workspace = _check_export_requests.workspace
+    ) AS x
+$$;
+COMMENT ON FUNCTION federated._check_export_requests(text) IS 'Whether requests for access were answered by all nodes, and their files written, within a month';
+
 CREATE FUNCTION federated._check_consent(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN r.expired > 0 THEN 'FAIL' ELSE 'MANUAL' END,

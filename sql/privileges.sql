@@ -388,7 +388,7 @@ GRANT EXECUTE ON FUNCTION
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
     federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
     federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
-    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
+    federated._check_consent(bigint, text), federated._check_erasure(text), federated._check_export_requests(text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
     federated._processing_purposes(bigint), federated._processing_recipients(bigint)

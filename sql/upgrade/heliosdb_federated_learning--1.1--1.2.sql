@@ -9674,6 +9674,68 @@ SELECT pg_catalog.pg_extension_config_dump('federated.notifier', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.audit_check', '');
 
+-- What each compliance mode asks for: one table, in the language's package, from which statements, nodes, documents and the
+-- compliance check have it.
+CREATE FUNCTION federated._describe_modes() RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.describe_modes(plpy, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._describe_modes() IS 'The rules of compliance modes, one object a rule and regulation';
+
+CREATE FUNCTION federated._mode_rules()
+RETURNS TABLE (regulation text, rule text, requirement text, held_at text, reference text, reason text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason
+    FROM jsonb_to_recordset(federated._describe_modes())
+        AS r (regulation text, rule text, requirement text, held_at text, reference text, reason text)
+$$;
+
+COMMENT ON FUNCTION federated._mode_rules() IS 'The rules of compliance modes, in the order in which they are checked';
+
+CREATE FUNCTION @extschema@.federated_compliance_modes(
+    OUT regulation text, OUT rule text, OUT requirement text, OUT held_at text, OUT reference text, OUT reason text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason FROM federated._mode_rules() AS r
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_compliance_modes() IS
+    'What compliance_mode HIPAA and GDPR ask for, one row a rule and regulation (BOTH asks for the rules of both): the option or subject, what is held, where, where it stands and why. It is what this version refuses; what a regulation asks beyond it federated_compliance_check names';
+
+-- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
+CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN NOT d.declared OR d.broken IS NOT NULL OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
+                WHEN d.broken IS NOT NULL THEN format('The workspace''s options are not what its mode asks for, past all statements: %s.', d.broken)
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
+                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
+                ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
+           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+               || CASE WHEN d.declared THEN format('; held: %s', (
+                      SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
+    FROM (
+        SELECT m.mode, m.broken, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
+               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
+        FROM (
+            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode,
+                   federated._check_options('workspace', w.options) ->> 'message' AS broken
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+        ) AS m
+        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
+        GROUP BY m.mode, m.broken
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
+    'Whether the workspace declares that it is under a regulation, keeps to its rules, and trained on nothing that the nodes had to allow';
+
 -- Single checks of what a federation owes data subjects, authorities and itself: requests answered in time, breaches told,
 -- a log that others hold, what is kept no longer than it should be. As those of checks.sql they run with the caller's rights.
 CREATE FUNCTION federated._check_heads(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
@@ -9736,6 +9798,49 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._check_requests(text, text[]) IS 'Whether requests about data subjects were answered by all nodes within a month';
+
+-- A request to erase is answered when versions are put right too; one to export, when the file is written.
+CREATE FUNCTION federated._check_erasure(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.status = 'FAIL' OR e.incomplete > 0 OR e.late > 0 THEN 'FAIL' WHEN e.approximate > 0 THEN 'MANUAL' ELSE r.status END,
+           CASE WHEN r.status = 'FAIL' THEN r.details
+                WHEN e.incomplete > 0 THEN 'Requests ended incomplete: federated_erasure_status says by what.'
+                WHEN e.late > 0 THEN 'Versions that learned from a subject have not been put right within the month.'
+                WHEN r.status = 'PASS' AND e.approximate > 0 THEN 'Versions keep what they learned from a subject, because the request said so: look on which ground.'
+                ELSE r.details END,
+           format('%s; %s carried out (%s exactly, %s approximately, %s incompletely), %s with versions to be put right after their month',
+                  r.evidence, e.completed, e.exact, e.approximate, e.incomplete, e.late)
+    FROM federated._check_requests(_check_erasure.workspace, ARRAY['erase']) AS r
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE q.completed_at IS NOT NULL) AS completed, count(*) FILTER (WHERE q.exactness LIKE 'exact%') AS exact,
+               count(*) FILTER (WHERE q.exactness LIKE 'approximate%') AS approximate, count(*) FILTER (WHERE q.exactness LIKE 'incomplete%') AS incomplete,
+               count(*) FILTER (WHERE q.completed_at IS NULL AND q.status <> 'dropped' AND q.deadline < now()) AS late
+        FROM (
+            SELECT DISTINCT ON (s.request_id) s.request_id, s.completed_at, s.exactness, s.status, s.deadline
+            FROM @extschema@.federated_erasure_status AS s WHERE s.workspace = _check_erasure.workspace ORDER BY s.request_id
+        ) AS q
+    ) AS e
+$$;
+
+COMMENT ON FUNCTION federated._check_erasure(text) IS 'Whether requests to erase were answered by all nodes and carried out within a month, and how exactly';
+
+CREATE FUNCTION federated._check_export_requests(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.status = 'FAIL' OR x.failed > 0 THEN 'FAIL' WHEN x.blocked > 0 THEN 'MANUAL' ELSE r.status END,
+           CASE WHEN r.status = 'FAIL' THEN r.details
+                WHEN x.failed > 0 THEN 'Exports failed, or were not written within the month: federated_exports says why. Ask again.'
+                WHEN x.blocked > 0 THEN 'Files cannot be written yet: federated_exports says why.'
+                ELSE r.details END,
+           format('%s; %s files written, %s blocked, %s failed or late', r.evidence, x.written, x.blocked, x.failed)
+    FROM federated._check_requests(_check_export_requests.workspace, ARRAY['export']) AS r
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE e.state = 'written') AS written, count(*) FILTER (WHERE e.state = 'blocked') AS blocked,
+               count(*) FILTER (WHERE e.state = 'failed' OR (e.state <> 'written' AND e.deadline < now())) AS failed
+        FROM @extschema@.federated_exports AS e WHERE e.workspace = _check_export_requests.workspace
+    ) AS x
+$$;
+
+COMMENT ON FUNCTION federated._check_export_requests(text) IS 'Whether requests for access were answered by all nodes, and their files written, within a month';
 
 CREATE FUNCTION federated._check_consent(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -9825,68 +9930,6 @@ $$;
 
 COMMENT ON FUNCTION federated._check_retention(bigint, text, integer) IS
     'Whether what is older than its retention is deleted, two days'' grace given, and nothing that must be kept for so many days before; NULL: for no fixed time';
-
--- What each compliance mode asks for: one table, in the language's package, from which statements, nodes, documents and the
--- compliance check have it.
-CREATE FUNCTION federated._describe_modes() RETURNS jsonb
-LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
-import sys
-if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension import door
-if not hasattr(door, "serves"):
-    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.describe_modes(plpy, "1.2")
-$$;
-
-COMMENT ON FUNCTION federated._describe_modes() IS 'The rules of compliance modes, one object a rule and regulation';
-
-CREATE FUNCTION federated._mode_rules()
-RETURNS TABLE (regulation text, rule text, requirement text, held_at text, reference text, reason text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason
-    FROM jsonb_to_recordset(federated._describe_modes())
-        AS r (regulation text, rule text, requirement text, held_at text, reference text, reason text)
-$$;
-
-COMMENT ON FUNCTION federated._mode_rules() IS 'The rules of compliance modes, in the order in which they are checked';
-
-CREATE FUNCTION @extschema@.federated_compliance_modes(
-    OUT regulation text, OUT rule text, OUT requirement text, OUT held_at text, OUT reference text, OUT reason text
-) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason FROM federated._mode_rules() AS r
-$$;
-
-COMMENT ON FUNCTION @extschema@.federated_compliance_modes() IS
-    'What compliance_mode HIPAA and GDPR ask for, one row a rule and regulation (BOTH asks for the rules of both): the option or subject, what is held, where, where it stands and why. It is what this version refuses; what a regulation asks beyond it federated_compliance_check names';
-
--- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
-CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN NOT d.declared OR d.broken IS NOT NULL OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
-                WHEN d.broken IS NOT NULL THEN format('The workspace''s options are not what its mode asks for, past all statements: %s.', d.broken)
-                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
-                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
-                ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
-               || CASE WHEN d.declared THEN format('; held: %s', (
-                      SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
-    FROM (
-        SELECT m.mode, m.broken, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
-               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
-        FROM (
-            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode,
-                   federated._check_options('workspace', w.options) ->> 'message' AS broken
-            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
-        ) AS m
-        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
-        GROUP BY m.mode, m.broken
-    ) AS d
-$$;
-
-COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
-    'Whether the workspace declares that it is under a regulation, keeps to its rules, and trained on nothing that the nodes had to allow';
 
 CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -10029,8 +10072,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
     UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
     UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
-    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
-    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_export_requests(workspace) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_erasure(workspace) AS c WHERE 'erasure' = ANY (wanted)
     UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
         AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
@@ -10978,7 +11021,7 @@ GRANT EXECUTE ON FUNCTION
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
     federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
     federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
-    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
+    federated._check_consent(bigint, text), federated._check_erasure(text), federated._check_export_requests(text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
     federated._processing_purposes(bigint), federated._processing_recipients(bigint)

@@ -149,6 +149,36 @@ _TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "erasures",
+        "Erasures, the latest 1,000",
+        (
+            "request",
+            "requested_at",
+            "deadline",
+            "status",
+            "method",
+            "exactness",
+            "versions",
+            "completed_at",
+        ),
+    ),
+    (
+        "exports",
+        "Exports, the latest 1,000",
+        (
+            "request",
+            "requested_at",
+            "state",
+            "format",
+            "nodes_answered",
+            "nodes_refused",
+            "nodes_pending",
+            "written_at",
+            "sha256",
+        ),
+    ),
+    ("consents", "Consent by purpose", ("purpose", "status", "subjects")),
+    (
         "breaches",
         "Breaches of security, the latest 1,000",
         (

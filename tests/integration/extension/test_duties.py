@@ -134,3 +134,27 @@ def test_what_is_old_and_still_there_fails_unless_it_is_on_hold(catalog: psycopg
     assert evidence.startswith("retention_days 2555, legal_hold t; ")
     execute(catalog, "ALTER FEDERATED WORKSPACE clinics SET (retention_days = 2189)")
     assert finding(catalog, "Retention of documentation for six years", "HIPAA")[0] == "FAIL"
+
+
+def test_an_erasure_that_is_not_exact_is_for_people_and_one_that_is_incomplete_fails(
+    catalog: psycopg.Connection,
+) -> None:
+    def carry_out(exactness: str) -> None:
+        place_order(catalog, "erase", "answered", "answered")
+        catalog.execute("SET session_replication_role = replica")
+        catalog.execute(
+            "INSERT INTO federated.erasure (order_id, workspace, completed_at, exactness, certificate, certificate_sha256, signature, signer)"
+            " SELECT o.order_id, 'clinics', now(), %s, '{}', '', '', '' FROM federated.subject_order AS o"
+            " WHERE NOT EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = o.order_id)",
+            [exactness],
+        )
+        catalog.execute("RESET session_replication_role")
+
+    for exactness, status in (
+        ("exact: trained anew", "PASS"),
+        ("approximate: versions keep what they learned", "MANUAL"),
+        ("incomplete: a node did not answer", "FAIL"),
+    ):
+        carry_out(exactness)
+        assert finding(catalog, "Erasure")[0] == status, exactness
+    assert "3 carried out (1 exactly, 1 approximately, 1 incompletely)" in finding(catalog, "Erasure")[1]

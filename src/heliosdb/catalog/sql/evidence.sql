@@ -73,6 +73,20 @@ SELECT o.order_id::text AS request, o.kind, o.requested_at::text AS requested_at
        o.node_state, o.outcome, o.answered_at::text AS answered_at
 FROM federated_orders AS o WHERE o.workspace = $1 ORDER BY o.requested_at DESC, o.order_id, o.node_name LIMIT 1000
 
+-- name: list_erasures(text)
+SELECT DISTINCT ON (e.requested_at, e.request_id) e.request_id::text AS request, e.requested_at::text AS requested_at, e.deadline::text AS deadline,
+       e.status, e.method, e.exactness, array_to_string(e.versions, ', ') AS versions, e.completed_at::text AS completed_at
+FROM federated_erasure_status AS e WHERE e.workspace = $1 ORDER BY e.requested_at DESC, e.request_id LIMIT 1000
+
+-- name: list_exports(text)
+SELECT x.order_id::text AS request, x.requested_at::text AS requested_at, x.state, x.format, x.nodes_answered, x.nodes_refused, x.nodes_pending,
+       x.written_at::text AS written_at, x.sha256
+FROM federated_exports AS x WHERE x.workspace = $1 ORDER BY x.requested_at DESC, x.order_id LIMIT 1000
+
+-- name: list_consents(text)
+SELECT c.purpose, c.status, count(*) AS subjects FROM federated_consent AS c WHERE c.workspace = $1
+GROUP BY c.purpose, c.status ORDER BY c.purpose, c.status
+
 -- name: list_breaches(text)
 SELECT b.workspace_name AS workspace, b.alert_name AS breach, b.fired_at::text AS seen_at, b.events, b.last_event_at::text AS last_event_at,
        b.notify_authority_by::text AS notify_authority_by, b.notify_people_by::text AS notify_people_by,
