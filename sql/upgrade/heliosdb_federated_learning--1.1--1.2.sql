@@ -11158,7 +11158,7 @@ GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federa
     @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
 
-GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_analyst, federated_daemon;
 
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 
