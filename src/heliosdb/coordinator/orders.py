@@ -191,13 +191,15 @@ class Orders:
             return
         try:
             carried = await self._carry(member, found)
+            faults.reach("coordinator.order.answered")
+            recorded = await session.call(_write, self._epoch, _record, pending, found.kind, carried)
         except CATALOG_GONE:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever one answer causes must not end the term
+        except Exception as error:  # whatever one answer causes must not end the term
+            if isinstance(error, FederatedError) and error.code is ErrorCode.FENCED:
+                raise
             await self._note_failure(session, member, pending, error)
             return
-        faults.reach("coordinator.order.answered")
-        recorded = await session.call(_write, self._epoch, _record, pending, found.kind, carried)
         faults.reach("coordinator.order.recorded")
         self._failed.pop(pending, None)
         if recorded:

@@ -1,7 +1,7 @@
 """Something short, sealed to an X25519 public key where no library of cryptography is: inside the server.
 
 What always holds: who has not the private key learns at most how many blocks of `_BLOCK` bytes it takes; it
-opens only with the same `about`; no key is used twice, for each sealing has an ephemeral key of its own. The
+opens only with the same `about`; no key is used twice: they come of an ephemeral key and of `about`. The
 agreed secret is that of RFC 7748, the keys are HKDF's (RFC 5869) with SHA-256; the cipher is HMAC-SHA-256 in
 counter mode, and a tag of HMAC-SHA-256 is over what it gave. Only the side that seals computes the curve
 here, with secrets that are used once; opening is transport/sealing.py's, by its library.
@@ -29,20 +29,30 @@ class UnopenedBoxError(Exception):
     """The sealed bytes are not what they claim to be, or were sealed for another key or purpose."""
 
 
-def seal_box(public: bytes, plain: bytes, *, about: bytes) -> bytes:
-    """Seal `plain`, of at most 8 KiB, to a public key (32 bytes): ephemeral key, cipher text, tag.
+class Sealer:
+    """Seals to one public key (32 bytes), each thing for a purpose of its own: the curve is computed once.
 
     FederatedError IDENTITY for what is no public key.
     """
-    private = secrets.token_bytes(_KEY_BYTES)
-    shared = multiply(private, public)
-    if not any(shared):
-        raise FederatedError(ErrorCode.IDENTITY, "the coordinator's sealing key is not a valid key")
-    ephemeral = multiply(private, _BASE_POINT)
-    cipher_key, tag_key = _derive(shared, ephemeral + public, about)
-    padded = _pad(plain)
-    sealed = ephemeral + _stream(cipher_key, padded)
-    return sealed + hmac.digest(tag_key, sealed, hashlib.sha256)
+
+    def __init__(self, public: bytes) -> None:
+        private = secrets.token_bytes(_KEY_BYTES)
+        self._shared = multiply(private, public)
+        if not any(self._shared):
+            raise FederatedError(ErrorCode.IDENTITY, "the coordinator's sealing key is not a valid key")
+        self._ephemeral = multiply(private, _BASE_POINT)
+        self._public = public
+        self._sealed_about: set[bytes] = set()
+
+    def seal(self, plain: bytes, *, about: bytes) -> bytes:
+        """Seal at most 8 KiB: ephemeral key, cipher text, tag; ValueError where something was sealed about
+        the same before."""
+        if about in self._sealed_about:
+            raise ValueError("a purpose has one key, for one thing")
+        self._sealed_about.add(about)
+        cipher_key, tag_key = _derive(self._shared, self._ephemeral + self._public, about)
+        sealed = self._ephemeral + _stream(cipher_key, _pad(plain))
+        return sealed + hmac.digest(tag_key, sealed, hashlib.sha256)
 
 
 def ephemeral_key(sealed: bytes) -> bytes:
@@ -53,7 +63,7 @@ def ephemeral_key(sealed: bytes) -> bytes:
 
 
 def open_box(shared: bytes, public: bytes, sealed: bytes, *, about: bytes) -> bytes:
-    """Open what `seal_box` made. shared: the secret agreed with `ephemeral_key`; public: one's own key."""
+    """Open what `Sealer` made. shared: the secret agreed with `ephemeral_key`; public: one's own key."""
     cipher_key, tag_key = _derive(shared, ephemeral_key(sealed) + public, about)
     body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
     if not hmac.compare_digest(hmac.digest(tag_key, body, hashlib.sha256), tag):

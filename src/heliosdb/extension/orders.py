@@ -16,7 +16,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import orders
 from heliosdb.domain.ids import OrderId
 from heliosdb.domain.orders import MAX_SUBJECT_BYTES, OrderKind
-from heliosdb.domain.sealed_box import seal_box
+from heliosdb.domain.sealed_box import Sealer
 from heliosdb.extension.session import Session
 
 
@@ -43,11 +43,11 @@ def place_orders(
             hint="Start the coordinator (heliosdb coordinator), and name the data subjects then: they are"
             " sealed to its key.",
         )
-    sealed = {}
+    sealer, sealed = Sealer(key), {}
     for subject in subjects:
         order_id = OrderId(uuid.uuid4())
         about = orders.bound_to(order_id, kind, workspace)
-        sealed[order_id] = seal_box(key, subject.encode(), about=about)
+        sealed[order_id] = sealer.seal(subject.encode(), about=about)
     batch_id = uuid.uuid4()
     orders.insert_orders(
         session.connection, orders.NewOrders(batch_id, kind, workspace, model, terms, sealed)

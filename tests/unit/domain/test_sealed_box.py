@@ -8,10 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from heliosdb.domain.errors import FederatedError
-from heliosdb.domain.sealed_box import UnopenedBoxError, multiply, seal_box
+from heliosdb.domain.sealed_box import Sealer, UnopenedBoxError, multiply
 from heliosdb.transport.sealing import SealingKey
 
 ABOUT = b"order 1"
+
+
+def seal_box(public: bytes, plain: bytes, *, about: bytes) -> bytes:
+    return Sealer(public).seal(plain, about=about)
+
+
 BASE_POINT = b"\x09" + bytes(31)
 
 
@@ -54,6 +60,19 @@ def test_what_is_sealed_opens_with_the_key_and_purpose_alone(plain: bytes) -> No
     for opener, about in ((other, ABOUT), (key, b"order 2")):
         with pytest.raises(UnopenedBoxError):
             opener.open_box(sealed, about=about)
+
+
+def test_a_sealer_gives_each_purpose_a_key_of_its_own_and_once() -> None:
+    key = SealingKey.generate()
+    sealer = Sealer(key.public)
+    one, two = (sealer.seal(b"p-17", about=about) for about in (b"1", b"2"))
+    assert one[:32] == two[:32]
+    assert one[32:] != two[32:]
+    assert key.open_box(two, about=b"2") == key.open_box(one, about=b"1") == b"p-17"
+    with pytest.raises(UnopenedBoxError):
+        key.open_box(one, about=b"2")
+    with pytest.raises(ValueError, match="one thing"):
+        sealer.seal(b"p-18", about=b"1")
 
 
 def test_nothing_that_was_changed_or_cut_opens() -> None:
