@@ -210,6 +210,39 @@ def test_an_emptied_log_shows_tampering(
     assert written.execute(VERIFY).fetchone() == (False, broken_at, reason)
 
 
+def test_an_entry_that_was_dated_back_is_not_emptied(
+    written: psycopg.Connection, forget: Callable[[], list[Stub]]
+) -> None:
+    written.execute(
+        "UPDATE federated.audit SET recorded_at = recorded_at - interval '40 days'"
+        " WHERE workspace = 'clinics' AND chain_position IN (6, 7)"
+    )
+    assert forget() == []
+    assert written.execute(VERIFY).fetchone() == (False, 6, "entry 6 is not what was recorded")
+
+
+def test_what_a_superuser_emptied_himself_is_no_deletion_for_its_age(
+    written: psycopg.Connection, forget: Callable[[], list[Stub]]
+) -> None:
+    forget()
+    with written.transaction():
+        written.execute("SET LOCAL session_replication_role = replica")
+        written.execute(
+            "UPDATE federated.audit SET session_role = '', acting_role = '', object_name = '', details = '{}'"
+            " WHERE workspace = 'clinics' AND chain_position = 6"
+        )
+        written.execute(
+            "UPDATE federated.retention_stub SET last_position = 6, entries = 6, content_sha256 = (SELECT"
+            " sha256(string_agg(hash, ''::bytea ORDER BY chain_position)) FROM federated.audit"
+            " WHERE workspace = 'clinics' AND chain_position <= 6)"
+        )
+    assert written.execute(VERIFY).fetchone() == (
+        False,
+        1,
+        "that entries 1 to 6 were emptied for their age is not what was signed",
+    )
+
+
 def test_a_stub_is_signed_once_and_kept(
     written: psycopg.Connection, forget: Callable[[], list[Stub]], daemon: psycopg.Connection
 ) -> None:
