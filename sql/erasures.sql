@@ -69,6 +69,16 @@ CREATE TABLE federated.interruption (
 CREATE INDEX interruption_open ON federated.interruption (model_id) WHERE NOT begun_anew;
 COMMENT ON TABLE federated.interruption IS 'Runs that an erasure ended while they were going on, to be begun anew once it is carried out';
 
+CREATE TABLE federated.former_part (
+    run_id       uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
+    round_number integer NOT NULL,
+    node_name    text NOT NULL,
+    PRIMARY KEY (run_id, round_number, node_name)
+);
+COMMENT ON TABLE federated.former_part IS
+    'In which rounds nodes took part that were unregistered since: one that is registered again under its name has what it had';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.former_part', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.erasure', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.erasure_version', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.retraining', '');
@@ -99,13 +109,13 @@ COMMENT ON FUNCTION federated._retrains(jsonb) IS 'Whether a request has version
 -- Who was erased once is held no more, and what was learned before is there all the same: an earlier request about the same
 -- subject tells of it.
 CREATE VIEW federated.erased_at AS
-SELECT o.order_id, a.node_id, max(a.answered_at) AS answered_at
+SELECT o.order_id, a.node_id, a.node_name, max(a.answered_at) AS answered_at
 FROM federated.subject_order AS o
 JOIN federated.subject_order AS e ON e.workspace = o.workspace AND e.kind = o.kind AND e.requested_at <= o.requested_at
     AND (e.order_id = o.order_id OR e.pseudonym = o.pseudonym)
 JOIN federated.order_answer AS a ON a.order_id = e.order_id
 WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed')
-GROUP BY o.order_id, a.node_id;
+GROUP BY o.order_id, a.node_id, a.node_name;
 COMMENT ON VIEW federated.erased_at IS 'Which nodes held the subject of a request for erasure, and until when answers may have been about it';
 
 CREATE VIEW federated.erased_part AS
@@ -121,6 +131,16 @@ CROSS JOIN LATERAL (
         WHERE a.order_id = o.order_id AND d.started_at < a.answered_at
           -- What has not arrived yet may be about the rows as they were.
           AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
+        GROUP BY p.run_id
+        UNION
+        SELECT p.run_id, min(p.round_number)
+        FROM federated.erased_at AS a
+        JOIN federated.former_part AS p USING (node_name)
+        JOIN federated.round AS d USING (run_id, round_number)
+        JOIN federated.run AS r USING (run_id)
+        JOIN federated.model AS m USING (model_id)
+        JOIN federated.workspace AS w USING (workspace_id)
+        WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
         GROUP BY p.run_id
         UNION
         -- What went on from such a run began with what that had learned, whoever took part later.
@@ -144,9 +164,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._erasures_to_plan() IS 'Requests that all nodes have answered, or whose deadline has passed, and of which nothing has followed yet';
 
--- In which rounds a node took part goes with it.
+-- In which rounds a node took part goes with its row.
 CREATE FUNCTION federated._keep_erasing_node() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM federated.erased_at AS h JOIN federated.subject_order AS o USING (order_id)
@@ -158,11 +178,15 @@ BEGIN
             DETAIL = 'What has learned from the node''s rows is found from the rounds in which it took part.',
             HINT = 'federated_erasure_status shows which nodes the request waits for.';
     END IF;
+    INSERT INTO federated.former_part (run_id, round_number, node_name)
+    SELECT DISTINCT p.run_id, p.round_number, OLD.name FROM federated.participation AS p
+    WHERE p.node_id = OLD.node_id AND p.outcome = 'received'
+    ON CONFLICT DO NOTHING;
     RETURN OLD;
 END
 $$;
 COMMENT ON FUNCTION federated._keep_erasing_node() IS
-    'Lets no node be unregistered that held a subject, before it was found which versions have learned from its rows';
+    'Keeps in which rounds a node took part that is unregistered; lets none be that held a subject, before it was found which versions have learned from its rows';
 
 CREATE TRIGGER keep_erasing BEFORE DELETE ON federated.node
     FOR EACH ROW EXECUTE FUNCTION federated._keep_erasing_node();

@@ -273,3 +273,17 @@ def test_a_node_that_held_the_subject_stays_until_it_is_known_what_learned_from_
         daemon.execute("SELECT federated._plan_erasures()")
     execute(asked, unregister.format("east"))
     assert rows(asked, "SELECT count(*) FROM federated.erasure_version") == [(4,)]
+
+
+def test_a_node_that_is_registered_again_has_what_it_took_part_in(
+    asked: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    execute(asked, "UNREGISTER FEDERATED NODE 'east' FROM WORKSPACE clinics")
+    asked.execute(
+        "INSERT INTO federated.node (workspace_id, name, status)"
+        " SELECT workspace_id, 'east', 'active' FROM federated.model"
+    )
+    execute(asked, DELETION)
+    answer(asked, east="suppressed", west="not held")
+    advance(daemon)
+    assert rows(asked, "SELECT DISTINCT versions FROM federated_erasure_status") == [(["risk@1", "risk@2"],)]
