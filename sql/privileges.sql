@@ -306,7 +306,8 @@ GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, feder
 GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
 TO federated_auditor, federated_admin;
-GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part,
+    federated.erased_at, federated.former_part
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
 GRANT INSERT (order_id, workspace),

@@ -1308,8 +1308,9 @@ BEGIN
         FROM federated.audit AS a
         WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
           AND a.chain_position BETWEEN chain.beginning AND chain.ending
-        HAVING count(*) = chain.ending - chain.beginning + 1;
-        -- A chain with a gap is for people to look at.
+        -- A chain with a gap, or an entry that is not what was recorded, is for people to look at: one that was dated back, too.
+        HAVING count(*) = chain.ending - chain.beginning + 1
+           AND bool_and(federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash) IS NOT DISTINCT FROM a.hash);
         CONTINUE WHEN NOT FOUND;
         UPDATE federated.audit AS a SET session_role = '', acting_role = '', object_name = '', details = '{}'
         WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
@@ -8628,6 +8629,18 @@ CREATE INDEX interruption_open ON federated.interruption (model_id) WHERE NOT be
 
 COMMENT ON TABLE federated.interruption IS 'Runs that an erasure ended while they were going on, to be begun anew once it is carried out';
 
+CREATE TABLE federated.former_part (
+    run_id       uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
+    round_number integer NOT NULL,
+    node_name    text NOT NULL,
+    PRIMARY KEY (run_id, round_number, node_name)
+);
+
+COMMENT ON TABLE federated.former_part IS
+    'In which rounds nodes took part that were unregistered since: one that is registered again under its name has what it had';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.former_part', '');
+
 SELECT pg_catalog.pg_extension_config_dump('federated.erasure', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.erasure_version', '');
@@ -8660,20 +8673,55 @@ $$;
 
 COMMENT ON FUNCTION federated._retrains(jsonb) IS 'Whether a request has versions trained anew and retired';
 
-CREATE VIEW federated.erased_part AS
-SELECT o.order_id, federated._retrains(o.terms) AS retrains, p.run_id, r.model_id, r.status, min(p.round_number) AS first_round
+-- Who was erased once is held no more, and what was learned before is there all the same: an earlier request about the same
+-- subject tells of it.
+CREATE VIEW federated.erased_at AS
+SELECT o.order_id, a.node_id, a.node_name, max(a.answered_at) AS answered_at
 FROM federated.subject_order AS o
-JOIN federated.order_answer AS a USING (order_id)
-JOIN federated.participation AS p USING (node_id)
-JOIN federated.round AS d USING (run_id, round_number)
-JOIN federated.run AS r USING (run_id)
-WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at
-  -- What has not arrived yet may be about the rows as they were.
-  AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
-GROUP BY o.order_id, p.run_id, r.model_id, r.status;
+JOIN federated.subject_order AS e ON e.workspace = o.workspace AND e.kind = o.kind AND e.requested_at <= o.requested_at
+    AND (e.order_id = o.order_id OR e.pseudonym = o.pseudonym)
+JOIN federated.order_answer AS a ON a.order_id = e.order_id
+WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed')
+GROUP BY o.order_id, a.node_id, a.node_name;
+
+COMMENT ON VIEW federated.erased_at IS 'Which nodes held the subject of a request for erasure, and until when answers may have been about it';
+
+CREATE VIEW federated.erased_part AS
+SELECT o.order_id, federated._retrains(o.terms) AS retrains, k.run_id, r.model_id, r.status, min(k.first_round) AS first_round
+FROM federated.subject_order AS o
+CROSS JOIN LATERAL (
+    WITH RECURSIVE concerned AS (
+        SELECT p.run_id, min(p.round_number) AS first_round
+        FROM federated.erased_at AS a
+        JOIN federated.participation AS p USING (node_id)
+        JOIN federated.round AS d USING (run_id, round_number)
+        JOIN federated.run AS r USING (run_id)
+        WHERE a.order_id = o.order_id AND d.started_at < a.answered_at
+          -- What has not arrived yet may be about the rows as they were.
+          AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
+        GROUP BY p.run_id
+        UNION
+        SELECT p.run_id, min(p.round_number)
+        FROM federated.erased_at AS a
+        JOIN federated.former_part AS p USING (node_name)
+        JOIN federated.round AS d USING (run_id, round_number)
+        JOIN federated.run AS r USING (run_id)
+        JOIN federated.model AS m USING (model_id)
+        JOIN federated.workspace AS w USING (workspace_id)
+        WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
+        GROUP BY p.run_id
+        UNION
+        -- What went on from such a run began with what that had learned, whoever took part later.
+        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS r ON r.resumed_from = c.run_id
+    )
+    SELECT c.run_id, c.first_round FROM concerned AS c
+) AS k
+JOIN federated.run AS r ON r.run_id = k.run_id
+WHERE o.kind = 'erase'
+GROUP BY o.order_id, k.run_id, r.model_id, r.status;
 
 COMMENT ON VIEW federated.erased_part IS
-    'Which runs a node took part in, before it answered a request for erasure, that held the subject';
+    'Which runs a node took part in, before it answered a request for erasure, that held the subject; and which went on from these';
 
 CREATE FUNCTION federated._erasures_to_plan() RETURNS SETOF uuid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -8685,6 +8733,34 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._erasures_to_plan() IS 'Requests that all nodes have answered, or whose deadline has passed, and of which nothing has followed yet';
+
+-- In which rounds a node took part goes with its row.
+CREATE FUNCTION federated._keep_erasing_node() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM federated.erased_at AS h JOIN federated.subject_order AS o USING (order_id)
+        WHERE h.node_id = OLD.node_id AND o.state <> 'dropped'
+          AND NOT EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = o.order_id)
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated node "%s" has answered a request for erasure of which is not known yet what it concerns', OLD.name),
+            DETAIL = 'What has learned from the node''s rows is found from the rounds in which it took part.',
+            HINT = 'federated_erasure_status shows which nodes the request waits for.';
+    END IF;
+    INSERT INTO federated.former_part (run_id, round_number, node_name)
+    SELECT DISTINCT p.run_id, p.round_number, OLD.name FROM federated.participation AS p
+    WHERE p.node_id = OLD.node_id AND p.outcome = 'received'
+    ON CONFLICT DO NOTHING;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_erasing_node() IS
+    'Keeps in which rounds a node took part that is unregistered; lets none be that held a subject, before it was found which versions have learned from its rows';
+
+CREATE TRIGGER keep_erasing BEFORE DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_erasing_node();
 
 CREATE FUNCTION federated._interrupt_runs() RETURNS TABLE (run_id uuid, message text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -8723,6 +8799,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     planned uuid[] := ARRAY(SELECT p FROM federated._erasures_to_plan() AS p);
 BEGIN
+    IF cardinality(planned) = 0 THEN
+        RETURN;
+    END IF;
     -- No run ends from here on: one that is just ending is seen with its version.
     PERFORM FROM federated.run AS r WHERE r.status IN ('queued', 'running') ORDER BY r.run_id FOR NO KEY UPDATE;
     INSERT INTO federated.erasure (order_id, workspace)
@@ -8734,7 +8813,7 @@ BEGIN
     UPDATE federated.run AS r SET erased_at = clock_timestamp()
     WHERE r.erased_at IS NULL AND EXISTS (
         SELECT FROM federated.erased_part AS p
-        WHERE p.run_id IN (r.run_id, r.resumed_from) AND p.order_id = ANY (planned) AND p.retrains);
+        WHERE p.run_id = r.run_id AND p.order_id = ANY (planned) AND p.retrains);
     -- What such a run could go on from; a version has its own numbers.
     DELETE FROM federated.internal_checkpoint AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
     DELETE FROM federated.resumption AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
@@ -8906,6 +8985,11 @@ COMMENT ON FUNCTION federated._explain_erasures() IS 'Says of each request under
 
 CREATE FUNCTION federated._may_concern(subject federated.version, request federated.subject_order) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE line AS (
+        SELECT subject.run_id
+        UNION
+        SELECT r.resumed_from FROM line AS l JOIN federated.run AS r USING (run_id) WHERE r.resumed_from IS NOT NULL
+    )
     SELECT CASE
         WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
             federated._retrains(request.terms) AND EXISTS (
@@ -8914,12 +8998,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                   AND e.retired_at IS NULL)
         WHEN request.state = 'requested' THEN EXISTS (
             SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
-            WHERE p.run_id = subject.run_id AND p.outcome = 'received')
+            WHERE p.run_id IN (TABLE line) AND p.outcome = 'received')
         ELSE EXISTS (
             SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
-            JOIN federated.order_answer AS a USING (node_id)
-            WHERE p.run_id = subject.run_id AND p.outcome = 'received' AND a.order_id = request.order_id
-              AND (a.state = 'pending' OR a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at)) END
+            JOIN federated.order_answer AS a USING (node_id) LEFT JOIN federated.erased_at AS h USING (order_id, node_id)
+            WHERE p.run_id IN (TABLE line) AND p.outcome = 'received' AND a.order_id = request.order_id
+              AND (a.state = 'pending' OR d.started_at < h.answered_at)) END
 $$;
 
 COMMENT ON FUNCTION federated._may_concern(federated.version, federated.subject_order) IS
@@ -10921,7 +11005,8 @@ GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
 TO federated_auditor, federated_admin;
 
-GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part,
+    federated.erased_at, federated.former_part
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
 GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;

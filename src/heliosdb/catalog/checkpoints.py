@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from heliosdb.catalog.commands import Model
@@ -121,6 +122,15 @@ def has_run(connection: Connection, model: Model, run: RunId) -> bool:
 def is_erased(connection: Connection, run: RunId) -> bool:
     """Tell whether data subjects were erased whose rows a run had read."""
     return bool(_SQL.query(connection, "is_erased", str(run))[0]["is_erased"])
+
+
+def is_lost_before_erasure(
+    connection: Connection, run: RunId, workspace: WorkspaceName, created_at: datetime
+) -> bool:
+    """Tell whether nobody knows any more who took part in a run, of which a file is older than a request for
+    erasure in its workspace."""
+    found = _SQL.query(connection, "is_lost_before_erasure", str(run), workspace, created_at)
+    return bool(found[0]["is_lost"])
 
 
 def is_manifest(connection: Connection, run: RunId, number: int, sha256: bytes) -> bool:

@@ -27,6 +27,7 @@ from heliosdb.domain.checkpoint import (
     read_pieces,
     write_checkpoint,
 )
+from heliosdb.domain.ids import WorkspaceName
 from heliosdb.extension import server_files
 from heliosdb.extension.models import find_model, in_training
 from heliosdb.extension.session import Session
@@ -178,6 +179,24 @@ def _refuse_erased(session: Session, header: Header) -> None:
             detail="Data subjects were erased whose rows it had read.",
             hint="Destroy the file. START FEDERATED TRAINING trains without them.",
         )
+    workspace, created_at = WorkspaceName(header.workspace), _time(header)
+    if checkpoints.is_lost_before_erasure(session.connection, header.run, workspace, created_at):
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"the checkpoint is of run {header.run}, which is not known here any more",
+            detail="Data subjects were erased since it was written, and whether the run had read their rows"
+            " cannot be told.",
+            hint="START FEDERATED TRAINING trains without them.",
+        )
+
+
+def _time(header: Header) -> datetime:
+    """When the file says that it was written; where it says nothing of use, before everything."""
+    try:
+        found = datetime.fromisoformat(header.created_at)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _is_latest(session: Session, model: catalog.Model, header: Header, manifest: bytes) -> bool:

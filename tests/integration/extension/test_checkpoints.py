@@ -348,3 +348,28 @@ def test_what_a_run_was_started_with_is_nobodys_to_change(
             " SELECT model_id, '{\"rounds\": 1}', run_id, 2 FROM federated.run WHERE run_id = %s",
             [run],
         )
+
+
+def test_a_file_of_a_run_that_is_gone_does_not_bring_back_who_was_erased_since(
+    catalog: psycopg.Connection, writer: psycopg.Connection, file: Path
+) -> None:
+    catalog.execute("UPDATE federated.run SET status = 'stopped', finished_at = now()")
+    catalog.execute("INSERT INTO federated.coordinator_key (sealing_key) VALUES (%s)", [bytes(range(32))])
+    execute(
+        catalog,
+        "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's-1'",
+        "DROP FEDERATED MODEL risk",
+    )
+    execute(
+        writer,
+        "CREATE FEDERATED MODEL risk IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
+        " features = ['age', 'bmi'], target = 'outcome', rounds = 5)",
+    )
+
+    error = refusal(writer, RESUME.format(file))
+    assert error.sqlstate == "55000"
+    assert "not known here any more" in str(error)
+    # What was written after a request was carried out is without the subject.
+    catalog.execute("INSERT INTO federated.erasure (order_id, workspace, planned_at) SELECT order_id, workspace, now()"
+                    " - interval '1 day' FROM federated.subject_order")  # fmt: skip
+    execute(writer, RESUME.format(file))

@@ -218,3 +218,72 @@ def test_a_certificate_is_asked_for_by_its_request(asked: psycopg.Connection) ->
     request = value(asked, "order_id FROM federated.subject_order LIMIT 1")
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="is not carried out yet"):
         value(asked, f"federated_erasure_certificate('{request}')")
+
+
+def test_a_later_request_retires_what_an_earlier_one_only_suppressed(
+    asked: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    execute(asked, f"{DELETION} WITH (method = 'suppress_only')")
+    answer(asked, east="suppressed", west="not held")
+    advance(daemon)
+    # Whose rows were withdrawn once, the node holds no more: its versions have learned from them all the same.
+    execute(asked, DELETION)
+    answer(asked, east="not held", west="not held")
+    advance(daemon)
+    assert rows(
+        asked, "SELECT DISTINCT versions, method FROM federated_erasure_status WHERE method = 'retrain'"
+    ) == [(["risk@1", "risk@2"], "retrain")]
+    assert rows(asked, "SELECT count(*) FROM federated.run WHERE erased_at IS NOT NULL") == [(2,)]
+
+
+def test_what_went_on_from_a_run_that_is_concerned_is_concerned_as_well(
+    asked: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    # The node that held the subject was away, then: its rows are in what the run began with.
+    for number in (3, 4):
+        assert finish_run(asked, daemon) == number
+        asked.execute(
+            "UPDATE federated.run SET resumed_from = (SELECT run_id FROM federated.version WHERE version = %s),"
+            " resumed_round = 0 WHERE run_id = (SELECT run_id FROM federated.version WHERE version = %s)",
+            [number - 1, number],
+        )
+    execute(asked, f"{DELETION} WITH (during_erasure = 'refuse')")
+    answer(asked, east="suppressed", west="not held")
+    assert rows(asked, "SELECT count(*) FROM federated.version WHERE withheld") == [(4,)]
+    advance(daemon)
+    assert rows(asked, "SELECT DISTINCT versions FROM federated_erasure_status") == [
+        (["risk@1", "risk@2", "risk@3", "risk@4"],)
+    ]
+    assert rows(asked, "SELECT count(*) FROM federated.run WHERE erased_at IS NOT NULL") == [(4,)]
+
+
+def test_a_node_that_held_the_subject_stays_until_it_is_known_what_learned_from_it(
+    asked: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    unregister = "UNREGISTER FEDERATED NODE '{}' FROM WORKSPACE clinics"
+    execute(asked, DELETION)
+    answer(asked, east="suppressed")
+    with pytest.raises(
+        errors.ObjectNotInPrerequisiteState, match='"east" has answered a request for erasure'
+    ):
+        execute(asked, unregister.format("east"))
+    execute(asked, unregister.format("west"))
+    asked.execute("SELECT federated._settle_orders()")
+    with daemon.transaction():
+        daemon.execute("SELECT federated._plan_erasures()")
+    execute(asked, unregister.format("east"))
+    assert rows(asked, "SELECT count(*) FROM federated.erasure_version") == [(4,)]
+
+
+def test_a_node_that_is_registered_again_has_what_it_took_part_in(
+    asked: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    execute(asked, "UNREGISTER FEDERATED NODE 'east' FROM WORKSPACE clinics")
+    asked.execute(
+        "INSERT INTO federated.node (workspace_id, name, status)"
+        " SELECT workspace_id, 'east', 'active' FROM federated.model"
+    )
+    execute(asked, DELETION)
+    answer(asked, east="suppressed", west="not held")
+    advance(daemon)
+    assert rows(asked, "SELECT DISTINCT versions FROM federated_erasure_status") == [(["risk@1", "risk@2"],)]

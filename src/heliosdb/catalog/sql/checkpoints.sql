@@ -21,7 +21,15 @@ UPDATE federated.run SET stop_requested = false WHERE run_id = $1::uuid
 SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = $1 AND r.run_id = $2::uuid) AS is_there
 
 -- name: is_erased(uuid)
-SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = $1::uuid AND r.erased_at IS NOT NULL) AS is_erased
+SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = $1::uuid AND r.erased_at IS NOT NULL) OR EXISTS (
+           SELECT FROM federated.erasure_version AS v JOIN federated.subject_order AS o USING (order_id)
+           WHERE v.run_id = $1::uuid AND federated._retrains(o.terms)) AS is_erased
+
+-- name: is_lost_before_erasure(uuid, text, timestamptz)
+SELECT NOT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = $1::uuid) AND EXISTS (
+    SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+    WHERE o.kind = 'erase' AND o.workspace = $2 AND o.state <> 'dropped' AND federated._retrains(o.terms)
+      AND coalesce(e.planned_at >= $3, true)) AS is_lost
 
 -- name: is_manifest(uuid, integer, bytea)
 SELECT federated._is_manifest($1::uuid, $2, $3) AS is_manifest
