@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.audit_entry import AuditEntry
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.merkle import Edge, edge_from_bytes
-from heliosdb.domain.retention import EmptiedEntries, Stub
 from heliosdb.domain.tree_head import Log, SignedStatement
 
 _SQL = Statements("audit_tree.sql")
@@ -52,17 +50,6 @@ class Break:
     kind: str
     held_size: int
     own_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStub:
-    """What is kept of entries that were emptied for their age. signed: None where nobody has; is_known:
-    whether the certificate's key has signed heads too, as far as there are later ones."""
-
-    stub: Stub
-    signed: SignedStatement | None
-    certificate: bytes
-    is_known: bool
 
 
 def list_chains(connection: Connection, workspace: WorkspaceName) -> dict[UUID, int]:
@@ -104,11 +91,6 @@ def list_breaks(connection: Connection, workspace: WorkspaceName) -> list[Break]
         Break(UUID(row["origin"]), NodeName(row["node_name"]), row["kind"], row["held_size"], row["own_size"])
         for row in _SQL.query(connection, "list_breaks", workspace)
     ]
-
-
-def list_stubs(connection: Connection, workspace: WorkspaceName) -> list[StoredStub]:
-    """Return which entries of a workspace's chains were emptied."""
-    return [_stub(row) for row in _SQL.query(connection, "list_stubs", workspace)]
 
 
 def find_entry(connection: Connection, workspace: WorkspaceName, audit_id: UUID) -> AuditEntry | None:
@@ -162,18 +144,3 @@ def _head(row: Row, origin: UUID) -> StoredHead:
 def _cosignature(row: Row, origin: UUID, size: int) -> StoredCosignature:
     signed = SignedStatement(bytes(row["statement"]), bytes(row["signature"]))
     return StoredCosignature(origin, size, NodeName(row["node_name"]), signed, row["certificate"].encode())
-
-
-def _stub(row: Row) -> StoredStub:
-    place = row["first_position"], row["last_position"]
-    emptied = EmptiedEntries(UUID(row["origin"]), *place, bytes(row["content_sha256"]))
-    times = _time(row["older_than"]), _time(row["deleted_at"])
-    stub = Stub(row["stub_id"], row["name"], WorkspaceName(row["workspace"]), row["entries"], *times, emptied)
-    signed = None
-    if row["statement"] is not None and row["signature"] is not None:
-        signed = SignedStatement(bytes(row["statement"]), bytes(row["signature"]))
-    return StoredStub(stub, signed, (row["certificate"] or "").encode(), row["is_known"])
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -51,7 +51,7 @@ def stored_lines(connection: Connection, workspace: WorkspaceName) -> Iterator[s
     )
     heads = audit_tree.list_heads(connection, workspace)
     cosignatures = audit_tree.list_cosignatures(connection, workspace)
-    return log_lines(workspace, heads, cosignatures, entries, audit_tree.list_stubs(connection, workspace))
+    return log_lines(workspace, heads, cosignatures, entries)
 
 
 def export_heads(config: Path, workspace: str | None, path: Path | None, show: Show) -> None:

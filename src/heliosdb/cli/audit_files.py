@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead, StoredStub
+from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead
 from heliosdb.catalog.witnessed_heads import Conflict, WitnessedHead
 from heliosdb.domain.audit_entry import AuditEntry, entry_from_json
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -28,7 +28,7 @@ _LONGEST_LINE = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A signed head, or stub of what was emptied, and the certificate (PEM) that came with it."""
+    """A signed head and the certificate (PEM) that came with it."""
 
     signed: SignedStatement
     certificate: bytes
@@ -45,14 +45,12 @@ class Cosignature:
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """An exported log. entries: in the order of the file. stubs: what was signed of entries that were emptied
-    for their age."""
+    """An exported log. entries: in the order of the file."""
 
     workspace: WorkspaceName
     heads: tuple[Head, ...]
     cosignatures: tuple[Cosignature, ...]
     entries: tuple[AuditEntry, ...]
-    stubs: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ def log_lines(
     heads: Iterable[StoredHead],
     cosignatures: Iterable[StoredCosignature],
     entries: Iterable[AuditEntry],
-    stubs: Iterable[StoredStub] = (),
 ) -> Iterator[str]:
     """The lines of an exported log."""
 
@@ -78,9 +75,6 @@ def log_lines(
             yield {"kind": "head", **_signed_json(head.signed, head.certificate)}
         for one in cosignatures:
             yield {"kind": "cosignature", "node": one.node, **_signed_json(one.signed, one.certificate)}
-        for stub in stubs:
-            if stub.signed is not None:
-                yield {"kind": "stub", **_signed_json(stub.signed, stub.certificate)}
         for entry in entries:
             yield {"kind": "entry", **entry.to_json()}
 
@@ -144,7 +138,6 @@ def read_log(path: Path) -> LogFile:
             tuple(_head(one) for one in lines if one["kind"] == "head"),
             tuple(_cosignature(one) for one in lines if one["kind"] == "cosignature"),
             tuple(_entry(one) for one in lines if one["kind"] == "entry"),
-            tuple(_head(one) for one in lines if one["kind"] == "stub"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise invalid_value(f"{path} is not an exported audit log") from error

@@ -7,7 +7,6 @@ may lie.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +15,14 @@ from heliosdb.cli.audit_files import Cosignature, Head, HeadsFile, LogFile
 from heliosdb.domain.audit_entry import AuditEntry, entry_hash
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.log_check import compare
-from heliosdb.domain.retention import EmptiedEntries, read_emptied
 from heliosdb.domain.tree_head import Log, TreeHead, parse_head, parse_witnessed
 from heliosdb.transport.head_signatures import find_head_signer, verify_witnessed
-from heliosdb.transport.identity import fingerprint, verify
+from heliosdb.transport.identity import fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong. kind: entry, chain, stub, head, cosignature, held head, conflict."""
+    """What is wrong. kind: entry, chain, head, cosignature, held head, conflict."""
 
     kind: str
     reason: str
@@ -47,8 +45,8 @@ def verify_log(log: LogFile, held: Sequence[HeadsFile], certificates: Sequence[b
     """Verify a log. held: what nodes hold. certificates: of coordinators (PEM), which are trusted; without
     any, those of the heads that nodes hold, which were pinned there."""
     found = Verification()
+    chains = _chains(log, found)
     trusted = _trusted(held, certificates)
-    chains = _chains(log, _stubs(log, trusted, found), found)
     own = _signed_heads(log, trusted, found)
     theirs = _held_heads(log, held, certificates, found)
     _find_conflicts(log, held, certificates, chains, found)
@@ -65,27 +63,7 @@ def verify_log(log: LogFile, held: Sequence[HeadsFile], certificates: Sequence[b
     return found
 
 
-def _stubs(log: LogFile, trusted: Sequence[bytes] | None, found: Verification) -> Sequence[EmptiedEntries]:
-    """The entries that were emptied for their age, as the coordinator has signed it."""
-    emptied = []
-    for one in log.stubs:
-        try:
-            if _is_signed(one, trusted if trusted is not None else [one.certificate]):
-                emptied.append(read_emptied(one.signed.statement, log.workspace))
-            else:
-                found.add("stub", "what was emptied for its age is not signed with the coordinator's key")
-        except FederatedError as error:
-            found.add("stub", error.message)
-    return emptied
-
-
-def _is_signed(one: Head, certificates: Sequence[bytes]) -> bool:
-    return any(verify(known, one.signed.statement, one.signed.signature) for known in certificates)
-
-
-def _chains(
-    log: LogFile, stubs: Sequence[EmptiedEntries], found: Verification
-) -> Mapping[Log, Sequence[AuditEntry]]:
+def _chains(log: LogFile, found: Verification) -> Mapping[Log, Sequence[AuditEntry]]:
     chains: dict[Log, list[AuditEntry]] = {}
     for entry in log.entries:
         if entry.workspace != log.workspace:
@@ -99,26 +77,19 @@ def _chains(
             continue
         chain.append(entry)
     for one, entries in chains.items():
-        own = [stub for stub in stubs if stub.origin == one[1]]
-        reason = next(_chain_faults(entries, own), None)
+        reason = next(_chain_faults(entries), None)
         if reason is not None:
             found.add("chain", f"{_named(one, log)}{reason}")
     _find_adopted(log, chains, found)
     return chains
 
 
-def _chain_faults(entries: Sequence[AuditEntry], stubs: Sequence[EmptiedEntries]) -> Iterator[str]:
-    for stub in stubs:
-        hashes = b"".join(entry.leaf for entry in entries[stub.first - 1 : stub.last])
-        if hashlib.sha256(hashes).digest() != stub.sha256:
-            yield f"entries {stub.first} to {stub.last} are not those that were emptied for their age"
+def _chain_faults(entries: Sequence[AuditEntry]) -> Iterator[str]:
     before = ""
     for place, entry in enumerate(entries, 1):
         if entry.chain_position != place:
             yield f"entry {place} is missing"
-        # Of an entry that was emptied for its age the hash is all there is: its stub has it too.
-        is_old = entry.is_emptied and any(stub.first <= place <= stub.last for stub in stubs)
-        if not is_old and entry_hash(entry) != entry.hash:
+        if entry_hash(entry) != entry.hash:
             yield f"entry {place} is not what was recorded"
         if entry.previous_hash != before:
             yield f"entry {place} does not follow the one before it"
@@ -129,7 +100,7 @@ def _find_adopted(log: LogFile, chains: Mapping[Log, Sequence[AuditEntry]], foun
     """Each chain that a dump brought along is named, with its end, by the one that goes on from it."""
     ends = {(str(one[1]), len(entries), entries[-1].hash) for one, entries in chains.items() if entries}
     for entry in log.entries:
-        if (entry.action, entry.object_kind) != ("adopt", "audit") or entry.is_emptied:
+        if (entry.action, entry.object_kind) != ("adopt", "audit"):
             continue
         details = json.loads(entry.details)
         if (details.get("origin"), details.get("entries"), details.get("head_hash")) not in ends:

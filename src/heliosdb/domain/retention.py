@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import WorkspaceName
 
 
@@ -57,25 +56,3 @@ class Stub:
 
 def _utc(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def read_emptied(statement: bytes, workspace: WorkspaceName) -> EmptiedEntries:
-    """Read what was signed of entries of a workspace's audit log; FederatedError INVALID_VALUE for anything
-    else."""
-    try:
-        said = json.loads(statement)
-        found = EmptiedEntries(
-            UUID(said["origin"]),
-            int(said["first_position"]),
-            int(said["last_position"]),
-            bytes.fromhex(said["content_sha256"]),
-        )
-        is_one = (said["deleted"], said["workspace"]) == (
-            "audit",
-            workspace,
-        ) and 0 < found.first <= found.last
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise invalid_value("a stub does not say what one of the audit log says") from error
-    if not is_one:
-        raise invalid_value("a stub is not of this workspace's audit log")
-    return found

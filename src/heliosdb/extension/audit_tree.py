@@ -12,14 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from heliosdb.catalog import audit_tree as catalog
-from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead, StoredStub
+from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.log_check import LogFault, compare
 from heliosdb.domain.merkle import inclusion_path, leaf_hash
-from heliosdb.domain.retention import EmptiedEntries
 from heliosdb.domain.tree_head import (
     TreeHead,
     head_message,
@@ -38,23 +37,7 @@ def find_faults(plpy: Any, workspace: str) -> list[_Found]:
     for origin, entries in catalog.list_chains(connection, name).items():
         faults = _chain_faults(connection, name, origin, entries)
         found.extend((str(origin), fault.broken_at, fault.reason) for fault in faults)
-    found.extend(
-        (str(one.stub.emptied.origin), one.stub.emptied.first, _stub_words(one.stub.emptied))
-        for one in catalog.list_stubs(connection, name)
-        if one.stub.emptied is not None and not _is_signed_stub(one)
-    )
     return found + [(str(one.origin), *_break_words(one)) for one in catalog.list_breaks(connection, name)]
-
-
-def _is_signed_stub(stored: StoredStub) -> bool:
-    """Whether what a stub says is what was signed, by a key that signs this log's heads."""
-    if stored.signed is None or not stored.is_known or stored.signed.statement != stored.stub.statement():
-        return False
-    return _may_be_signed(stored.certificate, stored.signed.statement, stored.signed.signature)
-
-
-def _stub_words(emptied: EmptiedEntries) -> str:
-    return f"that entries {emptied.first} to {emptied.last} were emptied for their age is not what was signed"
 
 
 def _chain_faults(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import LiteralString
 
 import psycopg
@@ -15,9 +13,6 @@ from psycopg import errors
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.catalog.retention import forget_expired, forget_node_history, list_retained
-from heliosdb.cli.audit import stored_lines
-from heliosdb.cli.audit_files import read_log, write_new
-from heliosdb.cli.audit_verification import verify_log
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.retention import Stub
 from heliosdb.transport.authority import Authority
@@ -246,30 +241,6 @@ def test_what_a_superuser_emptied_himself_is_no_deletion_for_its_age(
         1,
         "that entries 1 to 6 were emptied for their age is not what was signed",
     )
-
-
-def test_an_emptied_log_is_verified_offline_by_its_stubs(
-    written: psycopg.Connection,
-    forget: Callable[[], list[Stub]],
-    cluster: Cluster,
-    federated_database: str,
-    identity: Identity,
-    tmp_path: Path,
-) -> None:
-    forget()
-    execute(written, "ALTER FEDERATED WORKSPACE clinics SET (round_timeout = 60)")
-    with connected(cluster.dsn(federated_database), application_name="test") as connection:
-        write_new(tmp_path / "log", stored_lines(connection, CLINICS))
-    log = read_log(tmp_path / "log")
-    assert len(log.stubs) == 1
-    assert verify_log(log, [], [identity.certificate_pem]).faults == []
-    stranger = Authority.create("another authority").issue("coordinator", ["localhost"])
-    kinds = [one.kind for one in verify_log(log, [], [stranger.certificate_pem]).faults]
-    assert kinds == ["stub", "chain"]
-    emptied = replace(log.entries[5], session_role="", acting_role="", object_name="", details="{}")
-    tampered = replace(log, entries=(*log.entries[:5], emptied, *log.entries[6:]))
-    found = verify_log(tampered, [], [identity.certificate_pem]).faults
-    assert [one.reason for one in found] == ["entry 6 is not what was recorded"]
 
 
 def test_a_stub_is_signed_once_and_kept(

@@ -62,13 +62,3 @@ WHERE c.workspace = $1 AND c.origin = $2 AND c.tree_size = $3 ORDER BY c.node_na
 
 -- name: begin_reading()
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
-
--- name: list_stubs(text)
-SELECT s.stub_id, s.name, s.workspace, s.origin::text AS origin, s.first_position, s.last_position, s.entries,
-       to_char(s.older_than AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS older_than,
-       to_char(s.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS deleted_at,
-       s.content_sha256, s.statement, s.signature, s.certificate, NOT EXISTS (
-           SELECT FROM federated.tree_head AS h WHERE h.workspace = $1 AND h.signed_at > s.deleted_at) OR EXISTS (
-           SELECT FROM federated.tree_head AS h JOIN federated.signer AS k USING (certificate_sha256)
-           WHERE h.workspace = $1 AND k.certificate = s.certificate) AS is_known
-FROM federated.retention_stub AS s WHERE s.name = 'audit' AND s.workspace = $1 ORDER BY s.stub_id
