@@ -520,11 +520,11 @@ DECLARE
 BEGIN
     SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
     WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
-    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
-        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
-    END IF;
-    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
-        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
+    proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    -- An entry that was emptied for its age no longer says whose it is, and its hash cannot be computed.
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason', CASE
+        WHEN entry.audit_id IS NULL THEN 'its entry in the audit log is not there: emptied for its age, or removed'
+        WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
 END
 $$;
 COMMENT ON FUNCTION federated._certified_inclusion(uuid) IS 'The proof that the audit log has the hash of a certificate, or why there is none yet';

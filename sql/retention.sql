@@ -112,8 +112,10 @@ BEGIN
         FROM federated.audit AS a
         WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
           AND a.chain_position BETWEEN chain.beginning AND chain.ending
-        HAVING count(*) = chain.ending - chain.beginning + 1;
-        -- A chain with a gap is for people to look at.
+        -- A chain with a gap, or with an entry that is not what its hash is over, is for people to look at: who changes an
+        -- entry's time has it emptied, and what it said can no longer be told.
+        HAVING count(*) = chain.ending - chain.beginning + 1
+           AND bool_and(a.hash = federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash));
         CONTINUE WHEN NOT FOUND;
         UPDATE federated.audit AS a SET session_role = '', acting_role = '', object_name = '', details = '{}'
         WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin

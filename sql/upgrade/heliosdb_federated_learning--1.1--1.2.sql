@@ -1308,8 +1308,10 @@ BEGIN
         FROM federated.audit AS a
         WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
           AND a.chain_position BETWEEN chain.beginning AND chain.ending
-        HAVING count(*) = chain.ending - chain.beginning + 1;
-        -- A chain with a gap is for people to look at.
+        -- A chain with a gap, or with an entry that is not what its hash is over, is for people to look at: who changes an
+        -- entry's time has it emptied, and what it said can no longer be told.
+        HAVING count(*) = chain.ending - chain.beginning + 1
+           AND bool_and(a.hash = federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash));
         CONTINUE WHEN NOT FOUND;
         UPDATE federated.audit AS a SET session_role = '', acting_role = '', object_name = '', details = '{}'
         WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
@@ -9121,11 +9123,11 @@ DECLARE
 BEGIN
     SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
     WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
-    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
-        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
-    END IF;
-    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
-        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
+    proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    -- An entry that was emptied for its age no longer says whose it is, and its hash cannot be computed.
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason', CASE
+        WHEN entry.audit_id IS NULL THEN 'its entry in the audit log is not there: emptied for its age, or removed'
+        WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
 END
 $$;
 
