@@ -9027,7 +9027,8 @@ COMMENT ON FUNCTION federated._certificate_of(text, text, bytea) IS
 CREATE OR REPLACE VIEW @extschema@.federated_erasure_status AS
 SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.requested_at,
        o.deadline, CASE WHEN e.completed_at IS NOT NULL THEN 'completed' WHEN e.order_id IS NOT NULL THEN 'retraining'
-                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' ELSE o.state END AS status,
+                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' WHEN o.state = 'dropped' THEN 'dropped'
+                        ELSE 'retraining' END AS status,
        a.node_name, CASE WHEN a.state = 'answered' THEN a.outcome ELSE a.state END AS node_state,
        (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
        ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
@@ -9062,7 +9063,7 @@ COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the
 COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3)): until then a node that is away is asked again';
 
 COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS
-    'asking nodes; retraining (the nodes are done, versions are yet to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
+    'asking nodes; retraining (the nodes are done, other requests of the statement are yet to be answered, versions to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
 
 COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node; NULL before a coordinator took the request';
 
@@ -9612,8 +9613,9 @@ CROSS JOIN LATERAL (
             WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
     UNION ALL
     SELECT 'erasure_deadline_days',
-           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
-            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked') AND o.kind = 'erase')
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400
+            FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+            WHERE o.workspace = w.name AND o.kind = 'erase' AND o.state <> 'dropped' AND e.completed_at IS NULL)
     UNION ALL
     SELECT 'open_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
     UNION ALL

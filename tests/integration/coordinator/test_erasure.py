@@ -31,6 +31,7 @@ OPTIONS = ", plain_withdrawals = true"
 MODELS = {
     "logistic": "algorithm = 'logistic_regression', learning_rate = 0.1",
     "newton": "algorithm = 'logistic_regression', optimizer = 'newton'",
+    "poisson": "algorithm = 'poisson_regression', optimizer = 'newton'",
     "linear": "algorithm = 'linear_regression', optimizer = 'newton', target = 'pressure', features = ['age']",
     "forest": "algorithm = 'random_forest', trees = 4, max_depth = 2, bins = 16",
     "boosting": "algorithm = 'gradient_boosting', max_depth = 1, bins = 16",
