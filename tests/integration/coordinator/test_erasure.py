@@ -229,6 +229,11 @@ def certified_offline(world: World) -> None:
     others = {"path": proof["path"][:-1], "leaf_index": proof["leaf_index"] - 1}
     for field, value in others.items():
         assert not shown(whole | {"inclusion": proof | {field: value}})[0], field
+    # Once its entry is emptied for its age nobody can tell any more what that said.
+    world.query("UPDATE federated.audit SET object_name = '', details = '{}' WHERE object_kind = 'erasure'")
+    is_good, lines = shown(certificate(world))
+    assert is_good, lines
+    assert any(line.startswith("no proof that the audit log has it: its entry") for line in lines)
 
 
 async def test_a_file_of_an_erased_run_is_refused(world: World, place: Path) -> None:
