@@ -274,8 +274,9 @@ CROSS JOIN LATERAL (
             WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
     UNION ALL
     SELECT 'erasure_deadline_days',
-           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
-            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked') AND o.kind = 'erase')
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400
+            FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+            WHERE o.workspace = w.name AND o.kind = 'erase' AND o.state <> 'dropped' AND e.completed_at IS NULL)
     UNION ALL
     SELECT 'open_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
     UNION ALL

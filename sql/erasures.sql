@@ -525,7 +525,8 @@ COMMENT ON FUNCTION federated._certificate_of(text, text, bytea) IS
 CREATE VIEW @extschema@.federated_erasure_status AS
 SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.requested_at,
        o.deadline, CASE WHEN e.completed_at IS NOT NULL THEN 'completed' WHEN e.order_id IS NOT NULL THEN 'retraining'
-                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' ELSE o.state END AS status,
+                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' WHEN o.state = 'dropped' THEN 'dropped'
+                        ELSE 'retraining' END AS status,
        a.node_name, CASE WHEN a.state = 'answered' THEN a.outcome ELSE a.state END AS node_state,
        (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
        ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
@@ -552,7 +553,7 @@ COMMENT ON COLUMN @extschema@.federated_erasure_status.subject_hash IS
 COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the request was made';
 COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3)): until then a node that is away is asked again';
 COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS
-    'asking nodes; retraining (the nodes are done, versions are yet to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
+    'asking nodes; retraining (the nodes are done, other requests of the statement are yet to be answered, versions to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
 COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node; NULL before a coordinator took the request';
 COMMENT ON COLUMN @extschema@.federated_erasure_status.node_state IS
     'pending; what the node has done (erased, suppressed, not held, not identifiable); refused; unregistered (before it had answered)';
@@ -599,11 +600,11 @@ DECLARE
 BEGIN
     SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
     WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
-    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
-        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
-    END IF;
-    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
-        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
+    proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    -- An entry that was emptied for its age no longer says whose it is, and its hash cannot be computed.
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason', CASE
+        WHEN entry.audit_id IS NULL THEN 'its entry in the audit log is not there: emptied for its age, or removed'
+        WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
 END
 $$;
 COMMENT ON FUNCTION federated._certified_inclusion(uuid) IS 'The proof that the audit log has the hash of a certificate, or why there is none yet';

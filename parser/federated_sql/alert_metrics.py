@@ -113,7 +113,8 @@ _TABLE = (
     Metric(
         "erasure_deadline_days",
         "days",
-        "as order_deadline_days, of erasures alone; unknown where none is open",
+        "until the first deadline of an erasure that is not carried out, by nodes and by the coordinator,"
+        " which trains versions anew; negative afterwards, unknown where none is open",
     ),
     Metric("open_orders", "orders", "about data subjects that nodes have still to answer"),
     Metric(

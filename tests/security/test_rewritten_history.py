@@ -18,11 +18,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from heliosdb.catalog.audit_tree import list_stubs
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.catalog.psycopg_connection import connect as connect_catalog
 from heliosdb.cli.audit import export_heads, stored_lines
 from heliosdb.cli.audit_files import HeadsFile, LogFile, read_heads, read_log, write_new
-from heliosdb.cli.audit_verification import Verification, verify_log
+from heliosdb.cli.audit_verification import Verification, describe, verify_log
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.merkle import Edge, consistency_path
@@ -279,6 +280,123 @@ def test_what_a_superuser_rewrites_is_found(stack: Stack, superuser: PsycopgConn
     found = verify(stack, superuser)
     assert expected <= kinds(found), found.faults
     assert words in reasons(found)
+
+
+# What hides as retention, in a log whose first five entries were emptied for their age.
+EMPTY = "session_role = '', acting_role = '', object_name = '', details = '{}'"
+UNGUARDED = "SET LOCAL session_replication_role = replica;"
+STUB = "UPDATE federated.retention_stub SET {};"
+HIDDEN: dict[str, tuple[str, set[str], str]] = {
+    "an entry outside the stub is emptied": (
+        f"UPDATE federated.audit SET {EMPTY} WHERE {OURS} AND chain_position = 6;", {"chain"}, "entry 6 is not what was recorded"),
+    "an emptied entry gets words again": (CHANGED.format("details = '{\"after\": {}}'"), {"chain"}, "entry 5 is not what was recorded"),
+    "the stub is deleted": ("DELETE FROM federated.retention_stub;", {"chain"}, "entry 1 is not what was recorded"),
+    "nobody signed the stub": (
+        UNGUARDED + STUB.format("statement = NULL, signature = NULL, certificate = NULL"), {"stub", "chain"}, "not one of the audit log"),
+    "the signature is another": (
+        UNGUARDED + STUB.format("signature = set_byte(signature, 20, 255 - get_byte(signature, 20))"), {"stub", "chain"},
+        "no coordinator that is known signed that entries 1 to 5 were emptied"),
+    "the signed range is widened": (
+        UNGUARDED + f"UPDATE federated.audit SET {EMPTY} WHERE {OURS} AND chain_position = 6;"
+        + STUB.format("last_position = 6, entries = 6, statement = convert_to(replace(replace(convert_from(statement, 'UTF8'),"
+        " '\"last_position\":5', '\"last_position\":6'), '\"entries\":5', '\"entries\":6'), 'UTF8')"), {"stub", "chain"},
+        "no coordinator that is known signed that entries 1 to 6 were emptied"),
+    "the row is widened and the statement stays": (
+        UNGUARDED + f"UPDATE federated.audit SET {EMPTY} WHERE {OURS} AND chain_position = 6;"
+        + STUB.format("last_position = 6, entries = 6, content_sha256 = (SELECT sha256(string_agg(a.hash, ''::bytea ORDER BY a.chain_position))"
+        f" FROM federated.audit AS a WHERE {OURS} AND a.chain_position < 7)"), {"chain"}, "entry 6 is not what was recorded"),
+    "emptied entries are made anew": (
+        "SET CONSTRAINTS ALL IMMEDIATE;"
+        f" UPDATE federated.audit SET action = 'insert', object_kind = 'model' WHERE {OURS} AND chain_position < 6;" + REHASH + NO_HEADS,
+        {"stub", "held head"}, "entries 1 to 5 are not those that were emptied"),
+    "an emptied entry is deleted": (
+        f"DELETE FROM federated.audit WHERE {OURS} AND chain_position = 3;", {"chain", "stub", "held head"}, "entry 3 is missing"),
+}  # fmt: skip
+
+
+def forget(superuser: PsycopgConnection, signer: Identity, count: int, workspace: str = WORKSPACE) -> None:
+    """Empty a chain's first entries for their age, as the coordinator would, with a stub that somebody signs."""
+    superuser.raw.execute(
+        b"SELECT federated._forget_audit($1, (SELECT a.recorded_at FROM federated.audit AS a"
+        b" WHERE (a.workspace, a.chain_position) = ($1, $2)))",
+        [workspace, count + 1],
+    )
+    for one in list_stubs(superuser, WorkspaceName(workspace)):
+        statement = one.stub.statement()
+        superuser.raw.execute(
+            b"UPDATE federated.retention_stub SET statement = $1, signature = $2, certificate = $3 WHERE stub_id = $4",
+            [statement, signer.sign(statement), signer.certificate_pem.decode(), one.stub.id],
+        )
+
+
+def in_database(superuser: PsycopgConnection) -> tuple[bool, str | None]:
+    [row] = superuser.raw.execute(
+        b"SELECT is_intact, reason FROM public.federated_audit_verify('consortium')"
+    ).fetchall()
+    return row["is_intact"], row["reason"]
+
+
+def test_a_log_that_was_emptied_for_its_age_is_verified_by_its_stubs(
+    stack: Stack, superuser: PsycopgConnection
+) -> None:
+    forget(superuser, stack.world.federation.coordinator, 5)
+    log = stack.exported(superuser)
+    for held, certificates in (
+        (stack.held, []),
+        ([], [stack.world.federation.coordinator.certificate_pem]),
+        ([], []),
+    ):
+        found = verify_log(log, held, certificates)
+        assert found.faults == []
+        assert list(found.emptied.values()) == [5]
+    assert any("5 of them are empty" in line for line in describe(found, log, stack.held))
+    assert in_database(superuser) == (True, None)
+
+
+@pytest.mark.parametrize("attack", HIDDEN)
+def test_what_is_rewritten_and_hides_as_retention_is_found(
+    stack: Stack, superuser: PsycopgConnection, attack: str
+) -> None:
+    forget(superuser, stack.world.federation.coordinator, 5)
+    statements, expected, words = HIDDEN[attack]
+    superuser.raw.execute(statements.encode())
+    found = verify(stack, superuser)
+    assert expected <= kinds(found), found.faults
+    assert words in reasons(found)
+    assert not in_database(superuser)[0]
+
+
+def test_a_stub_that_a_stranger_signed_is_found(stack: Stack, superuser: PsycopgConnection) -> None:
+    """By the certificates that nodes had pinned, and without any by those of the log's own heads."""
+    forget(superuser, stack.world.federation.authority.issue("coordinator", ["localhost"]), 5)
+    for found in (verify(stack, superuser), verify_log(stack.exported(superuser), [])):
+        assert kinds(found) == {"stub", "chain"}
+        assert "no coordinator that is known signed" in reasons(found)
+
+
+def test_a_stub_of_another_workspace_is_found(stack: Stack, superuser: PsycopgConnection) -> None:
+    forget(superuser, stack.world.federation.coordinator, 5, OTHER)
+    superuser.raw.execute(
+        (
+            UNGUARDED
+            + STUB.format("workspace = 'consortium'")
+            + f"UPDATE federated.audit SET {EMPTY} WHERE {OURS} AND chain_position < 6;"
+        ).encode()
+    )
+    found = verify(stack, superuser)
+    assert kinds(found) == {"stub", "chain"}
+    assert "a stub is of workspace 'another'" in reasons(found)
+    assert not in_database(superuser)[0]
+
+
+def test_an_entry_that_was_made_old_is_not_emptied(stack: Stack, superuser: PsycopgConnection) -> None:
+    """Nobody signs that an entry was emptied which is not what its hash is over."""
+    superuser.raw.execute(
+        CHANGED.format("recorded_at = recorded_at - interval '9 years', details = '{}'").encode()
+    )
+    forget(superuser, stack.world.federation.coordinator, 5)
+    assert list_stubs(superuser, NAME) == []
+    assert "entry 5 is not what was recorded" in reasons(verify(stack, superuser))
 
 
 def test_a_log_that_is_gone_is_found(stack: Stack, superuser: PsycopgConnection) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from heliosdb.catalog.connection import Connection, Row, Statements
+from heliosdb.catalog.retention import stub_from_row
 from heliosdb.domain.audit_entry import AuditEntry
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.merkle import Edge, edge_from_bytes
+from heliosdb.domain.retention import Stub
 from heliosdb.domain.tree_head import Log, SignedStatement
 
 _SQL = Statements("audit_tree.sql")
 _BATCH = 10_000
+_TIMES = ("older_than", "deleted_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,16 @@ class StoredCosignature:
     origin: UUID
     size: int
     node: NodeName
+    signed: SignedStatement
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStub:
+    """A stub of entries that were emptied for their age, what was signed, and the certificate (PEM) of who
+    signed it; the last two empty where nobody did."""
+
+    stub: Stub
     signed: SignedStatement
     certificate: bytes
 
@@ -83,6 +97,18 @@ def list_cosignatures(
     """Return the cosignatures under them."""
     rows = _SQL.query(connection, "list_cosignatures", workspace, None if origin is None else str(origin))
     return [_cosignature(row, UUID(row["origin"]), row["tree_size"]) for row in rows]
+
+
+def list_stubs(connection: Connection, workspace: WorkspaceName) -> list[StoredStub]:
+    """Return the stubs of what was emptied of a workspace's chains, in the order of the entries."""
+    return [
+        StoredStub(
+            stub_from_row({**row, **{name: datetime.fromisoformat(row[name]) for name in _TIMES}}),
+            SignedStatement(bytes(row["statement"]), bytes(row["signature"])),
+            row["certificate"].encode(),
+        )
+        for row in _SQL.query(connection, "list_stubs", workspace)
+    ]
 
 
 def list_breaks(connection: Connection, workspace: WorkspaceName) -> list[Break]:

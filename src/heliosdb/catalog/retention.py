@@ -7,6 +7,7 @@ was not signed in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.ids import WorkspaceName
@@ -36,18 +37,19 @@ def forget_node_history(connection: Connection, retention_days: int, sign: Sign)
 
 
 def _signed(connection: Connection, rows: Sequence[Row], sign: Sign) -> list[Stub]:
-    stubs = [_stub(row) for row in rows]
+    stubs = [stub_from_row(row) for row in rows]
     for stub in stubs:
         statement = stub.statement()
         _SQL.query(connection, "sign_stub", stub.id, statement, *sign(statement))
     return stubs
 
 
-def _stub(row: Row) -> Stub:
+def stub_from_row(row: Row) -> Stub:
+    """Return what a row of federated.retention_stub says."""
     emptied = None
     if row["origin"] is not None:
         place = (row["first_position"], row["last_position"])
-        emptied = EmptiedEntries(row["origin"], *place, bytes(row["content_sha256"]))
+        emptied = EmptiedEntries(UUID(str(row["origin"])), *place, bytes(row["content_sha256"]))
     return Stub(
         row["stub_id"],
         row["name"],

@@ -51,7 +51,8 @@ def stored_lines(connection: Connection, workspace: WorkspaceName) -> Iterator[s
     )
     heads = audit_tree.list_heads(connection, workspace)
     cosignatures = audit_tree.list_cosignatures(connection, workspace)
-    return log_lines(workspace, heads, cosignatures, entries)
+    stubs = audit_tree.list_stubs(connection, workspace)
+    return log_lines(workspace, heads, cosignatures, stubs, entries)
 
 
 def export_heads(config: Path, workspace: str | None, path: Path | None, show: Show) -> None:

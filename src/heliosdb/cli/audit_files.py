@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead
+from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead, StoredStub
 from heliosdb.catalog.witnessed_heads import Conflict, WitnessedHead
 from heliosdb.domain.audit_entry import AuditEntry, entry_from_json
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -44,12 +44,21 @@ class Cosignature:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedStub:
+    """What was signed of entries that were emptied for their age, and the certificate (PEM) beside it."""
+
+    signed: SignedStatement
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LogFile:
     """An exported log. entries: in the order of the file."""
 
     workspace: WorkspaceName
     heads: tuple[Head, ...]
     cosignatures: tuple[Cosignature, ...]
+    stubs: tuple[SignedStub, ...]
     entries: tuple[AuditEntry, ...]
 
 
@@ -66,6 +75,7 @@ def log_lines(
     workspace: WorkspaceName,
     heads: Iterable[StoredHead],
     cosignatures: Iterable[StoredCosignature],
+    stubs: Iterable[StoredStub],
     entries: Iterable[AuditEntry],
 ) -> Iterator[str]:
     """The lines of an exported log."""
@@ -75,6 +85,8 @@ def log_lines(
             yield {"kind": "head", **_signed_json(head.signed, head.certificate)}
         for one in cosignatures:
             yield {"kind": "cosignature", "node": one.node, **_signed_json(one.signed, one.certificate)}
+        for stub in stubs:
+            yield {"kind": "stub", **_signed_json(stub.signed, stub.certificate)}
         for entry in entries:
             yield {"kind": "entry", **entry.to_json()}
 
@@ -137,6 +149,7 @@ def read_log(path: Path) -> LogFile:
             WorkspaceName(_text(head["workspace"])),
             tuple(_head(one) for one in lines if one["kind"] == "head"),
             tuple(_cosignature(one) for one in lines if one["kind"] == "cosignature"),
+            tuple(_stub(one) for one in lines if one["kind"] == "stub"),
             tuple(_entry(one) for one in lines if one["kind"] == "entry"),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -171,7 +184,8 @@ def _line(value: Mapping[str, Any]) -> str:
 
 def _signed_json(signed: SignedStatement, certificate: bytes) -> dict[str, str]:
     return {
-        "statement": signed.statement.decode(),
+        # What is no text was never signed; that it was replaced is found where it is verified.
+        "statement": signed.statement.decode(errors="replace"),
         "signature": signed.signature.hex(),
         "certificate": certificate.decode(),
     }
@@ -214,6 +228,10 @@ def _head(value: Mapping[str, Any]) -> Head:
 
 def _cosignature(value: Mapping[str, Any]) -> Cosignature:
     return Cosignature(NodeName(_text(value["node"])), _signed(value), _text(value["certificate"]).encode())
+
+
+def _stub(value: Mapping[str, Any]) -> SignedStub:
+    return SignedStub(_signed(value), _text(value["certificate"]).encode())
 
 
 def _signed(value: Mapping[str, Any]) -> SignedStatement:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heliosdb.cli.audit_files import Cosignature, Head, HeadsFile, LogFile
+from heliosdb.cli.audit_stubs import NOTHING, Emptied, read_stubs
 from heliosdb.domain.audit_entry import AuditEntry, entry_hash
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.log_check import compare
@@ -22,7 +23,7 @@ from heliosdb.transport.identity import fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong. kind: entry, chain, head, cosignature, held head, conflict."""
+    """What is wrong. kind: entry, chain, stub, head, cosignature, held head, conflict."""
 
     kind: str
     reason: str
@@ -30,11 +31,13 @@ class Fault:
 
 @dataclass(slots=True)
 class Verification:
-    """What was found. held: by log, how many entries the largest head that a node holds is over."""
+    """What was found. held: by log, how many entries the largest head that a node holds is over. emptied: by
+    log, how many entries are empty for their age."""
 
     faults: list[Fault] = field(default_factory=list)
     entries: dict[Log, int] = field(default_factory=dict)
     held: dict[Log, int] = field(default_factory=dict)
+    emptied: dict[Log, int] = field(default_factory=dict)
 
     def add(self, kind: str, reason: str) -> None:
         """Note a fault."""
@@ -45,8 +48,11 @@ def verify_log(log: LogFile, held: Sequence[HeadsFile], certificates: Sequence[b
     """Verify a log. held: what nodes hold. certificates: of coordinators (PEM), which are trusted; without
     any, those of the heads that nodes hold, which were pinned there."""
     found = Verification()
-    chains = _chains(log, found)
     trusted = _trusted(held, certificates)
+    emptied, faults = read_stubs(log, trusted)
+    for reason in faults:
+        found.add("stub", reason)
+    chains = _chains(log, emptied, found)
     own = _signed_heads(log, trusted, found)
     theirs = _held_heads(log, held, certificates, found)
     _find_conflicts(log, held, certificates, chains, found)
@@ -63,7 +69,9 @@ def verify_log(log: LogFile, held: Sequence[HeadsFile], certificates: Sequence[b
     return found
 
 
-def _chains(log: LogFile, found: Verification) -> Mapping[Log, Sequence[AuditEntry]]:
+def _chains(
+    log: LogFile, emptied: Mapping[Log, Emptied], found: Verification
+) -> Mapping[Log, Sequence[AuditEntry]]:
     chains: dict[Log, list[AuditEntry]] = {}
     for entry in log.entries:
         if entry.workspace != log.workspace:
@@ -76,20 +84,25 @@ def _chains(log: LogFile, found: Verification) -> Mapping[Log, Sequence[AuditEnt
             found.add("entry", error.message)
             continue
         chain.append(entry)
-    for one, entries in chains.items():
-        reason = next(_chain_faults(entries), None)
-        if reason is not None:
-            found.add("chain", f"{_named(one, log)}{reason}")
+    for one in chains.keys() | emptied.keys():
+        entries, stubs = chains.get(one, []), emptied.get(one, NOTHING)
+        for kind, reasons in (("chain", _chain_faults(entries, stubs)), ("stub", stubs.faults(entries))):
+            reason = next(reasons, None)
+            if reason is not None:
+                found.add(kind, f"{_named(one, log)}{reason}")
+        found.emptied[one] = sum(entry.is_emptied for entry in entries)
     _find_adopted(log, chains, found)
     return chains
 
 
-def _chain_faults(entries: Sequence[AuditEntry]) -> Iterator[str]:
+def _chain_faults(entries: Sequence[AuditEntry], emptied: Emptied) -> Iterator[str]:
     before = ""
     for place, entry in enumerate(entries, 1):
         if entry.chain_position != place:
             yield f"entry {place} is missing"
-        if entry_hash(entry) != entry.hash:
+        # Of an entry that was emptied for its age the hash is all there is: its stub has it too.
+        is_recorded = entry.is_emptied if emptied.covers(place) else entry_hash(entry) == entry.hash
+        if not is_recorded:
             yield f"entry {place} is not what was recorded"
         if entry.previous_hash != before:
             yield f"entry {place} does not follow the one before it"
@@ -100,11 +113,18 @@ def _find_adopted(log: LogFile, chains: Mapping[Log, Sequence[AuditEntry]], foun
     """Each chain that a dump brought along is named, with its end, by the one that goes on from it."""
     ends = {(str(one[1]), len(entries), entries[-1].hash) for one, entries in chains.items() if entries}
     for entry in log.entries:
-        if (entry.action, entry.object_kind) != ("adopt", "audit"):
+        if (entry.action, entry.object_kind) != ("adopt", "audit") or entry.is_emptied:
             continue
-        details = json.loads(entry.details)
-        if (details.get("origin"), details.get("entries"), details.get("head_hash")) not in ends:
+        if _adopted(entry) not in ends:
             found.add("chain", f"the chain that entry {entry.chain_position} adopted is not there as it was")
+
+
+def _adopted(entry: AuditEntry) -> tuple[object, ...]:
+    try:
+        details = json.loads(entry.details)
+        return tuple(details.get(name) for name in ("origin", "entries", "head_hash"))
+    except (ValueError, AttributeError, RecursionError):
+        return ()
 
 
 def _trusted(held: Sequence[HeadsFile], certificates: Sequence[bytes]) -> Sequence[bytes] | None:
@@ -208,6 +228,8 @@ def describe(found: Verification, log: LogFile, held: Sequence[HeadsFile]) -> It
     for one, entries in found.entries.items():
         covered = found.held.get(one, 0)
         yield f"{one[0]} {one[1]}: {entries} entries, of which heads that nodes hold cover {covered}"
+        if emptied := found.emptied.get(one):
+            yield f"  {emptied} of them are empty: hashes tell that they were there, not what they said"
         if covered < entries:
             beyond = f"{covered + 1} to {entries}" if covered + 1 < entries else str(entries)
             yield f"  no head that was given shows that entries {beyond} are as they were written"

@@ -56,6 +56,11 @@ class AuditEntry:
         except ValueError as error:
             raise invalid_value(f"entry {self.chain_position} has no hash") from error
 
+    @property
+    def is_emptied(self) -> bool:
+        """Whether nothing is left of what it said, as of one that was emptied for its age."""
+        return (self.session_role, self.acting_role, self.object_name, self.details) == ("", "", "", "{}")
+
     def to_json(self) -> dict[str, Any]:
         """All fields by name."""
         return asdict(self)

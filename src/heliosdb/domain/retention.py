@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import WorkspaceName
+from heliosdb.domain.tree_head import Log
+
+AUDIT = "audit"
+"""What a stub of the audit log says was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,20 @@ class Stub:
                 "content_sha256": self.emptied.sha256.hex(),
             }
         return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_emptied(statement: bytes) -> tuple[Log, EmptiedEntries]:
+    """Read which entries of which chain a signed stub of the audit log is about; FederatedError INVALID_VALUE
+    for anything else."""
+    try:
+        said = json.loads(statement)
+        origin, first, last = UUID(said["origin"]), said["first_position"], said["last_position"]
+        if said["deleted"] != AUDIT or (type(first), type(last)) != (int, int) or not 1 <= first <= last:
+            raise ValueError
+        emptied = EmptiedEntries(origin, first, last, bytes.fromhex(said["content_sha256"]))
+        return (WorkspaceName(str(said["workspace"])), origin), emptied
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise invalid_value("a stub is not one of the audit log") from error
 
 
 def _utc(time: datetime) -> str:

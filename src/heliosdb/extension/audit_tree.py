@@ -37,6 +37,7 @@ def find_faults(plpy: Any, workspace: str) -> list[_Found]:
     for origin, entries in catalog.list_chains(connection, name).items():
         faults = _chain_faults(connection, name, origin, entries)
         found.extend((str(origin), fault.broken_at, fault.reason) for fault in faults)
+    found.extend(_stub_faults(connection, name))
     return found + [(str(one.origin), *_break_words(one)) for one in catalog.list_breaks(connection, name)]
 
 
@@ -64,6 +65,17 @@ def _chain_faults(
                 f'the head over {cosigned.size} entries is not the one that node "{cosigned.node}" cosigned'
             )
             yield LogFault(cosigned.size, reason)
+
+
+def _stub_faults(connection: Connection, workspace: WorkspaceName) -> Iterator[_Found]:
+    for one in catalog.list_stubs(connection, workspace):
+        emptied, signed = one.stub.emptied, one.signed
+        is_signed = _may_be_signed(one.certificate, signed.statement, signed.signature)
+        if emptied is not None and not (is_signed and signed.statement == one.stub.statement()):
+            reason = (
+                f"nobody signed that entries {emptied.first} to {emptied.last} were emptied for their age"
+            )
+            yield str(emptied.origin), emptied.first, reason
 
 
 def _signed_head(stored: StoredHead, workspace: WorkspaceName) -> TreeHead | None:

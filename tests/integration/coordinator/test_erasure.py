@@ -31,6 +31,7 @@ OPTIONS = ", plain_withdrawals = true"
 MODELS = {
     "logistic": "algorithm = 'logistic_regression', learning_rate = 0.1",
     "newton": "algorithm = 'logistic_regression', optimizer = 'newton'",
+    "poisson": "algorithm = 'poisson_regression', optimizer = 'newton'",
     "linear": "algorithm = 'linear_regression', optimizer = 'newton', target = 'pressure', features = ['age']",
     "forest": "algorithm = 'random_forest', trees = 4, max_depth = 2, bins = 16",
     "boosting": "algorithm = 'gradient_boosting', max_depth = 1, bins = 16",
@@ -189,16 +190,50 @@ async def test_wherever_the_coordinator_is_killed_the_erasure_is_carried_out_onc
     assert sorted(one["kind"] for one in told) == list(kinds)
     certified = world.query("SELECT details FROM federated.audit WHERE object_kind = 'erasure'")
     assert len(certified) == 1
-    # Whoever has the file and the authority's certificate needs no database.
-    path, authority, shown = (
-        world.federation.directory / "c.json",
-        world.federation.directory / "ca.pem",
-        list[str](),
+    await world.reached(
+        "EXISTS (SELECT FROM federated.erasure AS e WHERE jsonb_array_length("
+        "federated_erasure_certificate(e.order_id) -> 'inclusion' -> 'cosignatures') = 2)"
     )
-    path.write_text(json.dumps(certificate(world)))
+    certified_offline(world)
+
+
+def certified_offline(world: World) -> None:
+    """Whoever has the file and the authority's certificate needs no database, and sees what was changed."""
+    directory, authority = world.federation.directory, world.federation.directory / "ca.pem"
     authority.write_bytes(world.federation.authority.certificate_pem)
-    assert verify_file(path, authority, shown.append), shown
-    assert "'42'" not in path.read_text()
+    whole = certificate(world)
+
+    def shown(document: dict[str, Any]) -> tuple[bool, list[str]]:
+        path, lines = directory / "c.json", list[str]()
+        path.write_text(json.dumps(document))
+        assert "'42'" not in path.read_text()
+        return verify_file(path, authority, lines.append), lines
+
+    is_good, lines = shown(whole)
+    assert is_good, lines
+    signers = [line.split(":")[0] for line in lines if line.startswith("signed by")]
+    assert signers == [
+        f"signed by {who}"
+        for who in (
+            "the coordinator",
+            "node east",
+            "node west",
+            "the audit log's head",
+            "witness east",
+            "witness west",
+        )
+    ]
+    assert not any(line.startswith("no proof") for line in lines)
+    proof = whole["inclusion"]
+    assert proof["entry"]["object_name"] == whole["certificate"]["request"]
+    others = {"path": proof["path"][:-1], "leaf_index": proof["leaf_index"] - 1}
+    for field, value in others.items():
+        assert not shown(whole | {"inclusion": proof | {field: value}})[0], field
+    # Once its entry is emptied for its age nobody can tell any more what that said.
+    world.query("UPDATE federated.audit SET object_name = '', details = '{}' WHERE object_kind = 'erasure'")
+    is_good, lines = shown(certificate(world))
+    assert is_good, lines
+    assert any(line.startswith("no proof that the audit log has it: its entry") for line in lines)
 
 
 async def test_a_file_of_an_erased_run_is_refused(world: World, place: Path) -> None:

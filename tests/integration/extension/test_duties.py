@@ -136,6 +136,26 @@ def test_what_is_old_and_still_there_fails_unless_it_is_on_hold(catalog: psycopg
     assert finding(catalog, "Retention of documentation for six years", "HIPAA")[0] == "FAIL"
 
 
+def test_an_erasure_has_a_deadline_until_it_is_carried_out(catalog: psycopg.Connection) -> None:
+    def shown() -> list[tuple[object, ...]]:
+        return catalog.execute(
+            "SELECT value < -20, (SELECT min(status) FROM federated_erasure_status) FROM federated_alert_metrics"
+            " WHERE workspace_name = 'clinics' AND metric = 'erasure_deadline_days'"
+        ).fetchall()
+
+    place_order(catalog, "export", "asked", "pending")
+    assert shown() == [(None, None)]
+    # All nodes have answered, and the versions are yet to be put right.
+    place_order(catalog, "erase", "answered", "answered", requested="now() - interval '60 days'")
+    assert shown() == [(True, "retraining")]
+    catalog.execute("SET session_replication_role = replica")
+    catalog.execute(
+        "INSERT INTO federated.erasure (order_id, workspace, completed_at, exactness, certificate, certificate_sha256, signature, signer)"
+        " SELECT order_id, 'clinics', now(), 'exact', '{}', '', '', '' FROM federated.subject_order WHERE kind = 'erase'"
+    )
+    assert shown() == [(None, "completed")]
+
+
 def test_an_erasure_that_is_not_exact_is_for_people_and_one_that_is_incomplete_fails(
     catalog: psycopg.Connection,
 ) -> None:

@@ -6,30 +6,38 @@ import json
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead
+from heliosdb.catalog.audit_tree import StoredCosignature, StoredHead, StoredStub
 from heliosdb.catalog.witnessed_heads import Conflict, WitnessedHead
 from heliosdb.cli.audit_files import heads_lines, log_lines, read_heads, read_log, write_new
 from heliosdb.domain.audit_entry import AuditEntry, entry_hash
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.retention import EmptiedEntries, Stub
 from heliosdb.domain.tree_head import SignedStatement
 
+EPOCH = datetime(2026, 1, 31, tzinfo=UTC)
 SIGNED = SignedStatement("ünï".encode(), b"\1\2")
 BLANK = AuditEntry(str(UUID(int=1)), "w", 1, "", "a", "t", "7", "s", "r", "insert", "model", "m\n", "{}", "")
 ENTRY = replace(BLANK, hash=entry_hash(BLANK))
 HEADS = [StoredHead(UUID(int=1), 1, bytes(32), SIGNED, b"pem")]
 COSIGNATURES = [StoredCosignature(UUID(int=1), 1, NodeName("n"), SIGNED, b"pem")]
+STUB = StoredStub(
+    Stub(1, "audit", WorkspaceName("w"), 1, EPOCH, EPOCH, EmptiedEntries(UUID(int=1), 1, 1, bytes(32))),
+    SIGNED,
+    b"pem",
+)
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "log"
-    write_new(path, log_lines(WorkspaceName("w"), HEADS, COSIGNATURES, [ENTRY]))
+    write_new(path, log_lines(WorkspaceName("w"), HEADS, COSIGNATURES, [STUB], [ENTRY]))
     return path
 
 
@@ -38,6 +46,7 @@ def test_a_log_is_read_back_and_is_its_owners_alone(log: Path) -> None:
     assert (read.workspace, read.entries) == ("w", (ENTRY,))
     assert [one.signed for one in read.heads] == [SIGNED]
     assert [(one.node, one.signed, one.certificate) for one in read.cosignatures] == [("n", SIGNED, b"pem")]
+    assert [(one.signed, one.certificate) for one in read.stubs] == [(SIGNED, b"pem")]
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 

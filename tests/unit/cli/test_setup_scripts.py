@@ -108,6 +108,7 @@ def checkout(tmp_path: Path) -> Checkout:
         "src/heliosdb/domain/ids.py",
         "src/heliosdb/parts/registry.py",
         "src/heliosdb/catalog/connection.py",
+        "src/heliosdb/phi/kinds.py",
         "src/heliosdb/scoring/rows.py",
         "src/heliosdb/extension/session.py",
         "src/heliosdb/node/service.py",
@@ -148,6 +149,7 @@ def test_the_first_call_does_every_step_and_the_second_none(checkout: Checkout) 
         ("src/heliosdb/domain/ids.py", ["extension"]),
         ("src/heliosdb/parts/registry.py", ["extension"]),
         ("src/heliosdb/catalog/connection.py", ["extension"]),
+        ("src/heliosdb/phi/kinds.py", ["extension"]),
         ("src/heliosdb/scoring/rows.py", ["extension"]),
         ("src/heliosdb/faults.py", ["extension"]),
         ("src/heliosdb/node/service.py", []),
@@ -337,7 +339,13 @@ def required(*extras: str) -> set[str]:
 def test_everything_that_the_project_asks_for_is_locked() -> None:
     assert required("dev") <= set(pins("requirements.lock"))
     assert required() <= set(pins("requirements-runtime.lock"))
-    assert set(pins("requirements-extension.lock")) == {"numpy", "pglast"}
+    assert set(pins("requirements-extension.lock")) == {
+        "numpy",
+        "pglast",
+        "cryptography",
+        "cffi",
+        "pycparser",
+    }
     assert required("pgspot") - required() <= set(pins("requirements-pgspot.lock"))
 
 

@@ -60,5 +60,12 @@ SELECT c.node_name, c.statement, c.signature, s.certificate
 FROM federated.cosignature AS c JOIN federated.signer AS s USING (certificate_sha256)
 WHERE c.workspace = $1 AND c.origin = $2 AND c.tree_size = $3 ORDER BY c.node_name
 
+-- name: list_stubs(text)
+SELECT s.stub_id, s.name, s.workspace, s.origin, s.first_position, s.last_position, s.entries, s.content_sha256,
+       to_char(s.older_than AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US+00:00') AS older_than,
+       to_char(s.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US+00:00') AS deleted_at, coalesce(s.statement, '') AS statement, coalesce(s.signature, '') AS signature,
+       coalesce(s.certificate, '') AS certificate
+FROM federated.retention_stub AS s WHERE s.workspace = $1 AND s.name = 'audit' ORDER BY s.origin, s.first_position, s.stub_id
+
 -- name: begin_reading()
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
