@@ -471,7 +471,7 @@ COMMAND_TAGS: dict[type[Command], str] = {
 
 
 def command_tag(command: Command) -> str:
-    """Return its command tag: the words that begin the statement, and of DELETE how many subjects it names."""
+    """Return its command tag: the words that begin the statement, of DELETE how many subjects it names."""
     if isinstance(command, EraseSubjects):
         return f"DELETE {len(command.subjects)}"
     return COMMAND_TAGS[type(command)]

@@ -2085,6 +2085,7 @@ CREATE TABLE federated.delivered_version (
     certificate_sha256 bytea NOT NULL CHECK (octet_length(certificate_sha256) = 32),
     is_current         boolean NOT NULL DEFAULT true,
     delivered_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at         timestamptz,
     PRIMARY KEY (subscription_id, version),
     UNIQUE (subscription_id, version_key)
 );
@@ -2114,6 +2115,9 @@ COMMENT ON COLUMN federated.delivered_version.signature IS 'Over the header, wit
 COMMENT ON COLUMN federated.delivered_version.certificate_sha256 IS 'SHA-256 of the certificate whose key signed';
 
 COMMENT ON COLUMN federated.delivered_version.is_current IS 'Whether the model''s function computes it';
+
+COMMENT ON COLUMN federated.delivered_version.retired_at IS
+    'When the coordinator said that it was retired: from then on it predicts nothing, and its numbers are gone; else NULL';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscription', '');
 
@@ -2155,7 +2159,7 @@ SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.versi
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
 SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
-       false, false
+       d.retired_at IS NOT NULL, false
 FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
 
 COMMENT ON VIEW federated.held_version IS
@@ -2391,11 +2395,16 @@ COMMENT ON FUNCTION federated._find_held(text) IS
 
 CREATE FUNCTION federated._list_subscriptions(workspace text) RETURNS TABLE (
     name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text, heard_key uuid,
-    refused_key uuid
+    refused_key uuid, kept_keys uuid[]
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.version_key IS NULL, d.version_key, d.version, s.heard_outcome, s.heard_key,
-           s.refused_key
+    -- Whose DBA has later versions wait decides on the next one too where a version was retired.
+    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.version_key IS NULL,
+           CASE WHEN d.retired_at IS NULL THEN d.version_key END, CASE WHEN d.retired_at IS NULL THEN d.version END,
+           s.heard_outcome, s.heard_key, s.refused_key,
+           ARRAY(SELECT k.version_key FROM federated.delivered_version AS k
+                 WHERE k.subscription_id = s.subscription_id AND NOT k.is_current AND k.retired_at IS NULL
+                 ORDER BY k.delivered_at DESC, k.version LIMIT 100)
     FROM federated.subscription AS s
     LEFT JOIN federated.delivered_version AS d ON d.subscription_id = s.subscription_id AND d.is_current
     WHERE s.workspace = _list_subscriptions.workspace
@@ -2403,13 +2412,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._list_subscriptions(text) IS
-    'What a node says of its subscriptions to models of a workspace; takes: whether it takes what is offered';
+    'What a node says of its subscriptions to models of a workspace; takes: whether it takes what is offered; kept_keys: of earlier versions that are still here';
 
 CREATE VIEW @extschema@.federated_subscriptions AS
 SELECT k.subscription_name, k.workspace, k.model_name, k.version_wanted, k.auto, k.version, k.available_version,
        CASE WHEN k.available_version IS NOT NULL AND k.state <> 'current' THEN now() - k.heard_since END AS lag,
        k.state, CASE k.state
            WHEN 'refused' THEN k.failure
+           WHEN 'retired' THEN format('version %s was retired: data subjects were erased that it had learned from; %s', k.retired_version,
+               CASE WHEN k.failure IS NOT NULL THEN k.failure
+                    WHEN k.available_version IS NULL THEN coalesce(k.reason, 'the coordinator offers no other one')
+                    WHEN k.takes THEN format('version %s is on its way', k.available_version)
+                    ELSE format('auto is false: ALTER FEDERATED SUBSCRIPTION %I REFRESH takes version %s', k.subscription_name,
+                                k.available_version) END)
            WHEN 'unheard' THEN 'the coordinator has not spoken of it yet'
            WHEN 'current' THEN NULL
            WHEN 'behind' THEN CASE WHEN k.takes THEN 'it is on its way' ELSE
@@ -2421,9 +2436,11 @@ SELECT k.subscription_name, k.workspace, k.model_name, k.version_wanted, k.auto,
        k.delivered_at, k.last_heard, k.signed_by, k.signature, k.sha256
 FROM (
     SELECT s.name AS subscription_name, s.workspace, s.model_name, coalesce(s.wanted, 'latest') AS version_wanted, s.auto,
-           d.version, s.heard_version AS available_version, s.heard_since, s.reason, s.failure,
+           CASE WHEN d.retired_at IS NULL THEN d.version END AS version, d.version AS retired_version,
+           s.heard_version AS available_version, s.heard_since, s.reason, s.failure,
            s.auto OR s.refresh OR d.version_key IS NULL AS takes,
-           CASE WHEN s.heard_outcome IS NULL THEN 'unheard'
+           CASE WHEN d.retired_at IS NOT NULL THEN 'retired'
+                WHEN s.heard_outcome IS NULL THEN 'unheard'
                 WHEN s.heard_outcome <> 'offered' THEN s.heard_outcome
                 WHEN d.version_key = s.heard_key THEN 'current'
                 WHEN s.refused_key = s.heard_key THEN 'refused'
@@ -2447,14 +2464,14 @@ COMMENT ON COLUMN @extschema@.federated_subscriptions.version_wanted IS 'A tag, 
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.auto IS 'Whether later versions are taken as they come; else by ALTER FEDERATED SUBSCRIPTION ... REFRESH';
 
-COMMENT ON COLUMN @extschema@.federated_subscriptions.version IS 'The version that the model''s function computes here; NULL before there is one';
+COMMENT ON COLUMN @extschema@.federated_subscriptions.version IS 'The version that the model''s function computes here; NULL before there is one, and where it was retired';
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.available_version IS 'The version that the coordinator last offered; NULL where it offers none';
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.lag IS 'For how long the version that is offered has been known and is not here; NULL where it is, and where none is offered';
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.state IS
-    'current: what is offered is here; behind: it is not yet; refused: it was not taken, and the version before it stays (message says why); waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept, so that it cannot travel; unknown: there is no such model in the workspace, or it is not granted to this node; unheard: the coordinator has said nothing yet of what is wanted. Whatever the state, the version that is here goes on predicting';
+    'current: what is offered is here; behind: it is not yet; refused: it was not taken, and the version before it stays (message says why); waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept, so that it cannot travel; unknown: there is no such model in the workspace, or it is not granted to this node; unheard: the coordinator has said nothing yet of what is wanted; retired: what was here was retired, since data subjects were erased that it had learned from, and predicts nothing. In every other state the version that is here goes on predicting';
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.message IS 'Why the version that is wanted is not here; NULL where it is';
 
@@ -4743,6 +4760,8 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
                THEN format('version %s of federated model "%s" was retired: data subjects were erased that it had learned from', version, model)
                ELSE format('version %s of federated model "%s" does not predict while an erasure is carried out', version, model) END,
            CASE WHEN NOT is_retired THEN 'federated_erasure_status shows how far the erasure has come.'
+                WHEN successor IS NULL AND EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model)
+                    THEN format('SELECT state, message FROM federated_subscriptions WHERE model_name = %L says what takes its place.', model)
                 WHEN successor IS NULL THEN format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model))
                 ELSE format('Version %s is the current one: federated_predict(%L, ...).', successor, model) END
 $$;
@@ -4756,8 +4775,8 @@ DECLARE
     said record;
 BEGIN
     SELECT w.* INTO said FROM federated._why_withdrawn(model, version, is_retired, (
-        SELECT v.version FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-        WHERE m.name = _refuse_withdrawn.model AND v.is_current)) AS w;
+        SELECT v.version FROM federated.held_version AS v
+        WHERE v.model_name = _refuse_withdrawn.model AND v.is_current AND NOT v.is_retired)) AS w;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = said.message, HINT = said.hint;
 END
 $$;
@@ -4925,6 +4944,9 @@ DECLARE
     is_news    boolean := ROW(subject.heard_outcome, subject.heard_version, subject.heard_key) IS DISTINCT FROM ROW(outcome, version, version_key);
     current    uuid := (SELECT d.version_key FROM federated.delivered_version AS d
                         WHERE d.subscription_id = subject.subscription_id AND d.is_current);
+    -- A coordinator that was restored from before an erasure offers it again.
+    is_retired boolean := EXISTS (SELECT FROM federated.delivered_version AS d WHERE d.subscription_id = subject.subscription_id
+                                  AND d.version_key = version_key AND d.retired_at IS NOT NULL);
 BEGIN
     IF ROW(subject.workspace, subject.model_name, subject.wanted) IS DISTINCT FROM ROW(workspace, model, wanted) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -4939,11 +4961,12 @@ BEGIN
         reason = federated._one_line(reason),
         -- What was asked for is here.
         refresh = s.refresh AND (NOT is_offered OR version_key IS DISTINCT FROM current),
-        refused_key = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.refused_key END,
-        failure = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.failure END
+        refused_key = CASE WHEN is_retired OR version_key IS NOT DISTINCT FROM s.refused_key THEN version_key END,
+        failure = CASE WHEN is_retired THEN format('version %s was retired, and is not taken again', version)
+                       WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.failure END
     WHERE s.subscription_id = subject.subscription_id;
     RETURN is_offered AND (subject.auto OR subject.refresh OR current IS NULL)
-        AND version_key IS DISTINCT FROM current AND version_key IS DISTINCT FROM subject.refused_key;
+        AND version_key IS DISTINCT FROM current AND version_key IS DISTINCT FROM subject.refused_key AND NOT is_retired;
 END
 $$;
 
@@ -5229,7 +5252,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'this is no prediction: it is larger than 64 MiB';
         END IF;
         taken := ROW(subject.subscription_id, version, version_key, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
-                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp());
+                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp(), NULL);
         PERFORM federated._store_delivery(subject.model_name, taken);
     EXCEPTION WHEN OTHERS THEN
         IF federated._may_pass(SQLSTATE) THEN
@@ -5269,6 +5292,36 @@ $$;
 COMMENT ON FUNCTION federated._refuse_version(text, uuid, text) IS
     'Notes why a version that was offered is not taken, whoever found that';
 
+-- Runs as federated_owner, which owns the functions.
+CREATE FUNCTION federated._withdraw_version(subscription text, workspace text, model text, wanted text, version_key uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    subject federated.subscription := federated._lock_subscription(subscription);
+    retired federated.delivered_version;
+BEGIN
+    IF ROW(subject.workspace, subject.model_name, subject.wanted) IS DISTINCT FROM ROW(workspace, model, wanted) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated subscription "%s" is another by now', subscription);
+    END IF;
+    UPDATE federated.delivered_version AS d SET retired_at = clock_timestamp(), prediction = '{}', prediction_arrays = NULL
+    WHERE d.subscription_id = subject.subscription_id AND d.version_key = version_key AND d.retired_at IS NULL
+    RETURNING d.* INTO retired;
+    IF retired.version IS NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM federated._write_refusal(k.function_name, w.message, w.hint)
+    FROM federated._why_withdrawn(model, retired.version, true, (
+        SELECT d.version FROM federated.delivered_version AS d
+        WHERE d.subscription_id = subject.subscription_id AND d.is_current AND d.retired_at IS NULL)) AS w
+    CROSS JOIN LATERAL (SELECT model || '@' || retired.version AS function_name UNION ALL SELECT model WHERE retired.is_current) AS k;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withdraw_version(text, text, text, text, uuid) IS
+    'Has a version that was delivered, and was retired where it was trained, predict nothing any more, and destroys its numbers; whether it did yet. 55000 where the subscription is gone or another by now';
+
 -- The coordinator's side of subscriptions: to whom a model is granted, what nodes say that they subscribe to, and what each of
 -- them is offered. Nothing is kept of what was sent: a delivery is due where what is offered is not what the node says it has.
 CREATE TABLE federated.subscribe_grant (
@@ -5300,6 +5353,7 @@ CREATE TABLE federated.subscriber (
     heard_outcome text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
     heard_key     uuid,
     refused_key   uuid,
+    kept_keys     uuid[] NOT NULL DEFAULT '{}' CHECK (cardinality(kept_keys) <= 100),
     failure       text CHECK (octet_length(failure) <= 4096),
     reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (node_id, name)
@@ -5316,6 +5370,8 @@ COMMENT ON COLUMN federated.subscriber.held_key IS 'The key of the version that 
 COMMENT ON COLUMN federated.subscriber.heard_outcome IS 'What the node last heard of its subscription; NULL before it heard anything';
 
 COMMENT ON COLUMN federated.subscriber.refused_key IS 'The key of the version that the node could not take';
+
+COMMENT ON COLUMN federated.subscriber.kept_keys IS 'The keys of earlier versions that something in the node''s database still depends on';
 
 COMMENT ON COLUMN federated.subscriber.failure IS 'Why the last delivery did not arrive, as the coordinator saw it; NULL where it did';
 
@@ -5384,23 +5440,58 @@ COMMENT ON COLUMN federated.offer.outcome IS
 
 COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
 
+-- What an erasure did is in later scripts.
+CREATE FUNCTION federated._retired_versions() RETURNS TABLE (version integer, version_key uuid)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT v.version, federated._version_key(v.run_id, v.version) FROM federated.version AS v WHERE v.retired_at IS NOT NULL
+    UNION
+    SELECT e.version, federated._version_key(e.run_id, e.version)
+    FROM federated.erasure_version AS e JOIN federated.erasure AS k USING (order_id) JOIN federated.subject_order AS o USING (order_id)
+    WHERE federated._retrains(o.terms) AND (e.retired_at IS NOT NULL OR k.retired_at IS NOT NULL);
+END
+$$;
+
+COMMENT ON FUNCTION federated._retired_versions() IS 'Versions that were retired, and those that were dropped when they should have been';
+
+-- Whoever is granted the model or not: what was delivered is to go.
+CREATE VIEW federated.retired_holding AS
+SELECT DISTINCT ON (s.node_id, s.name) s.node_id, s.name AS subscription, r.version, r.version_key
+FROM federated.subscriber AS s
+CROSS JOIN LATERAL unnest(s.kept_keys || s.held_key) AS h (version_key)
+JOIN federated._retired_versions() AS r USING (version_key)
+ORDER BY s.node_id, s.name, r.version;
+
+COMMENT ON VIEW federated.retired_holding IS
+    'Of each node''s subscription the first version that the node says it has and that was retired, or was dropped when it should have been';
+
 CREATE FUNCTION federated._pending_deliveries() RETURNS TABLE (
     node_id bigint, workspace text, node_name text, name text, model_name text, wanted text, outcome text, version integer,
     version_key uuid, carries boolean, reason text
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.version_key, k.carries, k.reason
+    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, CASE WHEN k.tells THEN 'retired' ELSE k.outcome END,
+           CASE WHEN k.tells THEN k.retired_version ELSE k.version END, CASE WHEN k.tells THEN k.retired_key ELSE k.version_key END,
+           k.carries AND NOT k.tells,
+           CASE WHEN k.tells THEN format('version %s was retired: data subjects were erased that it had learned from', k.retired_version)
+                ELSE k.reason END
     FROM (
+        -- What takes the place of a version that was retired comes first, unless it could not be brought.
+        SELECT c.*, r.version AS retired_version, r.version_key AS retired_key,
+               r.version_key IS NOT NULL AND (NOT c.carries OR c.failure IS NOT NULL) AS tells
+        FROM (
         SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_key IS DISTINCT FROM o.version_key
                     AND o.refused_key IS DISTINCT FROM o.version_key AS carries
         FROM federated.offer AS o
+        ) AS c LEFT JOIN federated.retired_holding AS r USING (node_id, subscription)
     ) AS k
-    WHERE k.carries OR ROW(k.outcome, k.version_key) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_key)
+    WHERE k.carries OR k.tells OR ROW(k.outcome, k.version_key) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_key)
     ORDER BY k.node_id, k.subscription
 $$;
 
 COMMENT ON FUNCTION federated._pending_deliveries() IS
-    'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along';
+    'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along. Its outcome retired is about a version that the node has';
 
 CREATE FUNCTION federated._offered_version(
     key uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
@@ -5506,15 +5597,16 @@ SELECT k.workspace, k.model_name, k.node_name, k.subscription AS subscription_na
        coalesce(k.wanted, 'latest') AS version_wanted, k.held_version AS version, k.version AS offered_version, k.state,
        CASE k.state
            WHEN 'current' THEN NULL
+           WHEN 'retired' THEN coalesce(k.failure, format('the node is told that version %s was retired', k.retired_version))
            WHEN 'refused' THEN 'the node could not take it: federated_subscriptions there says why'
            WHEN 'behind' THEN coalesce(k.failure, CASE WHEN k.takes THEN 'it is on its way'
                ELSE 'its DBA has later versions wait for ALTER FEDERATED SUBSCRIPTION ... REFRESH' END)
            ELSE k.reason END AS message,
        k.reported_at
 FROM (
-    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_key = o.version_key THEN 'current'
+    SELECT o.*, r.version AS retired_version, CASE WHEN r.version IS NOT NULL THEN 'retired' WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_key = o.version_key THEN 'current'
                      WHEN o.refused_key = o.version_key THEN 'refused' ELSE 'behind' END AS state
-    FROM federated.offer AS o
+    FROM federated.offer AS o LEFT JOIN federated.retired_holding AS r USING (node_id, subscription)
 ) AS k;
 
 COMMENT ON VIEW @extschema@.federated_subscribers IS
@@ -5537,7 +5629,7 @@ COMMENT ON COLUMN @extschema@.federated_subscribers.version IS 'The version that
 COMMENT ON COLUMN @extschema@.federated_subscribers.offered_version IS 'The version that it is offered; NULL where there is none to offer';
 
 COMMENT ON COLUMN @extschema@.federated_subscribers.state IS
-    'current: the node has what it is offered; behind: not yet; refused: it could not take it; waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept; unknown: there is no such model in the workspace, or it is not granted to the node';
+    'retired: the node still has a version that was retired; current: the node has what it is offered; behind: not yet; refused: it could not take it; waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept; unknown: there is no such model in the workspace, or it is not granted to the node';
 
 COMMENT ON COLUMN @extschema@.federated_subscribers.message IS 'Why the node has not what it wants; NULL where it has';
 
@@ -10557,6 +10649,8 @@ ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, 
 
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._withdraw_version(text, text, text, text, uuid) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._adopt_run(uuid, jsonb) OWNER TO federated_owner;
@@ -10856,6 +10950,7 @@ GRANT EXECUTE ON FUNCTION federated._lock_model_name(text) TO federated_operator
 GRANT EXECUTE ON FUNCTION
     federated._hear_offer(text, text, text, text, text, integer, uuid, text), federated._lock_subscription(text),
     federated._one_line(text), federated._list_subscriptions(text), federated._refuse_version(text, uuid, text),
+    federated._withdraw_version(text, text, text, text, uuid),
     federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
 TO federated_daemon;
 
@@ -10868,6 +10963,8 @@ GRANT EXECUTE ON FUNCTION
     federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
     federated._encoding_text(text[], boolean[], jsonb)
 TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._retired_versions() TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_version(uuid) TO federated_daemon;
 
@@ -11199,13 +11296,15 @@ GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current,
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
-    certificate_sha256, is_current, delivered_at) ON federated.delivered_version
+    certificate_sha256, is_current, delivered_at, retired_at) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.retired_holding TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
 
 GRANT SELECT, INSERT, DELETE,
-    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at)
+    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at, retired_at, prediction, prediction_arrays)
 ON federated.delivered_version TO federated_owner;
 
 GRANT UPDATE (refresh, refused_key, failure) ON federated.subscription TO federated_owner;
