@@ -34,6 +34,9 @@ DECLARE
     is_news    boolean := ROW(subject.heard_outcome, subject.heard_version, subject.heard_key) IS DISTINCT FROM ROW(outcome, version, version_key);
     current    uuid := (SELECT d.version_key FROM federated.delivered_version AS d
                         WHERE d.subscription_id = subject.subscription_id AND d.is_current);
+    -- A coordinator that was restored from before an erasure offers it again.
+    is_retired boolean := EXISTS (SELECT FROM federated.delivered_version AS d WHERE d.subscription_id = subject.subscription_id
+                                  AND d.version_key = version_key AND d.retired_at IS NOT NULL);
 BEGIN
     IF ROW(subject.workspace, subject.model_name, subject.wanted) IS DISTINCT FROM ROW(workspace, model, wanted) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -48,11 +51,12 @@ BEGIN
         reason = federated._one_line(reason),
         -- What was asked for is here.
         refresh = s.refresh AND (NOT is_offered OR version_key IS DISTINCT FROM current),
-        refused_key = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.refused_key END,
-        failure = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.failure END
+        refused_key = CASE WHEN is_retired OR version_key IS NOT DISTINCT FROM s.refused_key THEN version_key END,
+        failure = CASE WHEN is_retired THEN format('version %s was retired, and is not taken again', version)
+                       WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.failure END
     WHERE s.subscription_id = subject.subscription_id;
     RETURN is_offered AND (subject.auto OR subject.refresh OR current IS NULL)
-        AND version_key IS DISTINCT FROM current AND version_key IS DISTINCT FROM subject.refused_key;
+        AND version_key IS DISTINCT FROM current AND version_key IS DISTINCT FROM subject.refused_key AND NOT is_retired;
 END
 $$;
 COMMENT ON FUNCTION federated._hear_offer(text, text, text, text, text, integer, uuid, text) IS
@@ -326,7 +330,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'this is no prediction: it is larger than 64 MiB';
         END IF;
         taken := ROW(subject.subscription_id, version, version_key, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
-                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp());
+                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp(), NULL);
         PERFORM federated._store_delivery(subject.model_name, taken);
     EXCEPTION WHEN OTHERS THEN
         IF federated._may_pass(SQLSTATE) THEN
@@ -363,3 +367,32 @@ END
 $$;
 COMMENT ON FUNCTION federated._refuse_version(text, uuid, text) IS
     'Notes why a version that was offered is not taken, whoever found that';
+
+-- Runs as federated_owner, which owns the functions.
+CREATE FUNCTION federated._withdraw_version(subscription text, workspace text, model text, wanted text, version_key uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    subject federated.subscription := federated._lock_subscription(subscription);
+    retired federated.delivered_version;
+BEGIN
+    IF ROW(subject.workspace, subject.model_name, subject.wanted) IS DISTINCT FROM ROW(workspace, model, wanted) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated subscription "%s" is another by now', subscription);
+    END IF;
+    UPDATE federated.delivered_version AS d SET retired_at = clock_timestamp(), prediction = '{}', prediction_arrays = NULL
+    WHERE d.subscription_id = subject.subscription_id AND d.version_key = version_key AND d.retired_at IS NULL
+    RETURNING d.* INTO retired;
+    IF retired.version IS NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM federated._write_refusal(k.function_name, w.message, w.hint)
+    FROM federated._why_withdrawn(model, retired.version, true, (
+        SELECT d.version FROM federated.delivered_version AS d
+        WHERE d.subscription_id = subject.subscription_id AND d.is_current AND d.retired_at IS NULL)) AS w
+    CROSS JOIN LATERAL (SELECT model || '@' || retired.version AS function_name UNION ALL SELECT model WHERE retired.is_current) AS k;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION federated._withdraw_version(text, text, text, text, uuid) IS
+    'Has a version that was delivered, and was retired where it was trained, predict nothing any more, and destroys its numbers; whether it did yet. 55000 where the subscription is gone or another by now';

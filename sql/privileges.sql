@@ -19,6 +19,7 @@ ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
+ALTER FUNCTION federated._withdraw_version(text, text, text, text, uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
 ALTER FUNCTION federated._adopt_run(uuid, jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
@@ -256,6 +257,7 @@ GRANT EXECUTE ON FUNCTION federated._lock_model_name(text) TO federated_operator
 GRANT EXECUTE ON FUNCTION
     federated._hear_offer(text, text, text, text, text, integer, uuid, text), federated._lock_subscription(text),
     federated._one_line(text), federated._list_subscriptions(text), federated._refuse_version(text, uuid, text),
+    federated._withdraw_version(text, text, text, text, uuid),
     federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
 TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
@@ -267,6 +269,7 @@ GRANT EXECUTE ON FUNCTION
     federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
     federated._encoding_text(text[], boolean[], jsonb)
 TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._retired_versions() TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_version(uuid) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
@@ -505,11 +508,12 @@ GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
-    certificate_sha256, is_current, delivered_at) ON federated.delivered_version
+    certificate_sha256, is_current, delivered_at, retired_at) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.retired_holding TO federated_analyst, federated_auditor, federated_daemon;
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
 GRANT SELECT, INSERT, DELETE,
-    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at)
+    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at, retired_at, prediction, prediction_arrays)
 ON federated.delivered_version TO federated_owner;
 GRANT UPDATE (refresh, refused_key, failure) ON federated.subscription TO federated_owner;
 GRANT INSERT (name, workspace, model_name, wanted, auto), UPDATE (wanted, auto), DELETE ON federated.subscription TO federated_admin;

@@ -11,6 +11,8 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
                THEN format('version %s of federated model "%s" was retired: data subjects were erased that it had learned from', version, model)
                ELSE format('version %s of federated model "%s" does not predict while an erasure is carried out', version, model) END,
            CASE WHEN NOT is_retired THEN 'federated_erasure_status shows how far the erasure has come.'
+                WHEN successor IS NULL AND EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model)
+                    THEN format('SELECT state, message FROM federated_subscriptions WHERE model_name = %L says what takes its place.', model)
                 WHEN successor IS NULL THEN format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model))
                 ELSE format('Version %s is the current one: federated_predict(%L, ...).', successor, model) END
 $$;
@@ -23,8 +25,8 @@ DECLARE
     said record;
 BEGIN
     SELECT w.* INTO said FROM federated._why_withdrawn(model, version, is_retired, (
-        SELECT v.version FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-        WHERE m.name = _refuse_withdrawn.model AND v.is_current)) AS w;
+        SELECT v.version FROM federated.held_version AS v
+        WHERE v.model_name = _refuse_withdrawn.model AND v.is_current AND NOT v.is_retired)) AS w;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = said.message, HINT = said.hint;
 END
 $$;

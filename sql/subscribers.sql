@@ -25,6 +25,7 @@ CREATE TABLE federated.subscriber (
     heard_outcome text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
     heard_key     uuid,
     refused_key   uuid,
+    kept_keys     uuid[] NOT NULL DEFAULT '{}' CHECK (cardinality(kept_keys) <= 100),
     failure       text CHECK (octet_length(failure) <= 4096),
     reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (node_id, name)
@@ -35,6 +36,7 @@ COMMENT ON COLUMN federated.subscriber.takes IS 'Whether the node takes what it 
 COMMENT ON COLUMN federated.subscriber.held_key IS 'The key of the version that the node''s function computes; NULL before it has one';
 COMMENT ON COLUMN federated.subscriber.heard_outcome IS 'What the node last heard of its subscription; NULL before it heard anything';
 COMMENT ON COLUMN federated.subscriber.refused_key IS 'The key of the version that the node could not take';
+COMMENT ON COLUMN federated.subscriber.kept_keys IS 'The keys of earlier versions that something in the node''s database still depends on';
 COMMENT ON COLUMN federated.subscriber.failure IS 'Why the last delivery did not arrive, as the coordinator saw it; NULL where it did';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscribe_grant', '');
@@ -95,22 +97,55 @@ COMMENT ON COLUMN federated.offer.outcome IS
     'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept)';
 COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
 
+-- What an erasure did is in later scripts.
+CREATE FUNCTION federated._retired_versions() RETURNS TABLE (version integer, version_key uuid)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT v.version, federated._version_key(v.run_id, v.version) FROM federated.version AS v WHERE v.retired_at IS NOT NULL
+    UNION
+    SELECT e.version, federated._version_key(e.run_id, e.version)
+    FROM federated.erasure_version AS e JOIN federated.erasure AS k USING (order_id) JOIN federated.subject_order AS o USING (order_id)
+    WHERE federated._retrains(o.terms) AND (e.retired_at IS NOT NULL OR k.retired_at IS NOT NULL);
+END
+$$;
+COMMENT ON FUNCTION federated._retired_versions() IS 'Versions that were retired, and those that were dropped when they should have been';
+
+-- Whoever is granted the model or not: what was delivered is to go.
+CREATE VIEW federated.retired_holding AS
+SELECT DISTINCT ON (s.node_id, s.name) s.node_id, s.name AS subscription, r.version, r.version_key
+FROM federated.subscriber AS s
+CROSS JOIN LATERAL unnest(s.kept_keys || s.held_key) AS h (version_key)
+JOIN federated._retired_versions() AS r USING (version_key)
+ORDER BY s.node_id, s.name, r.version;
+COMMENT ON VIEW federated.retired_holding IS
+    'Of each node''s subscription the first version that the node says it has and that was retired, or was dropped when it should have been';
+
 CREATE FUNCTION federated._pending_deliveries() RETURNS TABLE (
     node_id bigint, workspace text, node_name text, name text, model_name text, wanted text, outcome text, version integer,
     version_key uuid, carries boolean, reason text
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.version_key, k.carries, k.reason
+    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, CASE WHEN k.tells THEN 'retired' ELSE k.outcome END,
+           CASE WHEN k.tells THEN k.retired_version ELSE k.version END, CASE WHEN k.tells THEN k.retired_key ELSE k.version_key END,
+           k.carries AND NOT k.tells,
+           CASE WHEN k.tells THEN format('version %s was retired: data subjects were erased that it had learned from', k.retired_version)
+                ELSE k.reason END
     FROM (
+        -- What takes the place of a version that was retired comes first, unless it could not be brought.
+        SELECT c.*, r.version AS retired_version, r.version_key AS retired_key,
+               r.version_key IS NOT NULL AND (NOT c.carries OR c.failure IS NOT NULL) AS tells
+        FROM (
         SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_key IS DISTINCT FROM o.version_key
                     AND o.refused_key IS DISTINCT FROM o.version_key AS carries
         FROM federated.offer AS o
+        ) AS c LEFT JOIN federated.retired_holding AS r USING (node_id, subscription)
     ) AS k
-    WHERE k.carries OR ROW(k.outcome, k.version_key) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_key)
+    WHERE k.carries OR k.tells OR ROW(k.outcome, k.version_key) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_key)
     ORDER BY k.node_id, k.subscription
 $$;
 COMMENT ON FUNCTION federated._pending_deliveries() IS
-    'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along';
+    'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along. Its outcome retired is about a version that the node has';
 
 CREATE FUNCTION federated._offered_version(
     key uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
@@ -209,15 +244,16 @@ SELECT k.workspace, k.model_name, k.node_name, k.subscription AS subscription_na
        coalesce(k.wanted, 'latest') AS version_wanted, k.held_version AS version, k.version AS offered_version, k.state,
        CASE k.state
            WHEN 'current' THEN NULL
+           WHEN 'retired' THEN coalesce(k.failure, format('the node is told that version %s was retired', k.retired_version))
            WHEN 'refused' THEN 'the node could not take it: federated_subscriptions there says why'
            WHEN 'behind' THEN coalesce(k.failure, CASE WHEN k.takes THEN 'it is on its way'
                ELSE 'its DBA has later versions wait for ALTER FEDERATED SUBSCRIPTION ... REFRESH' END)
            ELSE k.reason END AS message,
        k.reported_at
 FROM (
-    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_key = o.version_key THEN 'current'
+    SELECT o.*, r.version AS retired_version, CASE WHEN r.version IS NOT NULL THEN 'retired' WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_key = o.version_key THEN 'current'
                      WHEN o.refused_key = o.version_key THEN 'refused' ELSE 'behind' END AS state
-    FROM federated.offer AS o
+    FROM federated.offer AS o LEFT JOIN federated.retired_holding AS r USING (node_id, subscription)
 ) AS k;
 COMMENT ON VIEW @extschema@.federated_subscribers IS
     'At the coordinator: which nodes subscribe to which models, by their own word, and what each is offered';
@@ -230,6 +266,6 @@ COMMENT ON COLUMN @extschema@.federated_subscribers.version_wanted IS 'A tag, a 
 COMMENT ON COLUMN @extschema@.federated_subscribers.version IS 'The version that the node says its function computes; NULL before it has one';
 COMMENT ON COLUMN @extschema@.federated_subscribers.offered_version IS 'The version that it is offered; NULL where there is none to offer';
 COMMENT ON COLUMN @extschema@.federated_subscribers.state IS
-    'current: the node has what it is offered; behind: not yet; refused: it could not take it; waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept; unknown: there is no such model in the workspace, or it is not granted to the node';
+    'retired: the node still has a version that was retired; current: the node has what it is offered; behind: not yet; refused: it could not take it; waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept; unknown: there is no such model in the workspace, or it is not granted to the node';
 COMMENT ON COLUMN @extschema@.federated_subscribers.message IS 'Why the node has not what it wants; NULL where it has';
 COMMENT ON COLUMN @extschema@.federated_subscribers.reported_at IS 'When the node last said so';

@@ -52,6 +52,7 @@ CREATE TABLE federated.delivered_version (
     certificate_sha256 bytea NOT NULL CHECK (octet_length(certificate_sha256) = 32),
     is_current         boolean NOT NULL DEFAULT true,
     delivered_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at         timestamptz,
     PRIMARY KEY (subscription_id, version),
     UNIQUE (subscription_id, version_key)
 );
@@ -69,6 +70,8 @@ COMMENT ON COLUMN federated.delivered_version.header IS 'What the coordinator si
 COMMENT ON COLUMN federated.delivered_version.signature IS 'Over the header, with the key of the certificate';
 COMMENT ON COLUMN federated.delivered_version.certificate_sha256 IS 'SHA-256 of the certificate whose key signed';
 COMMENT ON COLUMN federated.delivered_version.is_current IS 'Whether the model''s function computes it';
+COMMENT ON COLUMN federated.delivered_version.retired_at IS
+    'When the coordinator said that it was retired: from then on it predicts nothing, and its numbers are gone; else NULL';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.delivered_version', '');
@@ -106,7 +109,7 @@ SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.versi
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
 SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
-       false, false
+       d.retired_at IS NOT NULL, false
 FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
 COMMENT ON VIEW federated.held_version IS
     'The versions that this database can predict with: those that were trained here, and those that subscriptions brought';
@@ -326,24 +329,35 @@ COMMENT ON FUNCTION federated._find_held(text) IS
 
 CREATE FUNCTION federated._list_subscriptions(workspace text) RETURNS TABLE (
     name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text, heard_key uuid,
-    refused_key uuid
+    refused_key uuid, kept_keys uuid[]
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.version_key IS NULL, d.version_key, d.version, s.heard_outcome, s.heard_key,
-           s.refused_key
+    -- Whose DBA has later versions wait decides on the next one too where a version was retired.
+    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.version_key IS NULL,
+           CASE WHEN d.retired_at IS NULL THEN d.version_key END, CASE WHEN d.retired_at IS NULL THEN d.version END,
+           s.heard_outcome, s.heard_key, s.refused_key,
+           ARRAY(SELECT k.version_key FROM federated.delivered_version AS k
+                 WHERE k.subscription_id = s.subscription_id AND NOT k.is_current AND k.retired_at IS NULL
+                 ORDER BY k.delivered_at DESC, k.version LIMIT 100)
     FROM federated.subscription AS s
     LEFT JOIN federated.delivered_version AS d ON d.subscription_id = s.subscription_id AND d.is_current
     WHERE s.workspace = _list_subscriptions.workspace
     ORDER BY s.name
 $$;
 COMMENT ON FUNCTION federated._list_subscriptions(text) IS
-    'What a node says of its subscriptions to models of a workspace; takes: whether it takes what is offered';
+    'What a node says of its subscriptions to models of a workspace; takes: whether it takes what is offered; kept_keys: of earlier versions that are still here';
 
 CREATE VIEW @extschema@.federated_subscriptions AS
 SELECT k.subscription_name, k.workspace, k.model_name, k.version_wanted, k.auto, k.version, k.available_version,
        CASE WHEN k.available_version IS NOT NULL AND k.state <> 'current' THEN now() - k.heard_since END AS lag,
        k.state, CASE k.state
            WHEN 'refused' THEN k.failure
+           WHEN 'retired' THEN format('version %s was retired: data subjects were erased that it had learned from; %s', k.retired_version,
+               CASE WHEN k.failure IS NOT NULL THEN k.failure
+                    WHEN k.available_version IS NULL THEN coalesce(k.reason, 'the coordinator offers no other one')
+                    WHEN k.takes THEN format('version %s is on its way', k.available_version)
+                    ELSE format('auto is false: ALTER FEDERATED SUBSCRIPTION %I REFRESH takes version %s', k.subscription_name,
+                                k.available_version) END)
            WHEN 'unheard' THEN 'the coordinator has not spoken of it yet'
            WHEN 'current' THEN NULL
            WHEN 'behind' THEN CASE WHEN k.takes THEN 'it is on its way' ELSE
@@ -355,9 +369,11 @@ SELECT k.subscription_name, k.workspace, k.model_name, k.version_wanted, k.auto,
        k.delivered_at, k.last_heard, k.signed_by, k.signature, k.sha256
 FROM (
     SELECT s.name AS subscription_name, s.workspace, s.model_name, coalesce(s.wanted, 'latest') AS version_wanted, s.auto,
-           d.version, s.heard_version AS available_version, s.heard_since, s.reason, s.failure,
+           CASE WHEN d.retired_at IS NULL THEN d.version END AS version, d.version AS retired_version,
+           s.heard_version AS available_version, s.heard_since, s.reason, s.failure,
            s.auto OR s.refresh OR d.version_key IS NULL AS takes,
-           CASE WHEN s.heard_outcome IS NULL THEN 'unheard'
+           CASE WHEN d.retired_at IS NOT NULL THEN 'retired'
+                WHEN s.heard_outcome IS NULL THEN 'unheard'
                 WHEN s.heard_outcome <> 'offered' THEN s.heard_outcome
                 WHEN d.version_key = s.heard_key THEN 'current'
                 WHEN s.refused_key = s.heard_key THEN 'refused'
@@ -374,11 +390,11 @@ COMMENT ON COLUMN @extschema@.federated_subscriptions.workspace IS 'The workspac
 COMMENT ON COLUMN @extschema@.federated_subscriptions.model_name IS 'The model, there and here: federated_predict names it so';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.version_wanted IS 'A tag, a version''s number, or latest: whichever is current where the model is trained';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.auto IS 'Whether later versions are taken as they come; else by ALTER FEDERATED SUBSCRIPTION ... REFRESH';
-COMMENT ON COLUMN @extschema@.federated_subscriptions.version IS 'The version that the model''s function computes here; NULL before there is one';
+COMMENT ON COLUMN @extschema@.federated_subscriptions.version IS 'The version that the model''s function computes here; NULL before there is one, and where it was retired';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.available_version IS 'The version that the coordinator last offered; NULL where it offers none';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.lag IS 'For how long the version that is offered has been known and is not here; NULL where it is, and where none is offered';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.state IS
-    'current: what is offered is here; behind: it is not yet; refused: it was not taken, and the version before it stays (message says why); waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept, so that it cannot travel; unknown: there is no such model in the workspace, or it is not granted to this node; unheard: the coordinator has said nothing yet of what is wanted. Whatever the state, the version that is here goes on predicting';
+    'current: what is offered is here; behind: it is not yet; refused: it was not taken, and the version before it stays (message says why); waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept, so that it cannot travel; unknown: there is no such model in the workspace, or it is not granted to this node; unheard: the coordinator has said nothing yet of what is wanted; retired: what was here was retired, since data subjects were erased that it had learned from, and predicts nothing. In every other state the version that is here goes on predicting';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.message IS 'Why the version that is wanted is not here; NULL where it is';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.delivered_at IS 'When the version was taken; NULL before there is one';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.last_heard IS 'When the coordinator was last heard, to within a minute or two while its heartbeats come; NULL before it spoke of the subscription';

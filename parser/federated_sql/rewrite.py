@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from federated_sql.edits import Edit, apply_edits
 from federated_sql.errors import FederatedError
 from federated_sql.gate import may_be_ours, may_concern
-from federated_sql.grammar import leading_tag
+from federated_sql.grammar import leading_tag, parse
 from federated_sql.lexer import Token, tokens_of
 from federated_sql.postgres import MAX_PARSE_TOKENS, RawToken, scan_raw
-from federated_sql.sealing import SUBJECT_KINDS, Seal, seal_subjects
+from federated_sql.sealing import ERASING, SUBJECT_KINDS, Seal, seal_subjects
 from federated_sql.splitting import Part, split
+from federated_sql.statements import command_tag
 from federated_sql.syntax import known_syntax
 from federated_sql.user_sql import Candidate, candidate, may_change
 
@@ -109,7 +110,7 @@ def rewrite(text: str, seal: Seal | None = None) -> Rewrite | None:
             edits.extend(searched[statement].edits())
     if not edits:
         return None
-    tags = tuple(statement.tag for statement in statements)
+    tags = tuple(statement.command_tag() for statement in statements)
     starts = tuple(statement.start for statement in statements)
     return Rewrite(apply_edits(text, edits), tags, text, starts, tuple(edits), tuple(sealed))
 
@@ -129,6 +130,15 @@ class _Statement:
 
     def tokens(self) -> list[Token]:
         return tokens_of(self._text, self._raw, self._part.first, self._part.last)
+
+    def command_tag(self) -> str | None:
+        """Return what a client is told once it is done: of DELETE how many it named, as drivers expect."""
+        if self.tag != ERASING:
+            return self.tag
+        try:
+            return command_tag(parse(self._text[self.start : self.end]))
+        except FederatedError:  # which is what the server will say too
+            return self.tag
 
     def sealed(self, seal: Seal | None) -> list[Edit]:
         """Return the changes that name its data subjects to the coordinator alone."""

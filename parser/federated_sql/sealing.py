@@ -18,9 +18,9 @@ from federated_sql.lexer import Kind, Token, string_value
 Seal = Callable[[str, str], str]
 """From a kind of `SUBJECT_KINDS` and an identifier to base64 of that, sealed."""
 
-_ERASING = "DELETE FROM FEDERATED TRAINING"
+ERASING = "DELETE FROM FEDERATED TRAINING"
 SUBJECT_KINDS = {
-    _ERASING: "erase",
+    ERASING: "erase",
     "EXPORT FEDERATED DATA": "export",
     "GRANT FEDERATED CONSENT": "grant",
     "REVOKE FEDERATED CONSENT": "revoke",
@@ -31,7 +31,7 @@ SUBJECT_KINDS = {
 def seal_subjects(tag: str, tokens: Sequence[Token], seal: Seal) -> Iterator[Edit]:
     """Return the changes that name the statement's data subjects by `SEALED 'base64'`, in their order."""
     sealed: dict[str, str] = {}
-    literals = _listed(tokens) if tag == _ERASING else _named(tokens)
+    literals = _listed(tokens) if tag == ERASING else _named(tokens)
     for token in literals:
         subject = _value(token)
         if subject is not None:

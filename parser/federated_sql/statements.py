@@ -471,5 +471,7 @@ COMMAND_TAGS: dict[type[Command], str] = {
 
 
 def command_tag(command: Command) -> str:
-    """Return the words that begin the statement, which are its command tag."""
+    """Return its command tag: the words that begin the statement, of DELETE how many subjects it names."""
+    if isinstance(command, EraseSubjects):
+        return f"DELETE {len(command.subjects)}"
     return COMMAND_TAGS[type(command)]

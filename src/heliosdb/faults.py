@@ -44,6 +44,7 @@ POINTS: frozenset[str] = frozenset(
         "node.update.sent",
         "node.delivery.received",
         "node.delivery.defined",
+        "node.delivery.withdrawn",
         "node.delivery.committed",
         "extension.checkpoint.synced",
         "extension.checkpoint.published",

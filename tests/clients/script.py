@@ -295,6 +295,16 @@ def transactions(w: str) -> list[Step]:
         tag("ROLLBACK", "ROLLBACK"),
         rows(count, (0,)),
         tag("BEGIN", "BEGIN"),
+        tag(
+            "INSERT INTO federated.coordinator_key (sealing_key) VALUES (decode(repeat('09', 32), 'hex'))",
+            "INSERT 0 1",
+        ),
+        tag(
+            "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id IN ('s', 't', 's')",
+            "DELETE 2",
+        ),
+        tag("ROLLBACK", "ROLLBACK"),
+        tag("BEGIN", "BEGIN"),
         tag(f"{create} {w}_1", create),
         tag("SAVEPOINT s", "SAVEPOINT"),
         tag(f"{create} {w}_2", create),

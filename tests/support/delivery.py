@@ -20,6 +20,10 @@ HEAR = (
     " %(version_key)s, %(reason)s)"
 )
 
+WITHDRAW = (
+    "SELECT federated._withdraw_version(%(name)s, %(workspace)s, %(model_name)s, %(wanted)s, %(version_key)s)"
+)
+
 
 def register(session: psycopg.Connection, node: str, workspace: str = "clinics") -> None:
     """Register a node that nobody will meet."""
@@ -40,8 +44,8 @@ def report(coordinator: psycopg.Connection, participant: psycopg.Connection, nod
     for row in said:
         coordinator.execute(
             "INSERT INTO federated.subscriber (node_id, name, model_name, wanted, takes, held_key, held_version,"
-            " heard_outcome, heard_key, refused_key)"
-            " SELECT node_id, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM federated.node WHERE name = %s",
+            " heard_outcome, heard_key, refused_key, kept_keys)"
+            " SELECT node_id, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM federated.node WHERE name = %s",
             [*row, node],
         )
 
@@ -77,6 +81,9 @@ def deliver(
     ):
         report(there, here, node)
         for offer in offers(there, node):
+            if offer["outcome"] == "retired":
+                here.execute(WITHDRAW, offer)
+                continue
             with here.transaction():
                 [(takes,)] = here.execute(HEAR, offer).fetchall()
                 assert not takes or offer["carries"]

@@ -82,6 +82,15 @@ def take_version(connection: Connection, offer: Offer, content: Content, proof: 
     return None if row["obstacle"] is None else str(row["obstacle"])
 
 
+def withdraw_version(connection: Connection, offer: Offer) -> bool:
+    """Have a version that was retired predict nothing here any more, and its numbers go; whether it did yet.
+
+    psycopg's ObjectNotInPrerequisiteState where there is no such subscription any more.
+    """
+    named = (offer.subscription, offer.workspace, offer.model, offer.wanted)
+    return bool(_SQL.query(connection, "withdraw_version", *named, offer.key)[0]["withdrawn"])
+
+
 def refuse_version(connection: Connection, offer: Offer, failure: str) -> None:
     """Record why the version that is offered cannot be taken, so that it does not come again."""
     _SQL.query(connection, "refuse_version", offer.subscription, offer.key, failure[:MOST_REASON_CHARACTERS])
@@ -169,6 +178,7 @@ def _subscription(row: Row) -> Subscription:
         heard_outcome=None if heard is None else Outcome(heard),
         heard_key=row["heard_key"],
         refused_key=row["refused_key"],
+        kept_keys=tuple(map(VersionKey, row["kept_keys"])),
     )
 
 
@@ -183,6 +193,7 @@ def _subscription_json(said: Subscription) -> dict[str, Any]:
         "heard_outcome": said.heard_outcome,
         "heard_key": _text(said.heard_key),
         "refused_key": _text(said.refused_key),
+        "kept_keys": [str(key) for key in said.kept_keys],
     }
 
 
@@ -203,7 +214,7 @@ def _contract_json(contract: Contract) -> str:
 
 def _pending(row: Row) -> PendingDelivery:
     outcome = Outcome(row["outcome"])
-    offered = outcome is Outcome.OFFERED
+    named = outcome in (Outcome.OFFERED, Outcome.RETIRED)
     offer = Offer(
         workspace=WorkspaceName(row["workspace"]),
         node=NodeName(row["node_name"]),
@@ -212,7 +223,7 @@ def _pending(row: Row) -> PendingDelivery:
         wanted=row["wanted"],
         outcome=outcome,
         reason=row["reason"] or REASONS[outcome],
-        version=row["version"] if offered else None,
-        key=row["version_key"] if offered else None,
+        version=row["version"] if named else None,
+        key=row["version_key"] if named else None,
     )
     return PendingDelivery(row["node_id"], offer, row["carries"])

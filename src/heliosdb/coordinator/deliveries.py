@@ -26,7 +26,7 @@ from heliosdb.coordinator.room import SLOWEST, Place, Room
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import SubscriptionName, VersionKey
-from heliosdb.domain.subscription import Content, Offer, Subscription
+from heliosdb.domain.subscription import Content, Offer, Outcome, Subscription
 from heliosdb.transport.messages import reason_of
 
 log = logging.getLogger(__name__)
@@ -249,8 +249,10 @@ class Deliveries:
 
 def is_settled(delivery: PendingDelivery, said: Subscription) -> bool:
     """Whether a node's word after a delivery is that it has heard it and, of a version, has it or never
-    will."""
+    will; of one that was retired, that it does not have it."""
     offer = delivery.offer
+    if offer.outcome is Outcome.RETIRED:
+        return offer.key not in (said.held_key, *said.kept_keys)
     if (said.heard_outcome, said.heard_key) != (offer.outcome, offer.key):
         return False
     return not (delivery.carries and said.takes) or offer.key in (said.held_key, said.refused_key)

@@ -27,12 +27,16 @@ class Outcome(StrEnum):
     UNAVAILABLE = "unavailable"
     """There is such a version, and nothing is stored that another database could compute it from."""
 
+    RETIRED = "retired"
+    """Not about what is wanted: a version that the node has was retired, and is to be taken away there."""
+
 
 REASONS: Final = {
     Outcome.OFFERED: "",
     Outcome.UNKNOWN: "the workspace has no model of this name that this node may subscribe to",
     Outcome.WAITING: "there is no such version yet",
     Outcome.UNAVAILABLE: "the version is of an earlier release, which kept nothing that could be delivered",
+    Outcome.RETIRED: "the version was retired: data subjects were erased that it had learned from",
 }
 """What the coordinator says with an outcome."""
 
@@ -43,9 +47,10 @@ class Subscription:
 
     wanted: a version's number or tag; None: whichever is current. takes: whether it would take another
     version now. held: the version that it predicts with, by its number and its key; None where it has
-    none. heard: the outcome that it was told last, and the key of what was offered. refused_key: of an offer
-    that it could not take, and does not want again. A key is the coordinator's own name of a version, which
-    no other one has, also where a number comes again.
+    none. kept_keys: of earlier versions that it still has. heard: the outcome that it was told last, and
+    the key of what was offered. refused_key: of an offer that it could not take, and does not want again.
+    A key is the coordinator's own name of a version, which no other one has, also where a number comes
+    again.
     """
 
     name: SubscriptionName
@@ -57,6 +62,7 @@ class Subscription:
     heard_outcome: Outcome | None = None
     heard_key: VersionKey | None = None
     refused_key: VersionKey | None = None
+    kept_keys: tuple[VersionKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +106,8 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the coordinator says to one subscription of one node. version, key: of what is offered, else
-    None."""
+    """What the coordinator says to one subscription of one node. version, key: of what is offered, or of
+    what was retired, else None."""
 
     workspace: WorkspaceName
     node: NodeName

@@ -23,7 +23,7 @@ from heliosdb.catalog.failures import condition
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
-from heliosdb.domain.subscription import Content, Offer, Subscription
+from heliosdb.domain.subscription import Content, Offer, Outcome, Subscription
 from heliosdb.node.database import Database
 from heliosdb.scoring import soundness
 from heliosdb.scoring.session import find_fault
@@ -143,7 +143,16 @@ def _keep(kept: dict[WorkspaceName, _T], workspace: WorkspaceName, value: _T) ->
 def _record(connection: Connection, received: ReceivedDelivery, failure: str | None) -> Subscription:
     """Hear the offer and take what it offers, inside a transaction; the word that is true once it commits."""
     offer, content = received.offer, received.content
-    if catalog.hear_offer(connection, offer) and content is not None:
+    if offer.outcome is Outcome.RETIRED:
+        if catalog.withdraw_version(connection, offer):
+            faults.reach("node.delivery.withdrawn")
+            log.info(
+                "subscription %s: version %s of %s is withdrawn: it was retired",
+                offer.subscription,
+                offer.version,
+                offer.model,
+            )
+    elif catalog.hear_offer(connection, offer) and content is not None:
         if failure is not None:
             catalog.refuse_version(connection, offer, failure)
         else:

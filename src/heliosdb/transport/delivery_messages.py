@@ -127,9 +127,9 @@ def decode_delivery(raw: bytes) -> DeliveryHeader:
 
 def _offer_from_proto(header: pb.DeliveryHeader) -> Offer:
     outcome = read_outcome(header.outcome)
-    offered = outcome is Outcome.OFFERED
+    names = outcome in (Outcome.OFFERED, Outcome.RETIRED)
     named = header.HasField("version") and header.HasField("key")
-    require(named if offered else not header.HasField("key"), "outcome and version do not agree")
+    require(named if names else not header.HasField("key"), "outcome and version do not agree")
     require(len(header.reason) <= limits.MAX_MESSAGE_CHARACTERS, "the reason is too long")
     return Offer(
         workspace=WorkspaceName(read_name(header.workspace)),

@@ -70,7 +70,7 @@ class Introduction(_message.Message):
     def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ...) -> None: ...
 
 class Subscription(_message.Message):
-    __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key")
+    __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key", "kept_keys")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class Subscription(_message.Message):
     HEARD_OUTCOME_FIELD_NUMBER: _ClassVar[int]
     HEARD_KEY_FIELD_NUMBER: _ClassVar[int]
     REFUSED_KEY_FIELD_NUMBER: _ClassVar[int]
+    KEPT_KEYS_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     version: str
@@ -89,7 +90,8 @@ class Subscription(_message.Message):
     heard_outcome: str
     heard_key: bytes
     refused_key: bytes
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes: _Optional[bool] = ..., held_version: _Optional[int] = ..., held_key: _Optional[bytes] = ..., heard_outcome: _Optional[str] = ..., heard_key: _Optional[bytes] = ..., refused_key: _Optional[bytes] = ...) -> None: ...
+    kept_keys: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes: _Optional[bool] = ..., held_version: _Optional[int] = ..., held_key: _Optional[bytes] = ..., heard_outcome: _Optional[str] = ..., heard_key: _Optional[bytes] = ..., refused_key: _Optional[bytes] = ..., kept_keys: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("workspace",)

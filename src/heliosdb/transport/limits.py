@@ -31,6 +31,7 @@ MAX_SETTING_VALUES = 10_000
 MAX_SETTING_CHARACTERS = 10_000
 MAX_ENDED_RUNS = 10_000
 MAX_SUBSCRIPTIONS = 1000
+MAX_KEPT_VERSIONS = 100
 # What follows a node's statement: all of it is held.
 MAX_ORDER_BODY_BYTES = 64 * 1024 * 1024
 # Chains of a workspace's audit log: one, and one more for each time that a dump of it was restored.

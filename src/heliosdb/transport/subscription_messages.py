@@ -34,11 +34,15 @@ def subscription_to_proto(subscription: Subscription) -> pb.Subscription:
         heard_outcome=subscription.heard_outcome,
         heard_key=_key_bytes(subscription.heard_key),
         refused_key=_key_bytes(subscription.refused_key),
+        kept_keys=[key.bytes for key in subscription.kept_keys],
     )
 
 
 def subscription_from_proto(said: pb.Subscription) -> Subscription:
     """A subscription from the wire."""
+    require(len(said.kept_keys) <= limits.MAX_KEPT_VERSIONS, "there are too many earlier versions")
+    # That is no answer to what is wanted, and nobody has it for one.
+    require(said.heard_outcome != Outcome.RETIRED, "the outcome of the subscription is none")
     return Subscription(
         name=SubscriptionName(_read_identifier(said.name)),
         model=ModelName(_read_identifier(said.model)),
@@ -49,6 +53,7 @@ def subscription_from_proto(said: pb.Subscription) -> Subscription:
         heard_outcome=read_outcome(said.heard_outcome) if said.HasField("heard_outcome") else None,
         heard_key=read_key(said.heard_key) if said.HasField("heard_key") else None,
         refused_key=read_key(said.refused_key) if said.HasField("refused_key") else None,
+        kept_keys=tuple(map(read_key, said.kept_keys)),
     )
 
 

@@ -35,6 +35,7 @@ TWO = Subscription(
     Outcome.OFFERED,
     KEY,
     VersionKey(UUID(int=2)),
+    (VersionKey(UUID(int=3)), KEY),
 )
 
 
@@ -59,14 +60,14 @@ def node(daemon: PsycopgConnection) -> node_rows.NodeRecord:
 
 def subscribers(world: World) -> list[tuple[object, ...]]:
     found = world.query(
-        "SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key, failure"
+        "SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key, kept_keys, failure"
         " FROM federated.subscriber ORDER BY name"
     )
     return [tuple(row.values()) for row in found]
 
 
 def as_row(said: Subscription, failure: str | None = None) -> tuple[object, ...]:
-    heard = (said.heard_outcome, said.heard_key, said.refused_key)
+    heard = (said.heard_outcome, said.heard_key, said.refused_key, list(said.kept_keys))
     return said.name, said.model, said.wanted, said.takes, said.held_version, said.held_key, *heard, failure
 
 
@@ -77,7 +78,9 @@ def test_outcomes_are_those_of_the_catalog(world: World, table: str) -> None:
         " AND conname LIKE '%%heard_outcome%%' AND contype = 'c'",
         f"federated.{table}",
     )
-    assert set(re.findall(r"'(\w+)'", row["definition"])) == {one.value for one in Outcome}
+    # One is about what a node has, and no answer to what it wants.
+    heard = {one.value for one in Outcome if one is not Outcome.RETIRED}
+    assert set(re.findall(r"'(\w+)'", row["definition"])) == heard
 
 
 def test_a_nodes_word_replaces_its_former_one(world: World, daemon: PsycopgConnection) -> None:

@@ -163,6 +163,28 @@ async def test_without_auto_a_version_waits_for_refresh(federation: World) -> No
     assert number(world, one, "calm") == 2.0
 
 
+async def test_a_retired_version_is_withdrawn_until_another_one_comes(federation: World) -> None:
+    world, north = federation, site(federation, "north")
+    create_numbers(world, "gone")
+    publish(world, "gone", 1.0)
+    grant(world, "gone")
+    subscribe(world, north, "gone")
+    await reached(world, north, "gone", "current", 1)
+    with world.cluster.connect(world.database) as connection:
+        connection.execute(
+            "UPDATE federated.version AS v SET is_current = false, retired_at = clock_timestamp(), prediction = NULL,"
+            " prediction_arrays = NULL, sealed = '' FROM federated.model AS m WHERE m.model_id = v.model_id AND m.name = 'gone'"
+        )
+    await reached(world, north, "gone", "retired", None)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="version 1 of"):
+        number(world, north, "gone")
+    publish(world, "gone", 2.0)
+    await reached(world, north, "gone", "current", 2)
+    assert number(world, north, "gone") == 2.0
+    (seen,) = world.query("SELECT state, version FROM federated_subscribers WHERE model_name = 'gone'")
+    assert tuple(seen.values()) == ("current", 2)
+
+
 async def test_a_tag_is_followed_where_it_goes(federation: World) -> None:
     world, one = federation, site(federation, "west")
     create_numbers(world, "tagged")

@@ -64,6 +64,14 @@ def test_each_statement_of_a_query_shows_its_own_tag(proxy, given):
     assert given() == ["x", STATEMENT, "CREATE FEDERATED MODEL m"]
 
 
+def test_a_deletion_counts_the_subjects_it_names(proxy, given):
+    typed = "DELETE FROM FEDERATED TRAINING m WHERE data_subject_id IN ('a', 'b', 'a')"
+    with proxy.connect() as connection:
+        cursor = connection.execute(typed)
+        assert (cursor.statusmessage, cursor.rowcount) == ("DELETE 2", 2)
+    assert given() == [typed]
+
+
 def test_a_rolled_back_statement_leaves_nothing(proxy, given):
     with psycopg.connect(proxy.dsn()) as connection:
         connection.execute(STATEMENT)

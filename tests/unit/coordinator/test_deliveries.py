@@ -26,6 +26,7 @@ KEY, LATER = VersionKey(UUID(int=1)), VersionKey(UUID(int=2))
 NAME = SubscriptionName("s")
 OFFER = Offer(WorkspaceName("w"), NodeName("n"), NAME, ModelName("m"), None, Outcome.OFFERED, "", 1, KEY)
 WAITING = replace(OFFER, outcome=Outcome.WAITING, version=None, key=None)
+RETIRED = replace(OFFER, outcome=Outcome.RETIRED)
 BEFORE = Subscription(NAME, ModelName("m"))
 HEARD = replace(BEFORE, heard_outcome=Outcome.OFFERED, heard_key=KEY)
 CONTENT = Content.of(("x",), Contract("a"), b"{}", b"12345678")
@@ -47,6 +48,10 @@ def pending(node_id: int = 1, offer: Offer = OFFER, *, carries: bool = True) -> 
         (pending(carries=False), HEARD, True),
         (pending(offer=WAITING, carries=False), replace(BEFORE, heard_outcome=Outcome.WAITING), True),
         (pending(offer=WAITING, carries=False), BEFORE, False),
+        (pending(offer=RETIRED, carries=False), BEFORE, True),
+        (pending(offer=RETIRED, carries=False), replace(HEARD, held_key=LATER, held_version=2), True),
+        (pending(offer=RETIRED, carries=False), replace(BEFORE, held_key=KEY, held_version=1), False),
+        (pending(offer=RETIRED, carries=False), replace(BEFORE, kept_keys=(LATER, KEY)), False),
     ],
 )
 def test_a_delivery_is_settled_by_the_nodes_own_word(

@@ -197,6 +197,15 @@ def test_a_setting_that_postgresql_can_show_is_left_to_it(text: str) -> None:
     assert rewrite(text) is None
 
 
+@pytest.mark.parametrize(
+    ("subjects", "count"),
+    [("= 'a'", 1), ("IN ('a', 'b')", 2), ("IN ('b', 'a', U&'b', $$a$$)", 2), ("IN (SEALED 'cw==', 'a') WITH (method = 'retrain')", 2)],
+)  # fmt: skip
+def test_a_deletion_tells_how_many_subjects_it_names(subjects: str, count: int) -> None:
+    deletion = f"DELETE FROM FEDERATED TRAINING m WHERE data_subject_id {subjects}"
+    assert changed(f"SELECT 1; {deletion}; DELETE FROM t").tags == (None, f"DELETE {count}", None)
+
+
 def test_statements_are_split_where_psql_splits_them() -> None:
     text = "a; ;'b;'; (c;d) ;/*;*/$$;$$/**/;--;\n;e"
     raw = scan_raw(text)

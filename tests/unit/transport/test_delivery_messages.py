@@ -39,8 +39,9 @@ CONTENT = Content.of(
     ("x", "z"), Contract("cox_regression", "y", "e", "v", "o"), b'{"link": "exp"}', b"arrays"
 )
 FULL = Subscription(
-    SubscriptionName("t"), ModelName("m2"), "7", False, 2, RUN, Outcome.OFFERED, RUN, VersionKey(UUID(int=8))
-)
+    SubscriptionName("t"), ModelName("m2"), "7", False, 2, RUN, Outcome.OFFERED, RUN, VersionKey(UUID(int=8)),
+    (VersionKey(UUID(int=7)), VersionKey(UUID(int=3))),
+)  # fmt: skip
 BARE = Subscription(SubscriptionName("s"), ModelName("m"))
 RECIPIENT = bytes(range(32))
 
@@ -63,6 +64,9 @@ def test_subscriptions_survive_an_introduction() -> None:
         ([pb.Subscription(name="s", model="m", held_version=0)], "out of range"),
         ([pb.Subscription(name="s", model="m", held_version=2**31)], "out of range"),
         ([pb.Subscription(name="s", model="m", heard_outcome="perhaps")], "outcome"),
+        ([pb.Subscription(name="s", model="m", heard_outcome="retired")], "outcome"),
+        ([pb.Subscription(name="s", model="m", kept_keys=[b"short"])], "not a UUID"),
+        ([pb.Subscription(name="s", model="m", kept_keys=[bytes(16)] * 101)], "too many earlier versions"),
         ([pb.Subscription(name="s\nERROR:  forged", model="m")], "control character"),
         ([pb.Subscription(name="s", model="m", version="\x1b[2J")], "control character"),
         ([pb.Subscription(name="s", model="m")] * 2, "in no order"),
@@ -89,6 +93,7 @@ def test_the_digest_tells_every_change_and_nothing_for_none() -> None:
         replace(FULL, heard_outcome=Outcome.WAITING),
         replace(FULL, heard_key=None),
         replace(FULL, refused_key=None),
+        replace(FULL, kept_keys=()),
     ]
     digests = {
         subscriptions_sha256(said) for said in ([FULL], [BARE], [BARE, FULL], *([one] for one in changed))
@@ -105,6 +110,7 @@ def test_the_digest_tells_every_change_and_nothing_for_none() -> None:
         (OFFER, None),
         (replace(OFFER, wanted=None), Content.of(("x",), Contract("neural_network"), b"{}")),
         (replace(OFFER, outcome=Outcome.UNKNOWN, reason="none such", version=None, key=None), None),
+        (replace(OFFER, outcome=Outcome.RETIRED, reason="retired"), None),
     ],
 )
 def test_a_delivery_survives_the_wire(offer: Offer, content: Content | None) -> None:
@@ -135,6 +141,7 @@ def changed(change: Callable[[pb.DeliveryHeader], object]) -> bytes:
         (lambda header: header.ClearField("key"), "do not agree"),
         (lambda header: header.ClearField("version"), "do not agree"),
         (lambda header: setattr(header, "outcome", "waiting"), "do not agree"),
+        (lambda header: setattr(header, "outcome", "retired"), "comes with what offers none"),
         (lambda header: setattr(header, "outcome", "perhaps"), "the outcome of the subscription is none"),
         (lambda header: header.ClearField("contract"), "announces a body of nothing"),
         (lambda header: header.ClearField("features"), "the number of features"),

@@ -4,7 +4,7 @@
 SELECT to_regprocedure('federated._list_subscriptions(text)') IS NOT NULL AS has
 
 -- name: list_subscriptions(text)
-SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key
+SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key, kept_keys
 FROM federated._list_subscriptions($1)
 
 -- name: note_contact(text)
@@ -25,6 +25,9 @@ SELECT federated._hear_offer($1, $2, $3, $4, $5, $6, $7, $8) AS takes
 -- name: take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
 SELECT federated._take_version($1, $2, $3, $4::text[], $5, $6, $7, $8, $9, $10, $11) AS obstacle
 
+-- name: withdraw_version(text, text, text, text, uuid)
+SELECT federated._withdraw_version($1, $2, $3, $4, $5) AS withdrawn
+
 -- name: refuse_version(text, uuid, text)
 SELECT federated._refuse_version($1, $2, $3)
 
@@ -32,7 +35,7 @@ SELECT federated._refuse_version($1, $2, $3)
 WITH said AS (
     SELECT s.* FROM jsonb_to_recordset($3::jsonb) AS s (
         name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text,
-        heard_key uuid, refused_key uuid)
+        heard_key uuid, refused_key uuid, kept_keys uuid[])
 ), node AS (
     SELECT n.node_id FROM federated.node AS n WHERE n.node_id = $1 AND n.options = $2::jsonb
 ), gone AS (
@@ -40,25 +43,25 @@ WITH said AS (
     WHERE s.node_id = n.node_id AND NOT EXISTS (SELECT FROM said AS o WHERE o.name = s.name)
 )
 INSERT INTO federated.subscriber AS s
-    (node_id, name, model_name, wanted, takes, held_key, held_version, heard_outcome, heard_key, refused_key, reported_at)
-SELECT n.node_id, o.name, o.model_name, o.wanted, o.takes, o.held_key, o.held_version, o.heard_outcome, o.heard_key, o.refused_key,
+    (node_id, name, model_name, wanted, takes, held_key, held_version, heard_outcome, heard_key, refused_key, kept_keys, reported_at)
+SELECT n.node_id, o.name, o.model_name, o.wanted, o.takes, o.held_key, o.held_version, o.heard_outcome, o.heard_key, o.refused_key, o.kept_keys,
        clock_timestamp()
 FROM said AS o CROSS JOIN node AS n
 ON CONFLICT (node_id, name) DO UPDATE SET
     model_name = excluded.model_name, wanted = excluded.wanted, takes = excluded.takes, held_key = excluded.held_key,
     held_version = excluded.held_version, heard_outcome = excluded.heard_outcome, heard_key = excluded.heard_key,
-    refused_key = excluded.refused_key, reported_at = excluded.reported_at
-WHERE (s.model_name, s.wanted, s.takes, s.held_key, s.held_version, s.heard_outcome, s.heard_key, s.refused_key)
+    refused_key = excluded.refused_key, kept_keys = excluded.kept_keys, reported_at = excluded.reported_at
+WHERE (s.model_name, s.wanted, s.takes, s.held_key, s.held_version, s.heard_outcome, s.heard_key, s.refused_key, s.kept_keys)
       IS DISTINCT FROM (excluded.model_name, excluded.wanted, excluded.takes, excluded.held_key, excluded.held_version,
-                        excluded.heard_outcome, excluded.heard_key, excluded.refused_key)
+                        excluded.heard_outcome, excluded.heard_key, excluded.refused_key, excluded.kept_keys)
 
 -- name: record_subscription(bigint, jsonb, jsonb)
 UPDATE federated.subscriber AS s SET
     takes = o.takes, held_key = o.held_key, held_version = o.held_version, heard_outcome = o.heard_outcome,
-    heard_key = o.heard_key, refused_key = o.refused_key, failure = NULL, reported_at = clock_timestamp()
+    heard_key = o.heard_key, refused_key = o.refused_key, kept_keys = o.kept_keys, failure = NULL, reported_at = clock_timestamp()
 FROM jsonb_to_record($3::jsonb) AS o (
          name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text,
-         heard_key uuid, refused_key uuid),
+         heard_key uuid, refused_key uuid, kept_keys uuid[]),
      federated.node AS n
 WHERE n.node_id = $1 AND n.options = $2::jsonb AND s.node_id = n.node_id AND s.name = o.name AND s.model_name = o.model_name
   AND s.wanted IS NOT DISTINCT FROM o.wanted
