@@ -1040,7 +1040,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
                 MESSAGE = format('federated training without a privacy_budget is refused under compliance_mode %s', mode),
                 DETAIL = lacking,
-                HINT = 'Give the workspace a privacy_budget; or have each node''s DBA drop the dataset and share it again WITH (plain_answers = true), which is seen here within a minute.';
+                HINT = 'Give the workspace a privacy_budget; or have each node''s DBA ALTER FEDERATED DATASET ... SET (plain_answers = true), which is seen here within a minute.';
         END IF;
     END IF;
     IF NEW.resumed_from IS NOT NULL THEN
@@ -9585,7 +9585,7 @@ CROSS JOIN LATERAL (
             FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
     UNION ALL
     SELECT 'open_round_seconds',
-           (SELECT extract(epoch FROM max(now() - d.started_at))
+           (SELECT extract(epoch FROM max(clock_timestamp() - d.started_at))
             FROM federated.model AS k JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
             WHERE k.workspace_id = w.workspace_id AND r.status = 'running' AND d.status = 'open')
     UNION ALL
