@@ -224,6 +224,10 @@ def test_it_says_exact_approximate_or_incomplete_and_by_what() -> None:
     assert replace(ERASURE, method="suppress_only").exactness.startswith("approximate: suppressed only")
     kept = replace(ERASURE.versions[0], is_trained_anew=False)
     assert replace(ERASURE, versions=(kept,)).exactness == "exact: the versions were retired"
+    nameless = replace(ERASURE, answers=(answered("west", "not identifiable"), answered("east", "not held")))
+    assert (
+        nameless.exactness == "exact: trained anew from round 0; whose their rows are cannot be told by west"
+    )
     silent = Answer("north", "pending", "away", None, None, None, None)
     assert (
         replace(ERASURE, answers=(*ERASURE.answers, silent)).exactness
