@@ -16,6 +16,8 @@ from heliosdb.catalog.alerts import NamedAlert, Notifier
 from heliosdb.domain.addresses import is_local_name, is_public
 from heliosdb.extension.session import Session, duplicate, undefined_here
 
+_LISTED = "federated_alerts lists those of this database."
+
 
 def create_alert(session: Session, command: CreateAlert) -> None:
     """CREATE FEDERATED ALERT: it is watched from the coordinator's next look on."""
@@ -53,11 +55,11 @@ def drop_alert(session: Session, command: DropAlert) -> None:
     ]
     alert = _only(command.name, found)
     if alert is None:
-        session.skips("alert", command.name, if_exists=command.if_exists)
+        session.skips("alert", command.name, if_exists=command.if_exists, hint=_LISTED)
         return
     session.own_alert(command.name, owned=alert.owned)
     if not alerts.delete_alert(session.connection, alert):
-        session.skips("alert", command.name, if_exists=command.if_exists)
+        session.skips("alert", command.name, if_exists=command.if_exists, hint=_LISTED)
 
 
 def check_breach_target(session: Session, given: catalog.Options) -> None:
