@@ -249,7 +249,7 @@ CROSS JOIN LATERAL (
             FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
     UNION ALL
     SELECT 'open_round_seconds',
-           (SELECT extract(epoch FROM max(now() - d.started_at))
+           (SELECT extract(epoch FROM max(clock_timestamp() - d.started_at))
             FROM federated.model AS k JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
             WHERE k.workspace_id = w.workspace_id AND r.status = 'running' AND d.status = 'open')
     UNION ALL

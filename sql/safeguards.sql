@@ -138,7 +138,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
                 MESSAGE = format('federated training without a privacy_budget is refused under compliance_mode %s', mode),
                 DETAIL = lacking,
-                HINT = 'Give the workspace a privacy_budget; or have each node''s DBA drop the dataset and share it again WITH (plain_answers = true), which is seen here within a minute.';
+                HINT = 'Give the workspace a privacy_budget; or have each node''s DBA ALTER FEDERATED DATASET ... SET (plain_answers = true), which is seen here within a minute.';
         END IF;
     END IF;
     IF NEW.resumed_from IS NOT NULL THEN

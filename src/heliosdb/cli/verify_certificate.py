@@ -194,7 +194,11 @@ def _load_trusted(authority: Path | None) -> Sequence[x509.Certificate]:
         return ()
     try:
         return x509.load_pem_x509_certificates(authority.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE, f"cannot read {authority}: {error.strerror or error}"
+        ) from error
+    except ValueError as error:
         raise FederatedError(ErrorCode.IDENTITY, f"{authority} holds no certificates (PEM)") from error
 
 

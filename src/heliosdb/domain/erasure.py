@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from heliosdb.domain.errors import invalid_value
-from heliosdb.domain.orders import canonical_json
+from heliosdb.domain.orders import canonical_json, read_statement
 
 FORMAT = 1
 KIND = "certificate of erasure"
@@ -30,6 +30,7 @@ SCOPE = (
     " that had learned from these are not found."
 )
 HELD = frozenset({"erased", "suppressed"})
+NOT_IDENTIFIABLE = "not identifiable"
 RETRAIN, SUPPRESS_ONLY = "retrain", "suppress_only"
 
 
@@ -45,6 +46,18 @@ class Answer:
     signature: str | None
     certificate_sha256: str | None
     certificate: str | None
+
+    @property
+    def names_nobody(self) -> bool:
+        """Whether a dataset there was shared without `subject`: it may hold rows of anybody."""
+        said = read_statement(self.statement.encode()) if self.statement else {}
+        datasets = said.get("datasets")
+        actions = (
+            [one.get("action") for one in datasets if isinstance(one, dict)]
+            if isinstance(datasets, list)
+            else []
+        )
+        return NOT_IDENTIFIABLE in (said.get("outcome"), *actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,9 @@ class Erasure:
         """Exact, approximate or incomplete, and by what."""
         silent = sorted(one.node for one in self.answers if one.state != "answered")
         done = self._done()
+        unsure = sorted(one.node for one in self.answers if one.names_nobody)
+        if unsure:
+            done += f"; whose their rows are cannot be told by {', '.join(unsure)}"
         if silent:
             return f"incomplete: no word of {', '.join(silent)}; of the others {done}"
         return done

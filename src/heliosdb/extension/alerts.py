@@ -14,7 +14,9 @@ from heliosdb.catalog import alerts
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.alerts import NamedAlert, Notifier
 from heliosdb.domain.addresses import is_local_name, is_public
-from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.extension.session import Session, duplicate, undefined_here
+
+_LISTED = "federated_alerts lists those of this database."
 
 
 def create_alert(session: Session, command: CreateAlert) -> None:
@@ -22,7 +24,7 @@ def create_alert(session: Session, command: CreateAlert) -> None:
     session.require("federated_admin", "create a federated alert")
     workspace = catalog.find_workspace(session.connection, command.workspace)
     if workspace is None:
-        raise undefined("workspace", command.workspace)
+        raise undefined_here("workspace", command.workspace)
     session.own_workspace(workspace)
     for condition in command.conditions:
         check_metric(condition.metric)
@@ -45,7 +47,7 @@ def drop_alert(session: Session, command: DropAlert) -> None:
     if command.workspace is not None and (
         catalog.find_workspace(session.connection, command.workspace) is None
     ):
-        raise undefined("workspace", command.workspace)
+        raise undefined_here("workspace", command.workspace)
     found = [
         one
         for one in alerts.list_alerts_named(session.connection, command.name)
@@ -53,11 +55,11 @@ def drop_alert(session: Session, command: DropAlert) -> None:
     ]
     alert = _only(command.name, found)
     if alert is None:
-        session.skips("alert", command.name, if_exists=command.if_exists)
+        session.skips("alert", command.name, if_exists=command.if_exists, hint=_LISTED)
         return
     session.own_alert(command.name, owned=alert.owned)
     if not alerts.delete_alert(session.connection, alert):
-        session.skips("alert", command.name, if_exists=command.if_exists)
+        session.skips("alert", command.name, if_exists=command.if_exists, hint=_LISTED)
 
 
 def check_breach_target(session: Session, given: catalog.Options) -> None:

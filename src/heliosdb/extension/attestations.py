@@ -12,7 +12,7 @@ from datetime import date
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.catalog import attestations as catalog
-from heliosdb.extension.session import Session, undefined
+from heliosdb.extension.session import Session, undefined_here
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -22,7 +22,7 @@ def attest_compliance(session: Session, command: AttestCompliance) -> None:
     session.require("federated_auditor", "attest compliance")
     workspace_id = catalog.find_workspace_id(session.connection, command.workspace)
     if workspace_id is None:
-        raise undefined("workspace", command.workspace)
+        raise undefined_here("workspace", command.workspace)
     requirement = _find_requirement(session, command.requirement)
     until = _day(command.until)
     status = catalog.insert_attestation(session.connection, workspace_id, requirement, until, command.text)

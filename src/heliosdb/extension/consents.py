@@ -50,7 +50,11 @@ def _say(session: Session, subject: Subject, said: Said) -> None:
     elif catalog.is_workspace_known(session.connection, said.workspace):
         _tell_own_node(session, subject, said)
     else:
-        raise undefined("workspace", said.workspace)
+        raise undefined(
+            "workspace",
+            said.workspace,
+            hint="Consent is given at its coordinator, or at a participant that shares a dataset with it.",
+        )
 
 
 def _tell_own_node(session: Session, subject: Subject, said: Said) -> None:

@@ -29,7 +29,7 @@ from heliosdb.domain.subject_export import FORMATS, Heading, Holdings, NodePart,
 from heliosdb.extension import server_files
 from heliosdb.extension.export_keys import find_secret, load_or_create_secret
 from heliosdb.extension.orders import place_orders
-from heliosdb.extension.session import Session, undefined
+from heliosdb.extension.session import Session, undefined_here
 from heliosdb.extension.words import unrecognized
 
 _SALT_BYTES = 16
@@ -43,7 +43,7 @@ def export_subject(session: Session, command: ExportSubject) -> None:
     session.require("pg_write_server_files", "write a file on the server")
     workspace = catalog.find_workspace(session.connection, command.workspace)
     if workspace is None:
-        raise undefined("workspace", command.workspace)
+        raise undefined_here("workspace", command.workspace)
     session.own_workspace(workspace)
     form = command.format.lower()
     if form not in FORMATS:

@@ -39,7 +39,7 @@ from heliosdb.extension.contract import (
 )
 from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
-from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.extension.session import Session, duplicate, undefined, undefined_here
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
 from heliosdb.parts.checks import check_rule, describe_rule, unread_option
@@ -226,7 +226,7 @@ def find_model(session: Session, name: str) -> catalog.Model:
     model = catalog.lock_model(session.connection, name)
     if model is None:
         subscribed = is_subscribed(session.connection, name)
-        raise undefined("model", name, hint=_ELSEWHERE if subscribed else None)
+        raise undefined("model", name, hint=_ELSEWHERE) if subscribed else undefined_here("model", name)
     session.own_model(model)
     return model
 

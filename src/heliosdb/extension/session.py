@@ -82,6 +82,11 @@ def _not_owner(kind: str, name: str) -> FederatedError:
     return FederatedError(ErrorCode.PRIVILEGE, f'must be owner of federated {kind} "{name}"')
 
 
+def undefined_here(kind: str, name: str) -> FederatedError:
+    """Make the error for what a coordinator's database alone keeps (42704): this may be a participant's."""
+    return undefined(kind, name, hint=f"A {kind} is kept in its coordinator's database, where this is typed.")
+
+
 def undefined(kind: str, name: str, *, hint: str | None = None) -> FederatedError:
     """Make the error for an object that does not exist (42704)."""
     return FederatedError(ErrorCode.UNDEFINED_OBJECT, f'federated {kind} "{name}" does not exist', hint=hint)

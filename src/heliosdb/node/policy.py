@@ -94,8 +94,8 @@ def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answer
         mode = "" if task.compliance_mode == "none" else f" under compliance_mode {task.compliance_mode}"
         raise refused(
             f'dataset "{dataset.name}" gives no answers without noise{mode}',
-            hint="Give the workspace a privacy_budget; or have the node's own DBA drop the dataset and share "
-            "it again WITH (plain_answers = true).",
+            hint="Give the workspace a privacy_budget; or have the node's own DBA "
+            "ALTER FEDERATED DATASET ... SET (plain_answers = true).",
         )
     least = step.least_rows(task)
     if least is not None and least < dataset.min_rows:

@@ -349,7 +349,7 @@ def test_a_wait_that_nobody_serves_says_so(catalog: psycopg.Connection) -> None:
     with pytest.raises(errors.QueryCanceled) as caught:
         catalog.execute("SELECT wait_for_convergence('risk', 0)")
     assert "no coordinator serves this database yet" in (caught.value.diag.message_detail or "")
-    catalog.execute("INSERT INTO federated.lease (epoch) VALUES (1)")
+    catalog.execute("INSERT INTO federated.lease (epoch, holder) VALUES (1, 'coordinator')")
     with pytest.raises(errors.QueryCanceled) as caught:
         catalog.execute("SELECT wait_for_convergence('risk', 0)")
     assert caught.value.diag.message_detail == "The run is queued; it goes on."

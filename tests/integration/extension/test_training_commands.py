@@ -23,7 +23,7 @@ def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> Non
     assert notices[0] == "no coordinator serves this database yet; the run waits for one"
     assert "has 1 nodes where a run needs 3" in notices[1]
     execute(session, "STOP FEDERATED TRAINING risk")
-    session.execute("INSERT INTO federated.lease (epoch) VALUES (1)")
+    session.execute("INSERT INTO federated.lease (epoch, holder) VALUES (1, 'coordinator')")
     execute(session, "START FEDERATED TRAINING risk")
     assert len(notices) == 3
     assert "has 1 nodes where a run needs 3" in notices[2]
@@ -48,7 +48,7 @@ def test_plain_training_under_a_compliance_mode_needs_every_nodes_permission(
     session.execute(
         "UPDATE federated.workspace SET options = options || %s", [Jsonb({"compliance_mode": mode})]
     )
-    session.execute("INSERT INTO federated.lease (epoch) VALUES (1)")
+    session.execute("INSERT INTO federated.lease (epoch, holder) VALUES (1, 'coordinator')")
 
     def refusal() -> str | None:
         with pytest.raises(errors.InvalidParameterValue) as refused:
@@ -58,7 +58,7 @@ def test_plain_training_under_a_compliance_mode_needs_every_nodes_permission(
             f"federated training without a privacy_budget is refused under compliance_mode {mode}"
         )
         assert told.message_hint == (
-            "Give the workspace a privacy_budget; or have each node's DBA drop the dataset and share it again WITH"
+            "Give the workspace a privacy_budget; or have each node's DBA ALTER FEDERATED DATASET ... SET"
             " (plain_answers = true), which is seen here within a minute."
         )
         return told.message_detail

@@ -196,6 +196,15 @@ def test_what_is_added_or_left_out_is_a_fault(tmp_path: Path) -> None:
     assert not verified(further, tmp_path)[0]
 
 
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot read"), (b"none", "holds no certificates")])
+def test_an_authority_that_is_none_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    authority = tmp_path / "authority.pem"
+    if content is not None:
+        authority.write_bytes(content)
+    with pytest.raises(FederatedError, match=said):
+        verified(document(), tmp_path, authority)
+
+
 def test_certificates_of_another_authority_are_a_fault(tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.pem"
     stranger.write_bytes(Authority.create("test authority").certificate_pem)
@@ -215,6 +224,10 @@ def test_it_says_exact_approximate_or_incomplete_and_by_what() -> None:
     assert replace(ERASURE, method="suppress_only").exactness.startswith("approximate: suppressed only")
     kept = replace(ERASURE.versions[0], is_trained_anew=False)
     assert replace(ERASURE, versions=(kept,)).exactness == "exact: the versions were retired"
+    nameless = replace(ERASURE, answers=(answered("west", "not identifiable"), answered("east", "not held")))
+    assert (
+        nameless.exactness == "exact: trained anew from round 0; whose their rows are cannot be told by west"
+    )
     silent = Answer("north", "pending", "away", None, None, None, None)
     assert (
         replace(ERASURE, answers=(*ERASURE.answers, silent)).exactness
