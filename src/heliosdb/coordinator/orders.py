@@ -287,8 +287,8 @@ def _reason(error: Exception) -> str:
 
 
 def _breach_of(error: Exception) -> Breach | None:
-    """Which breach a failed question is. What a node says in words of its own is none, since these may be about
-    the subject, and a breach is told to others; that a node refuses the coordinator, its greeting tells."""
+    """Which breach a failed question is. What a node says in words of its own is none: they may be about the
+    subject, and a breach is told to others. That a node refuses the coordinator, its greeting tells."""
     if not isinstance(error, FederatedError) or isinstance(error, NodeRefusedError):
         return None
     return breach_of(error)
