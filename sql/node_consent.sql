@@ -177,6 +177,9 @@ COMMENT ON TABLE federated.consent_word_state IS 'How far federated.consent_word
 COMMENT ON COLUMN federated.consent_word_state.last_id IS
     'The last consent_id that it holds: where the register has another last one, words are found in the history';
 
+SELECT pg_catalog.pg_extension_config_dump('federated.consent_word', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('federated.consent_word_state', 'WHERE false');
+
 -- A part at a time: however many come at once, none is joined to all others.
 CREATE FUNCTION federated._write_consent_words(workspace text, digests bytea[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
