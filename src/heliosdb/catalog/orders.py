@@ -7,7 +7,7 @@ node answered is recorded once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,8 @@ from heliosdb.domain.orders import OrderKind, SignedStatement, read_statement
 
 _SQL = Statements("orders.sql")
 
-_MOST_TAKEN = 100
+MOST_TAKEN = 100
+"""At one look."""
 _MOST_PENDING = 20
 """Of each node, at one look."""
 
@@ -99,9 +100,11 @@ def insert_orders(connection: Connection, new: NewOrders) -> None:
     )
 
 
-def list_order_work(connection: Connection) -> OrderWork:
-    """Return what there is to do about orders."""
-    requested = _SQL.query(connection, "list_requested_orders", _MOST_TAKEN)
+def list_order_work(connection: Connection, untaken: Collection[OrderId] = ()) -> OrderWork:
+    """Return what there is to do about orders. untaken: those that are left out of what is to be taken."""
+    requested = _SQL.query(
+        connection, "list_requested_orders", MOST_TAKEN, [str(order_id) for order_id in untaken]
+    )
     pending = _SQL.query(connection, "list_pending_answers", _MOST_PENDING)
     return OrderWork(
         tuple(OrderId(row["order_id"]) for row in requested),

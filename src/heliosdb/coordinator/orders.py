@@ -25,13 +25,14 @@ from heliosdb.catalog import orders as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.orders import OpenOrder, OrderWork, PendingAnswer
+from heliosdb.coordinator.breaches import Breach, breach_of, raise_breach
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.dispatcher import CATALOG_GONE
 from heliosdb.coordinator.exports import keep_export
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
-from heliosdb.domain.ids import Epoch, OrderId
+from heliosdb.domain.ids import Epoch, OrderId, WorkspaceName
 from heliosdb.domain.orders import MAX_SUBJECT_BYTES, Order, OrderKind
 from heliosdb.domain.sealed_box import UnopenedBoxError
 from heliosdb.domain.sealed_subject import unwrap
@@ -49,6 +50,8 @@ _PATIENCE = 120.0
 _FIRST_RETRY = 1.0
 _AT_ONCE = 8
 """Nodes that are asked at the same time, each over a session of its own."""
+
+_UNOPENED = "what was sealed of it does not open with this coordinator's key"
 
 FINAL = frozenset({ErrorCode.NODE_REFUSED, ErrorCode.NOT_SUPPORTED, ErrorCode.INVALID_VALUE})
 """A node's codes after which it is not asked again."""
@@ -86,9 +89,14 @@ class Orders:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, float] = {}
         self._failed: dict[PendingAnswer, tuple[int, float]] = {}
-        # Sealed to another key: this term's never opens them.
+        # Sealed to another key: this term's never opens them, however often that is tried.
         self._untaken: set[OrderId] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def untaken(self) -> frozenset[OrderId]:
+        """Orders that this term has found not to open: they wait for another key, or for their deadline."""
+        return frozenset(self._untaken)
 
     async def run(self) -> None:
         """Publish the key and wait; raises FENCED where a write found that the term is over."""
@@ -109,6 +117,7 @@ class Orders:
 
     def refresh(self, work: OrderWork, as_of: float) -> None:
         """Take in what there is to do; as_of: the loop's time just before it was read."""
+        # The catalog may have been read before one of them was found.
         work = replace(work, requested=tuple(one for one in work.requested if one not in self._untaken))
         if (work.requested or work.settles) and self._keeping is None:
             self._keeping = asyncio.create_task(self._keep(work), name="orders")
@@ -168,10 +177,9 @@ class Orders:
             await session.call(_write, self._epoch, catalog.drop_order, order_id, reason)
             return
         except UnopenedBoxError:
-            reason = "what was sealed of it does not open with this coordinator's key"
-            log.warning("order not taken: order=%s: %s", order_id, reason)
+            log.warning("order not taken: order=%s: %s", order_id, _UNOPENED)
             self._untaken.add(order_id)
-            await session.call(_write, self._epoch, catalog.note_untaken, order_id, reason)
+            await session.call(_write, self._epoch, catalog.note_untaken, order_id, _UNOPENED)
             return
         key = self._at_rest.derive_key(b"subject pseudonym\0" + found.workspace.encode())
         pseudonym = hmac.digest(key, subject.encode(), hashlib.sha256)
@@ -216,7 +224,7 @@ class Orders:
         except Exception as error:  # whatever one answer causes must not end the term
             if isinstance(error, FederatedError) and error.code is ErrorCode.FENCED:
                 raise
-            await self._note_failure(session, member, pending, error)
+            await self._note_failure(session, member, pending, found.workspace, error)
             return
         faults.reach("coordinator.order.recorded")
         self._failed.pop(pending, None)
@@ -238,13 +246,14 @@ class Orders:
         return await member.client.carry(order, _PATIENCE, sent=sent)
 
     async def _note_failure(
-        self, session: CatalogSession, member: Member, pending: PendingAnswer, error: Exception
+        self,
+        session: CatalogSession,
+        member: Member,
+        pending: PendingAnswer,
+        workspace: WorkspaceName,
+        error: Exception,
     ) -> None:
-        reason = "it failed inside the coordinator; its log says more"
-        if isinstance(error, FederatedError):
-            reason = reason_of(error)
-        else:
-            log.error("an order failed inside the coordinator: %s", place_of(error))
+        reason = _reason(error)
         final = isinstance(error, NodeRefusedError) and error.reason in FINAL
         log.warning(
             "order not answered: order=%s node=%s final=%s: %s", pending.order_id, member.name, final, reason
@@ -252,13 +261,37 @@ class Orders:
         count = self._failed.get(pending, (0, 0.0))[0]
         pause = min(_FIRST_RETRY * 2.0 ** min(count, 30), self._longest_pause)
         self._failed[pending] = (count + 1, asyncio.get_running_loop().time() + pause)
-        note = catalog.record_refusal if final else catalog.note_failure
+        breach = _breach_of(error)
+
+        def note(connection: Connection, words: str) -> None:
+            (catalog.record_refusal if final else catalog.note_failure)(connection, pending, words)
+            if breach is not None:
+                raise_breach(connection, self._epoch, workspace, breach, words, node=member.name)
+
         try:
-            await session.call(_write, self._epoch, note, pending, reason)
+            await session.call(_write, self._epoch, note, reason)
         except (UnicodeEncodeError, psycopg.DataError):
             # A node's own words, with characters that the catalog's encoding has not.
             plain = reason.encode("ascii", "replace").decode()
-            await session.call(_write, self._epoch, note, pending, plain)
+            await session.call(_write, self._epoch, note, plain)
+
+
+def _reason(error: Exception) -> str:
+    """Why an order was not answered, as the catalog keeps it."""
+    if isinstance(error, FederatedError):
+        return reason_of(error)
+    if isinstance(error, UnopenedBoxError):
+        return _UNOPENED
+    log.error("an order failed inside the coordinator: %s", place_of(error))
+    return "it failed inside the coordinator; its log says more"
+
+
+def _breach_of(error: Exception) -> Breach | None:
+    """Which breach a failed question is. What a node says in words of its own is none: they may be about the
+    subject, and a breach is told to others. That a node refuses the coordinator, its greeting tells."""
+    if not isinstance(error, FederatedError) or isinstance(error, NodeRefusedError):
+        return None
+    return breach_of(error)
 
 
 def _record(connection: Connection, pending: PendingAnswer, kind: OrderKind, carried: CarriedOrder) -> bool:

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +183,19 @@ class Coordinator:
         return await asyncio.to_thread(connection_obstacle, what, self._conninfo, error)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What there is to do, as one look at the catalog found it."""
+
+    nodes: list[node_rows.NodeRecord]
+    active: list[run_rows.ActiveRun]
+    undecided: list[UUID]
+    deliveries: list[delivery_rows.PendingDelivery]
+    orders: order_rows.OrderWork
+    exports: list[OrderId]
+    erases: bool
+
+
 class Term:
     """One leadership: ends with the first thing that fails."""
 
@@ -239,14 +252,14 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided, pending, orders, exports, erases = await self._session.call(_read)
-            await self._directory.refresh(records, as_of)
-            self._dispatcher.refresh(active)
-            self._dispatcher.decide(undecided)
-            self._deliveries.refresh(pending, as_of)
-            self._orders.refresh(orders, as_of)
-            self._exports.refresh(exports)
-            self._erasures.refresh(has_work=erases)
+            seen = await self._session.call(_read, self._orders.untaken)
+            await self._directory.refresh(seen.nodes, as_of)
+            self._dispatcher.refresh(seen.active)
+            self._dispatcher.decide(seen.undecided)
+            self._deliveries.refresh(seen.deliveries, as_of)
+            self._orders.refresh(seen.orders, as_of)
+            self._exports.refresh(seen.exports)
+            self._erasures.refresh(has_work=seen.erases)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -257,25 +270,15 @@ def _take_lease(connection: Connection, holder: str) -> Epoch:
     return epoch
 
 
-def _read(
-    connection: Connection,
-) -> tuple[
-    list[node_rows.NodeRecord],
-    list[run_rows.ActiveRun],
-    list[UUID],
-    list[delivery_rows.PendingDelivery],
-    order_rows.OrderWork,
-    list[OrderId],
-    bool,
-]:
-    return (
-        node_rows.list_nodes(connection),
-        run_rows.list_active_runs(connection),
-        run_rows.list_undecided_series(connection),
-        delivery_rows.list_pending_deliveries(connection),
-        order_rows.list_order_work(connection),
-        export_rows.list_due_exports(connection),
-        erasure_rows.has_work(connection),
+def _read(connection: Connection, untaken: Collection[OrderId]) -> _Seen:
+    return _Seen(
+        nodes=node_rows.list_nodes(connection),
+        active=run_rows.list_active_runs(connection),
+        undecided=run_rows.list_undecided_series(connection),
+        deliveries=delivery_rows.list_pending_deliveries(connection),
+        orders=order_rows.list_order_work(connection, untaken),
+        exports=export_rows.list_due_exports(connection),
+        erases=erasure_rows.has_work(connection),
     )
 
 

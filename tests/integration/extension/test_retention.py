@@ -313,6 +313,33 @@ def test_dropped_workspaces_and_none_are_kept_as_long_as_any(
         assert list_retained(connection) == ["gone", "long"]
 
 
+FIRINGS = """
+INSERT INTO federated.firing (kind, workspace, name, fired_at, last_event_at, delivered_at, next_attempt, failure)
+SELECT v.kind, w, v.name, now() - v.fired, now() - v.last, now() - v.delivered, now() + v.next, v.failure
+FROM (VALUES ('alert', 'clinics', 'delivered', interval '50 days', interval '50 days', interval '50 days', NULL::interval, NULL),
+             ('alert', 'clinics', 'given up', interval '50 days', interval '50 days', NULL, NULL, 'no such host'),
+             ('alert', 'clinics', 'dropped meanwhile', interval '50 days', interval '50 days', NULL, interval '1 hour', 'late'),
+             ('breach', 'clinics', 'over', interval '50 days', interval '40 days', NULL, NULL, 'nobody is named'),
+             ('breach', 'clinics', 'tried still', interval '50 days', interval '50 days', NULL, interval '1 hour', 'late'),
+             ('breach', 'clinics', 'goes on', interval '50 days', interval '1 hour', interval '50 days', NULL, NULL),
+             ('alert', 'clinics', 'delivered lately', interval '50 days', interval '50 days', interval '1 day', NULL, NULL),
+             ('alert', 'clinics', 'new', interval '1 day', interval '1 day', interval '1 day', NULL, NULL),
+             ('alert', 'others', 'of others', interval '50 days', interval '50 days', interval '50 days', NULL, NULL)
+     ) AS v (kind, w, name, fired, last, delivered, next, failure)
+"""
+
+
+def test_of_firings_those_go_that_are_old_and_that_nobody_is_to_be_told_of(
+    catalog: psycopg.Connection, forget: Callable[[], list[Stub]]
+) -> None:
+    execute(catalog, "ALTER FEDERATED WORKSPACE clinics SET (retention_days = 30)")
+    catalog.execute(FIRINGS)
+    assert [(stub.what, stub.entries) for stub in forget()] == [("firing", 4)]
+    left = catalog.execute("SELECT name FROM federated.firing ORDER BY name").fetchall()
+    assert left == [("delivered lately",), ("goes on",), ("new",), ("of others",), ("tried still",)]
+    assert forget() == []
+
+
 NODE = """
 INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, released_at)
 SELECT 'w', ('00000000-0000-0000-0000-00000000000' || run)::uuid, round, 'train', 'n', 'd', '', now() - age

@@ -12,9 +12,10 @@ WHERE k.sealing_key <> excluded.sealing_key
 INSERT INTO federated.subject_order (batch_id, kind, workspace, model, terms, order_id, sealed)
 SELECT $1, $2, $3, $4, $5, u.order_id, u.sealed FROM unnest($6::uuid[], $7::bytea[]) AS u (order_id, sealed)
 
--- name: list_requested_orders(integer)
--- What failed before comes last: it keeps nobody else waiting.
-SELECT order_id FROM federated.subject_order WHERE state = 'requested' AND deadline > clock_timestamp()
+-- name: list_requested_orders(integer, uuid[])
+-- What failed before comes last: it keeps nobody else waiting. Nor does what its reader knows that it cannot open.
+SELECT order_id FROM federated.subject_order
+WHERE state = 'requested' AND deadline > clock_timestamp() AND order_id <> ALL ($2)
 ORDER BY message IS NOT NULL, requested_at, order_id LIMIT $1
 
 -- name: list_pending_answers(integer)
