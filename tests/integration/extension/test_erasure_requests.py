@@ -263,7 +263,9 @@ def test_a_node_that_held_the_subject_stays_until_it_is_known_what_learned_from_
     unregister = "UNREGISTER FEDERATED NODE '{}' FROM WORKSPACE clinics"
     execute(asked, DELETION)
     answer(asked, east="suppressed")
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match='"east" has answered a request for erasure'):
+    with pytest.raises(
+        errors.ObjectNotInPrerequisiteState, match='"east" has answered a request for erasure'
+    ):
         execute(asked, unregister.format("east"))
     execute(asked, unregister.format("west"))
     asked.execute("SELECT federated._settle_orders()")
