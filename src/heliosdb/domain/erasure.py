@@ -24,10 +24,10 @@ BACKUPS = (
     " predictions or wrote its checkpoints into files, have what they have."
 )
 SCOPE = (
-    "A node holds a subject if it has rows of the subject in a dataset that it shares, when it is asked, or had"
-    " at an earlier request. Rows that a node had deleted before, datasets that it does not share any more, and"
-    " nodes that were unregistered before and are not registered again under their name are not asked: versions"
-    " that had learned from these are not found."
+    "A node holds a subject if it has rows of the subject in a dataset that it shares, when it is"
+    " asked, or had at an earlier request. Rows that a node had deleted before, datasets that it does"
+    " not share any more, and nodes that were unregistered before and are not registered again under"
+    " their name are not asked: versions that had learned from these are not found."
 )
 HELD = frozenset({"erased", "suppressed"})
 NOT_IDENTIFIABLE = "not identifiable"
