@@ -98,7 +98,7 @@ CREATE TRIGGER audit AFTER INSERT ON federated.node_key
 -- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
 -- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
 -- DBA has said was withdrawn, only he takes back.
-CREATE FUNCTION federated._consent_history(workspace text, purpose text, digests bytea[])
+CREATE FUNCTION federated._consent_words(workspace text, purpose text)
 RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     -- Of each subject and purpose the last grant and the last withdrawal; own_: of what was said at this node.
@@ -108,12 +108,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                max(c.said_at) FILTER (WHERE c.kind = 'revoke') AS revoked,
                max(c.said_at) FILTER (WHERE c.kind = 'grant' AND c.origin = 'node') AS own_granted,
                max(c.said_at) FILTER (WHERE c.kind = 'revoke' AND c.origin = 'node') AS own_revoked
-        FROM unnest(_consent_history.digests) AS u (digest)
-        JOIN federated.consent AS c ON c.workspace = _consent_history.workspace AND c.digest = u.digest
-        WHERE (c.purpose IS NULL OR _consent_history.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_history.purpose)))
+        FROM federated.consent AS c
+        WHERE c.workspace = _consent_words.workspace
+          AND (c.purpose IS NULL OR _consent_words.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_words.purpose)))
         GROUP BY c.digest, c.row_set_digest, lower(c.purpose)
     ), every AS (
-        SELECT s.*, s.about IS NULL OR s.about = lower(_consent_history.purpose) AS is_asked,
+        SELECT s.*, s.about IS NULL OR s.about = lower(_consent_words.purpose) AS is_asked,
                max(s.granted) FILTER (WHERE s.about IS NULL) OVER w AS every_granted,
                max(s.revoked) FILTER (WHERE s.about IS NULL) OVER w AS every_revoked,
                max(s.own_granted) FILTER (WHERE s.about IS NULL) OVER w AS own_every_granted,
@@ -125,7 +125,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                CASE WHEN e.about = 'sale' THEN
                    coalesce(e.revoked >= e.granted, e.revoked IS NOT NULL)
                    OR coalesce(e.own_revoked >= e.own_granted, e.own_revoked IS NOT NULL)
-               WHEN _consent_history.purpose IS NULL THEN
+               WHEN _consent_words.purpose IS NULL THEN
                    coalesce(greatest(e.revoked, e.every_revoked) >= greatest(e.granted, e.every_granted),
                             greatest(e.revoked, e.every_revoked) IS NOT NULL)
                    OR coalesce(greatest(e.own_revoked, e.own_every_revoked) >= greatest(e.own_granted, e.own_every_granted),
@@ -145,149 +145,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM asked AS a
     )
     SELECT s.digest, s.row_set_digest, NOT s.is_withdrawn, s.heard_at FROM standing AS s WHERE s.is_given OR s.is_withdrawn
-$$;
-COMMENT ON FUNCTION federated._consent_history(text, text, bytea[]) IS
-    'Of whom the register has a word that counts for a purpose in a workspace, found in all that was said of these subjects';
-
--- What the history comes to, kept so that an answer need not read it: by scope the word for datasets without a purpose (any), for
--- a purpose that the subject has named (named), and for all that he has not (other).
-CREATE TABLE federated.consent_word (
-    workspace      text NOT NULL,
-    scope          text NOT NULL CHECK (scope IN ('any', 'named', 'other')),
-    purpose        text NOT NULL CHECK ((purpose <> '') = (scope = 'named')),
-    digest         bytea NOT NULL,
-    row_set_digest bytea NOT NULL,
-    is_granted     boolean NOT NULL,
-    heard_at       timestamptz NOT NULL,
-    named          text[] NOT NULL,
-    PRIMARY KEY (workspace, digest, scope, purpose, row_set_digest)
-);
-CREATE INDEX consent_word_by_purpose ON federated.consent_word (workspace, scope, purpose, digest);
-COMMENT ON TABLE federated.consent_word IS
-    'What federated.consent comes to, written with it in the same transaction. Not dumped: it is made again as the register is restored';
-COMMENT ON COLUMN federated.consent_word.scope IS
-    'any: for datasets without a purpose; named: for this purpose, in lower case; other: for every purpose that the subject has not named';
-COMMENT ON COLUMN federated.consent_word.named IS 'The purposes that the subject has named, in lower case';
-
-CREATE TABLE federated.consent_word_state (
-    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
-    last_id  bigint
-);
-COMMENT ON TABLE federated.consent_word_state IS 'How far federated.consent_word is kept up';
-COMMENT ON COLUMN federated.consent_word_state.last_id IS
-    'The last consent_id that it holds: where the register has another last one, words are found in the history';
-
-SELECT pg_catalog.pg_extension_config_dump('federated.consent_word', 'WHERE false');
-SELECT pg_catalog.pg_extension_config_dump('federated.consent_word_state', 'WHERE false');
-
--- A part at a time: however many come at once, none is joined to all others.
-CREATE FUNCTION federated._write_consent_words(workspace text, digests bytea[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    part bytea[];
-BEGIN
-    FOR place IN 1 .. cardinality(digests) BY 500 LOOP
-        part := digests[place : place + 499];
-        DELETE FROM federated.consent_word AS w USING unnest(part) AS u (digest)
-        WHERE w.workspace = _write_consent_words.workspace AND w.digest = u.digest;
-        WITH named AS (
-            SELECT c.digest, array_agg(DISTINCT lower(c.purpose)) FILTER (WHERE c.purpose IS NOT NULL) AS purposes
-            FROM unnest(part) AS u (digest)
-            JOIN federated.consent AS c ON c.workspace = _write_consent_words.workspace AND c.digest = u.digest
-            GROUP BY c.digest
-        ), asked AS (
-            SELECT 'any' AS scope, NULL AS purpose
-            UNION ALL SELECT 'other', ''
-            UNION ALL SELECT DISTINCT 'named', u.purpose FROM named AS n CROSS JOIN unnest(n.purposes) AS u (purpose)
-        )
-        INSERT INTO federated.consent_word
-        SELECT _write_consent_words.workspace, a.scope, coalesce(a.purpose, ''), h.digest, h.row_set_digest, h.is_granted, h.heard_at,
-               coalesce(n.purposes, '{}')
-        FROM asked AS a
-        CROSS JOIN LATERAL federated._consent_history(_write_consent_words.workspace, a.purpose, part) AS h
-        JOIN named AS n ON n.digest = h.digest
-        WHERE a.scope <> 'named' OR a.purpose = ANY (n.purposes);
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION federated._write_consent_words(text, bytea[]) IS 'Finds the words of these subjects in the history anew';
-
--- Rows that were written while triggers did not fire are found by the last consent_id, and then all is made anew.
-CREATE FUNCTION federated._keep_consent_words() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    known   bigint;
-    present bigint;
-    subject record;
-BEGIN
-    INSERT INTO federated.consent_word_state DEFAULT VALUES ON CONFLICT DO NOTHING;
-    SELECT s.last_id INTO known FROM federated.consent_word_state AS s FOR UPDATE;
-    SELECT c.consent_id INTO present FROM federated.consent AS c
-    WHERE NOT EXISTS (SELECT FROM said AS n WHERE n.consent_id = c.consent_id) ORDER BY c.consent_id DESC LIMIT 1;
-    FOR subject IN
-        SELECT n.workspace, array_agg(DISTINCT n.digest) AS digests FROM said AS n
-        WHERE known IS NOT DISTINCT FROM present GROUP BY n.workspace
-        UNION ALL
-        SELECT c.workspace, array_agg(DISTINCT c.digest) FROM federated.consent AS c
-        WHERE known IS DISTINCT FROM present GROUP BY c.workspace
-    LOOP
-        PERFORM federated._write_consent_words(subject.workspace, subject.digests);
-    END LOOP;
-    UPDATE federated.consent_word_state SET last_id = (SELECT max(c.consent_id) FROM federated.consent AS c);
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION federated._keep_consent_words() IS 'Keeps the words of those of whom something was said';
-
-CREATE TRIGGER keep_words AFTER INSERT ON federated.consent REFERENCING NEW TABLE AS said
-    FOR EACH STATEMENT EXECUTE FUNCTION federated._keep_consent_words();
-ALTER TABLE federated.consent ENABLE ALWAYS TRIGGER keep_words;
-
--- Nobody who can be told to takes anything out of the register; whoever does all the same has the words made anew.
-CREATE FUNCTION federated._drop_consent_words() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    subject record;
-BEGIN
-    DELETE FROM federated.consent_word;
-    FOR subject IN SELECT c.workspace, array_agg(DISTINCT c.digest) AS digests FROM federated.consent AS c GROUP BY c.workspace LOOP
-        PERFORM federated._write_consent_words(subject.workspace, subject.digests);
-    END LOOP;
-    UPDATE federated.consent_word_state SET last_id = (SELECT max(c.consent_id) FROM federated.consent AS c);
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION federated._drop_consent_words() IS 'Makes all words anew where something was taken out of the register';
-
-CREATE TRIGGER drop_words AFTER DELETE OR TRUNCATE ON federated.consent
-    FOR EACH STATEMENT EXECUTE FUNCTION federated._drop_consent_words();
-ALTER TABLE federated.consent ENABLE ALWAYS TRIGGER drop_words;
-
-CREATE FUNCTION federated._are_consent_words_kept() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT (SELECT max(c.consent_id) FROM federated.consent AS c)
-           IS NOT DISTINCT FROM (SELECT s.last_id FROM federated.consent_word_state AS s)
-$$;
-COMMENT ON FUNCTION federated._are_consent_words_kept() IS 'Whether federated.consent_word holds all that was said';
-
-CREATE FUNCTION federated._consent_words(workspace text, purpose text)
-RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-    IF NOT federated._are_consent_words_kept() THEN
-        RETURN QUERY SELECT h.* FROM federated._consent_history(_consent_words.workspace, _consent_words.purpose,
-            ARRAY(SELECT DISTINCT c.digest FROM federated.consent AS c WHERE c.workspace = _consent_words.workspace)) AS h;
-    ELSIF _consent_words.purpose IS NULL THEN
-        RETURN QUERY SELECT w.digest, w.row_set_digest, w.is_granted, w.heard_at FROM federated.consent_word AS w
-        WHERE w.workspace = _consent_words.workspace AND w.scope = 'any';
-    ELSE
-        RETURN QUERY SELECT w.digest, w.row_set_digest, w.is_granted, w.heard_at FROM federated.consent_word AS w
-        WHERE w.workspace = _consent_words.workspace
-          AND (w.scope = 'named' AND w.purpose = lower(_consent_words.purpose)
-               OR w.scope = 'other' AND lower(_consent_words.purpose) <> ALL (w.named));
-    END IF;
-END
 $$;
 COMMENT ON FUNCTION federated._consent_words(text, text) IS
     'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';

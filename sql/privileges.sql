@@ -105,10 +105,8 @@ GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daem
 
 -- Consent: what a participant's DBA says, and what the node makes of it.
 GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
-GRANT EXECUTE ON FUNCTION federated._granted(bigint) TO federated_daemon;
-GRANT EXECUTE ON FUNCTION
-    federated._consent_words(text, text), federated._consent_history(text, text, bytea[]), federated._are_consent_words_kept()
-TO federated_daemon, federated_admin;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
 GRANT SELECT ON federated.node_key TO federated_auditor;
 GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
 GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;

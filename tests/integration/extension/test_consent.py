@@ -129,52 +129,6 @@ def test_the_register_counts_what_was_said_last_in_whichever_order_it_came(
         assert found == {digest: word for digest, word in wanted.items() if word is not None}, purpose
         assert {True, False} == set(found.values())
     assert session.execute("SELECT * FROM federated._consent_words('another', NULL)").fetchall() == []
-    check_kept(session)
-
-
-def check_kept(session: psycopg.Connection) -> None:
-    """What is kept is what the history comes to."""
-    assert value(session, "federated._are_consent_words_kept()")
-    for purpose in (None, "research", "Marketing", "sale", "quality"):
-        kept = "SELECT * FROM federated._consent_words('trial', %s) ORDER BY digest"
-        history = (
-            "SELECT * FROM federated._consent_history('trial', %s,"
-            " ARRAY(SELECT DISTINCT digest FROM federated.consent WHERE workspace = 'trial')) ORDER BY digest"
-        )
-        assert (
-            session.execute(kept, [purpose]).fetchall() == session.execute(history, [purpose]).fetchall()
-        ), purpose
-
-
-SAY = (
-    "INSERT INTO federated.consent (workspace, digest, row_set_digest, kind, purpose, origin, said_at)"
-    " SELECT 'trial', decode(lpad(to_hex(i), 16, '0'), 'hex'), decode(lpad(to_hex(i), 16, '0'), 'hex'),"
-    " (ARRAY['grant', 'revoke'])[1 + i %% 2], (ARRAY[NULL, 'research', 'sale'])[1 + i %% 3], 'node', now()"
-    " FROM generate_series(%s::integer, %s::integer) AS i"
-)
-
-
-def test_words_are_found_whatever_was_written_past_the_triggers(session: psycopg.Connection) -> None:
-    words = "count(*) FROM federated._consent_words('trial', 'research')"
-    session.execute(SAY, [1, 1200])
-    check_kept(session)
-    session.execute("ALTER TABLE federated.consent DISABLE TRIGGER USER")
-    before = value(session, words)
-    session.execute(SAY, [1201, 1260])
-    # Read from the history, until somebody says something.
-    assert not value(session, "federated._are_consent_words_kept()")
-    assert value(session, words) > before
-    session.execute("ALTER TABLE federated.consent ENABLE ALWAYS TRIGGER keep_words")
-    session.execute("SET session_replication_role = replica")
-    session.execute(SAY, [1261, 1261])
-    session.execute("RESET session_replication_role")
-    check_kept(session)
-    session.execute("ALTER TABLE federated.consent ENABLE ALWAYS TRIGGER drop_words")
-    session.execute("DELETE FROM federated.consent WHERE consent_id % 5 = 0")
-    check_kept(session)
-    session.execute("TRUNCATE federated.consent")
-    check_kept(session)
-    assert value(session, words) == 0
 
 
 def test_nobody_changes_what_was_said(session: psycopg.Connection) -> None:
