@@ -41,15 +41,10 @@ def is_farewell(notice: bytes) -> bool:
 
 
 def retag(message: bytes, tag: str | None) -> bytes | None:
-    """Put the tag of the statement that was typed where the server says CALL.
-
-    Of a DELETE only the verb: libpq and other drivers look for a number of rows behind it, and complain
-    of words.
-    """
+    """Put the tag of the statement that was typed where the server says CALL."""
     if tag is None or message[HEADER:] != b"CALL\0":
         return None
-    shown = "DELETE" if tag.startswith("DELETE ") else tag
-    return build_message(b"C", shown.encode() + b"\0")
+    return build_message(b"C", tag.encode() + b"\0")
 
 
 def tag_of(rewrite: Rewrite, index: int) -> str | None:

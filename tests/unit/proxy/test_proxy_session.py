@@ -9,7 +9,6 @@ import struct
 
 import pytest
 
-from heliosdb.proxy.answers import retag
 from heliosdb.proxy.names import MAX_CHARACTERS, Names
 from heliosdb.proxy.rewriting import Rewriter
 from heliosdb.proxy.session import MAX_TEXT_MESSAGE, ClientSession
@@ -48,10 +47,6 @@ def test_a_federated_query_becomes_a_call_and_its_tag_comes_back(talk):
 def test_an_ordinary_call_keeps_its_tag(talk):
     assert talk.client(query("CALL p()")) == query("CALL p()")
     assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
-
-
-def test_the_tag_of_an_erasure_is_one_that_libpq_can_read():
-    assert retag(done(b"CALL"), "DELETE FROM FEDERATED TRAINING") == done(b"DELETE")
 
 
 def test_several_statements_stay_one_message_and_each_gets_its_own_tag(talk):
