@@ -100,6 +100,7 @@ def read_erasure(connection: Connection, order_id: OrderId) -> Erasure:
         completed_at=_iso(row["now"]),
         runs=row["runs"],
         files=tuple(row["files"]),
+        unasked=tuple(row["unasked"]),
         answers=_answers(_SQL.query(connection, "read_answers", str(order_id))),
         versions=_versions(_SQL.query(connection, "read_versions", str(order_id))),
     )

@@ -25,9 +25,8 @@ BACKUPS = (
 )
 SCOPE = (
     "A node holds a subject if it has rows of the subject in a dataset that it shares, when it is"
-    " asked, or had at an earlier request. Rows that a node had deleted before, datasets that it does"
-    " not share any more, and nodes that were unregistered before and are not registered again under"
-    " their name are not asked: versions that had learned from these are not found."
+    " asked, or had at an earlier request. Rows that a node had deleted before, and datasets that it"
+    " does not share any more, are not asked about: versions that had learned from these are not found."
 )
 HELD = frozenset({"erased", "suppressed"})
 NOT_IDENTIFIABLE = "not identifiable"
@@ -82,7 +81,8 @@ class ErasedVersion:
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """All that a certificate is made of. Times in ISO 8601, UTC. runs: how many nothing goes on from any
-    more. files: checkpoints of these that were written on the database server.
+    more. files: checkpoints of these that were written on the database server. unasked: nodes from which
+    versions that are left have learned, and that were unregistered before they could be asked.
     """
 
     request: str
@@ -97,6 +97,7 @@ class Erasure:
     completed_at: str | None
     runs: int
     files: tuple[str, ...]
+    unasked: tuple[str, ...]
     answers: tuple[Answer, ...]
     versions: tuple[ErasedVersion, ...]
 
@@ -108,7 +109,7 @@ class Erasure:
         unsure = sorted(one.node for one in self.answers if one.names_nobody)
         if unsure:
             done += f"; whose their rows are cannot be told by {', '.join(unsure)}"
-        if silent:
+        if silent := sorted({*silent, *self.unasked}):
             return f"incomplete: no word of {', '.join(silent)}; of the others {done}"
         return done
 
@@ -127,6 +128,7 @@ class Erasure:
         said["nodes"], said["versions"] = said.pop("answers"), list(said["versions"])
         return said | {
             "files": list(self.files),
+            "unasked": list(self.unasked),
             "nodes": list(said["nodes"]),
             "format": FORMAT,
             "kind": KIND,
@@ -150,11 +152,12 @@ def certificate_sha256(certificate: dict[str, Any]) -> bytes:
 def erasure_from_certificate(certificate: dict[str, Any]) -> Erasure:
     """Read what `to_certificate` wrote; FederatedError INVALID_VALUE for anything else, also for what it
     would not have said of that erasure."""
-    own = {field.name for field in fields(Erasure)} - {"answers", "versions", "files"}
+    own = {field.name for field in fields(Erasure)} - {"answers", "versions", "files", "unasked"}
     try:
         erasure = Erasure(
             **{name: certificate[name] for name in own},
             files=tuple(certificate["files"]),
+            unasked=tuple(certificate["unasked"]),
             answers=tuple(Answer(**one) for one in certificate["nodes"]),
             versions=tuple(ErasedVersion(**one) for one in certificate["versions"]),
         )

@@ -13,7 +13,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from heliosdb.catalog.erasures import plan_erasures, read_erasure
+from heliosdb.catalog.psycopg_connection import connected
 from tests.integration.extension.versions_support import execute, finish_run, value
+from tests.support.cluster import Cluster
 
 DELETION = "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id IN ('s-1', 's-2')"
 
@@ -287,3 +290,19 @@ def test_a_node_that_is_registered_again_has_what_it_took_part_in(
     answer(asked, east="suppressed", west="not held")
     advance(daemon)
     assert rows(asked, "SELECT DISTINCT versions FROM federated_erasure_status") == [(["risk@1", "risk@2"],)]
+
+
+def test_a_node_that_was_unregistered_before_leaves_the_certificate_incomplete(
+    asked: psycopg.Connection, cluster: Cluster, federated_database: str
+) -> None:
+    execute(asked, "UNREGISTER FEDERATED NODE 'west' FROM WORKSPACE clinics")
+    execute(asked, DELETION)
+    answer(asked, east="not held")
+    dsn = cluster.dsn(federated_database, user="heliosdb_daemon")
+    with connected(dsn, application_name="test") as connection:
+        orders = plan_erasures(connection)
+        erasures = [read_erasure(connection, order) for order in orders]
+    assert len(erasures) == 2
+    for erasure in erasures:
+        assert erasure.unasked == ("west",)
+        assert erasure.exactness.startswith("incomplete: no word of west; of the others exact")

@@ -69,6 +69,7 @@ ERASURE = Erasure(
     completed_at="2026-01-31T12:00:00.000000Z",
     runs=1,
     files=("/var/lib/postgresql/round_2.bin",),
+    unasked=(),
     answers=(answered("east", "suppressed"), answered("west", "not held")),
     versions=(
         ErasedVersion("risk", 1, "r1", 0, "11" * 32, "2026-01-31T11:00:00.000000Z", 2, "22" * 32, True),
@@ -228,6 +229,8 @@ def test_it_says_exact_approximate_or_incomplete_and_by_what() -> None:
     assert (
         nameless.exactness == "exact: trained anew from round 0; whose their rows are cannot be told by west"
     )
+    gone = replace(ERASURE, unasked=("south",))
+    assert gone.exactness == "incomplete: no word of south; of the others exact: trained anew from round 0"
     silent = Answer("north", "pending", "away", None, None, None, None)
     assert (
         replace(ERASURE, answers=(*ERASURE.answers, silent)).exactness

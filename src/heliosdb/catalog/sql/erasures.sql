@@ -35,7 +35,13 @@ SELECT o.batch_id::text AS batch, o.workspace, o.model, encode(o.pseudonym, 'hex
            WHERE p.order_id = o.order_id AND r.erased_at IS NOT NULL) AS runs,
        ARRAY(SELECT c.path FROM federated.checkpoint AS c JOIN federated.run AS r USING (run_id)
              JOIN federated.erased_part AS p USING (run_id)
-             WHERE p.order_id = o.order_id AND r.erased_at IS NOT NULL ORDER BY c.path) AS files
+             WHERE p.order_id = o.order_id AND r.erased_at IS NOT NULL ORDER BY c.path) AS files,
+       ARRAY(SELECT DISTINCT p.node_name
+             FROM federated.former_part AS p JOIN federated.version AS v USING (run_id)
+             JOIN federated.model AS m ON m.model_id = v.model_id JOIN federated.workspace AS w USING (workspace_id)
+             WHERE w.name = o.workspace AND v.retired_at IS NULL AND NOT EXISTS (
+                 SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_name = p.node_name)
+             ORDER BY p.node_name) AS unasked
 FROM federated.subject_order AS o WHERE o.order_id = $1::uuid
 
 -- name: read_answers(uuid)
