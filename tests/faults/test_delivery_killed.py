@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from heliosdb.faults import POINTS
@@ -65,7 +66,10 @@ def demand_whole(world: World, site: Site, *versions: int) -> None:
     assert kept == [(version,)]
 
 
-@pytest.mark.parametrize("point", sorted(point for point in POINTS if ".delivery." in point))
+WITHDRAWN = "node.delivery.withdrawn"
+
+
+@pytest.mark.parametrize("point", sorted(point for point in POINTS - {WITHDRAWN} if ".delivery." in point))
 async def test_a_kill_leaves_a_whole_version_and_the_next_life_brings_the_new_one(
     world: World, point: str
 ) -> None:
@@ -94,3 +98,29 @@ async def test_a_kill_leaves_a_whole_version_and_the_next_life_brings_the_new_on
     await world.reached("SELECT state = 'current' AND version = %s FROM federated_subscribers", after)
     demand_whole(world, site, after)
     successor.kill()
+
+
+async def test_a_kill_inside_a_withdrawal_leaves_the_version_and_the_next_life_withdraws_it(
+    world: World,
+) -> None:
+    (site,) = world.sites
+    _, version = states(world, site)[MODEL]
+    assert version is not None
+    with world.cluster.connect(world.database) as connection:
+        connection.execute(
+            "UPDATE federated.version SET is_current = false, retired_at = clock_timestamp(), prediction = NULL,"
+            " prediction_arrays = NULL, sealed = ''"
+        )
+    site.kill()
+    await world.start_site(site, faults=f"{WITHDRAWN}=kill")
+    assert site.process is not None
+    coordinator = world.start_coordinator()
+    assert await site.process.ended() < 0
+    coordinator.kill()
+    demand_whole(world, site, version)
+
+    await world.start_site(site)
+    world.start_coordinator()
+    await reached(world, site, MODEL, "retired", None)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        number(world, site, MODEL)
