@@ -8852,7 +8852,8 @@ COMMENT ON FUNCTION federated._erasures_to_plan() IS 'Requests that all nodes ha
 CREATE FUNCTION federated._keep_erasing_node() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (
+    -- With its workspace, whose trigger deletes it, all goes that may have learned from it.
+    IF pg_trigger_depth() = 1 AND EXISTS (
         SELECT FROM federated.erased_at AS h JOIN federated.subject_order AS o USING (order_id)
         WHERE h.node_id = OLD.node_id AND o.state <> 'dropped'
           AND NOT EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = o.order_id)
