@@ -23,5 +23,6 @@ BEGIN
     END LOOP;
 END
 $$;
+DROP SEQUENCE federated.privilege_refusal;
 DROP FUNCTION federated._load_library();
 DROP TABLE federated.library;
