@@ -237,5 +237,6 @@ async def test_an_order_of_another_or_for_another_is_not_carried_out(
     await misled.close()
     with pytest.raises(NodeRefusedError) as raised:
         await asker.erase("person-1", kind=OrderKind.EXPORT)
-    assert raised.value.reason is ErrorCode.NOT_SUPPORTED
+    # It names no key to which it is to be sealed.
+    assert raised.value.reason is ErrorCode.INVALID_VALUE
     assert dba.execute("SELECT count(*) FROM federated.withdrawn_subject").fetchall() == [(0,)]
