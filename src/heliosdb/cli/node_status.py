@@ -15,6 +15,7 @@ import psycopg
 
 from heliosdb.catalog.participant_view import (
     DatasetBudget,
+    DayOfReleases,
     NodeHead,
     NodeOrder,
     NodeRun,
@@ -110,36 +111,7 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
         ("dataset", "workspace", "spent ε", "of all workspaces", "ceiling"),
         map(_budget, view.budgets),
     )
-    yield from _section(
-        f"What left in the last {_DAYS} days",
-        (
-            "day (UTC)",
-            "workspace",
-            "dataset",
-            "private",
-            "plain",
-            "messages",
-            "bytes",
-            "only charged",
-            "failed",
-            "exports",
-        ),
-        [
-            (
-                one.day,
-                one.workspace,
-                one.dataset,
-                one.private_vectors,
-                one.plain_vectors,
-                one.messages,
-                one.payload_bytes,
-                one.only_charged,
-                one.failed,
-                one.exports,
-            )
-            for one in view.releases
-        ],
-    )
+    yield from _section(f"What left in the last {_DAYS} days", _RELEASES, map(_release, view.releases))
     yield from _section(
         f"Last {_LATEST} refusals",
         ("last (UTC)", "times", "workspace", "step", "dataset", "why"),
@@ -159,6 +131,19 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
             ("workspace", "entries", "signed (UTC)", "state", "heads refused", "root of their tree"),
             map(_head, view.heads),
         )
+
+
+_RELEASES = (
+    *("day (UTC)", "workspace", "dataset", "private", "plain", "messages", "bytes", "only charged", "failed"),
+    "exports",
+)
+
+
+def _release(one: DayOfReleases) -> tuple[object, ...]:
+    return (
+        *(one.day, one.workspace, one.dataset, one.private_vectors, one.plain_vectors, one.messages),
+        *(one.payload_bytes, one.only_charged, one.failed, one.exports),
+    )
 
 
 def _run(run: NodeRun) -> tuple[object, ...]:
