@@ -105,7 +105,7 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF workspace_id, name, own
 
 CREATE FUNCTION federated._shown_target(target text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN target LIKE 'https://%' THEN regexp_replace(target, '^(https://[^/?]*)[/?].*$', '\1/…') ELSE target END
+    SELECT CASE WHEN target LIKE 'https://%' THEN regexp_replace(target, '^(https://[^/?]*)[/?].*$', '\1/...') ELSE target END
 $$;
 COMMENT ON FUNCTION federated._shown_target(text) IS 'A target without what may be a secret of it: path and query';
 
@@ -289,7 +289,7 @@ SELECT m.workspace AS workspace_name, m.metric, m.value FROM federated.alert_met
 COMMENT ON VIEW @extschema@.federated_alert_metrics IS
     'What alerts watch, as it is now: one row for each workspace and metric. The reference says what each is; NULL is unknown, and no condition on it holds';
 COMMENT ON COLUMN @extschema@.federated_alert_metrics.workspace_name IS 'Name of the workspace';
-COMMENT ON COLUMN @extschema@.federated_alert_metrics.metric IS 'As CREATE FEDERATED ALERT … WHEN takes it';
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.metric IS 'As CREATE FEDERATED ALERT ... WHEN takes it';
 COMMENT ON COLUMN @extschema@.federated_alert_metrics.value IS 'In the metric''s unit; NULL where it is unknown now';
 
 -- The daemon may not read the log; it is told whether it holds.

@@ -33,7 +33,7 @@ BEGIN
         PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true),
             pg_catalog.set_config('transaction_read_only', 'on', true);
         EXECUTE pg_catalog.format(
-            'SELECT pg_catalog.array_agg(pg_catalog.to_jsonb(s)) FROM (SELECT %s FROM federated_dataset.%I AS v LIMIT %s) AS s',
+            'SELECT pg_catalog.array_agg(pg_catalog.to_jsonb(s.*)) FROM (SELECT %s FROM federated_dataset.%I AS v LIMIT %s) AS s',
             shown, dataset, most) INTO found;
         RAISE EXCEPTION USING ERRCODE = 'HFL01';
     EXCEPTION

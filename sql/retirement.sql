@@ -144,5 +144,22 @@ CREATE TRIGGER refuse_retired BEFORE UPDATE OF is_current ON federated.version
     FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._refuse_retired_version();
 CREATE TRIGGER refuse_retired BEFORE INSERT OR UPDATE OF version ON federated.tag
     FOR EACH ROW EXECUTE FUNCTION federated._refuse_retired_version();
+-- The daemon may take away what a version learned, and with its retirement alone.
+CREATE FUNCTION federated._refuse_rewritten_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+        MESSAGE = 'what a version learned is not rewritten, only taken away as it is retired';
+END
+$$;
+COMMENT ON FUNCTION federated._refuse_rewritten_version() IS 'Lets what a version learned be taken away with its retirement alone';
+
+CREATE TRIGGER refuse_rewritten
+    BEFORE UPDATE OF retired_by, prediction, prediction_arrays, sealed, scaling, report ON federated.version
+    FOR EACH ROW WHEN (
+        OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
+        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL)
+    EXECUTE FUNCTION federated._refuse_rewritten_version();
+
 CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version
     FOR EACH ROW WHEN (OLD.retired_at IS NULL AND NEW.retired_at IS NOT NULL) EXECUTE FUNCTION federated._audit();

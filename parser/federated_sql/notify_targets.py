@@ -56,7 +56,7 @@ class WebTarget:
     @property
     def shown(self) -> str:
         """As views, logs and audit entries may show it: without path and query."""
-        return f"https://{self.authority}" + ("/" if self.path == "/" else "/…")
+        return f"https://{self.authority}" + ("/" if self.path == "/" else "/...")
 
     @property
     def authority(self) -> str:

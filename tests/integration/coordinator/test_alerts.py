@@ -382,7 +382,7 @@ async def test_what_is_not_taken_is_tried_again_under_its_id_ever_later_until_it
     assert at.told == [str(row["firing_id"])] * 3
     assert row["failure"] is None
     assert (row["delivered_at"] - row["fired_at"]).total_seconds() == 30
-    assert row["target"] == "https://example.com/…"
+    assert row["target"] == "https://example.com/..."
 
 
 async def test_what_cannot_be_delivered_says_why_and_is_given_up_after_a_day_or_a_final_refusal(

@@ -87,6 +87,8 @@ def test_the_daemon_rewrites_no_prediction_and_takes_no_charge_back(
     for statement in (
         "UPDATE federated.ledger SET noise_multiplier = 9",
         "UPDATE federated.version SET prediction = '{}'",
+        "UPDATE federated.version SET report = NULL",
+        "UPDATE federated.version SET retired_at = clock_timestamp(), prediction = '{}'",
     ):
         with pytest.raises(errors.InsufficientPrivilege):
             daemon.execute(statement)  # type: ignore[arg-type]

@@ -239,7 +239,7 @@ def test_what_a_superuser_emptied_himself_is_no_deletion_for_its_age(
     assert written.execute(VERIFY).fetchone() == (
         False,
         1,
-        "that entries 1 to 6 were emptied for their age is not what was signed",
+        "nobody signed that entries 1 to 6 were emptied for their age",
     )
 
 

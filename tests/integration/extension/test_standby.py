@@ -123,7 +123,10 @@ def test_a_standby_answers_what_is_asked_about_the_federation(
         " WHERE c.relkind = 'v' AND has_table_privilege(c.oid, 'SELECT')"
     ).fetchall()
     assert len(views) >= 2
-    for query in [f"SELECT * FROM {view}" for (view,) in views] + [
+    figures = {"federated.alert_metric", "federated_alert_metrics"}
+    for query in [f"SELECT * FROM {view}" for (view,) in views if view not in figures] + [
+        # Of a figure that is an age the two are asked at two moments.
+        *(f"SELECT * FROM {view} WHERE metric NOT LIKE 'seconds%'" for view in sorted(figures)),
         "SELECT * FROM federated_training_status('risk')",
         "SELECT * FROM federated_training_metrics('risk')",
         "SELECT * FROM federated_privacy_budget('clinics')",

@@ -122,7 +122,7 @@ async def test_a_plain_answer_is_refused_for_values_that_the_training_itself_fin
             assert connection.execute(FOUND).fetchall() == [(*OLD_PEOPLE, "training")]
             assert connection.execute("SELECT count(*) FROM federated.release").fetchone() == (0,)
             # Known now, and so refused before a row is read.
-            assert await ask(client, federation, task("BOTH", budget=None)) == REFUSAL
+            assert await ask(client, federation, task("HIPAA", budget=None)) == REFUSAL
             execute(connection, "ALTER FEDERATED DATASET people SET (phi_check = 'off')")
             assert await ask(client, federation, task("HIPAA", budget=None)) == ""
             await client.close()

@@ -228,6 +228,8 @@ async def test_no_secret_of_a_node_is_in_the_statements_that_its_database_logs(
     logs = cluster.directory / "log"
     seen = []
     for name_of_node in ("one", "other"):
+        with cluster.connect(federated_database) as connection:
+            connection.execute("DELETE FROM federated.node_key")
         before = logs.stat().st_size
         config = federation.node_config(cluster, federated_database, name_of_node)
         async with running_node(config) as port:

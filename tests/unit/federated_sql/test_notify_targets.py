@@ -45,16 +45,16 @@ def test_what_is_no_single_mail_address_is_refused(text: str) -> None:
     [
         ("https://example.com", "example.com", 443, "/", "https://example.com/"),
         ("https://Example.COM:443/", "example.com", 443, "/", "https://example.com/"),
-        ("https://example.com/a/b?token=x", "example.com", 443, "/a/b?token=x", "https://example.com/…"),
-        ("https://example.com?token=x", "example.com", 443, "/?token=x", "https://example.com/…"),
-        ("https://example.com.:8443/x", "example.com.", 8443, "/x", "https://example.com.:8443/…"),
-        ("https://8.8.8.8/x", "8.8.8.8", 443, "/x", "https://8.8.8.8/…"),
+        ("https://example.com/a/b?token=x", "example.com", 443, "/a/b?token=x", "https://example.com/..."),
+        ("https://example.com?token=x", "example.com", 443, "/?token=x", "https://example.com/..."),
+        ("https://example.com.:8443/x", "example.com.", 8443, "/x", "https://example.com.:8443/..."),
+        ("https://8.8.8.8/x", "8.8.8.8", 443, "/x", "https://8.8.8.8/..."),
         (
             "https://[2606:4700::1111]:8443/x",
             "2606:4700::1111",
             8443,
             "/x",
-            "https://[2606:4700::1111]:8443/…",
+            "https://[2606:4700::1111]:8443/...",
         ),
     ],
 )
