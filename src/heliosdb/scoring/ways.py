@@ -72,6 +72,13 @@ class Ways:
         left[missing] = trees["missing_left"][node[missing]] > 0
         return left
 
+    def directions(self, bins: NDArray[Any]) -> Flags:
+        """Say of every node whether one row would go left there, (nodes,); of leaves nothing that holds.
+        bins: (inputs,)."""
+        place = np.where(self._is_inner, self._start + bins[self._feature], 0)
+        found: Flags = self._goes_left[place] if self._goes_left.size else np.zeros(place.size, np.bool_)
+        return found
+
     def follow(self, bins: NDArray[Any], start: int | np.integer[Any]) -> Numbers:
         """Return the end of each row's way from a node; (inputs, n) → (n,)."""
         place = np.full(bins.shape[1], start, dtype=np.int64)

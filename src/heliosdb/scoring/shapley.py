@@ -1,0 +1,91 @@
+"""What each feature has to do with a score: Shapley values (Shapley 1953; Lundberg and Lee 2017), by kind.
+
+What always holds: a row's contributions and the base value add up to its score on the scale that is
+explained, but for rounding; the inputs that one column becomes are one player, so what is told is about the
+features that people know.
+
+The scale is the one on which a version adds up: the target's units (link identity), the logarithm of the
+mean (exp), log-odds (logistic), a score of each class up to a number that they share (softmax); of a forest
+of classes, whose trees vote, the probability.
+
+Of a linear version the base is the score at the means of training, and features count as independent of each
+other: a contribution is slope x (value - mean), summed over the feature's inputs. Of trees a feature that is
+not known goes both ways, by the shares of rows that training saw go there (tree_shapley.py). Of networks a
+feature that is not known is at its mean, and orders are drawn (sampled_shapley.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.state import State
+from heliosdb.scoring import sampled_shapley, tree_shapley
+from heliosdb.scoring.kinds import Rows
+from heliosdb.scoring.players import Players
+from heliosdb.scoring.sampled_shapley import Orders
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """base: (outputs,). contributions: (n, outputs, features)."""
+
+    base: NDArray[np.float64]
+    contributions: NDArray[np.float64]
+
+
+Explainer = Callable[[Rows, Orders | None], Explained]
+"""Rows, (n, inputs), to what explains them. Orders: how many of what is sampled; of what is exact None."""
+
+SAMPLED: Final = frozenset({"network"})
+"""The kinds whose contributions are estimated."""
+
+
+def players_of(encoding: Encoding) -> Players:
+    """Return which feature each input is made of."""
+    sizes = [len(one.inputs) for one in encoding.columns]
+    return Players(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
+
+
+def prepare_explanation(
+    kind: str, content: Mapping[str, Any], arrays: State, players: Players
+) -> Explainer:
+    """Return what explains rows by a version. kind, content, arrays: those of its prediction.
+
+    FederatedError NOT_SUPPORTED where its kind is not known, WRONG_STATE for trees without covers.
+    """
+    match kind:
+        case "linear" | "softmax_linear":
+            return _prepare_linear(content, players)
+        case "trees":
+            trees = tree_shapley.prepare(content, arrays, players)
+            return lambda inputs, _: Explained(*trees(inputs))
+        case "network":
+            network = sampled_shapley.prepare(content, arrays, players)
+            return lambda inputs, orders: Explained(*network(inputs, orders or Orders()))
+    raise FederatedError(ErrorCode.NOT_SUPPORTED, f'predictions of kind "{kind}" are not explained')
+
+
+def _prepare_linear(content: Mapping[str, Any], players: Players) -> Explainer:
+    fills, shifts, slopes = (
+        np.array(content[name], dtype=np.float64) for name in ("fills", "shifts", "slopes")
+    )
+    named = "intercepts" if "intercepts" in content else "intercept"
+    slopes, intercepts = np.atleast_2d(slopes), np.atleast_1d(np.array(content[named], dtype=np.float64))
+    base = slopes @ (fills - shifts) + intercepts
+    if content["link"] == "identity":
+        base = content["target_mean"] + content["target_scale"] * base
+        slopes = content["target_scale"] * slopes
+    def explain(inputs: Rows, orders: Orders | None) -> Explained:
+        del orders
+        moved = np.where(np.isnan(inputs), 0.0, inputs - fills)
+        found = np.zeros((len(inputs), base.size, players.count))
+        np.add.at(found, (slice(None), slice(None), players.owners), moved[:, None, :] * slopes)
+        return Explained(base, found)
+
+    return explain
