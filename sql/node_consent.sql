@@ -96,8 +96,9 @@ CREATE TRIGGER audit AFTER INSERT ON federated.node_key
 
 -- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
 -- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
--- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
--- DBA has said was withdrawn, only he takes back.
+-- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. The purpose
+-- 'explanation' is one of explanations alone: a dataset without a purpose is still about who has withdrawn it. What the
+-- node's own DBA has said was withdrawn, only he takes back.
 CREATE FUNCTION federated._consent_words(workspace text, purpose text)
 RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -110,7 +111,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                max(c.said_at) FILTER (WHERE c.kind = 'revoke' AND c.origin = 'node') AS own_revoked
         FROM federated.consent AS c
         WHERE c.workspace = _consent_words.workspace
-          AND (c.purpose IS NULL OR _consent_words.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_words.purpose)))
+          AND (c.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_words.purpose))
+               OR _consent_words.purpose IS NULL AND lower(c.purpose) <> 'explanation')
         GROUP BY c.digest, c.row_set_digest, lower(c.purpose)
     ), every AS (
         SELECT s.*, s.about IS NULL OR s.about = lower(_consent_words.purpose) AS is_asked,
@@ -156,3 +158,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE d.dataset_id = _granted.dataset_id AND c.is_granted
 $$;
 COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
+
+CREATE FUNCTION federated._unexplained(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+    FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, 'explanation') AS c
+    WHERE d.dataset_id = _unexplained.dataset_id AND NOT c.is_granted
+$$;
+COMMENT ON FUNCTION federated._unexplained(bigint) IS
+    'Digests of those whose rows no explanation is about, rising: who has withdrawn the purpose explanation, or every purpose';

@@ -9,6 +9,7 @@ GRANT federated_operator TO federated_admin;
 ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
+ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
@@ -52,7 +53,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
-    @extschema@.federated_erasure_certificate(uuid)
+    @extschema@.federated_erasure_certificate(uuid),
+    @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -105,7 +107,8 @@ GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daem
 
 -- Consent: what a participant's DBA says, and what the node makes of it.
 GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
-GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint), federated._unexplained(bigint)
+TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
 GRANT SELECT ON federated.node_key TO federated_auditor;
 GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
@@ -157,6 +160,15 @@ GRANT EXECUTE ON FUNCTION
     federated._given_by_name(text[], boolean[], jsonb, text[], text), federated._absent_value(regtype),
     federated._describe_call(text, text, text[], boolean[], jsonb, text[])
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+-- Explanations: who may predict with a version may ask why it predicts so.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_explain(text, jsonb, integer, bigint), federated._explain_row(text, bytea, integer, bigint),
+    federated._check_features(text, jsonb, text[])
+TO federated_analyst;
+GRANT EXECUTE ON FUNCTION federated._explain(text, bytea, integer, bigint) TO federated_owner;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_explain_model(text), federated._explained_scale(jsonb), federated._explained_classes(text, jsonb)
+TO federated_analyst, federated_auditor;
 -- How a version's features become parameters and slots; what a row of any type has of them.
 GRANT EXECUTE ON FUNCTION
     federated._columns(text[], boolean[], jsonb), federated._level_names(jsonb),

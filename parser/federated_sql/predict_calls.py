@@ -2,13 +2,14 @@
 
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
 column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
-literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`). A call
-with a row, `federated_predict('m', p)`, is found by `predicted_rows`.
+literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`), and so
+does `federated_explain('m', a => x)`. A call with a row, `federated_predict('m', p)`, is found by
+`predicted_rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -20,6 +21,7 @@ from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
 FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
+EXPLANATION = "federated_explain"
 MOST_FEATURES = 99
 """Most features that a model's function has: PostgreSQL allows 100 arguments."""
 
@@ -59,10 +61,14 @@ def call_edits(syntax: Syntax, *, may_join: bool = True) -> list[Edit]:
 
 def is_prediction(node: Node) -> bool:
     """Whether a node is a plain call of a function of ours that predicts."""
+    return _is_call(node, FUNCTIONS)
+
+
+def _is_call(node: Node, functions: Collection[str]) -> bool:
     if node.kind != "FuncCall" or any(node.body.get(what) for what in _UNUSUAL):
         return False
     names = strings(node.body["funcname"])
-    return names[-1] in FUNCTIONS and names[:-1] in ((), ("public",))
+    return names[-1] in functions and names[:-1] in ((), ("public",))
 
 
 class _Finder:
@@ -90,6 +96,8 @@ class _Finder:
                     self._understand_row(node.body, rows[id(node.body)])
                 else:
                     self._understand(node.body, may_rename=id(node.body) not in nameless)
+            elif _is_call(node, (EXPLANATION,)):
+                self._understand_explanation(node.body)
         for node in nodes if self._calls else ():
             self._name_outputs(node)
         self._edits.extend(edit for call in self._calls.values() for edit in self._call_edits(call))
@@ -114,6 +122,19 @@ class _Finder:
             self._calls[id(body)] = _Call(first, open_ + 1, close, model)
         else:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))
+
+    def _understand_explanation(self, body: Body) -> None:
+        """Give the function its features as JSON, where all that follows the model is named as they are."""
+        arguments = [node_of(argument) for argument in body.get("args", ())]
+        named = [argument for argument in arguments if argument.kind == "NamedArgExpr"]
+        if len(arguments) < 2 or named != arguments[1:]:
+            return
+        if any(argument.body["name"] == _PARAMETER for argument in named):
+            return  # the function's own parameters, by their names
+        open_ = self._syntax.first_token(body) + 2 * len(strings(body["funcname"])) - 1
+        close = self._syntax.closers.get(open_)
+        if close is not None:
+            self._edits.extend(json_edits(self._syntax, named, close))
 
     def _understand_row(self, body: Body, joined: Joined | None) -> None:
         """Have a call with a row ask the model's function for rows; it names its column as before."""

@@ -18,8 +18,8 @@ from federated_sql.predict_calls import call_edits
 from federated_sql.syntax import Syntax
 from federated_sql.where_aliases import alias_edits
 
-NAMES = ("_predict", "_evaluate", "_compliance_check", "_security_audit", "_data_quality_check")
-_PREDICTS = re.compile(r"(?i)federated_predict(?:_class|_proba)?(?![\w$])")
+NAMES = ("_predict", "_explain", "_evaluate", "_compliance_check", "_security_audit", "_data_quality_check")
+_PREDICTS = re.compile(r"(?i)federated_(?:predict(?:_class|_proba)?|explain)(?![\w$])")
 _CONCERNS = re.compile(rf"(?i)federated(?:{'|'.join(NAMES)})")
 
 

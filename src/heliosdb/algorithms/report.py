@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
+from heliosdb.algorithms.explained import find_explainer
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.report_figures import read_figures, read_report, report_fault
 from heliosdb.algorithms.report_layout import ReportLayout
@@ -133,7 +134,8 @@ class ReportStep:
             return method.score(features, task, offset)
 
         layout = _layout_at_node(task, work)
-        vector = report(table, task, layout, scores, draws.rng())
+        explain = find_explainer(method, task, work.classes)
+        vector = report(table, task, layout, scores, draws.rng(), explain=explain)
         return Contribution(vector, max(1.0, float(layout.split(vector)["head"][0])), Plain())
 
 

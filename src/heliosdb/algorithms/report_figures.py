@@ -43,6 +43,10 @@ def read_report(
     elif blocks["confusion"].size:
         found["confusion"] = _confusion(labels, blocks["confusion"])
     found["importance"] = _importance(layout, blocks, features, target_scale)
+    explained = float(blocks["explained"][0])
+    if explained >= 1.0:
+        means = blocks["contributions"] / explained
+        found["explanation"] = {"rows": int(explained), "means": means.tolist()}
     return found
 
 
@@ -89,6 +93,17 @@ def _sums_fault(layout: ReportLayout, blocks: Mapping[str, Vector], rows: float)
         return "it shuffled more rows than it has"
     if np.any(outliers < 0.0) or np.any(outliers != np.rint(outliers)):
         return "its outliers are no numbers of rows"
+    return _contributions_fault(blocks, rows)
+
+
+def _contributions_fault(blocks: Mapping[str, Vector], rows: float) -> str | None:
+    explained, contributions = float(blocks["explained"][0]), blocks["contributions"]
+    if not 0.0 <= explained <= rows or not explained.is_integer():
+        return "it explained more rows than it has"
+    if np.any(contributions < 0.0) or np.any(contributions > LARGEST_SUM):
+        return f"a sum of sizes of contributions is below 0 or larger than {LARGEST_SUM:g}"
+    if not explained and np.any(contributions):
+        return "it tells contributions of no rows"
     return None
 
 

@@ -12,6 +12,8 @@ empty.
     shuffled     rows that were shuffled
     importance   (features, SHUFFLES) by how much the rows' losses grew; see importance.py
     outliers     of each input, rows of the whole table that lie far out
+    explained    rows that were explained
+    contributions (outputs, features) by how much features move the scores of these; see explained.py
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from heliosdb.domain.vector import Vector
 
 MOST_CONFUSED = 100
 """Classes: of more no confusion matrix is counted."""
+
+MOST_CONTRIBUTIONS = 10_000
+"""Of all classes: of more no row is explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,16 @@ class ReportLayout:
             "shuffled": (1,),
             "importance": (self.features if self.features <= MOST_FEATURES else 0, SHUFFLES),
             "outliers": (self.inputs,),
+            "explained": (1,),
+            "contributions": self.contributions,
         }
+
+    @property
+    def contributions(self) -> tuple[int, int]:
+        """How many outputs and features are explained; (0, 0) where they are too many."""
+        outputs = self.classes if self.classes > 2 else 1
+        fit = self.features <= MOST_FEATURES and outputs * self.features <= MOST_CONTRIBUTIONS
+        return (outputs, self.features) if fit else (0, 0)
 
     @property
     def size(self) -> int:

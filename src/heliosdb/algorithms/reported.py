@@ -11,12 +11,14 @@ from collections.abc import Callable
 import numpy as np
 
 from heliosdb.algorithms import cells
+from heliosdb.algorithms.explained import add_contributions
 from heliosdb.algorithms.importance import groups_of, growths
 from heliosdb.algorithms.measures import LARGEST_LOSS
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.scoring.shapley import Explainer
 
 FAR_OUT = 4.0
 """Scales (standard deviations) from the mean, beyond which a value counts as an outlier."""
@@ -42,9 +44,15 @@ def loss_of(classes: int, scores: Matrix, targets: Vector) -> Vector:
 
 
 def report(
-    table: Table, task: Task, layout: ReportLayout, scores_of: Scores, rng: np.random.Generator
+    table: Table,
+    task: Task,
+    layout: ReportLayout,
+    scores_of: Scores,
+    rng: np.random.Generator,
+    *,
+    explain: Explainer | None = None,
 ) -> Vector:
-    """Return the answer; layout.size values. rng: of the shuffles."""
+    """Return the answer; layout.size values. rng: of the shuffles. explain: None where nothing does."""
     scaling = task.scaling
     assert scaling is not None
     rows, vector = table.validation(), np.zeros(layout.size)
@@ -71,6 +79,10 @@ def report(
         rng,
     )
     blocks["outliers"][:] = _far_out(table, scaling)
+    if explain is not None and layout.contributions != (0, 0):
+        blocks["explained"][:], blocks["contributions"][:] = add_contributions(
+            rows, explain, *layout.contributions, rng
+        )
     return vector
 
 

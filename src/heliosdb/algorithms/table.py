@@ -52,7 +52,8 @@ class Table:
     columns stand in `features`, in order; () where each is one number. labels: where the target is a
     category, as `RawColumn.levels`. min_rows: of the node's dataset: no number of a plain answer that
     partitions rows is about fewer data subjects. roles: by role the values of a further column, (n,) finite
-    float64, such as weights.
+    float64, such as weights. codes: of each row its subject's code as the database gives it, (n,), or ()
+    where the dataset names no subject. explains: whose rows may be explained, (n,); None: everybody's.
     """
 
     features: Matrix
@@ -64,6 +65,8 @@ class Table:
     columns: tuple[RawColumn, ...] = ()
     labels: tuple[str, ...] | None = None
     roles: Mapping[str, Vector] = field(default_factory=dict)
+    codes: Codes = field(default_factory=_no_codes)
+    explains: Mask | None = None
 
     @classmethod
     def from_rows(
@@ -105,6 +108,8 @@ class Table:
             held_out=self.held_out[mask],
             others=_no_codes(),
             roles={role: column[mask] for role, column in self.roles.items()},
+            codes=self.codes[mask] if self.codes.size else self.codes,
+            explains=None if self.explains is None else self.explains[mask],
         )
 
 

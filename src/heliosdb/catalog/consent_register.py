@@ -75,13 +75,18 @@ def _columns(subject: Sequence[SubjectDigests]) -> tuple[list[bytes], list[bytes
 @dataclass(frozen=True, slots=True)
 class Words:
     """Digests of 8 bytes each, rising, in one. withdrawn: of whose rows no answer from a dataset is about.
-    granted: who has consented; None: not asked for."""
+    granted: who has consented; unexplained: who has opted out of explanations; None: not asked for."""
 
     withdrawn: bytes
     granted: bytes | None
+    unexplained: bytes | None = None
 
 
-def read_words(connection: Connection, dataset: SharedDataset, *, granted: bool) -> Words:
-    """Return who has withdrawn or was erased and, where it is asked for, who has consented."""
-    (row,) = _SQL.query(connection, "read_words", dataset.dataset_id, granted)
-    return Words(bytes(row["withdrawn"]), None if row["granted"] is None else bytes(row["granted"]))
+def read_words(
+    connection: Connection, dataset: SharedDataset, *, granted: bool, unexplained: bool = False
+) -> Words:
+    """Return who has withdrawn or was erased and, where it is asked for, who has consented, and who has opted
+    out of explanations."""
+    (row,) = _SQL.query(connection, "read_words", dataset.dataset_id, granted, unexplained)
+    asked = (None if row[name] is None else bytes(row[name]) for name in ("granted", "unexplained"))
+    return Words(bytes(row["withdrawn"]), *asked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,13 @@ _PURPOSE = b"subject"
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Digests of 8 bytes each, rising and each once. withdrawn: whose rows are left out. admitted: whose
-    alone are not; None: those of everybody who is not withdrawn."""
+    alone are not; None: those of everybody who is not withdrawn. unexplained: whose rows are there and are
+    not explained; None: the task explains none. It decides nothing about which rows are read, so admissions
+    that differ in it alone are equal."""
 
     withdrawn: bytes = b""
     admitted: bytes | None = None
+    unexplained: bytes | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> bytes:
@@ -51,6 +54,12 @@ class Admission:
             admitted &= np.isin(digests, _read(self.admitted))
         found: Mask = admitted[inverse]
         return found
+
+    def explains(self, codes: Codes, key: bytes) -> Mask | None:
+        """Say of each row, by its subject's code, whether it may be explained; (n,), None: each may."""
+        if not self.unexplained or not codes.size:
+            return None
+        return Admission(self.unexplained).admits(codes, key)
 
 
 EVERYBODY = Admission()

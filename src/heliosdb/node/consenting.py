@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from federated_sql.compliance import requires_consent
+from heliosdb.algorithms.steps import REPORT
 from heliosdb.catalog import consent_register as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.consent_register import Request
@@ -119,10 +120,11 @@ class Consents:
         """
         self.take()
         granted = asks_consent(task, dataset) and dataset.consent_query is None
+        explains = task.key.step == REPORT
         words = self._database.run(
-            lambda connection: catalog.read_words(connection, dataset, granted=granted)
+            lambda connection: catalog.read_words(connection, dataset, granted=granted, unexplained=explains)
         )
-        return Admission(words.withdrawn, words.granted)
+        return Admission(words.withdrawn, words.granted, words.unexplained)
 
     def take(self) -> None:
         """Enter what this node's own DBA has said into the register, and see to it that he can say it.

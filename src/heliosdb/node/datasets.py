@@ -463,6 +463,8 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
     table = Table(features, target, subjects, chosen, others, roles=roles)
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
+    if request.subject is not None:
+        table = replace(table, codes=codes[:, -1])
     assert row_names is not None
     rows = keyed_hashes(row_names, request.key, ROW_SET_PURPOSE)
     if request.subject is None:

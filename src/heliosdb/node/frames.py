@@ -64,14 +64,14 @@ class ComputeRequest:
         table["admission"] = admission.admitted is not None
         sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
         control = {"number": self.number, "reader": self.reader, "table": table, "row_sets": sizes}
-        left_out = (admission.withdrawn, admission.admitted or b"")
+        left_out = (admission.withdrawn, admission.admitted or b"", admission.unexplained or b"")
         fixed = (json.dumps(control).encode(), self.header, self.state, self.memory, *left_out)
         return [*fixed, *(self.row_sets or ())]
 
     @classmethod
     def from_parts(cls, parts: Parts) -> ComputeRequest:
         """Read a frame's parts."""
-        control_part, header, state, memory, withdrawn, admitted, *row_sets = parts
+        control_part, header, state, memory, withdrawn, admitted, unexplained, *row_sets = parts
         control = json.loads(control_part)
         table = control["table"]
         table["key"] = bytes.fromhex(table["key"])
@@ -81,7 +81,7 @@ class ComputeRequest:
         table["levels"] = tuple(map(tuple, table["levels"]))
         table["fold"] = None if table["fold"] is None else Fold(**table["fold"])
         table["roles"] = tuple((role, column) for role, column in table["roles"])
-        table["admission"] = Admission(withdrawn, admitted if table["admission"] else None)
+        table["admission"] = Admission(withdrawn, admitted if table["admission"] else None, unexplained)
         given = None if control["row_sets"] is None else row_sets
         return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
 

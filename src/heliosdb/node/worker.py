@@ -98,6 +98,7 @@ class ReadTable:
                 table.subjects,
                 table.held_out,
                 table.others,
+                table.codes,
                 *table.roles.values(),
             )
         }
@@ -178,7 +179,8 @@ def compute(
         # Under a budget whether there is an answer must not depend on one subject's values.
         parameters = count_parameters(step, task)
         check_plain_answer(task, encoded, request.max_parameter_share, request.dataset, parameters)
-        encoded = replace(encoded, min_rows=request.min_rows)
+        explains = request.admission.explains(encoded.codes, request.key)
+        encoded = replace(encoded, min_rows=request.min_rows, explains=explains)
     contribution = step.compute(encoded, task, memory, TaskDraws(task, request.key))
     if task.budget is None and not np.isfinite(contribution.vector).all():
         check_values(encoded, task.inputs, request.target, request.dataset)

@@ -120,4 +120,5 @@ class _Walk:
         scores = np.concatenate(parts).reshape(orders, features + 1, -1)
         moved = np.diff(scores, axis=1)
         of_features: Matrix = np.take_along_axis(moved, self._ranks[..., None], axis=1)
-        return of_features.mean(axis=0).T
+        means: Matrix = of_features.mean(axis=0).T
+        return means

@@ -37,6 +37,16 @@ bytes in the machine's order (`array.h`)."""
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is stored of a version: the kind, content and arrays of its prediction, and its encoding."""
+
+    kind: str
+    content: Mapping[str, Any]
+    arrays: State
+    encoding: Encoding
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """How a version scores, with its numbers in place. width: the slots of a row; row: their bytes. size:
     bytes of its arrays as they are stored."""
@@ -46,6 +56,7 @@ class Version:
     encoder: Encoder
     width: int
     row: Struct
+    numbers: Numbers
     size: int = 0
 
     def predict(self, slots: Slots) -> NDArray[np.float64]:
@@ -74,7 +85,8 @@ def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encodin
     score, width = prepare(kind, prediction, arrays), count_slots(encoding)
     score_one = prepare_row(kind, prediction, arrays, score)
     row = Struct(f"={_HEADERS[1]}x{width}d")
-    return Version(score, score_one, Encoder(encoding), width, row)
+    numbers = Numbers(kind, prediction, arrays, encoding)
+    return Version(score, score_one, Encoder(encoding), width, row, numbers)
 
 
 def keep_version(key: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
@@ -87,6 +99,11 @@ def keep_version(key: str, prediction: str, arrays: bytes | None, encoding: str)
     _kept[key] = replace(found, size=len(arrays or b""))
     while len(_kept) > 1 and (len(_kept) > MOST_KEPT or sum(one.size for one in _kept.values()) > MOST_BYTES):
         _kept.popitem(last=False)
+
+
+def find_version(key: str) -> Version | None:
+    """Return the version of a key; None where it is not kept."""
+    return _kept.get(key)
 
 
 def score_row(key: str, slots: bytes) -> float | None:

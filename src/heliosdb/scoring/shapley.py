@@ -31,6 +31,7 @@ from heliosdb.scoring.kinds import Rows
 from heliosdb.scoring.players import Players
 from heliosdb.scoring.sampled_shapley import Orders
 
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """base: (outputs,). contributions: (n, outputs, features)."""
@@ -39,8 +40,19 @@ class Explained:
     contributions: NDArray[np.float64]
 
 
-Explainer = Callable[[Rows, Orders | None], Explained]
-"""Rows, (n, inputs), to what explains them. Orders: how many of what is sampled; of what is exact None."""
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """A version by which rows are explained. cost: about how many numbers are reckoned for each row; None
+    where orders are drawn, which say themselves how many fit."""
+
+    explain: Callable[[Rows, Orders], Explained]
+    cost: int | None
+
+    def __call__(self, inputs: Rows, orders: Orders | None = None) -> Explained:
+        """Explain rows, (n, inputs). orders: for what is estimated."""
+        with np.errstate(all="ignore"):
+            return self.explain(inputs, orders or Orders())
+
 
 SAMPLED: Final = frozenset({"network"})
 """The kinds whose contributions are estimated."""
@@ -52,9 +64,7 @@ def players_of(encoding: Encoding) -> Players:
     return Players(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
 
 
-def prepare_explanation(
-    kind: str, content: Mapping[str, Any], arrays: State, players: Players
-) -> Explainer:
+def prepare_explanation(kind: str, content: Mapping[str, Any], arrays: State, players: Players) -> Explainer:
     """Return what explains rows by a version. kind, content, arrays: those of its prediction.
 
     FederatedError NOT_SUPPORTED where its kind is not known, WRONG_STATE for trees without covers.
@@ -63,11 +73,11 @@ def prepare_explanation(
         case "linear" | "softmax_linear":
             return _prepare_linear(content, players)
         case "trees":
-            trees = tree_shapley.prepare(content, arrays, players)
-            return lambda inputs, _: Explained(*trees(inputs))
+            trees, cost = tree_shapley.prepare(content, arrays, players)
+            return Explainer(lambda inputs, _: Explained(*trees(inputs)), cost)
         case "network":
             network = sampled_shapley.prepare(content, arrays, players)
-            return lambda inputs, orders: Explained(*network(inputs, orders or Orders()))
+            return Explainer(lambda inputs, orders: Explained(*network(inputs, orders)), None)
     raise FederatedError(ErrorCode.NOT_SUPPORTED, f'predictions of kind "{kind}" are not explained')
 
 
@@ -78,14 +88,17 @@ def _prepare_linear(content: Mapping[str, Any], players: Players) -> Explainer:
     named = "intercepts" if "intercepts" in content else "intercept"
     slopes, intercepts = np.atleast_2d(slopes), np.atleast_1d(np.array(content[named], dtype=np.float64))
     base = slopes @ (fills - shifts) + intercepts
-    if content["link"] == "identity":
+    if content.get("link") == "identity":
         base = content["target_mean"] + content["target_scale"] * base
         slopes = content["target_scale"] * slopes
-    def explain(inputs: Rows, orders: Orders | None) -> Explained:
+
+    present, starts = np.unique(players.owners, return_index=True)
+
+    def explain(inputs: Rows, orders: Orders) -> Explained:
         del orders
         moved = np.where(np.isnan(inputs), 0.0, inputs - fills)
         found = np.zeros((len(inputs), base.size, players.count))
-        np.add.at(found, (slice(None), slice(None), players.owners), moved[:, None, :] * slopes)
+        found[:, :, present] = np.add.reduceat(moved[:, None, :] * slopes, starts, axis=2)
         return Explained(base, found)
 
-    return explain
+    return Explainer(explain, slopes.size)

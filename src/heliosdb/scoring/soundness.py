@@ -178,12 +178,17 @@ def _check_trees(content: Content, arrays: State, count: int, classes: int) -> N
     if content["link"] == "identity":
         _check_numbers(content, "target_mean", "target_scale")
     expected = {*_TREES, "base"} if boosts else set(_TREES)
-    _require(set(arrays) == expected, _ARRAYS)
+    # A version from before covers were kept has none.
+    _require(set(arrays) - {"cover"} == expected, _ARRAYS)
     for name, kind in _TREES.items():
         _require(arrays[name].dtype == kind, _ARRAYS)
     scores = classes if classes > 2 or content["link"] == "softmax" else 1
     if boosts:
         _require(arrays["base"].shape == (scores,) and arrays["base"].dtype == np.float64, _ARRAYS)
+    if "cover" in arrays:
+        cover = arrays["cover"]
+        _require(cover.dtype == np.float64 and cover.shape == arrays["tree"].shape, _ARRAYS)
+        _require(bool(np.all((cover >= 0) & (cover < 2.0**53))), "a cover in it is no number of rows")
     _check_bins(arrays, count)
     _check_nodes(arrays, count, outputs=1 if boosts else max(1, classes - 1))
 

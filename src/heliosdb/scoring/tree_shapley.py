@@ -34,10 +34,12 @@ _NUMBERS_AT_ONCE = 2**21
 
 def prepare(
     content: Mapping[str, Any], arrays: State, players: Players
-) -> Callable[[Rows], tuple[Matrix, Matrix]]:
+) -> tuple[Callable[[Rows], tuple[Matrix, Matrix]], int]:
     """Return what gives rows, (n, inputs), the base values, (outputs,), and contributions, (n, outputs,
-    features). content, arrays: as `trees.score` reads them, and `cover`, (nodes,): how many training rows, or
-    draws of them, went to each node by the sums of the node above.
+    features); and how many numbers it reckons for each row.
+
+    content, arrays: as `trees.score` reads them, and `cover`, (nodes,): how many training rows, or draws of
+    them, went to each node by the sums of the node above.
     """
     ways, leaves = _Row(arrays), _Leaves(content, arrays, players)
     link, boosts = content["link"], content["boosts"]
@@ -56,7 +58,7 @@ def prepare(
             return np.append(1.0 - base.sum(), base), np.concatenate([first, found], axis=1)
         return base, found
 
-    return explain
+    return explain, leaves.cost
 
 
 def has_covers(arrays: State) -> bool:
@@ -100,6 +102,11 @@ class _Leaves:
         self._points, self._weights = 0.5 * (points + 1.0), 0.5 * weights
         self._set_values(content, arrays, nodes)
 
+    @property
+    def cost(self) -> int:
+        """How many numbers are reckoned for a row."""
+        return self._owner.size * self._points.size
+
     def explain(self, goes_left: Flags) -> Matrix:
         """Return the contributions of one row, (outputs, features). goes_left: (nodes,)."""
         found = np.zeros(self.outputs * (self._players + 1))
@@ -109,9 +116,7 @@ class _Leaves:
             adds = (met - share) * self._others(met, share)
             for values, classes in self._values:
                 key = owner + classes[part, None] * (self._players + 1)
-                found += np.bincount(
-                    key.ravel(), (adds * values[part, None]).ravel(), minlength=found.size
-                )
+                found += np.bincount(key.ravel(), (adds * values[part, None]).ravel(), minlength=found.size)
         return found.reshape(self.outputs, -1)[:, :-1]
 
     def _find_ways(self, arrays: State, nodes: Numbers, owners: Numbers) -> None:
@@ -123,7 +128,10 @@ class _Leaves:
         for side in (0, 1):
             parent[left[inner] + side] = inner
             share[left[inner] + side] = cover[left[inner] + side] / both
-        splits, sides, owner, shares = [], [], [], []
+        splits: list[Numbers] = []
+        sides: list[Flags] = []
+        owner: list[Numbers] = []
+        shares: list[Matrix] = []
         here = nodes
         while True:
             above = np.where(here >= 0, parent[here], -1)

@@ -190,9 +190,7 @@ LINEAR = {
 
 
 @pytest.mark.parametrize(("link", "scale", "mean"), [("identity", 2.0, 10.0), ("logistic", 1.0, 0.0)])
-def test_linear_versions_are_explained_as_the_shap_package_does(
-    link: str, scale: float, mean: float
-) -> None:
+def test_linear_versions_are_explained_as_the_shap_package_does(link: str, scale: float, mean: float) -> None:
     shap = pytest.importorskip("shap")
     background = np.random.default_rng(0).normal(size=(50, INPUTS))
     background += np.array(LINEAR["fills"]) - background.mean(axis=0)

@@ -19,7 +19,13 @@ from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.growing import GROW, GrowStep
 from heliosdb.algorithms.trees.locating import QUANTILES, QuantilesStep, TreeStatisticsStep
-from heliosdb.algorithms.trees.measuring import TreeEvaluateStep, TreeReportStep, check_scored, scores_of
+from heliosdb.algorithms.trees.measuring import (
+    TreeEvaluateStep,
+    TreeReportStep,
+    check_scored,
+    scores_of,
+    told_arrays,
+)
 from heliosdb.algorithms.trees.prediction import tree_prediction
 from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -50,7 +56,7 @@ class TreeModel:
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
             QUANTILES: QuantilesStep(self.name, self.boosts),
             GROW: GrowStep(self.name, self.boosts),
-            EVALUATE: TreeEvaluateStep(self.name, boosts=self.boosts),
+            EVALUATE: TreeEvaluateStep(self.name, boosts=self.boosts, told=told_arrays(boosts=self.boosts)),
             REPORT: TreeReportStep(self.name),
         }
 

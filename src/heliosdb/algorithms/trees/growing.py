@@ -20,7 +20,7 @@ from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.grown import COVER, Trees
 from heliosdb.algorithms.trees.histograms import histograms
 from heliosdb.algorithms.trees.leaves import BoostingLearner, resolution
 from heliosdb.algorithms.trees.remembered import added_up
@@ -100,7 +100,7 @@ class GrowStep:
         model = replace(work.model, trees=trees)
         goes_on = trees.open_nodes().size > 0 or trees.count < self._due(plan)
         following = GROW if goes_on else (EVALUATE if evaluates(plan) else None)
-        return Taken(model.to_state(), following=following)
+        return Taken(model.to_state(**{COVER: trees.cover}), following=following)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""

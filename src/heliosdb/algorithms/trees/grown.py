@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.state import State
-from heliosdb.domain.vector import Matrix
+from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.scoring.ways import Ways
 
 LEAF, OPEN = -1, -2
@@ -38,6 +38,9 @@ _ARRAYS = {
 
 NAMES = tuple(_ARRAYS)
 
+COVER = "cover"
+"""The array of a state that says how many rows, or draws of them, went to each node."""
+
 LARGEST_VALUE = 1e9
 """Of what a leaf says."""
 
@@ -49,7 +52,8 @@ class Trees:
     tree: which one, (n,). feature: the input that is split, or LEAF or OPEN, (n,). split: the last bin that
     goes left; of a category, the row of `subsets` (s, bytes) whose bits are the bins that do, (n,). left: the
     first child, 0 for none, (n,). missing_left: whether missing values go left, (n,). values: what a leaf
-    says, (n, outputs).
+    says, (n, outputs). cover: what went to each child by the sums of the node above, 0 where that is not
+    known, as for a root, (n,); the coordinator alone has it.
     """
 
     tree: NDArray[Any]
@@ -59,13 +63,15 @@ class Trees:
     missing_left: NDArray[Any]
     values: Matrix
     subsets: NDArray[Any]
+    cover: NDArray[np.float64]
 
     @classmethod
     def empty(cls, outputs: int, widest: int) -> Trees:
         """Return no trees. widest: bins of the category with the most, 0 where there is none."""
         none = np.zeros(0, dtype=np.int32)
         values, flags = np.zeros((0, outputs)), np.zeros(0, dtype=np.uint8)
-        return cls(none, none, none, none, flags, values, np.zeros((0, -(-widest // 8)), dtype=np.uint8))
+        subsets = np.zeros((0, -(-widest // 8)), dtype=np.uint8)
+        return cls(none, none, none, none, flags, values, subsets, np.zeros(0))
 
     @classmethod
     def read(cls, state: State, outputs: int, widths: Numbers, categories: Flags) -> Trees:
@@ -77,14 +83,20 @@ class Trees:
         for name, array in arrays.items():
             if array is None or array.dtype != _ARRAYS[name]:
                 raise _none()
-        found = cls(**arrays)  # type: ignore[arg-type]
+        tree = arrays["tree"]
+        assert tree is not None
+        # Nodes are told of none, and a run from before they were kept has none.
+        cover = state.get(COVER, np.zeros(tree.shape))
+        if cover.dtype != np.float64 or np.any((cover < 0.0) | (cover >= 2.0**53)):
+            raise _none()
+        found = cls(**arrays, cover=cover)  # type: ignore[arg-type]
         found._check_shapes(outputs, widths, categories)
         found._check_splits(widths, categories)
         found._check_ways()
         return found
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a state."""
+        """Return the arrays of a state, without `cover`."""
         return {name: getattr(self, name).astype(kind) for name, kind in _ARRAYS.items()}
 
     @property
@@ -142,14 +154,16 @@ class Trees:
             self.missing_left[kept],
             self.values[kept],
             self.subsets,
+            self.cover[kept],
         )
 
     def with_roots(self, count: int, feature: int = OPEN) -> Trees:
         """Return the trees with so many more, each a single node that is open."""
         numbers = self.count + np.arange(count)
-        return self._appended(numbers, np.full(count, feature), np.zeros((count, self.values.shape[1])))
+        values = np.zeros((count, self.values.shape[1]))
+        return self._appended(numbers, np.full(count, feature), values, np.zeros(count))
 
-    def _appended(self, tree: Numbers, feature: Numbers, values: Matrix) -> Trees:
+    def _appended(self, tree: Numbers, feature: Numbers, values: Matrix, cover: Vector) -> Trees:
         none = np.zeros(tree.size, dtype=np.int32)
         return replace(
             self,
@@ -159,6 +173,7 @@ class Trees:
             left=np.concatenate([self.left, none]),
             missing_left=np.concatenate([self.missing_left, none.astype(np.uint8)]),
             values=np.concatenate([self.values, values]),
+            cover=np.concatenate([self.cover, cover]),
         )
 
     def closed(self, nodes: Numbers) -> Trees:
@@ -178,7 +193,8 @@ class Trees:
         count = nodes.size
         tree = np.repeat(self.tree[nodes], 2)
         feature = np.where(found.opens.ravel(), OPEN, LEAF)
-        more = self._appended(tree, feature, found.values.reshape(2 * count, self.values.shape[1]))
+        values = found.values.reshape(2 * count, self.values.shape[1])
+        more = self._appended(tree, feature, values, found.cover.ravel())
         more.feature[nodes], more.missing_left[nodes] = found.feature, found.missing_left
         more.split[nodes] = found.split
         more.left[nodes] = self.size + 2 * np.arange(count)
@@ -188,7 +204,7 @@ class Trees:
 
     def _check_shapes(self, outputs: int, widths: Numbers, categories: Flags) -> None:
         n, widest = self.size, int(widths[categories].max(initial=0))
-        flat = (self.tree, self.feature, self.split, self.left, self.missing_left)
+        flat = (self.tree, self.feature, self.split, self.left, self.missing_left, self.cover)
         fits = all(array.shape == (n,) for array in flat) and self.values.shape == (n, outputs)
         splits = int(categories[self.feature[self.feature >= 0]].sum()) if self._inputs_fit(widths) else -1
         if not fits or self.subsets.shape != (splits, -(-widest // 8)):
@@ -234,7 +250,8 @@ class Trees:
 @dataclass(frozen=True, slots=True)
 class Splits:
     """How k nodes are split. values: of the children, (k, 2, outputs). opens: which of them are to be split
-    further, (k, 2). subsets: of those whose input is a category, (k, bytes), else zeros."""
+    further, (k, 2). subsets: of those whose input is a category, (k, bytes), else zeros. cover: of the
+    children, (k, 2)."""
 
     feature: Numbers
     split: Numbers
@@ -243,6 +260,7 @@ class Splits:
     subsets: NDArray[np.uint8]
     values: NDArray[np.float64]
     opens: Flags
+    cover: NDArray[np.float64]
 
 
 def _none() -> Exception:

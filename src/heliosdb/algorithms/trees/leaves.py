@@ -75,6 +75,10 @@ class Learner(Protocol):
         """See `splits.Leaves`."""
         ...
 
+    def cover(self, sums: Array) -> Array:
+        """See `splits.Leaves`."""
+        ...
+
     def fault(self, sums: Array) -> bool:
         """Whether no rows have such sums of a bin: (channels, n)."""
         ...
@@ -137,6 +141,11 @@ class ForestLearner:
             return shares
         means: Array = (sums[PARTS:] / weight).T * 2.0**-self.bits
         return means
+
+    def cover(self, sums: Array) -> Array:
+        """Return the draws: a row counts for a tree as often as it was drawn."""
+        draws: Array = sums[WEIGHT]
+        return draws
 
     def fault(self, sums: Array) -> bool:
         """Draws are at least rows and at most `MOST_DRAWS` of them; parts are of draws."""
@@ -205,6 +214,11 @@ class BoostingLearner:
         its sums up leads to, is cut."""
         steps: Array = -(sums[PARTS:] / np.maximum(sums[WEIGHT], self.least_weight)).T
         return np.clip(self.learning_rate * steps, -LARGEST_VALUE, LARGEST_VALUE)
+
+    def cover(self, sums: Array) -> Array:
+        """Return the rows."""
+        rows: Array = sums[ROWS]
+        return rows
 
     def fault(self, sums: Array) -> bool:
         """Derivatives are within their bounds."""

@@ -15,7 +15,7 @@ from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.reported import loss_of
 from heliosdb.algorithms.steps import Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.trees.grown import LEAF
+from heliosdb.algorithms.trees.grown import COVER, LEAF, NAMES
 from heliosdb.algorithms.trees.work import (
     AnyLearner,
     Model,
@@ -85,12 +85,18 @@ class TreeReportStep(ReportStep):
         return 0
 
 
+def told_arrays(*, boosts: bool) -> tuple[str, ...]:
+    """Return the arrays of a state by which rows are scored: covers are told where rows are explained."""
+    return ("edges", "n_edges", *(("base",) if boosts else ()), *NAMES)
+
+
 def check_scored(task: Task, *, boosts: bool) -> None:
     """Raise FederatedError INVALID_VALUE where a task's state is no whole trees, or its scaling does not
     fit."""
     check_scaling(task)
     model, _ = _model(task, boosts=boosts)
-    if set(task.state) != model.names() or np.any(model.trees.feature < LEAF) or not model.trees.count:
+    named = set(task.state) - {COVER} == model.names()
+    if not named or np.any(model.trees.feature < LEAF) or not model.trees.count:
         raise invalid_value("the task's trees are not whole")
 
 

@@ -42,6 +42,10 @@ class Leaves(Protocol):
         """Return what leaves of such sums say: (channels, n) → (n, outputs)."""
         ...
 
+    def cover(self, sums: Array) -> Array:
+        """Return how many rows count towards such sums: (channels, n) → (n,)."""
+        ...
+
     @property
     def least_weight(self) -> float:
         """Of either side of a split, in the units of the sums."""
@@ -148,6 +152,7 @@ class _Search:
             subsets=self._subsets(at, candidate, place, missing_left),
             values=np.stack([self._leaves.values(left), self._leaves.values(right)], axis=1),
             opens=np.stack(opens, axis=1),
+            cover=np.stack([self._leaves.cover(left), self._leaves.cover(right)], axis=1),
         )
 
     def _subsets(

@@ -136,14 +136,14 @@ class Model:
         flags: Flags = np.array(self.levels) > 0
         return flags
 
-    def to_state(self, **more: NDArray[np.int32]) -> State:
+    def to_state(self, **more: NDArray[np.int32] | NDArray[np.float64]) -> State:
         """Return the state from which `of` reads it. more: further arrays."""
         base = {"base": self.base} if self.base.size else {}
         bins = {"edges": self.edges.values, "n_edges": self.edges.counts}
         return make_state(**bins, **base, **self.trees.to_arrays(), **more)
 
     def names(self) -> set[str]:
-        """Return the names of the arrays."""
+        """Return the names of the arrays of which nodes are told."""
         return set(self.to_state())
 
 

@@ -41,5 +41,6 @@ INSERT INTO federated.consent (workspace, digest, row_set_digest, kind, purpose,
 SELECT $1, d.digest, d.row_set_digest, $4, $5, $6, 'coordinator', $7, least($8, clock_timestamp())
 FROM unnest($2::bytea[], $3::bytea[]) AS d (digest, row_set_digest)
 
--- name: read_words(bigint, boolean)
-SELECT federated._withdrawn($1) AS withdrawn, CASE WHEN $2 THEN federated._granted($1) END AS granted
+-- name: read_words(bigint, boolean, boolean)
+SELECT federated._withdrawn($1) AS withdrawn, CASE WHEN $2 THEN federated._granted($1) END AS granted,
+       CASE WHEN $3 THEN federated._unexplained($1) END AS unexplained

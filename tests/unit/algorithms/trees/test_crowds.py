@@ -63,6 +63,7 @@ def chain(splits: int) -> Trees:
             np.zeros((1, 0), np.uint8),
             np.zeros((1, 2, 1)),
             np.array([[False, True]]),
+            np.ones((1, 2)),
         )
         trees = trees.closed(node).grown(node, found)
         node = trees.open_nodes()
@@ -144,7 +145,7 @@ def first_task(name: str, rows: Table, **options: Any) -> tuple[Task, Any]:
     begun = grow(
         make_course(name, rows.features.shape[1], **(options | {"trees": 1, "rounds": 1})), [rows], encoding
     )
-    state = {**begun.state, **Trees.empty(1, 0).to_arrays()}
+    state = {**begun.state, **Trees.empty(1, 0).to_arrays(), "cover": np.zeros(0)}
     plan = RunPlan(course.run, replace(begun.findings), RoundNumber(1), {NodeName("a"): float(rows.rows)})
     question = course.ask(plan, 0, course.algorithm.first(plan), ModelState(state), 1)
     return question.task(NodeName("a"), None, NO_STATE), question.step

@@ -20,6 +20,9 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from heliosdb.algorithms.trees import growing
 from heliosdb.algorithms.trees.grown import Trees
 from heliosdb.algorithms.trees.leaves import BoostingLearner
+from heliosdb.scoring.players import Players
+from heliosdb.scoring.shapley import prepare_explanation
+from heliosdb.scoring.tree_shapley import has_covers
 from tests.unit.algorithms.trees.federation import Grown, encoded, grow, make_course, split, table
 
 OPTIONS: dict[str, Any] = {"trees": 5, "max_depth": 3, "min_rows_per_leaf": 4, "bins": 8, "rounds": 2}
@@ -237,3 +240,24 @@ def test_a_coordinator_asks_no_more_at_once_than_a_node_may_hold(monkeypatch: py
     found = grow(make_course("random_forest", 3, **OPTIONS), rows)
 
     np.testing.assert_array_equal(found.score(x), whole.score(x))
+
+
+@pytest.mark.parametrize("name", ["random_forest", "gradient_boosting"])
+def test_what_went_to_each_node_is_kept_with_the_model_and_explains_it(name: str) -> None:
+    rng = np.random.default_rng(8)
+    features = rng.normal(size=(300, 3))
+    target = (features[:, 0] + rng.normal(size=300) > 0).astype(float)
+    grown = grow(make_course(name, 3, **OPTIONS), split(table(features, target), 3), encoded(3, 2))
+    made = grown.prediction
+    inner = made.arrays["feature"] >= 0
+    left, cover = made.arrays["left"][inner], made.arrays["cover"]
+    assert has_covers(made.arrays)
+    # With one subject a row no node leaves a branch, so sums of children are those of their parent.
+    below = (made.arrays["cover"][inner] > 0).nonzero()[0]
+    np.testing.assert_array_equal((cover[left] + cover[left + 1])[below], cover[inner][below])
+    explain = prepare_explanation(made.kind, made.content, made.arrays, Players(np.arange(3), 3))
+    found = explain(features[:20], None)
+    told = found.base + found.contributions.sum(axis=2)
+    shares = grown.score(features[:20])
+    expected = np.log(shares / (1 - shares)) if name == "gradient_boosting" else shares
+    np.testing.assert_allclose(told[:, 0], expected, atol=1e-9)
