@@ -7437,6 +7437,144 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
     'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
 
+-- What the features of a row have to do with what a version predicts for it: Shapley values, computed by numpy whatever the version is
+-- (src/heliosdb/scoring/shapley.py).
+
+-- A failure comes back, to be raised by SQL; nothing comes back where this session has not read the version yet.
+CREATE FUNCTION federated._explain(
+    run_id text, slots bytea, samples integer, seed bigint, OUT failure jsonb, OUT explained double precision[]
+)
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 10000 AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "1.2", "explain_row", "explanations")(run_id, slots, samples, seed)
+$$;
+
+COMMENT ON FUNCTION federated._explain(text, bytea, integer, bigint) IS
+    'Of each output of the version of a key the base value and the contribution of each feature of one row, or the failure; both NULL where the session has not read the version';
+
+-- Runs as federated_owner, as the functions of models do that numpy computes.
+CREATE FUNCTION federated._explain_row(
+    run_id text, slots bytea, samples integer, seed bigint, OUT failure jsonb, OUT explained double precision[]
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT e.failure, e.explained INTO failure, explained FROM federated._explain(run_id, slots, samples, seed) AS e;
+    IF num_nonnulls(failure, explained) = 0 THEN
+        PERFORM federated._read_scored(run_id::uuid);
+        SELECT e.failure, e.explained INTO failure, explained FROM federated._explain(run_id, slots, samples, seed) AS e;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._explain_row(text, bytea, integer, bigint) IS
+    'The same as _explain, once the session has read the version';
+
+CREATE FUNCTION federated._explained_scale(prediction jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN federated._has_many_classes(prediction) OR prediction ->> 'link' = 'logistic' THEN
+                CASE WHEN prediction ->> 'kind' = 'trees' AND NOT (prediction ->> 'boosts')::boolean THEN 'probability'
+                     WHEN prediction ->> 'link' = 'logistic' THEN 'log-odds' ELSE 'score' END
+                WHEN prediction ->> 'link' = 'exp' THEN 'logarithm' ELSE 'target' END
+$$;
+
+COMMENT ON FUNCTION federated._explained_scale(jsonb) IS
+    'On which scale a prediction is explained: log-odds of the second of two classes; score, of each class of several, up to a number that they share; probability, of a forest''s classes; logarithm of what is predicted; or target, in its units';
+
+-- The classes that are explained, in order: one that has no name is a number.
+CREATE FUNCTION federated._explained_classes(model text, prediction jsonb) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN federated._has_many_classes(prediction) THEN federated._classes(model)
+                WHEN prediction ->> 'link' = 'logistic' THEN (federated._classes(model))[2:2] ELSE ARRAY[NULL::text] END
+$$;
+
+COMMENT ON FUNCTION federated._explained_classes(text, jsonb) IS
+    'The labels of the classes whose scores are explained: all of several, the second of two, NULL for a number';
+
+CREATE FUNCTION federated._check_features(model text, features jsonb, known text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unknown text;
+BEGIN
+    IF jsonb_typeof(features) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('features must be a JSON object, not a JSON %s', jsonb_typeof(features)),
+            HINT = 'Name each feature: {"feature": value, ...}.';
+    END IF;
+    unknown := (SELECT min(k) FROM jsonb_object_keys(features) AS k WHERE k <> ALL (known));
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_features(text, jsonb, text[]) IS
+    'Raises error 22023 where features are no JSON object, and 42703 where one of them is none of the model''s';
+
+CREATE FUNCTION @extschema@.federated_explain(
+    model text, features jsonb DEFAULT '{}', samples integer DEFAULT NULL, seed bigint DEFAULT NULL,
+    OUT feature text, OUT value text, OUT contribution double precision, OUT base_value double precision, OUT class text, OUT scale text
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   record;
+    slots   double precision[];
+    answer  record;
+BEGIN
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
+    PERFORM federated._check_may_predict(found.function_name, found.prediction);
+    IF features IS NULL THEN
+        RETURN;
+    ELSIF found.prediction IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the numbers of federated model "%s" are not kept', model),
+            DETAIL = 'Its version was made by a release that kept its function alone.',
+            HINT = 'A new run makes a version that can be explained.';
+    END IF;
+    PERFORM federated._check_features(model, features, found.features);
+    EXECUTE 'SELECT ' || federated._render_slots(found.features, found.booleans, found.prediction,
+        federated._given_by_json(found.features, found.booleans, found.prediction)) INTO slots USING features;
+    SELECT e.* INTO answer FROM federated._explain_row(
+        (SELECT h.numbers_id FROM federated._find_held(model) AS h)::text, federated._bytes(slots), samples, seed) AS e;
+    PERFORM federated._raise(answer.failure);
+    RETURN QUERY
+        SELECT f.name, features ->> f.name, answer.explained[c.place][f.place + 1], answer.explained[c.place][1], c.label,
+               federated._explained_scale(found.prediction)
+        FROM unnest(federated._explained_classes(model, found.prediction)) WITH ORDINALITY AS c (label, place)
+        CROSS JOIN unnest(found.features) WITH ORDINALITY AS f (name, place)
+        ORDER BY c.place, f.place;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_explain(text, jsonb, integer, bigint) IS
+    'What each feature contributes to the prediction of a model''s current version, or of the one that model@tag or model@number names, for features given as JSON: Shapley values, which together with base_value add up to the score on the scale that column scale names; of several classes for each one. Exact for linear versions and trees; of a network estimated from samples orders of the features, which seed draws (500 and 0 where they are not given). A missing feature is as in federated_predict';
+
+CREATE FUNCTION @extschema@.federated_explain_model(
+    model text, OUT feature text, OUT importance double precision, OUT class text, OUT scale text, OUT rows bigint
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version := federated._read_reference(model);
+    told    jsonb := federated._report(model, 'explanation', 'federated_explain_model',
+                                       'a target that is no survival time; nodes explain the rows of versions made since they can');
+BEGIN
+    RETURN QUERY
+        SELECT f.name, (told #>> ARRAY['means', (c.place - 1)::text, (f.place - 1)::text])::double precision, c.label,
+               federated._explained_scale(subject.prediction), (told ->> 'rows')::bigint
+        FROM unnest(federated._explained_classes(model, subject.prediction)) WITH ORDINALITY AS c (label, place)
+        CROSS JOIN unnest(subject.features) WITH ORDINALITY AS f (name, place)
+        ORDER BY c.place, 2 DESC, f.place;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_explain_model(text) IS
+    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node leaves out who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';
+
 -- What a statistician asks of a linear model. Everything was computed when the version was made; nothing is here but its form.
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -8100,8 +8238,9 @@ CREATE TRIGGER audit AFTER INSERT ON federated.node_key
 
 -- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
 -- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
--- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
--- DBA has said was withdrawn, only he takes back.
+-- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. The purpose
+-- 'explanation' is one of explanations alone: a dataset without a purpose is still about who has withdrawn it. What the
+-- node's own DBA has said was withdrawn, only he takes back.
 CREATE FUNCTION federated._consent_words(workspace text, purpose text)
 RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -8114,7 +8253,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                max(c.said_at) FILTER (WHERE c.kind = 'revoke' AND c.origin = 'node') AS own_revoked
         FROM federated.consent AS c
         WHERE c.workspace = _consent_words.workspace
-          AND (c.purpose IS NULL OR _consent_words.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_words.purpose)))
+          AND (c.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_words.purpose))
+               OR _consent_words.purpose IS NULL AND lower(c.purpose) <> 'explanation')
         GROUP BY c.digest, c.row_set_digest, lower(c.purpose)
     ), every AS (
         SELECT s.*, s.about IS NULL OR s.about = lower(_consent_words.purpose) AS is_asked,
@@ -8162,6 +8302,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
+
+CREATE FUNCTION federated._unexplained(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+    FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, 'explanation') AS c
+    WHERE d.dataset_id = _unexplained.dataset_id AND NOT c.is_granted
+$$;
+
+COMMENT ON FUNCTION federated._unexplained(bigint) IS
+    'Digests of those whose rows no explanation is about, rising: who has withdrawn the purpose explanation, or every purpose';
 
 -- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
 CREATE TABLE federated.node_order (
@@ -10756,6 +10906,8 @@ ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolea
 
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
@@ -10821,7 +10973,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
-    @extschema@.federated_erasure_certificate(uuid)
+    @extschema@.federated_erasure_certificate(uuid),
+    @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -10895,7 +11048,8 @@ GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daem
 -- Consent: what a participant's DBA says, and what the node makes of it.
 GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
 
-GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint), federated._unexplained(bigint)
+TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
 
@@ -10960,6 +11114,18 @@ GRANT EXECUTE ON FUNCTION
     federated._given_by_name(text[], boolean[], jsonb, text[], text), federated._absent_value(regtype),
     federated._describe_call(text, text, text[], boolean[], jsonb, text[])
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+-- Explanations: who may predict with a version may ask why it predicts so.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_explain(text, jsonb, integer, bigint), federated._explain_row(text, bytea, integer, bigint),
+    federated._check_features(text, jsonb, text[])
+TO federated_analyst;
+
+GRANT EXECUTE ON FUNCTION federated._explain(text, bytea, integer, bigint) TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_explain_model(text), federated._explained_scale(jsonb), federated._explained_classes(text, jsonb)
+TO federated_analyst, federated_auditor;
 
 -- How a version's features become parameters and slots; what a row of any type has of them.
 GRANT EXECUTE ON FUNCTION

@@ -14,7 +14,7 @@ from tests.integration.coordinator.support import FEATURES, World, create_model,
 
 pytestmark = pytest.mark.xdist_group("coordinator_evaluation")
 
-REPORTS = ("confusion_matrix", "roc_curve", "calibration", "feature_importance")
+REPORTS = ("confusion_matrix", "roc_curve", "calibration", "feature_importance", "explain_model")
 
 
 async def trained(world: World, *, rows: int = 400, **options: Any) -> None:

@@ -346,3 +346,39 @@ def test_each_row_of_each_select_is_asked_for_once_under_a_name_of_its_own() -> 
 )
 def test_what_may_be_no_tables_row_stays_as_it_is(text: str) -> None:
     assert rewrite(text) is None or rewrite(text).text == text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("call", "ours"),
+    [
+        ("federated_explain('m', a => 1, b := x)", "federated_explain('m', {}'a', 1, 'b', x))"),
+        ("public.federated_explain(n, a => $1)", "public.federated_explain(n, {}'a', $1::text))"),
+        ("FEDERATED_EXPLAIN('m@tag', \"A b\" => p.x)", "FEDERATED_EXPLAIN('m@tag', {}'A b', p.x))"),
+        (
+            "federated_explain('m', a => federated_predict('n', b => 1))",
+            "federated_explain('m', {}'a', federated_model.\"n\"( b => 1)))",
+        ),
+    ],
+)
+def test_an_explanation_gets_its_named_features_as_json(call: str, ours: str) -> None:
+    made = ours.replace("{}", JSON)
+    assert changed(f"SELECT * FROM t AS p, {call} AS e") == f"SELECT * FROM t AS p, {made} AS e"
+    assert changed(f"SELECT ({call}).feature") == f"SELECT ({made}).feature"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "federated_explain('m')",
+        "federated_explain('m', '{}')",
+        "federated_explain('m', features => '{}')",
+        "federated_explain('m', features => '{}', samples => 9, seed => 1)",
+        "federated_explain('m', '{}', samples => 9)",
+        "federated_explain(model => 'm', a => 1)",
+        "federated_explain('m', a => 1, a => 2)",
+        "federated_explain_model('m')",
+        "other.federated_explain('m', a => 1)",
+    ],
+)
+def test_any_other_explanation_stays_as_it_is(call: str) -> None:
+    assert rewrite(f"SELECT * FROM {call}") is None

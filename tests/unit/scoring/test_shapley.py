@@ -107,7 +107,8 @@ def test_trees_are_explained_as_shapley_defines_it(players: Players, outputs: in
 
 @pytest.mark.parametrize("boosts", [True, False])
 def test_trees_are_explained_as_the_shap_package_does(boosts: bool) -> None:
-    shap = pytest.importorskip("shap")
+    import shap
+
     arrays = with_covers(make(6, 6, 1, boosts=boosts, seed=5))
     arrays = {**arrays, "levels": np.zeros(INPUTS, dtype=np.int64), "split": arrays["split"] % 8}
     if boosts:
@@ -191,7 +192,8 @@ LINEAR = {
 
 @pytest.mark.parametrize(("link", "scale", "mean"), [("identity", 2.0, 10.0), ("logistic", 1.0, 0.0)])
 def test_linear_versions_are_explained_as_the_shap_package_does(link: str, scale: float, mean: float) -> None:
-    shap = pytest.importorskip("shap")
+    import shap
+
     background = np.random.default_rng(0).normal(size=(50, INPUTS))
     background += np.array(LINEAR["fills"]) - background.mean(axis=0)
     some = np.random.default_rng(1).normal(size=(20, INPUTS))
