@@ -10559,7 +10559,7 @@ WITH said AS (
     GROUP BY t.workspace, t.subject_hash, t.purpose, t.recorded_by
 )
 SELECT s.workspace, s.subject_hash, s.purpose, s.version,
-       CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) = 'sale' THEN 'opted out' ELSE 'revoked' END AS status,
+       CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) IN ('sale', 'explanation') THEN 'opted out' ELSE 'revoked' END AS status,
        s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by,
        CASE WHEN s.order_id IS NOT NULL THEN ARRAY(
            SELECT a.node_name FROM federated.order_answer AS a
@@ -10588,7 +10588,7 @@ COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented t
 COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
 
 COMMENT ON COLUMN @extschema@.federated_consent.status IS
-    'granted, revoked, opted out (of the purpose sale), or requested: not in force before the daemon has taken it';
+    'granted, revoked, opted out (of the purpose sale or explanation), or requested: not in force before the daemon has taken it';
 
 COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
 
