@@ -75,7 +75,7 @@ def json_value(feature: str, value: Any) -> Any:
         return plain
     kind, text = _read(feature, plain, None)
     if kind == "float8[]":
-        return [_finite(feature, element, None) for element in _elements(plain)]
+        return [_element(feature, element, None) for element in plain]
     return plain if kind in ("float8", "bigint") else text
 
 
@@ -122,7 +122,8 @@ def _read_interval(_feature: str, value: timedelta, _place: int | None) -> tuple
 
 
 def _read_list(feature: str, value: Sequence[Any], place: int | None) -> tuple[str, str]:
-    listed = (float.__repr__(_finite(feature, element, place)) for element in _elements(value))
+    elements = (_element(feature, element, place) for element in value)
+    listed = ("NULL" if element is None else float.__repr__(element) for element in elements)
     return "float8[]", "{" + ",".join(listed) + "}"
 
 
@@ -143,8 +144,9 @@ _READERS: tuple[tuple[tuple[type, ...], _Reader], ...] = (
 )
 
 
-def _elements(value: Sequence[Any]) -> list[Any]:
-    return [plain_scalar(element) for element in value]
+def _element(feature: str, value: Any, place: int | None) -> float | None:
+    plain = plain_scalar(value)
+    return None if plain is None else _finite(feature, plain, place)
 
 
 def _finite(feature: str, value: Any, place: int | None) -> float:

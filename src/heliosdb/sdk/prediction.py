@@ -24,7 +24,7 @@ _BATCH = SQL(
     p ({}) ORDER BY p.place"""
 )
 _PROBABILITIES = SQL(
-    """SELECT federated_proba.{}(q) AS prediction
+    """SELECT federated_proba.{}(to_jsonb(q), true) AS prediction
     FROM (SELECT {} FROM unnest({}) WITH ORDINALITY AS q ({})) AS q ORDER BY q.{}"""
 )
 _TYPES = {kind: SQL(kind) for kind in TYPES}

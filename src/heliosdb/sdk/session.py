@@ -50,7 +50,7 @@ class _Notices:
 
 
 def _require_extension(rows: list[Row]) -> None:
-    if rows[0]["search_path"] is None:
+    if not rows[0]["is_there"]:
         raise FederatedLearningError(
             "3F000",
             "the extension heliosdb_federated_learning is not in this database",

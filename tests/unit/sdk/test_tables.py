@@ -67,7 +67,7 @@ def test_a_number_is_written_so_that_it_reads_back_to_the_same_bits(values: list
         ([time(12, 30)], "time", ["12:30:00"]),
         ([timedelta(days=-1, seconds=2, microseconds=5)], "interval", ["-1 days 2.000005 seconds"]),
         ([np.timedelta64(90, "s")], "interval", ["0 days 90 seconds"]),
-        ([[1, 2.5], (3,), np.array([4.0])], "float8[]", ["{1.0,2.5}", "{3.0}", "{4.0}"]),
+        ([[1, 2.5], (3, None), np.array([4.0])], "float8[]", ["{1.0,2.5}", "{3.0,NULL}", "{4.0}"]),
         ([None, None], "text", [None, None]),
         ([], "text", []),
     ],

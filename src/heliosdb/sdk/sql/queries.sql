@@ -1,11 +1,12 @@
 -- What calls of the SDK read, with the rights of who asks, in a session whose search_path is the extension's own schema.
 
--- Without CREATE EXTENSION, where the plain script was run, all is in public.
+-- Without CREATE EXTENSION, where the plain script was run, all is in public. Numbers keep all of their digits.
 -- name: find_extension()
-SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' || pg_catalog.quote_ident(coalesce(
-    (SELECT n.nspname::text FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
-     WHERE e.extname = 'heliosdb_federated_learning'),
-    CASE WHEN pg_catalog.to_regnamespace('federated') IS NOT NULL THEN 'public' END)) || ', pg_temp', false) AS search_path
+SELECT pg_catalog.to_regnamespace('federated') IS NOT NULL AS is_there,
+       pg_catalog.set_config('extra_float_digits', '1', false) AS digits,
+       pg_catalog.set_config('search_path', 'pg_catalog, ' || pg_catalog.quote_ident(coalesce(
+           (SELECT n.nspname::text FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
+            WHERE e.extname = 'heliosdb_federated_learning'), 'public')) || ', pg_temp', false) AS search_path
 
 -- name: execute(text)
 CALL federated.execute($1::text)
