@@ -18,7 +18,7 @@ def main() -> None:
         if error.name is None or error.name.partition(".")[0] in ("heliosdb", "federated_sql"):
             raise
         print(
-            f"heliosdb: the command line and the daemons need the extra \"daemons\" ({error.name} is missing).\n"
+            f"heliosdb: the command line and the daemons need the extra daemons ({error.name} is missing).\n"
             "HINT:  pip install 'heliosdb-federated-learning[daemons]'",
             file=sys.stderr,
         )

@@ -5,6 +5,7 @@ What always holds: a bar has no part in what it shows: a training goes on withou
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,9 +70,12 @@ class Bar(Silent):
         return console.is_terminal or console.is_jupyter
 
     def begin(self, model: str) -> None:
-        """Show the bar."""
-        self._task = self._progress.add_task(model, total=None, status="queued", figures="")
-        self._progress.start()
+        """Show the bar, unless something else is being shown: rich before 14.1 shows one thing at a time."""
+        from rich.errors import LiveError
+
+        with contextlib.suppress(LiveError):
+            self._progress.start()
+            self._task = self._progress.add_task(model, total=None, status="queued", figures="")
 
     def show(self, done: int, planned: int, status: str, figures: str) -> None:
         """Move the bar."""

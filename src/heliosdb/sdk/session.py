@@ -46,7 +46,7 @@ class _Notices:
         """Warn of each."""
         heard, self._heard = self._heard, []
         for text in heard:
-            warnings.warn(text, FederatedLearningWarning, stacklevel=5)
+            warnings.warn(text, FederatedLearningWarning, stacklevel=4)
 
 
 def _require_extension(rows: list[Row]) -> None:

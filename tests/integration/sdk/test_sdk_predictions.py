@@ -87,7 +87,9 @@ def test_tables_are_predicted_as_their_rows_are(fl: FederatedLearning, kind: str
     by_row = model.predict(
         [{"age": age, "bmi": bmi} for age, bmi in zip(FRAME["age"], FRAME["bmi"], strict=True)]
     )
-    assert by_row == [model.predict({"age": a, "bmi": b}) for a, b in zip(FRAME["age"], FRAME["bmi"], strict=True)]
+    assert by_row == [
+        model.predict({"age": a, "bmi": b}) for a, b in zip(FRAME["age"], FRAME["bmi"], strict=True)
+    ]
     assert by_row[0] == 1.0 + 0.5 * 40.0 + 0.25 * 20.5
     table = KINDS[kind](FRAME)
     predicted = model.predict(table)
@@ -104,7 +106,9 @@ def test_a_hundred_thousand_rows_take_a_few_statements(
 ) -> None:
     asked: list[Any] = []
     perform = Session._perform
-    monkeypatch.setattr(Session, "_perform", lambda self, request: asked.append(request) or perform(self, request))
+    monkeypatch.setattr(
+        Session, "_perform", lambda self, request: asked.append(request) or perform(self, request)
+    )
     drawn = np.random.default_rng(1).normal(50, 10, size=(100_000, 2))
     predicted = fl.model("risk").predict(pandas.DataFrame(drawn, columns=["age", "bmi"]))
     assert len(asked) == 12
@@ -126,7 +130,12 @@ def test_a_version_is_named_by_number_or_tag(
     model = fl.model("risk")
     row = {"age": 1.0, "bmi": 0.0}
     assert [model.predict(row, version=version) for version in (None, 1, "first", 2)] == [2.5, 1.5, 1.5, 2.5]
-    assert [model.predict([row], version=version) for version in (None, 1, "first", 2)] == [[2.5], [1.5], [1.5], [2.5]]
+    assert [model.predict([row], version=version) for version in (None, 1, "first", 2)] == [
+        [2.5],
+        [1.5],
+        [1.5],
+        [2.5],
+    ]
     assert [version.tags for version in model.versions()] == [["first"], []]
     model_of_operator = FederatedLearning(cluster.dsn(catalog.info.dbname)).model("risk")
     model_of_operator.promote("first")

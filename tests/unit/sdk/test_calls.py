@@ -15,6 +15,8 @@ from uuid import UUID
 import matplotlib as mpl
 import psycopg
 import pytest
+from rich.errors import LiveError
+from rich.progress import Progress
 
 import heliosdb
 from heliosdb.sdk import aio, calls, client
@@ -148,7 +150,9 @@ def test_a_run_without_use_is_an_error_that_says_why(status: str) -> None:
 
 @pytest.mark.parametrize("status", ["stopped", "budget_exhausted", "completed"])
 def test_other_endings_are_results(status: str) -> None:
-    assert train(Seen(), [{"run_id": ONE}], [standing(status=status)], [run_row(status=status)]).status == status
+    assert (
+        train(Seen(), [{"run_id": ONE}], [standing(status=status)], [run_row(status=status)]).status == status
+    )
 
 
 def test_a_series_is_followed_to_its_end_and_gives_the_run_of_its_version() -> None:
@@ -168,7 +172,11 @@ def test_a_series_is_followed_to_its_end_and_gives_the_run_of_its_version() -> N
         [run_row(version=None), run_row(TWO, run=2, version=4)],
     )
     assert (run.run_id, run.version, run.status) == (TWO, 4, "completed")
-    assert [told[:3] for told in seen.told[1:-1]] == [(3, 4, "running"), (4, 4, "running"), (4, 4, "completed")]
+    assert [told[:3] for told in seen.told[1:-1]] == [
+        (3, 4, "running"),
+        (4, 4, "running"),
+        (4, 4, "completed"),
+    ]
 
 
 def test_latest_run_is_the_last_that_had_its_turn() -> None:
@@ -281,6 +289,17 @@ def test_what_an_extra_brings_is_named_where_it_is_missing(monkeypatch: pytest.M
         History([]).plot()
     with pytest.raises(ImportError, match=r"heliosdb-federated-learning\[dataframes\]"):
         History([]).to_pandas()
+
+
+def test_where_something_else_is_shown_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_progress: Progress) -> None:
+        raise LiveError("only one at a time")
+
+    monkeypatch.setattr(Progress, "start", refuse)
+    bar = Bar()
+    bar.begin("risk")
+    bar.show(1, 2, "running", "")
+    bar.end()
 
 
 def test_a_bar_shows_rounds_and_figures_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,10 +34,7 @@ NAMES = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Cf", "Cn", "Co", "Zs", "Zl", "Zp"]), min_size=1
 ).filter(lambda name: len(name.encode()) <= 63 and name.isprintable())
 SCALARS = (
-    TEXT
-    | st.integers(-(10**90), 10**90)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.booleans()
+    TEXT | st.integers(-(10**90), 10**90) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
 )
 OPTIONS = st.dictionaries(NAMES, SCALARS | st.lists(SCALARS), max_size=4)
 
@@ -56,7 +53,9 @@ def same(found: Any, given_: Any) -> bool:
     if isinstance(found, tuple):
         return len(found) == len(given_) and all(map(same, found, given_))
     if isinstance(found, float):
-        return type(given_) is float and found == given_ and math.copysign(1, found) == math.copysign(1, given_)
+        return (
+            type(given_) is float and found == given_ and math.copysign(1, found) == math.copysign(1, given_)
+        )
     return type(found) is type(given_) and found == given_
 
 
@@ -76,7 +75,9 @@ def test_whatever_is_given_comes_out_of_the_parser(
 def test_every_statement_is_read_back_as_it_was_meant(name: str, workspace: str, text: str) -> None:
     one = {"rounds": 3}
     assert parse(statements.create_workspace(workspace, one, if_not_exists=True)) == CreateWorkspace(
-        workspace, parse(statements.create_model("m", "w", one, if_not_exists=False)).options, True  # type: ignore[union-attr]
+        workspace,
+        parse(statements.create_model("m", "w", one, if_not_exists=False)).options,
+        True,  # type: ignore[union-attr]
     )
     altered = parse(statements.alter_workspace(workspace, {"contact": text}))
     assert isinstance(altered, AlterWorkspace)
@@ -105,7 +106,7 @@ def test_every_statement_is_read_back_as_it_was_meant(name: str, workspace: str,
         "$$ $body$",
         "/* */",
         "E'\\047'",
-        "U&\"\\0041\"",
+        'U&"\\0041"',
         "''",
         '""',
     ],

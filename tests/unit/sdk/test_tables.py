@@ -29,8 +29,12 @@ CLASSES = Answer({"a": [0.25, None], "b": [0.75, None]}, of_classes=True)
 
 def read_array(text: str) -> list[str | None]:
     """The elements of a one-dimensional array of texts, by psycopg's own reader of arrays."""
-    loaded: list[str | None] = psycopg.adapt.Transformer().get_loader(1009, psycopg.pq.Format.TEXT).load(  # type: ignore[assignment]
-        text.encode()
+    loaded: list[str | None] = (
+        psycopg.adapt.Transformer()
+        .get_loader(1009, psycopg.pq.Format.TEXT)
+        .load(  # type: ignore[assignment]
+            text.encode()
+        )
     )
     return loaded
 
@@ -105,7 +109,14 @@ def test_a_text_that_no_database_holds_is_refused() -> None:
 
 
 def test_one_row_becomes_json() -> None:
-    row = {"a": np.float64(0.1), "b": None, "c": date(2024, 1, 2), "d": np.array([1, 2]), "e": True, "f": Decimal("1.50")}
+    row = {
+        "a": np.float64(0.1),
+        "b": None,
+        "c": date(2024, 1, 2),
+        "d": np.array([1, 2]),
+        "e": True,
+        "f": Decimal("1.50"),
+    }
     assert dump(row) == '{"a": 0.1, "b": null, "c": "2024-01-02", "d": [1.0, 2.0], "e": true, "f": "1.50"}'
     with pytest.raises(FederatedLearningError, match='feature "a" is nan'):
         dump({"a": math.nan})
@@ -134,7 +145,10 @@ FRAME = pandas.DataFrame({"name": ["x", "y"], "age": [1.5, None], "city": ["Rome
     ("rows", "kind"),
     [
         (FRAME, pandas.DataFrame),
-        (polars.DataFrame({"name": ["x", "y"], "age": [1.5, None], "city": ["Rome", None]}), polars.DataFrame),
+        (
+            polars.DataFrame({"name": ["x", "y"], "age": [1.5, None], "city": ["Rome", None]}),
+            polars.DataFrame,
+        ),
         (pyarrow.table({"name": ["x", "y"], "age": [1.5, None], "city": ["Rome", None]}), pyarrow.Table),
         (
             pyarrow.RecordBatch.from_pydict({"age": [1.5, None], "city": ["Rome", None]}),
