@@ -54,7 +54,7 @@ class AsyncFederatedLearning:
         await self._session.close()
 
     async def execute(self, statement: str) -> None:
-        """Execute a statement of the language as it is: what these calls have no name for."""
+        """Execute a statement of the language as it is; a table that it names is named with its schema."""
         await self._session.run(calls.perform(statement))
 
     async def create_workspace(
@@ -233,9 +233,15 @@ class AsyncModel:
         """Its runs in the order of START."""
         return await self._session.run(calls.runs(None, self.name))
 
-    async def wait(self, timeout: float = 3600.0) -> str:  # noqa: ASYNC109 - the twin has it too
+    async def wait(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - the twin has it too
+        *,
+        progress: bool | None = None,
+    ) -> str:
         """Wait until the latest run has ended, and say how; 57014 after `timeout` seconds."""
-        return await self._session.run(calls.wait(self.name, timeout))
+        shown = watcher(self._progress if progress is None else progress)
+        return await self._session.run(calls.wait(self.name, shown, timeout=timeout))
 
     async def stop(self) -> None:
         """STOP FEDERATED TRAINING."""

@@ -21,7 +21,6 @@ from heliosdb.sdk.catalog import (
     nodes,
     runs,
     versions,
-    wait,
     workspace_status,
     workspaces,
 )
@@ -29,7 +28,7 @@ from heliosdb.sdk.errors import FederatedLearningError, invalid
 from heliosdb.sdk.prediction import predict
 from heliosdb.sdk.records import Node
 from heliosdb.sdk.requests import Operation, perform
-from heliosdb.sdk.training import train
+from heliosdb.sdk.training import train, wait
 
 __all__ = [
     "alter_model",

@@ -100,11 +100,5 @@ def evaluation(reference: str) -> Operation[dict[str, float | None]]:
     return {row["metric"]: row["value"] for row in rows}
 
 
-def wait(model: str, timeout: float) -> Operation[str]:
-    """Wait for the latest run to end, and say how; 57014 when `timeout` seconds are over."""
-    [row] = yield query("wait", model, timeout)
-    return str(row["status"])
-
-
 def _listed(kind: type[Any], name: str, *values: object) -> Operation[Records[Any]]:
     return Records(kind, (yield from fetch(kind, name, *values)))

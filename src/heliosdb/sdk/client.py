@@ -61,7 +61,7 @@ class FederatedLearning:
         self._session.close()
 
     def execute(self, statement: str) -> None:
-        """Execute a statement of the language as it is: what these calls have no name for."""
+        """Execute a statement of the language as it is; a table that it names is named with its schema."""
         self._session.run(calls.perform(statement))
 
     def create_workspace(self, name: str, *, if_not_exists: bool = False, **options: object) -> Workspace:
@@ -261,9 +261,10 @@ class Model:
         """Its runs in the order of START."""
         return self._session.run(calls.runs(None, self.name))
 
-    def wait(self, timeout: float = 3600.0) -> str:
+    def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> str:
         """Wait until the latest run has ended, and say how; 57014 after `timeout` seconds."""
-        return self._session.run(calls.wait(self.name, timeout))
+        shown = watcher(self._progress if progress is None else progress)
+        return self._session.run(calls.wait(self.name, shown, timeout=timeout))
 
     def stop(self) -> None:
         """STOP FEDERATED TRAINING."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from heliosdb.sdk.errors import invalid
 from heliosdb.sdk.literals import name, options, string
 
 Options = Mapping[str, object]
@@ -71,6 +72,8 @@ def stop_training(model: str) -> str:
 
 def tag_model(model: str, tag: str, version: int | None, *, replace: bool) -> str:
     """TAG FEDERATED MODEL."""
+    if isinstance(version, bool) or not isinstance(version, int | None):
+        raise invalid("a version is tagged by its number", hint="versions() shows them.")
     number = "" if version is None else "VERSION " + int.__repr__(version)
     named = (name(model, _MODEL), number, "AS", string(tag, _TAG))
     return _join("TAG FEDERATED MODEL", *named, "REPLACE" if replace else "")

@@ -46,20 +46,40 @@ def train(
     started = yield from start(model, options)
     if not wait:
         return (yield from _find(started))
+    status, message = yield from _watch(started, watcher, timeout)
+    run = replace((yield from _find(started)), status=status)
+    if status in _USELESS:
+        raise TrainingError(model, replace(run, message=message or run.message))
+    return run
+
+
+def wait(model: str, watcher: Watcher, *, timeout: float | None) -> Operation[str]:
+    """Follow the latest run, or the series that it is of, to its end; 55000 where there was none."""
+    rows = yield query("list_latest", model)
+    if not rows:
+        raise FederatedLearningError(
+            "55000", f'federated model "{model}" has never been in training', None, "train() starts a run."
+        )
+    latest = Started(model, tuple(row["run_id"] for row in rows))
+    status, _message = yield from _watch(latest, watcher, timeout)
+    return status
+
+
+def _watch(started: Started, watcher: Watcher, timeout: float | None) -> Operation[tuple[str, str | None]]:
+    """Follow runs to their end; who stops waiting is told that they go on."""
     try:
-        watcher.begin(model)
-        status, message = yield from _follow(started, watcher, timeout)
+        watcher.begin(started.model)
+        return (yield from _follow(started, watcher, timeout))
     except (KeyboardInterrupt, CancelledError) as left:
-        text = f"The training of {model} goes on: status() shows it, wait() waits for it, stop() ends it."
+        text = (
+            f"The training of {started.model} goes on:"
+            " status() shows it, wait() waits for it, stop() ends it."
+        )
         watcher.leave(text)
         left.add_note(text)
         raise
     finally:
         watcher.end()
-    run = replace((yield from _find(started)), status=status)
-    if status in _USELESS:
-        raise TrainingError(model, replace(run, message=message or run.message))
-    return run
 
 
 def _follow(started: Started, watcher: Watcher, timeout: float | None) -> Operation[tuple[str, str | None]]:

@@ -144,6 +144,8 @@ def test_errors_are_the_languages_own(page: dict[str, Any]) -> None:
         (lambda: fl.workspace("nobody").budget(), "42704", "nobody"),
         (lambda: model.history(99), "42704", "no run 99"),
         (model.stop, "55000", "risk"),
+        (lambda: model.tag("x", "1"), "22023", "by its number"),
+        (lambda: fl.model("nobody").wait(), "42704", "nobody"),
     ):
         with pytest.raises(FederatedLearningError, match=said) as refused:
             call()
@@ -151,13 +153,14 @@ def test_errors_are_the_languages_own(page: dict[str, Any]) -> None:
 
 
 def test_folds_are_followed_to_their_end(page: dict[str, Any]) -> None:
+    """The first of five folds holds out those whom runs without folds hold out: no rows differ by a few."""
     before = len(page["model"].runs())
-    with pytest.warns(FederatedLearningWarning, match="3 runs are queued") as told:
-        run = page["model"].train(rounds=2, folds=3, progress=False)
+    with pytest.warns(FederatedLearningWarning, match="5 runs are queued") as told:
+        run = page["model"].train(rounds=1, folds=5, progress=False)
     # It points to the line that called.
     assert told[0].filename == __file__
     assert run.status in ("converged", "completed")
-    assert [one.fold for one in page["model"].runs()[before:]] == [0, 1, 2]
+    assert [one.fold for one in page["model"].runs()[before:]] == [0, 1, 2, 3, 4]
 
 
 def test_a_training_that_fails_is_an_error_with_its_reason(page: dict[str, Any], federation: World) -> None:
@@ -198,8 +201,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_so(page: dict[str, Any], federatio
     model = page["model"]
     assert model.status().status == "running"
     model.stop()
-    with pytest.warns(FederatedLearningWarning, match="stopped on request"):
-        assert model.wait(DEADLINE) == "stopped"
+    assert model.wait(DEADLINE) == "stopped"
 
 
 async def test_a_cancelled_task_leaves_the_run_going(page: dict[str, Any], federation: World) -> None:
@@ -217,9 +219,10 @@ async def test_a_cancelled_task_leaves_the_run_going(page: dict[str, Any], feder
         standing = await model.status()
         assert standing is not None
         assert standing.status == "running"
+        waiting = asyncio.create_task(model.wait(DEADLINE))
+        # Who waits keeps nobody else from the connection.
         await model.stop()
-        with pytest.warns(FederatedLearningWarning, match="stopped on request"):
-            assert await model.wait(DEADLINE) == "stopped"
+        assert await waiting == "stopped"
 
 
 def test_a_lost_connection_is_opened_again(page: dict[str, Any], federation: World) -> None:
@@ -244,6 +247,8 @@ def test_models_and_workspaces_come_and_go(page: dict[str, Any]) -> None:
     odd.set(rounds=7)
     assert odd.info().options["rounds"] == 7
     assert odd.status() is None
+    with pytest.raises(FederatedLearningError, match="has never been in training"):
+        odd.wait()
     assert [one.model_name for one in second.models()] == ['odd "name"']
     odd.drop()
     second.drop()

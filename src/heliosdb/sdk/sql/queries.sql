@@ -52,13 +52,15 @@ SELECT total_epsilon, consumed_epsilon, remaining_epsilon FROM federated_privacy
 -- name: read_evaluation(text)
 SELECT metric, value FROM federated_evaluate($1::text)
 
--- name: wait(text, double precision)
-SELECT wait_for_convergence($1::text, $2::float8) AS status
-
 -- START refuses a model with an active run, so what is queued inside its transaction is its own: a run, or a series.
 -- name: list_started(text)
 SELECT r.run_id FROM federated.run AS r JOIN federated.model AS m USING (model_id)
 WHERE m.name = $1::text AND r.status = 'queued'
+
+-- The latest run that has had its turn, and with it all of its series.
+-- name: list_latest(text)
+SELECT r.run_id FROM federated._find_run($1::text, NULL) AS latest
+JOIN federated.run AS r ON r.run_id = latest.run_id OR r.series_id = latest.series_id
 
 -- name: follow_runs(uuid[])
 SELECT r.run_id, r.status::text AS status, s.status AS series_status, s.message AS series_message,
