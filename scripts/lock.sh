@@ -19,12 +19,13 @@ import sys
 import tomllib
 
 project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
-base = project["project"]["dependencies"]
+extras = project["project"]["optional-dependencies"]
+base = project["project"]["dependencies"] + extras["daemons"]
 # `editables` is what hatchling asks for when it installs a project in place.
-everything = base + project["project"]["optional-dependencies"]["dev"] + project["build-system"]["requires"]
+everything = base + extras["dev"] + project["build-system"]["requires"]
 everything.append("editables>=0.5")
 # In an environment of its own: its versions need not agree with the others'.
-apart = project["project"]["optional-dependencies"]["pgspot"]
+apart = extras["pgspot"]
 inside = [name for name in base if name.startswith(("pglast", "numpy", "cryptography"))]
 target = pathlib.Path(sys.argv[1])
 (target / "requirements.in").write_text("\n".join(everything) + "\n")

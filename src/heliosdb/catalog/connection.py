@@ -64,9 +64,9 @@ class Statements:
 
 
 @cache
-def load_statements(file_name: str) -> Mapping[str, Statement]:
-    """Read `catalog/sql/<file_name>`: statements headed `-- name: statement_name(type, type)`."""
-    text = resources.files("heliosdb.catalog").joinpath("sql", file_name).read_text(encoding="utf-8")
+def load_statements(file_name: str, package: str = "heliosdb.catalog") -> Mapping[str, Statement]:
+    """Read a package's `sql/<file_name>`: statements headed `-- name: statement_name(type, type)`."""
+    text = resources.files(package).joinpath("sql", file_name).read_text(encoding="utf-8")
     parts = _NAME.split(text)[1:]
     return {
         name: Statement(name, body.strip(), tuple(t.strip() for t in types.split(",") if t.strip()))
