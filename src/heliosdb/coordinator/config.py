@@ -23,6 +23,7 @@ from pydantic import (
 from federated_sql.notify_targets import MailTarget, read_target
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.observing.settings import ObservingSettings
 from heliosdb.parts.loading import MODULE_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -99,7 +100,7 @@ class AlertSettings(BaseModel):
         return secret
 
 
-class CoordinatorConfig(BaseModel):
+class CoordinatorConfig(ObservingSettings):
     """Where the catalog is, who this coordinator is, and how often it looks.
 
     database: libpq connection string of a role that is a member of federated_daemon. ca_bundle: authorities

@@ -9,14 +9,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import invalid_value
+from heliosdb.observing.settings import ObservingSettings
 from heliosdb.parts.loading import MODULE_NAME
 
 
-class NodeConfig(BaseModel):
+class NodeConfig(ObservingSettings):
     """Where a node listens, who it is, whom it answers, and its limits.
 
     database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the

@@ -21,6 +21,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from federated_sql.errors import invalid_value
+from heliosdb.observing.settings import ObservingSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -38,7 +39,10 @@ def _refuse_nul(value: Path) -> Path:
 FilePath = Annotated[Path, AfterValidator(_refuse_nul)]
 
 # What a running proxy cannot change: it listens already.
-FIXED = frozenset({"listen_address", "listen_port", "unix_socket_directory", "unix_socket_mode"})
+FIXED = frozenset(
+    {"listen_address", "listen_port", "unix_socket_directory", "unix_socket_mode"}
+    | ObservingSettings.model_fields.keys()
+)
 
 
 class _Settings(BaseModel):
@@ -91,7 +95,7 @@ class Upstream(_Settings):
         return self
 
 
-class ProxyConfig(_Settings):
+class ProxyConfig(_Settings, ObservingSettings):
     """Where to listen, where to connect to, and the limits.
 
     `routes` maps a database name to its server; other names go to `default_upstream`. Port 0 means any free
