@@ -1,6 +1,6 @@
 """The metrics of one daemon in a Prometheus registry, and what a scrape of it shows.
 
-What always holds: a label has at most `MOST_VALUES` values and a metric at most `MOST_SERIES` of them
+What always holds: a label has at most `MOST_VALUES` short values and a metric at most `MOST_SERIES` of them
 together; what comes beyond counts under the value `other`, so that memory is bounded whatever is named.
 """
 
@@ -21,6 +21,7 @@ from heliosdb.observing.metric import Daemon, Kind, Metric, Sample, Source
 
 MOST_VALUES = 100
 MOST_SERIES = 1000
+LONGEST_VALUE = 63
 OTHER = "other"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,6 +36,7 @@ class _Bounded:
     def admit(self, labels: tuple[str, ...]) -> tuple[str, ...]:
         if labels in self._sets:
             return labels
+        labels = tuple(label if len(label) <= LONGEST_VALUE else OTHER for label in labels)
         if not self._values:
             self._values = [set() for _ in labels]
         known = tuple(

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 from heliosdb.observing import observed
 from heliosdb.observing.metric import Daemon, Metric, Sample, Source
-from heliosdb.observing.settings import MetricsSettings, ObservingSettings
+from heliosdb.observing.settings import MetricsSettings, ObservingSettings, TracedSettings
 from heliosdb.observing.table import READY
 from heliosdb.observing.tracing import tracing
 
@@ -29,7 +29,8 @@ async def observing(
 ) -> AsyncIterator[None]:
     """Observe a daemon for the length of a block. sources: read its sampled metrics. patiently: a process
     that it replaces may still serve the metrics. Raises FederatedError."""
-    with tracing(settings.tracing, daemon):
+    traced = settings.tracing if isinstance(settings, TracedSettings) else None
+    with tracing(traced, daemon):
         if settings.metrics is None:
             yield
             return

@@ -93,18 +93,18 @@ class TracingSettings(BaseModel):
             raise ValueError("spans leave the machine encrypted alone: use https")
         return endpoint
 
-    @property
-    def shown(self) -> str:
-        """Where it is, as an operator reads it."""
-        return self.endpoint
-
 
 class ObservingSettings(BaseModel):
-    """What each daemon's settings have. metrics, tracing: None: off. log_format: of each line of the log."""
+    """What each daemon's settings have. metrics: None: off. log_format: of each line of the log."""
 
     metrics: MetricsSettings | None = None
-    tracing: TracingSettings | None = None
     log_format: Literal["text", "json"] = "text"
+
+
+class TracedSettings(ObservingSettings):
+    """What those of daemons have that take part in rounds. tracing: None: off."""
+
+    tracing: TracingSettings | None = None
 
 
 def is_loopback(host: str) -> bool:

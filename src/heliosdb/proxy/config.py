@@ -102,7 +102,7 @@ class ProxyConfig(_Settings, ObservingSettings):
     port. The Unix socket is `.s.PGSQL.<TCP port>` in its directory, where libpq looks for it. The database
     `admin_database` is the proxy itself, on its Unix socket only; empty means that there is none.
     The `tcp_` settings are PostgreSQL's of the same names, `tcp_user_timeout` in milliseconds; 0 is the
-    system's default.
+    system's default. `metrics` and `log_format`: how it is observed (docs/monitoring.md).
     """
 
     listen_address: str = "127.0.0.1"
