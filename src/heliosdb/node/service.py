@@ -149,6 +149,7 @@ async def serve_many(
             max_cpu_cores=first.max_cpu_cores,
             task_limit_seconds=first.task_limit_seconds,
             parts=parts,
+            log_format=first.log_format,
         )
         stack.push_async_callback(trainer.close)
         sites = [_site(config) for config in configs]

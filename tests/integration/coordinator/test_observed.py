@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from heliosdb.observing.table import WORKSPACE as WORKSPACE_METRICS
 from tests.integration.coordinator.support import World, create_model, create_workspace
 from tests.support.collector import Collector, Received, collecting
 from tests.support.federation import until
@@ -74,8 +75,27 @@ def check_coordinator(world: World, found: dict[str, float]) -> None:
     assert found[f'heliosdb_workspace_node_up{{node="north",{w}}}'] == 1
     assert found[f'heliosdb_workspace_node_certificate_expiry_timestamp_seconds{{node="south",{w}}}'] > 0
     assert found[f"heliosdb_workspace_active_nodes{{{w}}}"] == 2
+    check_against_auditor(world, found)
     # Before a budget is given there is none to show.
     assert f"heliosdb_workspace_epsilon_budget{{{w}}}" not in found
+
+
+def check_against_auditor(world: World, found: dict[str, float]) -> None:
+    """What is shown of the workspace is what an auditor reads, and all of it."""
+    with world.catalog() as connection:
+        connection.execute("SET ROLE federated_auditor")
+        rows = connection.execute(
+            "SELECT metric, value FROM federated_alert_metrics WHERE value IS NOT NULL"
+        ).fetchall()
+    shown = {WORKSPACE_METRICS[row["metric"]][0].name for row in rows}
+    labels = '{workspace="consortium"}'
+    assert {f"{name}{labels}" for name in shown} == {
+        name for name in found if name.startswith("heliosdb_workspace_") and name.endswith(labels)
+    }
+    values = {row["metric"]: row["value"] for row in rows}
+    for name in ("active_nodes", "global_loss", "communication_mb", "participating_nodes"):
+        metric, factor = WORKSPACE_METRICS[name]
+        assert found[f"{metric.name}{labels}"] == values[name] * factor
 
 
 def check_node(found: dict[str, float]) -> None:
@@ -117,7 +137,9 @@ def check_traces(world: World, collector: Collector, run: str) -> None:
 
 
 def check_log(world: World, run: str) -> None:
-    lines: list[dict[str, Any]] = [json.loads(line) for line in world.coordinators[0].log.read_text().splitlines()]
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in world.coordinators[0].log.read_text().splitlines()
+    ]
     assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
     [closed] = [line for line in lines if line["message"].startswith(f"round closed: run={run} round=1 ")]
     assert (closed["workspace"], closed["run"], closed["round"]) == ("consortium", run, "1")
@@ -132,4 +154,6 @@ async def check_standby(world: World) -> None:
     found = await asyncio.to_thread(scrape, second)
     assert found["heliosdb_coordinator_leading"] == 0
     assert 'heliosdb_ready{daemon="coordinator"}' in found
-    assert not any(name.startswith(("heliosdb_workspace_", "heliosdb_coordinator_catalog_up")) for name in found)
+    assert not any(
+        name.startswith(("heliosdb_workspace_", "heliosdb_coordinator_catalog_up")) for name in found
+    )

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from heliosdb.observing import tracing
 from heliosdb.observing.metric import Daemon
 from heliosdb.observing.settings import TracingSettings
 from heliosdb.observing.tracing import NO_SPAN, asked_under, begin_round, begin_task, tracing_to
-
-
-class Kept(SpanExporter):
-    """Keeps what is sent; `spans` once the block of `tracing_to` has ended."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.spans += spans
-        return SpanExportResult.SUCCESS
-
-    def named(self, name: str) -> ReadableSpan:
-        [found] = [span for span in self.spans if span.name == name]
-        return found
+from tests.support.spans import Kept
 
 
 @pytest.fixture
