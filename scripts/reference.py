@@ -1,7 +1,8 @@
 """Brings the generated parts of the reference up to date: `python -m scripts.reference PAGE…`.
 
 What always holds: statements and options come from the grammar and the option table, functions and views
-from the catalog of a database in which the extension is installed, with their COMMENTs, metrics from their table.
+from the catalog of a database in which the extension is installed, with their COMMENTs, and metrics from the
+table of all metrics.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ ATTRIBUTES = {"workspace", "run", "round", "exchange", "step", "node", "outcome"
 
 async def test_a_run_shows_in_metrics_traces_and_logs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    monkeypatch.setenv("HELIOSDB_TEST_LOG_LEVEL", "INFO")
     with collecting() as collector:
         ports = [free_port() for _ in range(3)]
         await start(world, collector, ports)
@@ -45,7 +46,11 @@ async def start(world: World, collector: Collector, ports: list[int]) -> None:
         site = await world.add_site(name, shares=True)
         site.kill()
         await world.start_site(
-            site, metrics=f"127.0.0.1:{ports[number + 1]}", tracing={"endpoint": collector.endpoint}
+            site,
+            log=world.federation.directory / f"{name}.log",
+            log_format="json",
+            metrics=f"127.0.0.1:{ports[number + 1]}",
+            tracing={"endpoint": collector.endpoint},
         )
         world.register(site)
     create_model(world, rounds=ROUNDS)
@@ -140,6 +145,9 @@ def check_log(world: World, run: str) -> None:
     lines: list[dict[str, Any]] = [
         json.loads(line) for line in world.coordinators[0].log.read_text().splitlines()
     ]
+    for site in world.sites:
+        lines += map(json.loads, (world.federation.directory / f"{site.name}.log").read_text().splitlines())
+    assert {line["logger"] for line in lines} >= {"heliosdb.coordinator.driver", "heliosdb.node.service"}
     assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
     [closed] = [line for line in lines if line["message"].startswith(f"round closed: run={run} round=1 ")]
     assert (closed["workspace"], closed["run"], closed["round"]) == ("consortium", run, "1")
