@@ -52,8 +52,8 @@ bench: setup  ## make bench NAME=x runs benchmarks/x.py
 	@test -e "benchmarks/$(NAME).py" || { echo "say which: make bench NAME=x; there are: $(BENCHMARKS)" >&2; exit 2; }
 	$(PYTHON) -m benchmarks.$(NAME) $(ARGS)
 
-reference: setup  ## renew the generated parts of docs/reference.md, docs/compliance.md and docs/reports.md
-	$(PYTHON) -m scripts.reference docs/reference.md docs/compliance.md docs/reports.md
+reference: setup  ## renew the generated parts of docs/reference.md, compliance.md, reports.md and monitoring.md
+	$(PYTHON) -m scripts.reference docs/reference.md docs/compliance.md docs/reports.md docs/monitoring.md
 
 lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
 	scripts/lock.sh --upgrade

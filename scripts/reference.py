@@ -1,7 +1,8 @@
 """Brings the generated parts of the reference up to date: `python -m scripts.reference PAGE…`.
 
 What always holds: statements and options come from the grammar and the option table, functions and views
-from the catalog of a database in which the extension is installed, with their COMMENTs.
+from the catalog of a database in which the extension is installed, with their COMMENTs, and metrics from the
+table of all metrics.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from federated_sql.reference import language_parts, replace_parts
+from heliosdb.observing.table import reference_parts
 from heliosdb.parts.built import built_parts
 from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.ports import free_port
@@ -92,7 +94,7 @@ def main(pages: Sequence[Path]) -> None:
     try:
         with cluster.connect() as connection:
             connection.execute("CREATE EXTENSION heliosdb_federated_learning CASCADE")
-            parts = language_parts(built_parts()) | catalog_parts(connection)
+            parts = language_parts(built_parts()) | catalog_parts(connection) | reference_parts()
     finally:
         remove_cluster(cluster)
     for page in pages:

@@ -104,9 +104,10 @@ class FakeNode:
         traffic: object = None,
         state: object = None,
         admit: object = None,
+        traceparent: object = None,
     ) -> OpenedUpdate:
         """As `NodeClient.perform`: encoded, decoded, answered, collected and opened."""
-        del traffic, state, admit
+        del traffic, state, admit, traceparent
         header, body = encode_task(task, sealing.public)
         received = received_task(task_from_header(header), body)
         update = self.answer(received)

@@ -228,6 +228,13 @@ def read_participant_view(connection: Connection, *, latest: int, days: int) -> 
         )
 
 
+def list_budgets(connection: Connection) -> tuple[DatasetBudget, ...]:
+    """Return what the ledger holds of each dataset; () where the extension is not in the database."""
+    if not _SQL.query(connection, "find_extension_schema"):
+        return ()
+    return tuple(map(DatasetBudget.from_row, _SQL.query(connection, "list_budgets")))
+
+
 def _list_orders(connection: Connection, latest: int) -> tuple[NodeOrder, ...] | None:
     if not _SQL.query(connection, "has_orders")[0]["there"]:
         return None

@@ -31,6 +31,7 @@ from heliosdb.domain.alerts import hold, judge
 from heliosdb.domain.clock import Clock, SystemClock
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch, WorkspaceName
+from heliosdb.observing import observed
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class Alerts:
             return
         if isinstance(target, ChannelTarget):
             await session.call(self._notify, firing, target)
+            observed.notification_ended(delivered=True)
             return
         if not await session.call(self._count, firing):
             return
@@ -151,6 +153,7 @@ class Alerts:
                 "not delivered: firing=%s target=%s %s", firing.firing_id, target.shown, error.message
             )
             await session.call(self._record_failure, firing, error)
+            observed.notification_ended(delivered=False)
             return
         except CATALOG_GONE:
             raise
@@ -160,9 +163,11 @@ class Alerts:
                 ErrorCode.INTERNAL, "it failed inside the coordinator; its log says more"
             )
             await session.call(self._record_failure, firing, failure)
+            observed.notification_ended(delivered=False)
             return
         faults.reach("coordinator.alert.sent")
         await session.call(self._record_delivered, firing)
+        observed.notification_ended(delivered=True)
         log.info("delivered: firing=%s target=%s", firing.firing_id, target.shown)
 
     async def _tell(self, target: Target, firing: Firing) -> None:

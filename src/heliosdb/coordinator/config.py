@@ -23,6 +23,7 @@ from pydantic import (
 from federated_sql.notify_targets import MailTarget, read_target
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.observing.settings import TracedSettings
 from heliosdb.parts.loading import MODULE_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -99,7 +100,7 @@ class AlertSettings(BaseModel):
         return secret
 
 
-class CoordinatorConfig(BaseModel):
+class CoordinatorConfig(TracedSettings):
     """Where the catalog is, who this coordinator is, and how often it looks.
 
     database: libpq connection string of a role that is a member of federated_daemon. ca_bundle: authorities
@@ -108,7 +109,7 @@ class CoordinatorConfig(BaseModel):
     modules that register further parts of rounds; what they hold runs with all rights of this process.
     health_socket: where the daemon answers `heliosdb health`, a file of its own. audit_head_interval: while
     somebody trains in a workspace, the next head of its audit log is signed after so long.
-    alerts: a table.
+    alerts: a table. metrics, tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

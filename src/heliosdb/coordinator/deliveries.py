@@ -27,6 +27,7 @@ from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import SubscriptionName, VersionKey
 from heliosdb.domain.subscription import Content, Offer, Outcome, Subscription
+from heliosdb.observing import observed
 from heliosdb.transport.messages import reason_of
 
 log = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ class Deliveries:
             await self._note_failure(member, delivery, "the node has heard the offer and does not follow it")
             return
         self._attempts.succeed(delivery)
+        observed.delivery_ended(offer.workspace, taken=True)
         log.info(
             "delivered: node=%s subscription=%s outcome=%s version=%s held=%s",
             member.name,
@@ -216,6 +218,7 @@ class Deliveries:
         name = delivery.offer.subscription
         log.warning("delivery failed: node=%s subscription=%s reason=%s", member.name, name, reason)
         self._attempts.fail(delivery, asyncio.get_running_loop().time())
+        observed.delivery_ended(delivery.offer.workspace, taken=False)
         await self._directory.hear_failure(member, name, reason)
 
     async def _deliver(self, member: Member, delivery: PendingDelivery) -> Subscription:

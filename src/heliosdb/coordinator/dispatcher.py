@@ -23,8 +23,9 @@ from heliosdb.coordinator.driver import RunDriver, Setting
 from heliosdb.coordinator.searches import decide_series
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import RunId
+from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.run import RunStatus
+from heliosdb.observing import observed
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class Dispatcher:
                 return
             log.info("run claimed: run=%s", run.id)
             faults.reach("coordinator.run.claimed")
+        workspace: WorkspaceName | None = None
         try:
             goes_on = True
             while goes_on:
@@ -148,6 +150,7 @@ class Dispatcher:
                 if loaded is None:
                     return
                 loaded = self._with_functions(loaded)
+                workspace = loaded.course.run.policy.workspace
                 driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded)
                 goes_on = await driver.drive()
         except (records.RunGoneError, *CATALOG_GONE):
@@ -157,6 +160,8 @@ class Dispatcher:
                 raise
             log.exception("run failed inside the coordinator: run=%s", run.id)
             await session.call(records.fail_run, epoch, run.id, _public_reason(error))
+            if workspace is not None:
+                observed.run_ended(workspace, RunStatus.FAILED)
         finally:
             self._drivers.pop(run.id, None)
 

@@ -25,6 +25,7 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.watch import RunWatch
 from heliosdb.domain.contract import (
     Eligibility,
     check_classes,
@@ -114,6 +115,7 @@ class RunDriver:
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._goes_on = False
+        self._watch = RunWatch(self._run)
         self._state: RunState
 
     def request_stop(self) -> None:
@@ -125,6 +127,7 @@ class RunDriver:
 
         True where it has not, and is to be read anew: it goes on from a checkpoint's file.
         """
+        self._watch.begin()
         try:
             await self._apply(self._resume())
             while self._state.phase is not Phase.ENDED:
@@ -142,6 +145,7 @@ class RunDriver:
         finally:
             await self._stop_watching()
             await self._close_exchange()
+            self._watch.leave()
 
     def _resume(self) -> Decision:
         return resume(make_rules(self._run, reports=self._course.report is not None), self._progress)
@@ -291,6 +295,7 @@ class RunDriver:
         self._round = RoundUnderWay.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
         self._meter = RoundMeter()
+        self._watch.round_opened(action.round)
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
         faults.reach("coordinator.round.opened")
         self._report(RoundOpened(action.round, first))
@@ -313,7 +318,10 @@ class RunDriver:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         fresh = self._committed_here == (action.round, number)
         opened.gather(question, self._setting.at_rest.derive_number(b"agreement\0" + self._run.chance.bytes))
-        self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
+        span = self._watch.exchange(action.round, number, action.step)
+        self._exchange = Exchange(
+            self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh, span=span
+        )
         self._committed_here = None
         await self._exchange.open(action.nodes)
 
@@ -339,7 +347,8 @@ class RunDriver:
         if action.round == 0:
             past = await self._session.call(records.past_of, self._run, sorted(action.nodes))
             question = replace(question, plan=replace(question.plan, past=past))
-        combined = await asyncio.to_thread(opened.combine, question)
+        with self._watch.part("combine"):
+            combined = await asyncio.to_thread(opened.combine, question)
         opened.note(exchange, action.nodes)
         if combined.agreement is not None:
             self._meter.compared(combined.agreement)
@@ -413,6 +422,7 @@ class RunDriver:
         self._model, self._findings = opened.model, opened.findings
         if action.round == 0:
             self._stated = opened.stated
+        self._watch.round_closed()
         log.info("round closed: run=%s round=%s %s", self._run.id, action.round, _shown(action.figures))
         self._exchange = None
         faults.reach("coordinator.round.closed")
@@ -442,6 +452,7 @@ class RunDriver:
             version=version,
             result=None if publishes else publish,
         )
+        self._watch.run_ended(status)
         log.info("run ended: run=%s status=%s %s", self._run.id, status, message)
         if publish is not None:
             faults.reach("coordinator.version.committed")

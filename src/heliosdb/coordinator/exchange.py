@@ -30,6 +30,8 @@ from heliosdb.domain.run import Outcome
 from heliosdb.domain.state import State
 from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.usage import Moment
+from heliosdb.observing import logs, observed
+from heliosdb.observing.tracing import NO_SPAN, Span
 from heliosdb.transport.client import UnsentError
 from heliosdb.transport.messages import EncodedState, NodeRefusedError, reason_of
 from heliosdb.transport.sealing import SealingKey
@@ -75,8 +77,10 @@ class Exchange:
         *,
         heard: State,
         fresh: bool,
+        span: Span = NO_SPAN,
     ) -> None:
-        """heard: what the sum protocol knows already. fresh: no coordinator has asked this before."""
+        """heard: what the sum protocol knows already. fresh: no coordinator has asked this before. span: ends
+        with the exchange."""
         self._wire = wire
         self._question = question
         self._report = report
@@ -89,6 +93,9 @@ class Exchange:
         self._in_doubt: set[NodeName] = set()
         self._in_flight: set[NodeName] = set()
         self._closing = False
+        self._span = span
+        self._lost_for: dict[NodeName, str] = {}
+        self._is_settled = False
         self._state = EncodedState.of(question.asked.state)
         self.meter = ExchangeMeter(fresh)
         self.arrived: dict[NodeName, Arrived] = {}
@@ -114,6 +121,8 @@ class Exchange:
 
     async def close(self, *, grace: float = 0.0) -> None:
         """Ask no more. grace: seconds to hear out those that were asked, to know what they released."""
+        if not self._closing:
+            self._note_end()
         self._closing = True
         for timer in self._timers:
             timer.cancel()
@@ -130,7 +139,25 @@ class Exchange:
     def settle(self, answered: Iterable[NodeName], lost: Iterable[Loss]) -> list[Settlement]:
         """Return how it ended for each node, for the records."""
         counted = [self.arrived[node].settlement for node in sorted(answered) if node in self.arrived]
-        return counted + [self._settle_loss(loss) for loss in lost]
+        settled = counted + [self._settle_loss(loss) for loss in lost]
+        if not self._is_settled:
+            self._is_settled = True
+            self._note_outcomes(settled)
+        return settled
+
+    def _note_end(self) -> None:
+        traffic = self.meter.traffic.values()
+        sent, received = sum(each.sent for each in traffic), sum(each.received for each in traffic)
+        observed.exchange_ended(self._workspace, self._question.step.name, sent=sent, received=received)
+        self._span.end()
+
+    def _note_outcomes(self, settled: Iterable[Settlement]) -> None:
+        for one in settled:
+            if one.outcome is Outcome.RECEIVED:
+                observed.update_received(self._workspace)
+            else:
+                reason = self._lost_for.get(one.node, "late")
+                observed.update_lost(self._workspace, one.outcome, reason)
 
     def _settle_loss(self, loss: Loss) -> Settlement:
         traffic = self.meter.traffic.get(loss.node)
@@ -163,6 +190,7 @@ class Exchange:
         return {node: rows for node, rows in found.items() if rows is not None}
 
     async def _ask(self, node: NodeName, deadline: float) -> None:
+        logs.note(node=node)
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
         started = Moment.now()
         while True:
@@ -206,6 +234,7 @@ class Exchange:
             self._in_doubt.add(node)
             self._in_flight.add(node)
             remaining = deadline - asyncio.get_running_loop().time()
+            span = self._span.child("ask", node=node, step=question.step.name)
             asked = asyncio.ensure_future(
                 member.client.perform(
                     task,
@@ -216,19 +245,24 @@ class Exchange:
                     traffic=self.meter.count(node),
                     state=self._state,
                     admit=place.take,
+                    traceparent=span.traceparent,
                 )
             )
             try:
                 await asyncio.sleep(0)
                 faults.reach("coordinator.task.sent")
-                return await asked
+                update = await asked
+                span.end("received")
+                return update
             except FederatedError as error:
+                span.end(_kind(error))
                 if _released_nothing(error, asked_before=doubted):
                     self._in_doubt.discard(node)
                 raise
             finally:
                 self._in_flight.discard(node)
                 asked.cancel()
+                span.end("left")
 
     def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float, place: Place) -> None:
         question, shape = self._question, self._question.shape
@@ -266,6 +300,7 @@ class Exchange:
         not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
         diverging = not_finite or isinstance(error, OversizedUpdateError)
         breach = breach_of(error)
+        self._lost_for[node] = _kind(error)
         loss = Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint, breach)
         self._report(NodeLost(self._question.plan.round, self._question.exchange, loss))
 
@@ -277,9 +312,16 @@ class Exchange:
         question = self._question
         for node, reason in sorted(self._away.items()):
             if node not in self.arrived:
+                self._lost_for[node] = "unreachable"
                 loss = Loss(node, Outcome.DROPPED, reason)
                 self._report(NodeLost(question.plan.round, question.exchange, loss))
         self._report(DeadlinePassed(question.plan.round, question.exchange, final=True))
+
+
+def _kind(error: FederatedError) -> str:
+    """The kind of an error, in one of few words."""
+    code = error.reason if isinstance(error, NodeRefusedError) else error.code
+    return code.name.lower()
 
 
 def _released_nothing(error: FederatedError, *, asked_before: bool) -> bool:

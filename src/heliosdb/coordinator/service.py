@@ -42,6 +42,7 @@ from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.erasures import Erasures
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.exports import Exports
+from heliosdb.coordinator.figures import coordinator_source
 from heliosdb.coordinator.orders import Orders
 from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
@@ -52,6 +53,10 @@ from heliosdb.domain.sealed_subject import KEY_FILE, write_key
 from heliosdb.liveness.answering import State, answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
+from heliosdb.observing import observed
+from heliosdb.observing.logs import use_format
+from heliosdb.observing.metric import Daemon, Source
+from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
 from heliosdb.transport.sealing import AtRestKey, SealingKey
@@ -85,6 +90,7 @@ class Keys:
 def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
     """Run until SIGTERM or SIGINT; `ready` is called when the database answers for the first time."""
     config = load_config(config_path)
+    use_format(config.log_format)
     give_back_large_blocks()
     load_parts(config.parts)
     keys = Keys.load(config)
@@ -99,7 +105,11 @@ async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]
         loop.add_signal_handler(number, main.cancel)
     coordinator = Coordinator(config, keys, ready)
     with suppress(asyncio.CancelledError):
-        async with watched(), answering(config.health_socket, coordinator.state):
+        async with (
+            observing(config, Daemon.COORDINATOR, coordinator.sources()),
+            watched(),
+            answering(config.health_socket, coordinator.state),
+        ):
             await coordinator.run()
     notify(STOPPING=1)
     log.info("stopped")
@@ -115,10 +125,21 @@ class Coordinator:
         self._announced = False
         self._conninfo = config.database.get_secret_value()
         self._standing = Standing(config.ready_file, log)
+        self._leads = False
 
     def state(self) -> State:
         """Whether it does its work, and what it said last."""
         return self._standing.state()
+
+    def sources(self) -> list[Source]:
+        """What its sampled metrics are read by."""
+        if self._config.metrics is None:
+            return []
+        interval = self._config.metrics.interval
+        return [
+            readiness(Daemon.COORDINATOR, lambda: self.state().well),
+            coordinator_source(self._conninfo, interval, lambda: self._leads),
+        ]
 
     async def run(self) -> None:
         """Lead whenever that is possible; ends by cancellation only."""
@@ -165,8 +186,13 @@ class Coordinator:
         epoch = await session.call(_take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._standing.ready(f"leading: epoch={epoch}")
-        async with CatalogSession(self._conninfo, "nodes") as node_session:
-            await Term(self._config, self._keys, epoch, session, node_session).run()
+        observed.lease_taken()
+        self._leads = True
+        try:
+            async with CatalogSession(self._conninfo, "nodes") as node_session:
+                await Term(self._config, self._keys, epoch, session, node_session).run()
+        finally:
+            self._leads = False
 
     def _stand_by(self, stranger: str | None) -> None:
         if stranger is None:

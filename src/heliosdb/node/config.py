@@ -9,14 +9,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import invalid_value
+from heliosdb.observing.settings import TracedSettings
 from heliosdb.parts.loading import MODULE_NAME
 
 
-class NodeConfig(BaseModel):
+class NodeConfig(TracedSettings):
     """Where a node listens, who it is, whom it answers, and its limits.
 
     database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the
@@ -28,7 +29,8 @@ class NodeConfig(BaseModel):
     they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is
     refused. parts: modules that register further parts of rounds; what they hold runs beside the rows, with
     all rights of this process and of the training process. health_socket: where the daemon answers
-    `heliosdb health`, a file of its own.
+    `heliosdb health`, a file of its own. metrics, tracing, log_format: how it is observed
+    (docs/monitoring.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

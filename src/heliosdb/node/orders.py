@@ -27,6 +27,7 @@ from heliosdb.node.datasets import table_key
 from heliosdb.node.erasing import erase
 from heliosdb.node.exporting import export
 from heliosdb.node.policy import refused
+from heliosdb.observing import observed
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import printable
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
@@ -78,8 +79,11 @@ class Orders:
         order = received.order
         try:
             faults.reach("node.order.received")
-            return await asyncio.to_thread(self._carry, received)
+            carried = await asyncio.to_thread(self._carry, received)
+            observed.order_ended(carried=True)
+            return carried
         except FederatedError as error:
+            observed.order_ended(carried=False)
             log.warning(
                 "order refused: workspace=%s order=%s kind=%s: %s",
                 printable(order.workspace),

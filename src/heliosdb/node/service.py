@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import Standing
@@ -28,6 +29,7 @@ from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
+from heliosdb.node.figures import node_source
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
 from heliosdb.node.retention import keep_retention
@@ -36,6 +38,9 @@ from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
 from heliosdb.node.witnessing import Witness
+from heliosdb.observing.logs import use_format
+from heliosdb.observing.metric import Daemon, Source
+from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.sealing import load_or_create_secret
@@ -103,6 +108,7 @@ def _load_certificates(path: Path) -> tuple[bytes, ...]:
 def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> None:
     """Run a node's daemon until SIGTERM or SIGINT; `ready` is called with its port."""
     config = load_config(config_path)
+    use_format(config.log_format)
 
     async def main() -> None:
         stopped = asyncio.Event()
@@ -132,6 +138,7 @@ async def serve_many(
     all."""
     parts = tuple(dict.fromkeys(name for config in configs for name in config.parts))
     load_parts(parts)
+    _check_observed(configs)
     async with AsyncExitStack() as stack:
         # Threads wait for databases; more of them than this only fight over the interpreter.
         threads = ThreadPoolExecutor(min(2 * len(configs) + 4, _MOST_THREADS), "node")
@@ -142,10 +149,14 @@ async def serve_many(
             max_cpu_cores=first.max_cpu_cores,
             task_limit_seconds=first.task_limit_seconds,
             parts=parts,
+            log_format=first.log_format,
         )
         stack.push_async_callback(trainer.close)
         sites = [_site(config) for config in configs]
-        ports = [
+        ends: list[_Endpoint] = []
+        sources = _sources(first, sites[0], lambda: sum(end.tasks.under_way for end in ends))
+        await stack.enter_async_context(observing(first, Daemon.NODE, sources))
+        ends += [
             await stack.enter_async_context(_endpoint(config, trainer, site))
             for config, site in zip(configs, sites, strict=True)
         ]
@@ -153,11 +164,27 @@ async def serve_many(
         watching = asyncio.gather(*(site.watch() for site in sites))
         stack.push_async_callback(_end, watching)
         if ready is not None:
-            ready(ports)
+            ready([end.port for end in ends])
         notify(READY=1)
         await (stopped or asyncio.Event()).wait()
         log.info("stopping")
         notify(STOPPING=1)
+
+
+def _check_observed(configs: Sequence[NodeConfig]) -> None:
+    """FederatedError where several nodes would report to one place, or only one of them be reported of."""
+    if len(configs) > 1 and any(one.metrics or one.tracing for one in configs):
+        raise invalid_value("nodes that share a process have neither metrics nor tracing")
+
+
+def _sources(config: NodeConfig, site: Site, under_way: Callable[[], int]) -> list[Source]:
+    if config.metrics is None:
+        return []
+    conninfo = config.database.get_secret_value()
+    return [
+        readiness(Daemon.NODE, site.is_ready),
+        node_source(conninfo, config.metrics.interval, under_way),
+    ]
 
 
 async def _end(watching: asyncio.Future[Any]) -> None:
@@ -172,8 +199,16 @@ def _site(config: NodeConfig) -> Site:
     return Site(config.database.get_secret_value(), config.reader.get_secret_value(), standing)
 
 
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """Where a node listens, and what answers there."""
+
+    port: int
+    tasks: NodeTasks
+
+
 @asynccontextmanager
-async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIterator[int]:
+async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIterator[_Endpoint]:
     identity = NodeIdentityFiles(config)
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = load_or_create_secret(config.state_directory / "node.key")
@@ -213,7 +248,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     keeping = asyncio.create_task(_keep_retention(config, history, identity))
     try:
         async with answering(config.health_socket, site.state):
-            yield port
+            yield _Endpoint(port, tasks)
     finally:
         await _end(watching)
         await _end(keeping)

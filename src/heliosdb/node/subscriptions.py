@@ -25,6 +25,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.subscription import Content, Offer, Outcome, Subscription
 from heliosdb.node.database import Database
+from heliosdb.observing import observed
 from heliosdb.scoring import soundness
 from heliosdb.scoring.session import find_fault
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
@@ -108,7 +109,12 @@ class Subscriptions:
     async def _in_turn(self, received: ReceivedDelivery) -> Subscription:
         try:
             faults.reach("node.delivery.received")
-            return await asyncio.to_thread(self._deliver, received)
+            said = await asyncio.to_thread(self._deliver, received)
+            observed.delivery_taken(taken=True)
+            return said
+        except BaseException:
+            observed.delivery_taken(taken=False)
+            raise
         finally:
             self._turn.release()
 

@@ -63,6 +63,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
+from heliosdb.node.watch import TaskWatch, computing, passing_door
 from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
@@ -209,6 +210,11 @@ class NodeTasks:
         del received
         faults.reach("node.update.sent")
 
+    @property
+    def under_way(self) -> int:
+        """How many tasks are being answered."""
+        return len(self._under_way)
+
     async def close(self) -> None:
         """Stop what is being computed; what is at the door goes through it first."""
         for work in list(self._under_way.values()):
@@ -224,7 +230,8 @@ class NodeTasks:
     async def _answer(self, received: ReceivedTask) -> SealedUpdate:
         key, about = received.task.key, _About(received.task.reading.dataset)
         try:
-            return await self._answer_in_turn(received, about)
+            with TaskWatch(received.task):
+                return await self._answer_in_turn(received, about)
         except FederatedError as error:
             log.warning(
                 "refused: workspace=%s run=%s round=%s exchange=%s step=%s: %s",
@@ -378,17 +385,10 @@ class NodeTasks:
                 await self._identifiers.keep(request, computed.findings)
                 check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored)
-                update = await self._through_the_door(
-                    partial(
-                        self._door.release,
-                        received,
-                        dataset,
-                        computed.contribution,
-                        memory,
-                        rows,
-                        admission=request.admission,
-                    )
-                )
+                release = partial(self._door.release, admission=request.admission)
+                passing = partial(release, received, dataset, computed.contribution, memory, rows)
+                with passing_door():
+                    update = await self._through_the_door(passing)
             except (RowSetsWantedError, RowSetsMovedError):
                 self._settled.pop(request, None)
                 continue
@@ -403,14 +403,15 @@ class NodeTasks:
         kept: bytes = b"",
         stored: StoredRowSets | None = None,
     ) -> Computed:
-        return await self._trainer.compute(
-            self._reader,
-            request,
-            received.header,
-            received.state,
-            memory=kept,
-            row_sets=None if stored is None else stored.contents,
-        )
+        with computing():
+            return await self._trainer.compute(
+                self._reader,
+                request,
+                received.header,
+                received.state,
+                memory=kept,
+                row_sets=None if stored is None else stored.contents,
+            )
 
     async def _through_the_door(self, passing: Callable[[], T]) -> T:
         async with self._door_turn:

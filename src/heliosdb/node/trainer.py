@@ -14,6 +14,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Literal
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.datasets import TableRequest
@@ -34,7 +35,7 @@ class Trainer:
 
     max_memory_gb: address space of the training process; None: no limit. max_cpu_cores: threads of its
     numerical libraries (sums depend on how many there are, so this belongs to what makes a run repeatable).
-    parts: names of the modules in which further parts are registered.
+    parts: names of the modules in which further parts are registered. log_format: of what it logs.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Trainer:
         max_cpu_cores: int = 1,
         task_limit_seconds: float = 3600.0,
         parts: Sequence[str] = (),
+        log_format: Literal["text", "json"] = "text",
     ) -> None:
+        self._log_format = log_format
         self._parts = tuple(parts)
         self._memory = None if max_memory_gb is None else int(max_memory_gb * 2**30)
         self._cores = max_cpu_cores
@@ -115,7 +118,7 @@ class Trainer:
                 *self._parts,
                 stdin=PIPE,
                 stdout=PIPE,
-                env=_environment(self._cores),
+                env=_environment(self._cores, self._log_format),
             )
         return self._process
 
@@ -142,7 +145,7 @@ async def _ask(process: Process, request: ComputeRequest) -> ComputeAnswer:
     return answer
 
 
-def _environment(cores: int) -> dict[str, str]:
+def _environment(cores: int, log_format: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
-    return {**kept, **threads, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **threads, "PYTHONUNBUFFERED": "1", "HELIOSDB_LOG_FORMAT": log_format}

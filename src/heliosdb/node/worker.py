@@ -50,11 +50,15 @@ from heliosdb.node.encoding import encode_plainly, encode_privately
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
 from heliosdb.node.identifiers import look_at_values
 from heliosdb.node.policy import find_step
+from heliosdb.observing.logs import use_format
 from heliosdb.parts.loading import load_parts
 from heliosdb.phi.kinds import Finding
 from heliosdb.transport.messages import task_from_header, with_state
 
 log = logging.getLogger(__name__)
+
+LOG_FORMAT = "HELIOSDB_LOG_FORMAT"
+"""Of the environment: how its log is written, as the daemon's."""
 
 _KEPT_SHARE = 4
 """Tables may take one part in so many of the process's memory: reading one and training need the rest."""
@@ -324,6 +328,7 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Its warnings quote the server, which may quote a row; errors are logged by their condition (unreadable).
     logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)
+    use_format("json" if os.environ.get(LOG_FORMAT) == "json" else "text")
     set_limits(memory_bytes)
     answers = os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into a frame.

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from federated_sql.errors import not_supported, syntax_error
+from heliosdb.observing.settings import MetricsSettings
 from heliosdb.proxy.config import FIXED, ProxyConfig, Upstream
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.relay import Relay
@@ -195,7 +196,7 @@ def shown(name: str, config: ProxyConfig) -> str | None:
     value = getattr(config, name)
     if name == "unix_socket_mode":
         return f"0o{value:o}"
-    if isinstance(value, Upstream):
+    if isinstance(value, Upstream | MetricsSettings):
         return value.shown
     if isinstance(value, dict | frozenset):
         return ", ".join(sorted(value))

@@ -21,6 +21,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from federated_sql.errors import invalid_value
+from heliosdb.observing.settings import ObservingSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -38,7 +39,10 @@ def _refuse_nul(value: Path) -> Path:
 FilePath = Annotated[Path, AfterValidator(_refuse_nul)]
 
 # What a running proxy cannot change: it listens already.
-FIXED = frozenset({"listen_address", "listen_port", "unix_socket_directory", "unix_socket_mode"})
+FIXED = frozenset(
+    {"listen_address", "listen_port", "unix_socket_directory", "unix_socket_mode"}
+    | ObservingSettings.model_fields.keys()
+)
 
 
 class _Settings(BaseModel):
@@ -91,14 +95,14 @@ class Upstream(_Settings):
         return self
 
 
-class ProxyConfig(_Settings):
+class ProxyConfig(_Settings, ObservingSettings):
     """Where to listen, where to connect to, and the limits.
 
     `routes` maps a database name to its server; other names go to `default_upstream`. Port 0 means any free
     port. The Unix socket is `.s.PGSQL.<TCP port>` in its directory, where libpq looks for it. The database
     `admin_database` is the proxy itself, on its Unix socket only; empty means that there is none.
     The `tcp_` settings are PostgreSQL's of the same names, `tcp_user_timeout` in milliseconds; 0 is the
-    system's default.
+    system's default. `metrics` and `log_format`: how it is observed (docs/monitoring.md).
     """
 
     listen_address: str = "127.0.0.1"

@@ -20,7 +20,11 @@ import uvloop
 
 from federated_sql.errors import FederatedError
 from heliosdb.liveness.manager import notify, notify_reloading, watched
+from heliosdb.observing.logs import use_format
+from heliosdb.observing.metric import Daemon
+from heliosdb.observing.running import observing
 from heliosdb.proxy.config import load_config
+from heliosdb.proxy.counting import proxy_source
 from heliosdb.proxy.handover import (
     has_predecessor,
     inherited_listeners,
@@ -44,7 +48,9 @@ class Process:
     """One proxy and the signals that it obeys; made inside its event loop."""
 
     def __init__(self, config_path: Path, ready: Callable[[int], None] | None) -> None:
-        self._proxy = Proxy(load_config(config_path), federated_rewriter(), config_path)
+        config = load_config(config_path)
+        use_format(config.log_format)
+        self._proxy = Proxy(config, federated_rewriter(), config_path)
         self._ready = ready
         self._work: asyncio.Task[None] | None = None
         self._successor: Successor | None = None  # that has not answered yet
@@ -78,13 +84,10 @@ class Process:
         if has_predecessor():
             self._proxy.leave_file()
         try:
-            port = await self._proxy.start(inherited_listeners())
-            if self._ready is not None:
-                self._ready(port)
-            notify(READY=1)
-            report_ready()
-            self._proxy.take_file()
-            await self._draining.wait()
+            # A predecessor serves the metrics until it has heard that this process serves.
+            sources = [proxy_source(self._proxy)]
+            async with observing(self._proxy.config, Daemon.PROXY, sources, patiently=has_predecessor()):
+                await self._accept()
             log.info("accepting nobody any more; %s clients are left", self._proxy.connections)
             if not self._handed_over:
                 notify(STOPPING=1)
@@ -94,6 +97,16 @@ class Process:
             raise
         finally:
             await self._stop()
+
+    async def _accept(self) -> None:
+        """Accept clients until nobody is to be accepted any more."""
+        port = await self._proxy.start(inherited_listeners())
+        if self._ready is not None:
+            self._ready(port)
+        notify(READY=1)
+        report_ready()
+        self._proxy.take_file()
+        await self._draining.wait()
 
     async def _stop(self) -> None:
         """Stop, and with it a successor that has not answered: it would be a stray."""

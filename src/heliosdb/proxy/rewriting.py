@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from heliosdb.observing import observed
 from heliosdb.proxy.long_texts import LongTexts
 
 log = logging.getLogger(__name__)
@@ -147,12 +149,21 @@ class Rewriter:
             self._size -= _size(*self._cache.popitem(last=False))
 
     def _attempt(self, text: str) -> Rewrite | None:
-        try:
-            return self._rewrite(text)
-        except Exception as error:  # noqa: BLE001 - any failure means doubt, and then the server decides
-            # The text itself may hold secrets: only the kind of failure is logged.
-            log.warning("a text could not be rewritten and goes through as it is: %s", type(error).__name__)
-            return None
+        return attempt(self._rewrite, text)
+
+
+def attempt(rewrite: Callable[[str], Rewrite | None], text: str) -> Rewrite | None:
+    """Rewrite a text; None also where that fails."""
+    began = time.perf_counter()
+    try:
+        return rewrite(text)
+    except Exception as error:  # noqa: BLE001 - any failure means doubt, and then the server decides
+        # The text itself may hold secrets: only the kind of failure is logged.
+        log.warning("a text could not be rewritten and goes through as it is: %s", type(error).__name__)
+        observed.rewriting_failed()
+        return None
+    finally:
+        observed.text_rewritten(time.perf_counter() - began)
 
 
 def _size(text: str, outcome: Rewrite | None) -> int:

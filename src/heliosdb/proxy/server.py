@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from federated_sql.errors import FederatedError, invalid_value
+from heliosdb.observing.metric import Daemon
+from heliosdb.observing.running import observing
 from heliosdb.proxy.cancel import MAX_SEEKING, BackendKey
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
 from heliosdb.proxy.console import ConsoleEnd, may_administer
+from heliosdb.proxy.counting import proxy_source
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.handover import OWNED, Listener
 from heliosdb.proxy.last_words import TOO_MANY
@@ -289,13 +292,14 @@ async def serve(config: ProxyConfig, *, ready: Callable[[int], None] | None = No
     Raises FederatedError where the settings cannot be used (address taken, certificate unreadable).
     """
     proxy = Proxy(config, federated_rewriter())
-    port = await proxy.start()
-    try:
-        if ready is not None:
-            ready(port)
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await proxy.stop()
+    async with observing(config, Daemon.PROXY, [proxy_source(proxy)]):
+        port = await proxy.start()
+        try:
+            if ready is not None:
+                ready(port)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await proxy.stop()
 
 
 def run(config_path: Path, *, ready: Callable[[int], None] | None = None) -> None:

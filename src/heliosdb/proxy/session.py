@@ -17,6 +17,7 @@ from collections import deque
 
 from heliosdb.proxy.answers import is_farewell, retag, tag_of, turn_back
 from heliosdb.proxy.awaited import Awaited
+from heliosdb.proxy.counting import count_error, count_rewrite
 from heliosdb.proxy.kinds import (
     BIND,
     CLIENT_SKIMMED,
@@ -259,6 +260,7 @@ class ClientSession:
             self._queue.append(PLAIN[QUERY])
             return None
         self._quiet = False
+        count_rewrite(rewrite)
         self._queue.append(Awaited(QUERY, rewrite=rewrite))
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
@@ -273,6 +275,7 @@ class ClientSession:
         if rewrite is None:
             return None
         self._named, self._quiet = True, False
+        count_rewrite(rewrite)
         rest = head[HEADER + len(names[0]) + len(names[1]) + 2 :]
         return build_message(b"P", names[0] + b"\0" + rewrite.text.encode() + b"\0" + rest)
 
@@ -379,6 +382,8 @@ class ClientSession:
     def _error(self, head: bytes) -> bytes | None:
         current = self._current()
         changed = turn_back(head, *current) if current else None
+        if current:
+            count_error(head)
         if self._queue and self._queue[0].kind not in ENDED_BY_READY:
             while self._queue and self._queue[0].kind != SYNC:
                 self._queue.popleft()

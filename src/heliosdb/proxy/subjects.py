@@ -6,7 +6,6 @@ that the same identifier never looks the same twice; all other texts are the com
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -15,9 +14,7 @@ from typing import TypeAlias
 
 from heliosdb.domain.sealed_subject import read_key, seal_subject
 from heliosdb.proxy.long_texts import LongTexts
-from heliosdb.proxy.rewriting import Rewrite, Rewriter
-
-log = logging.getLogger(__name__)
+from heliosdb.proxy.rewriting import Rewrite, Rewriter, attempt
 
 Seal: TypeAlias = Callable[[str, str], str]
 """From the kind of a statement and an identifier to base64."""
@@ -72,11 +69,7 @@ class SealingRewriter:
         self._common.rewrites += outcome is not None
 
     def _attempt(self, text: str) -> Rewrite | None:
-        try:
-            return self._rewrite(text)
-        except Exception as error:  # noqa: BLE001 - any failure means doubt, and then the server decides
-            log.warning("a text could not be rewritten and goes through as it is: %s", type(error).__name__)
-            return None
+        return attempt(self._rewrite, text)
 
 
 def _may_name_subject(text: str) -> bool:

@@ -24,6 +24,7 @@ from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.domain.task import Task
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.domain.usage import Moment
+from heliosdb.observing.tracing import HEADER
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import encode_delivery
@@ -184,6 +185,7 @@ class NodeClient:
         traffic: Traffic | None = None,
         state: EncodedState | None = None,
         admit: Admit | None = None,
+        traceparent: str | None = None,
     ) -> OpenedUpdate:
         """Have the node perform `task`; the update is sealed to `sealing` and comes back verified and opened.
 
@@ -191,7 +193,7 @@ class NodeClient:
         the task's work. private: whether the answer must name what it cost; None: where the task's work is
         private. traffic: where to count, also of a call that fails. state: the task's, where it is encoded
         already. admit: waited for, with the bytes of the answer's payload, before more than its first chunk
-        is read; gRPC holds back the rest meanwhile.
+        is read; gRPC holds back the rest meanwhile. traceparent: of the span that the node goes on under.
         """
         state = state or EncodedState.of(task.state)
         header = encode_header(task, sealing.public, state)
@@ -200,7 +202,8 @@ class NodeClient:
         traffic = traffic or self._new_traffic()
         collector = UpdateCollector(task, expected)
         messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic)
-        call = self._perform(messages, timeout=timeout)
+        metadata = None if traceparent is None else ((HEADER, traceparent),)
+        call = self._perform(messages, timeout=timeout, metadata=metadata)
         try:
             async for raw in call:
                 announced = collector.take(traffic.receive(raw))

@@ -23,6 +23,7 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
+from heliosdb.observing.tracing import asked_under
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
@@ -186,10 +187,12 @@ class _Handlers:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, result.message)
         return _bytes(pb.ForgetAnswer())
 
-    async def perform(self, messages: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
+    async def perform(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async def answer() -> tuple[ReceivedTask, SealedUpdate]:
             received = await receive_task(messages, self._pinned())
-            return received, await self._performer.perform(received)
+            # Only now: the task's signature has shown who it is that names a trace.
+            with asked_under(context.invocation_metadata()):
+                return received, await self._performer.perform(received)
 
         result = await _or_refusal(answer)
         if isinstance(result, pb.Refusal):

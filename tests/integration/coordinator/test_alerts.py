@@ -22,9 +22,11 @@ from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.webhooks import Call, Webhooks
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch, NodeName, WorkspaceName
+from heliosdb.observing.table import NOTICES
 from heliosdb.transport.authority import Authority
 from tests.integration.coordinator.support import WORKSPACE, World, create_model, create_workspace
 from tests.integration.coordinator.test_hostile_nodes import overweight, served
+from tests.support.heard import hearing
 from tests.support.receivers import PASSWORD, USER, hook_server, mail_server, write_identity
 
 NOW = 1_790_000_000.0
@@ -373,11 +375,13 @@ async def test_what_is_not_taken_is_tried_again_under_its_id_ever_later_until_it
         at = await desk(config, epoch, session)
         at.failures[:] = [FederatedError(ErrorCode.UNREACHABLE, "it answered 503")] * 2
         pauses: list[float] = []
-        for after in (0.0, 9.0, 1.0, 19.0, 1.0, 60.0):
-            await at.look(after)
-            [row] = firings(world)
-            pauses.append(row["attempts"])
+        with hearing() as heard:
+            for after in (0.0, 9.0, 1.0, 19.0, 1.0, 60.0):
+                await at.look(after)
+                [row] = firings(world)
+                pauses.append(row["attempts"])
 
+    assert heard.of(NOTICES) == {("failed",): 2, ("delivered",): 1}
     assert pauses == [1, 1, 2, 2, 3, 3]
     assert at.told == [str(row["firing_id"])] * 3
     assert row["failure"] is None

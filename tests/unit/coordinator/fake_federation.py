@@ -201,9 +201,10 @@ class FakeNode:
         traffic: object,
         state: object,
         admit: object,
+        traceparent: object = None,
     ) -> OpenedUpdate:
         """As `NodeClient.perform`."""
-        del sealing, traffic, state, admit
+        del sealing, traffic, state, admit, traceparent
         self.world.is_asked(task)
         await self.world.tick()
         wrong = self.lie(task)

@@ -21,6 +21,8 @@ from heliosdb.coordinator.room import SMALL, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
+from heliosdb.observing.table import DELIVERIES
+from tests.support.heard import hearing
 
 KEY, LATER = VersionKey(UUID(int=1)), VersionKey(UUID(int=2))
 NAME = SubscriptionName("s")
@@ -250,8 +252,10 @@ def now() -> float:
 async def test_a_version_goes_along_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = Nodes(a=Client(follows), b=Client(follows))
     deliveries = await make_deliveries(nodes, monkeypatch)
-    deliveries.refresh([pending(1), pending(2, WAITING, carries=False), pending(3)], now())
-    await settle()
+    with hearing() as heard:
+        deliveries.refresh([pending(1), pending(2, WAITING, carries=False), pending(3)], now())
+        await settle()
+    assert heard.of(DELIVERIES) == {(OFFER.workspace, "taken"): 2}
     assert nodes.members[1].client.offered == [(OFFER, CONTENT)]
     assert nodes.members[2].client.offered == [(WAITING, None)]
     assert sorted(nodes.heard, key=lambda one: one[0]) == [("a", follows(OFFER)), ("b", follows(WAITING))]
@@ -320,9 +324,11 @@ async def test_a_delivery_that_fails_is_recorded_and_not_repeated_at_once(
 ) -> None:
     nodes = Nodes(a=Client(answer))
     deliveries = await make_deliveries(nodes, monkeypatch)
-    for _ in range(2):
-        deliveries.refresh([pending(offer=offer)], now())
-        await settle()
+    with hearing() as heard:
+        for _ in range(2):
+            deliveries.refresh([pending(offer=offer)], now())
+            await settle()
+    assert heard.of(DELIVERIES) == {(offer.workspace, "failed"): 1}
     assert nodes.failures == [("a", reason)]
     assert len(nodes.members[1].client.offered) <= 1
 
