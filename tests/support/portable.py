@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def network(link: str, columns: Sequence[ColumnEncoding], hidden: str = "gelu") 
     outputs = 3 if link == "softmax" else 1
     sizes = [count, 5, 4, outputs]
     arrays: dict[str, Any] = {"means": rng.normal(size=count), "scales": np.full(count, 3.0)}
-    for at, (below, above) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for at, (below, above) in enumerate(pairwise(sizes)):
         arrays[f"weight_{at}"] = rng.normal(size=(above, below))
         arrays[f"bias_{at}"] = rng.normal(size=above)
     last = {"softmax": "softmax", "logistic": "sigmoid"}.get(link, "linear")

@@ -3,8 +3,8 @@
 What always holds: the numbers in it are the texts that the catalog printed, so that they are read back to the
 same bits; a file that is read has the hash that it says, and nothing in it was run, only parsed.
 
-The members are those of federated_export_model (docs/models_that_travel.md), and `sha256`: of `canonical_bytes`
-of all others. The hash finds damage; whom a file is from, only a signature says.
+The members are those of federated_export_model (docs/models_that_travel.md), and `sha256`: of
+`canonical_bytes` of all others. The hash finds damage; whom a file is from, only a signature says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 
 FORMAT: Final = "heliosdb-model"
 FORMAT_VERSION: Final = 1
@@ -25,7 +25,8 @@ Document = Mapping[str, Any]
 
 
 def write_document(exported: Document, *, card: bool = True) -> bytes:
-    """Return the bytes of a file. exported: what federated_export_model returned; card: whether it has one."""
+    """Return the bytes of a file. exported: what federated_export_model returned; card: whether it has
+    one."""
     members = {name: value for name, value in exported.items() if name != "sha256"}
     if not card:
         members["card"] = None
@@ -48,7 +49,8 @@ def read_document(raw: bytes) -> Document:
     if document.get("format") != FORMAT:
         raise _none("It does not say that it is of format heliosdb-model.")
     if version != FORMAT_VERSION or isinstance(version, bool):
-        raise not_supported(
+        raise FederatedError(
+            ErrorCode.NOT_SUPPORTED,
             f"exported models of format version {str(version)[:20]} are not supported",
             detail=f"This release reads format version {FORMAT_VERSION}.",
             hint="Update heliosdb, or have the model exported with this release.",

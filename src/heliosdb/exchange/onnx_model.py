@@ -1,9 +1,9 @@
 """A version as an ONNX model: its preprocessing, its numbers and its link in one graph.
 
 What always holds: what the graph computes is what `scoring` does, in double precision. One input a feature: a
-vector of doubles (a flag 0 or 1, a time days since 1970-01-01 in UTC, an interval days; missing is NaN), of an
-array a matrix, of a category texts (NULL is `onnx_inputs.NULL_TEXT`). The output is `prediction`, (rows,), or
-of several classes `probabilities`, (rows, classes).
+vector of doubles (a flag 0 or 1, a time days since 1970-01-01 in UTC, an interval days; missing is NaN), of
+an array a matrix, of a category texts (NULL is `onnx_inputs.NULL_TEXT`). The output is `prediction`,
+(rows,), or of several classes `probabilities`, (rows, classes).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Trees as ONNX nodes that each runtime has: all rows go down all trees at once, a level at a time.
 
-What always holds: a row ends at the leaf that `scoring.trees` finds, to the bit, also where its numbers differ
-from an edge by less than a float32 could tell (the operators for trees of ai.onnx.ml before version 5 give
-float32).
+What always holds: a row ends at the leaf that `scoring.trees` finds, to the bit, also where its numbers
+differ from an edge by less than a float32 could tell (the operators for trees of ai.onnx.ml before version 5
+give float32).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ element and NULL is a missing value; the result is the output field `prediction`
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -21,6 +21,7 @@ from heliosdb.exchange.portable import Portable
 
 NAMESPACE: Final = "http://www.dmg.org/PMML-4_4"
 _SCORE = "heliosdb_score"
+_CONTINUOUS: Final[dict[str, Any]] = {"optype": "continuous", "dataType": "double"}
 
 
 def render_pmml(model: Portable) -> bytes:
@@ -39,7 +40,8 @@ def render_pmml(model: Portable) -> bytes:
     else:
         _regression(root, model)
     ET.indent(root, " ")
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+    text: bytes = ET.tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + text + b"\n"
 
 
 def _cannot(what: str) -> Exception:
@@ -118,13 +120,13 @@ def _output(parent: ET.Element, model: Portable) -> None:
         _probability(output, "prediction", model.classes[1])
     else:
         ET.SubElement(
-            output, "OutputField", name="prediction", optype="continuous", dataType="double", feature="predictedValue"
+            output, "OutputField", name="prediction", feature="predictedValue", **_CONTINUOUS
         )  # fmt: skip
 
 
 def _probability(output: ET.Element, name: str, label: str) -> None:
     ET.SubElement(
-        output, "OutputField", name=name, optype="continuous", dataType="double", feature="probability", value=label
+        output, "OutputField", name=name, feature="probability", value=label, **_CONTINUOUS
     )  # fmt: skip
 
 
@@ -138,7 +140,9 @@ def _regression(root: ET.Element, model: Portable) -> None:
     _output(made, model)
     content = model.content
     slopes = np.atleast_2d(np.array(content["slopes"], dtype=np.float64))
-    intercepts = np.atleast_1d(np.array(content.get("intercepts", content.get("intercept")), dtype=np.float64))
+    intercepts = np.atleast_1d(
+        np.array(content.get("intercepts", content.get("intercept")), dtype=np.float64)
+    )
     intercepts = intercepts - slopes @ np.array(content["shifts"], dtype=np.float64)
     if model.link == "identity":
         slopes = content["target_scale"] * slopes
@@ -147,11 +151,18 @@ def _regression(root: ET.Element, model: Portable) -> None:
     if model.link == "logistic":
         labels = [model.classes[1]]
     for intercept, row, label in zip(intercepts, slopes, labels, strict=True):
-        named = {} if label is None else {"targetCategory": label}
-        table = ET.SubElement(made, "RegressionTable", intercept=repr(float(intercept)), **named)
+        table = ET.SubElement(
+            made,
+            "RegressionTable",
+            intercept=repr(float(intercept)),
+        )
+        if label is not None:
+            table.set("targetCategory", label)
         for place, slope in enumerate(row):
             if slope != 0.0:
-                ET.SubElement(table, "NumericPredictor", name=input_name(place), coefficient=repr(float(slope)))
+                ET.SubElement(
+                    table, "NumericPredictor", name=input_name(place), coefficient=repr(float(slope))
+                )
     if model.link == "logistic":
         ET.SubElement(made, "RegressionTable", intercept="0.0", targetCategory=model.classes[0])
 
@@ -174,19 +185,20 @@ def _trees(root: ET.Element, model: Portable) -> None:
     _schema(summed, model, target=False)
     output = ET.SubElement(summed, "Output")
     ET.SubElement(
-        output, "OutputField", name=_SCORE, optype="continuous", dataType="double", feature="predictedValue"
+        output, "OutputField", name=_SCORE, feature="predictedValue", **_CONTINUOUS
     )  # fmt: skip
     add_trees(summed, model, lambda tree: _schema(tree, model, target=False))
     second = ET.SubElement(segments, "Segment", id="link")
     ET.SubElement(second, "True")
-    link = ET.SubElement(second, "RegressionModel", functionName="classification", normalizationMethod="logit")
+    link = ET.SubElement(
+        second, "RegressionModel", functionName="classification", normalizationMethod="logit"
+    )
     schema = ET.SubElement(link, "MiningSchema")
     ET.SubElement(schema, "MiningField", name=_SCORE)
     ET.SubElement(schema, "MiningField", name=_target(model), usageType="target")
     _output(link, model)
-    table = ET.SubElement(
-        link, "RegressionTable", intercept=repr(float(model.arrays["base"][0])), targetCategory=model.classes[1]
-    )  # fmt: skip
+    base = repr(float(model.arrays["base"][0]))
+    table = ET.SubElement(link, "RegressionTable", intercept=base, targetCategory=model.classes[1])
     ET.SubElement(table, "NumericPredictor", name=_SCORE, coefficient="1.0")
     ET.SubElement(link, "RegressionTable", intercept="0.0", targetCategory=model.classes[0])
 
@@ -195,8 +207,7 @@ def _rescale(made: ET.Element, model: Portable) -> None:
     scale, mean = float(model.content["target_scale"]), float(model.content["target_mean"])
     base = float(model.arrays["base"][0]) if model.content["boosts"] else 0.0
     targets = ET.SubElement(made, "Targets")
+    constant = repr(mean + scale * base)
     ET.SubElement(
-        targets, "Target", field=_target(model), rescaleFactor=repr(scale), rescaleConstant=repr(mean + scale * base)
-    )  # fmt: skip
-
-
+        targets, "Target", field=_target(model), rescaleFactor=repr(scale), rescaleConstant=constant
+    )

@@ -1,7 +1,7 @@
 """Columns as the inputs of a model, as derived fields of PMML.
 
-What always holds: of a linear model an input that is missing has the value that it is filled with; of trees it
-stays missing.
+What always holds: of a linear model an input that is missing has the value that it is filled with; of trees
+it stays missing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def add_inputs(transformations: ET.Element, model: Portable) -> None:
         values = [_input(one, known, at) for at in range(len(one.inputs))]
         for value in values:
             derived = _derive(transformations, input_name(place))
-            derived.append(value if fills is None else _filled(one, known, value, place, fills[place], len(values)))
+            derived.append(value if fills is None else _filled(one, known, value, float(fills[place])))
             place += 1
 
 
@@ -94,14 +94,12 @@ def _input(one: ColumnEncoding, known: list[str], at: int) -> ET.Element:
     return _apply("if", condition, _constant(1.0), _constant(0.0))
 
 
-def _filled(
-    one: ColumnEncoding, known: list[str], value: ET.Element, place: int, fill: float, count: int
-) -> ET.Element:
-    del place
+def _filled(one: ColumnEncoding, known: list[str], value: ET.Element, fill: float) -> ET.Element:
+    """The value of an input, or what it is filled with; one that says what is missing is never missing."""
     if value.tag == "Apply" and value[0].get("function") in ("isMissing", "and"):
         return value
-    source = known[0] if one.form in ("bins", "indicators") or count == 0 else value.get("field", known[0])
-    return _apply("if", _apply("isNotMissing", _field(source)), value, _constant(float(fill)))
+    source = known[0] if one.form in ("bins", "indicators") else value.get("field", known[0])
+    return _apply("if", _apply("isNotMissing", _field(source)), value, _constant(fill))
 
 
 def _apply(function: str, *values: ET.Element) -> ET.Element:

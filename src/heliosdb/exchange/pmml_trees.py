@@ -34,7 +34,9 @@ def add_trees(parent: ET.Element, model: Portable, add_schema: Callable[[ET.Elem
     for number, root in enumerate(np.unique(trees["tree"], return_index=True)[1]):
         segment = ET.SubElement(segments, "Segment", id=f"tree_{number}")
         ET.SubElement(segment, "True")
-        tree = ET.SubElement(segment, "TreeModel", functionName="regression", splitCharacteristic="binarySplit")
+        tree = ET.SubElement(
+            segment, "TreeModel", functionName="regression", splitCharacteristic="binarySplit"
+        )
         add_schema(tree)
         top = ET.SubElement(tree, "Node", id=str(root))
         ET.SubElement(top, "True")
@@ -76,5 +78,7 @@ def _is_among(name: str, levels: list[int]) -> ET.Element:
     if not levels:
         return ET.Element("False")
     found = ET.Element("SimpleSetPredicate", field=name, booleanOperator="isIn")
-    ET.SubElement(found, "Array", n=str(len(levels)), type="real").text = " ".join(repr(float(one)) for one in levels)
+    ET.SubElement(found, "Array", n=str(len(levels)), type="real").text = " ".join(
+        repr(float(one)) for one in levels
+    )
     return found

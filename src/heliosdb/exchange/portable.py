@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
 from heliosdb.exchange.document import Document
 from heliosdb.scoring import soundness
@@ -31,8 +31,8 @@ MOST_TERMS_INLINED: Final = 1000
 class Portable:
     """How a version predicts.
 
-    kind, content, arrays: as `scoring.kinds` has them. classes: labels, () where a number is predicted. origin:
-    what the file says of where it is from.
+    kind, content, arrays: as `scoring.kinds` has them. classes: labels, () where a number is predicted.
+    origin: what the file says of where it is from.
     """
 
     name: str
@@ -63,14 +63,18 @@ class Portable:
     def is_inlined(self) -> bool:
         """Whether the catalog computes it by an expression, to which an infinite value is one, and is not
         missing as it is for numpy."""
-        if self.kind not in ("linear", "softmax_linear") or len(self.encoding.columns) > MOST_FEATURES_INLINED:
+        if (
+            self.kind not in ("linear", "softmax_linear")
+            or len(self.encoding.columns) > MOST_FEATURES_INLINED
+        ):
             return False
         scores = len(self.content["intercepts"]) if self.kind == "softmax_linear" else 1
         return len(self.encoding.inputs) * scores <= MOST_TERMS_INLINED
 
 
 def read_portable(document: Document) -> Portable:
-    """Return the version of a document; FederatedError INVALID_VALUE where its numbers do not hold together."""
+    """Return the version of a document; FederatedError INVALID_VALUE where its numbers do not hold
+    together."""
     found: list[Portable] = []
     fault = soundness.find_fault(lambda: found.append(_read(document)))
     if fault is not None:
@@ -82,7 +86,9 @@ def _read(document: Document) -> Portable:
     prediction = json.loads(document["prediction"])
     features = tuple(document["features"])
     encoding = _encoding(features, prediction)
-    arrays = NO_STATE if not document.get("arrays") else state_from_bytes(base64.b64decode(document["arrays"]))
+    arrays = (
+        NO_STATE if not document.get("arrays") else state_from_bytes(base64.b64decode(document["arrays"]))
+    )
     content = {name: value for name, value in prediction.items() if name not in ("encoding", "booleans")}
     soundness.check_version(content, arrays, encoding)
     link, contract = content["link"], document["contract"]
@@ -107,8 +113,9 @@ def _encoding(features: Sequence[str], prediction: Mapping[str, Any]) -> Encodin
 class LinearTerms:
     """Scores that are sums over inputs, divided so that none overflows.
 
-    intercepts: (scores,). slopes: (scores, inputs). fills, shifts: (inputs,). divisor: a power of two, by which
-    intercepts and slopes were divided; what is clamped to ±bound / divisor and multiplied by it is the score.
+    intercepts: (scores,). slopes: (scores, inputs). fills, shifts: (inputs,). divisor: a power of two, by
+    which intercepts and slopes were divided; what is clamped to ±bound / divisor and multiplied by it is the
+    score.
     """
 
     intercepts: NDArray[np.float64]
@@ -120,11 +127,14 @@ class LinearTerms:
 
 
 def linear_terms(model: Portable) -> LinearTerms:
-    """Return the scores of a linear prediction: as federated._render_linear divides them (sql/rendering.sql)."""
+    """Return the scores of a linear prediction: as federated._render_linear divides them
+    (sql/rendering.sql)."""
     content = model.content
     slopes = np.atleast_2d(np.array(content["slopes"], dtype=np.float64))
     fills, shifts = (np.array(content[name], dtype=np.float64) for name in ("fills", "shifts"))
-    intercepts = np.atleast_1d(np.array(content.get("intercepts", content.get("intercept")), dtype=np.float64))
+    intercepts = np.atleast_1d(
+        np.array(content.get("intercepts", content.get("intercept")), dtype=np.float64)
+    )
     divisor = 1.0
     if model.link != "identity":
         most = float(np.minimum(np.abs(slopes), 1e30).max(initial=0.0))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from sqlglot import exp
 
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
-from heliosdb.domain.errors import FederatedError, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.exchange.portable import Portable, level_place
 from heliosdb.exchange.sql_levels import PREFIX, Dialect, case, column, double, is_null, number, text_of
 
@@ -54,7 +54,10 @@ def missing_flag(known: list[exp.Expression], dialect: Dialect) -> exp.Expressio
 
 def all_null(known: list[exp.Expression]) -> exp.Expression:
     """Whether all are NULL."""
-    return exp.and_(*(is_null(one.copy()) for one in known))
+    condition = is_null(known[0].copy())
+    for one in known[1:]:
+        condition = exp.And(this=condition, expression=is_null(one.copy()))
+    return condition
 
 
 def _inputs(one: ColumnEncoding, known: list[exp.Expression], dialect: Dialect) -> list[exp.Expression]:
@@ -64,11 +67,14 @@ def _inputs(one: ColumnEncoding, known: list[exp.Expression], dialect: Dialect) 
 
     match one.form:
         case "bins":
-            return [flag(exp.GT(this=known[0].copy(), expression=number(edge, dialect))) for edge in one.edges]
+            return [
+                flag(exp.GT(this=known[0].copy(), expression=number(edge, dialect))) for edge in one.edges
+            ]
         case "indicators":
             count = len(one.level_names)
             return [
-                flag(exp.EQ(this=known[0].copy(), expression=number(float(at), dialect))) for at in range(1, count)
+                flag(exp.EQ(this=known[0].copy(), expression=number(float(at), dialect)))
+                for at in range(1, count)
             ]
         case _:
             return [value.copy() for value in known]
@@ -92,9 +98,14 @@ def _values(one: ColumnEncoding, dialect: Dialect) -> list[exp.Expression]:
             if dialect not in _HAVE_ARRAYS:
                 raise _cannot(one, "an array", dialect)
             return [
-                _transformed(double(exp.Bracket(this=given.copy(), expressions=[exp.Literal.number(at)])), one, dialect)
-                for at in range(1 if dialect == "postgres" else 0, one.elements + (dialect == "postgres"))
-            ]  # fmt: skip
+                _transformed(double(_element(given, at, dialect)), one, dialect) for at in range(one.elements)
+            ]
+
+
+def _element(given: exp.Expression, at: int, dialect: Dialect) -> exp.Expression:
+    """An element of an array, from 0 on; sqlglot writes indices of PostgreSQL as they are."""
+    place = exp.Literal.number(at + (dialect == "postgres"))
+    return exp.Bracket(this=given.copy(), expressions=[place])
 
 
 def _level(one: ColumnEncoding, given: exp.Expression, dialect: Dialect) -> exp.Expression:
@@ -149,8 +160,9 @@ def _interval_days(one: ColumnEncoding, given: exp.Expression, dialect: Dialect)
 
 
 def _cannot(one: ColumnEncoding, kind: str, dialect: Dialect) -> FederatedError:
-    return not_supported(
+    return FederatedError(
+        ErrorCode.NOT_SUPPORTED,
         f'feature "{one.column}" is {kind}, which cannot be exported as SQL for {dialect}',
-        detail="How this engine would compute a number of it is not known to be what the model was trained on.",
+        detail="What number this engine would make of it may not be what the model was trained on.",
         hint="--format onnx takes it as numbers: days since 1970-01-01, days, elements.",
     )

@@ -1,7 +1,7 @@
 """Queries over queries: each level computes columns from those of the level below it.
 
-What always holds: names are quoted, texts are literals, and numbers are doubles in every dialect; all of it is
-an expression tree, of which sqlglot makes text at the end.
+What always holds: names are quoted, texts are literals, and numbers are doubles in every dialect; all of it
+is an expression tree, of which sqlglot makes text at the end.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class Levels:
     """A query, on which further levels are put.
 
     kept: columns that are handed through. apart: each level is computed once, and not put into the next as an
-    expression, as planners do: an expression that uses each part of the one below twice doubles at each level.
+    expression, as planners do: an expression that uses each part of the one below twice doubles at each
+    level.
     """
 
     query: exp.Select

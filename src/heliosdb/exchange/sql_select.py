@@ -12,10 +12,9 @@ from typing import Final
 import numpy as np
 from sqlglot import exp
 
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
-from heliosdb.exchange.portable import LinearTerms, Portable, linear_terms
-from heliosdb.exchange.sql_inputs import all_null, input_columns, known_columns, known_names
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.exchange.portable import Portable, linear_terms
+from heliosdb.exchange.sql_inputs import input_columns, known_columns, known_names
 from heliosdb.exchange.sql_levels import (
     COMPUTES_APART,
     DIALECTS,
@@ -27,10 +26,10 @@ from heliosdb.exchange.sql_levels import (
     clamp,
     coalesce,
     column,
-    is_null,
     multiply,
     number,
 )
+from heliosdb.exchange.sql_terms import Weighed, column_terms
 from heliosdb.exchange.sql_trees import tree_scores
 from heliosdb.scoring.network import LARGEST_INPUT
 
@@ -49,13 +48,16 @@ def render_select(model: Portable, dialect: str, table: str, keep: Sequence[str]
     handed through. The result has them and `prediction`, or of several classes `probability_1` and so on, in
     the order of the labels that the comment above names.
 
-    FederatedError NOT_SUPPORTED for what the dialect cannot compute, PROGRAM_LIMIT for what would be too large.
+    FederatedError NOT_SUPPORTED for what the dialect cannot compute, PROGRAM_LIMIT for what would be too
+    large.
     """
     if dialect not in DIALECTS:
         raise invalid_value(f'there is no dialect "{dialect}"', hint=f"There are {', '.join(DIALECTS)}.")
     for name in keep:
         if name.startswith(PREFIX) or name.startswith(("prediction", "probability_")):
-            raise invalid_value(f'column "{name}" cannot be kept: its name is one of the result\'s or of the query\'s')
+            raise invalid_value(
+                f"column \"{name}\" cannot be kept: its name is one of the result's or of the query's"
+            )
     apart = model.kind != "linear" and dialect in COMPUTES_APART
     levels = Levels.over(_table(table), keep, known_columns(model, dialect), apart=apart)
     match model.kind:
@@ -85,7 +87,11 @@ def _heading(model: Portable, dialect: str) -> str:
             for place, label in enumerate(model.classes, 1)
             if model.has_many_classes
         ),
-        *([f"prediction is the probability of class {model.classes[1]!r}"] if model.link == "logistic" else []),
+        *(
+            [f"prediction is the probability of class {model.classes[1]!r}"]
+            if model.link == "logistic"
+            else []
+        ),
         "This is a copy: erasures at its origin do not reach it",
     ]
     # A label or a name may hold line breaks, of which Unicode has several.
@@ -95,70 +101,25 @@ def _heading(model: Portable, dialect: str) -> str:
 def _linear(model: Portable, levels: Levels, dialect: Dialect) -> tuple[Levels, list[str]]:
     terms = linear_terms(model)
     sums: dict[str, exp.Expression] = {}
-    for score in range(len(terms.intercepts)):
-        parts = [number(float(terms.intercepts[score]), dialect)]
+    for score, intercept in enumerate(terms.intercepts):
+        parts = [number(float(intercept), dialect)]
         first = 0
         for place, one in enumerate(model.encoding.columns):
-            parts += _column_terms(one, place, terms, score, first, dialect)
-            first += len(one.inputs)
+            own = slice(first, first + len(one.inputs))
+            weighed = Weighed(one, terms.slopes[score, own], terms.fills[own], terms.shifts[own])
+            parts += column_terms(weighed, [column(name) for name in known_names(place, one)], dialect)
+            first = own.stop
         sums[f"{_SUM}_{score}"] = add(parts)
     names = list(sums)
     levels = levels.then(sums)
-    if model.link == "identity":
+    if model.link in ("identity", "softmax"):
         return levels, names
     # Divided sums are multiplied once they are cut: no feature makes them larger than a double.
+    bound = terms.bound / terms.divisor
     cut = {
-        name: multiply(number(terms.divisor, dialect), clamp(column(name), terms.bound / terms.divisor, dialect))
-        for name in names
-    } if model.link != "softmax" else {name: column(name) for name in names}  # fmt: skip
+        name: multiply(number(terms.divisor, dialect), clamp(column(name), bound, dialect)) for name in names
+    }
     return levels.then(cut), names
-
-
-def _column_terms(
-    one: ColumnEncoding, place: int, terms: LinearTerms, score: int, first: int, dialect: Dialect
-) -> list[exp.Expression]:
-    """What a column adds to a score."""
-    known = [column(name) for name in known_names(place, one)]
-    width = len(one.inputs) - one.missing_indicator
-    slopes, shifts, fills = (
-        part[first : first + len(one.inputs)] for part in (terms.slopes[score], terms.shifts, terms.fills)
-    )
-    flag = width if one.missing_indicator else None
-
-    def weigh(inputs: np.ndarray, missing: float) -> exp.Expression:
-        given = inputs if flag is None else np.append(inputs, missing)
-        with np.errstate(all="ignore"):
-            return number(float(np.clip(slopes @ (given - shifts), -1e290, 1e290)), dialect)
-
-    absent = weigh(fills[:width], 1.0)
-    match one.form:
-        case "indicators":
-            choices = [
-                (exp.EQ(this=known[0].copy(), expression=number(float(level), dialect)),
-                 weigh(np.eye(1, width, level - 1)[0] if level else np.zeros(width), 0.0))
-                for level in range(width + 1)
-            ]  # fmt: skip
-            return [case([(is_null(known[0].copy()), absent), *choices], absent.copy())]
-        case "bins":
-            above = [
-                (exp.GT(this=known[0].copy(), expression=number(one.edges[below - 1], dialect)),
-                 weigh((np.arange(width) < below).astype(float), 0.0))
-                for below in range(width, 0, -1)
-            ]  # fmt: skip
-            return [case([(is_null(known[0].copy()), absent), *above], weigh(np.zeros(width), 0.0))]
-    found = [
-        multiply(
-            number(float(slopes[at]), dialect),
-            exp.Sub(this=coalesce(value.copy(), number(float(fills[at]), dialect)),
-                    expression=number(float(shifts[at]), dialect)),
-        )
-        for at, value in enumerate(known) if slopes[at] != 0.0
-    ]  # fmt: skip
-    if flag is not None:
-        with np.errstate(all="ignore"):
-            said = [float(slopes[flag] * (value - shifts[flag])) for value in (1.0, 0.0)]
-        found.append(case([(all_null(known), number(said[0], dialect))], number(said[1], dialect)))
-    return found
 
 
 def _trees(model: Portable, levels: Levels, dialect: Dialect) -> tuple[Levels, list[str]]:
@@ -183,16 +144,15 @@ def _inputs(model: Portable, dialect: Dialect) -> dict[str, exp.Expression]:
 
 def _network(model: Portable, levels: Levels, dialect: Dialect) -> tuple[Levels, list[str]]:
     if dialect not in COMPUTES_APART:
-        raise not_supported(
+        raise FederatedError(
+            ErrorCode.NOT_SUPPORTED,
             f"a network cannot be exported as SQL for {dialect}",
             detail="Its planner would put each layer into the next, and the query would grow with each.",
             hint=f"It can for {', '.join(sorted(COMPUTES_APART))}; --format onnx is for all.",
         )
     activations = model.content["activations"]
-    layers = [
-        (np.asarray(model.arrays[f"weight_{at}"], dtype=np.float64), np.asarray(model.arrays[f"bias_{at}"], dtype=np.float64))
-        for at in range(len(activations))
-    ]  # fmt: skip
+    arrays = {name: np.asarray(array, dtype=np.float64) for name, array in model.arrays.items()}
+    layers = [(arrays[f"weight_{at}"], arrays[f"bias_{at}"]) for at in range(len(activations))]
     weights = sum(weight.size for weight, _ in layers)
     if weights > MOST_WEIGHTS:
         raise FederatedError(
@@ -246,7 +206,9 @@ def _activated(name: str, value: exp.Expression, dialect: Dialect) -> exp.Expres
             return _logistic(clamp(value, 700.0, dialect), dialect)
     cut = clamp(value, _CUT, dialect)
     cube = multiply(cut.copy(), multiply(cut.copy(), cut.copy()))
-    inner = multiply(number(_GELU, dialect), exp.Add(this=cut, expression=multiply(number(0.044715, dialect), cube)))
+    inner = multiply(
+        number(_GELU, dialect), exp.Add(this=cut, expression=multiply(number(0.044715, dialect), cube))
+    )
     one = exp.Add(this=number(1.0, dialect), expression=_tanh(inner, dialect))
     return multiply(number(0.5, dialect), multiply(value.copy(), one))
 
@@ -300,9 +262,7 @@ def _softmax(model: Portable, levels: Levels, scores: list[str], dialect: Dialec
     )
     same = {score: column(score) for score in scores}
     levels = levels.then({**same, f"{PREFIX}best": best})
-    less = {
-        score: exp.Sub(this=column(score), expression=column(f"{PREFIX}best")) for score in scores
-    }
+    less = {score: exp.Sub(this=column(score), expression=column(f"{PREFIX}best")) for score in scores}
     levels = levels.then(less).then({score: _power(column(score), divisor, dialect) for score in scores})
     total = add([column(score) for score in scores])
     levels = levels.then({**same, f"{PREFIX}total": total})
