@@ -8,7 +8,6 @@ used before its hash, and its signature where a certificate was given, were foun
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import hashlib
 import hmac
@@ -25,6 +24,7 @@ from heliosdb.cli.embedded.files import write_atomically
 from heliosdb.cli.reports.command import ask
 from heliosdb.cli.reports.signing import MAX_SIGNATURE_FILE, sign_model, signature_path, verify_model
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.subscription import Contract
 from heliosdb.exchange.document import MOST_BYTES, Document, read_document, write_document
 from heliosdb.exchange.portable import read_portable
 from heliosdb.transport.delivery_messages import decode_delivery
@@ -108,7 +108,9 @@ def import_model(
     """
     raw = _read(file, MOST_BYTES + 1)
     document = read_document(raw)
-    found = _find(raw, document, signature or signature_path(file), certificate, named=signature is not None)
+    found = find_signature(
+        raw, document, signature or signature_path(file), certificate, named=signature is not None
+    )
     called = ask(
         conninfo,
         "heliosdb import",
@@ -126,7 +128,9 @@ def check_signature(file: Path, signature: Path | None, certificate: Path) -> st
     return f"signed at {statement['signed_at']}, numbers {statement['content_sha256']}"
 
 
-def _find(raw: bytes, document: Document, signature: Path, certificate: Path | None, *, named: bool) -> Found:
+def find_signature(
+    raw: bytes, document: Document, signature: Path, certificate: Path | None, *, named: bool
+) -> Found:
     """What is to be said of a file: that it is signed, beside it or, where a coordinator delivered the
     version, in it."""
     file_sha256 = hashlib.sha256(raw).digest()
@@ -160,28 +164,27 @@ def _verify_delivery(document: Document, certificate: bytes) -> None:
         header, signature = (
             base64.b64decode(delivery[name], validate=True) for name in ("header", "signature")
         )
-        signed = find_signer([certificate], header, signature) is not None
-        said = decode_delivery(header) if signed else None
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        content = bytes.fromhex(document["content_sha256"])
+    except (KeyError, TypeError, ValueError) as error:
         raise invalid_value(
             "what the coordinator signed is not in the exported model as it should be"
         ) from error
-    if said is None:
+    if find_signer([certificate], header, signature) is None:
         raise FederatedError(ErrorCode.IDENTITY, "the signature is not of this certificate's key")
-    announced, offer = said.announced, said.offer
-    content = bytes.fromhex(str(document["content_sha256"]))
+    said = decode_delivery(header)
+    announced = said.announced
     agrees = (
         announced is not None
         and hmac.compare_digest(said.body_sha256, content)
-        and list(announced.features) == document["features"]
-        and _contract(announced.contract) == document["contract"]
-        and offer.version == document["version"]
+        and list(announced.features) == document.get("features")
+        and _contract(announced.contract) == document.get("contract")
+        and said.offer.version == document.get("version")
     )
     if not agrees:
         raise FederatedError(ErrorCode.IDENTITY, "the exported model is not the one that was signed")
 
 
-def _contract(contract: Any) -> dict[str, str]:
+def _contract(contract: Contract) -> dict[str, str]:
     named = {name: getattr(contract, name) for name in ("algorithm", "target", "event", "weights", "offset")}
     return {name: value for name, value in named.items() if value is not None}
 

@@ -182,6 +182,11 @@ def test_an_imported_model_is_listed_kept_by_its_owner_and_exported_on(places: P
     with places.as_role("an_analyst") as analyst:
         assert value(analyst, guest) == value(places.there, ONE)
         assert value(analyst, guest.replace("'guest'", "'guest@1'")) == value(places.there, ONE)
+        judged = "* FROM federated_evaluate('guest', 'SELECT 50 AS age, 20 AS bmi, 1 AS outcome UNION ALL SELECT 20, 30, 0')"
+        assert (
+            dict(analyst.execute(f"SELECT metric, value FROM (SELECT {judged}) AS e").fetchall())["rows"]
+            == 2.0
+        )  # type: ignore[arg-type]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             take(analyst, document, "mine")
     places.here.execute("CREATE ROLE another_operator LOGIN IN ROLE federated_operator")
