@@ -166,6 +166,11 @@ BEGIN
             MESSAGE = format('federated model "%s" is only subscribed to in this database', model),
             DETAIL = 'Its runs, versions and figures are kept where it is trained.',
             HINT = format('federated_subscriptions shows what is held here; federated_evaluate(%L, ''SELECT ...'') judges it on rows of this database.', model);
+    ELSIF found_id IS NULL AND EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = model) THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+            MESSAGE = format('federated model "%s" was imported into this database', model),
+            DETAIL = 'It predicts; its runs, versions and figures are kept where it was trained.',
+            HINT = 'federated_model_imports shows it, with its card; federated_drop_imported_model drops it.';
     ELSIF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated model "%s" does not exist', model);
@@ -173,7 +178,7 @@ BEGIN
     RETURN found_id;
 END
 $$;
-COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model that is trained here, or error 42704; 42809 where it is subscribed to';
+COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model that is trained here, or error 42704; 42809 where it is subscribed to or was imported';
 
 -- A version from before predictions were kept is known by its function's arguments alone.
 CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]

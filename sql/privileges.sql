@@ -18,6 +18,7 @@ ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_own
 ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
+ALTER FUNCTION federated._keep_imported_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 ALTER FUNCTION federated._withdraw_version(text, text, text, text, uuid) OWNER TO federated_owner;
@@ -54,7 +55,9 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
     @extschema@.federated_erasure_certificate(uuid),
-    @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text)
+    @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
+    @extschema@.federated_export_model(text),
+    @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -576,6 +579,21 @@ GRANT INSERT ON federated.node_export TO federated_daemon;
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
+
+-- Models that travel as files. What is in a line of an export follows from the model's name.
+GRANT SELECT (import_id, name, owner, version, features, contract, prediction, origin, card, file_sha256, signature, signed_by, imported_at)
+ON federated.imported_model TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT INSERT (name, version, features, contract, prediction, prediction_arrays, origin, card, file_sha256, signature, signed_by), DELETE
+ON federated.imported_model TO federated_operator;
+GRANT SELECT ON federated.model_export, @extschema@.federated_model_exports, @extschema@.federated_model_imports
+TO federated_analyst, federated_auditor;
+GRANT INSERT (model_name, version) ON federated.model_export TO federated_operator;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_export_model(text), @extschema@.federated_import_model(jsonb, text, bytea, text, text),
+    @extschema@.federated_drop_imported_model(text), federated._exported_arrays(uuid), federated._export_origin(text, integer, uuid),
+    federated._export_card(text, integer), federated._export_delivery(text, integer), federated._check_document(jsonb)
+TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._make_imported_functions(federated.imported_model) TO federated_owner;
 
 -- Alerts.
 GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;

@@ -110,11 +110,14 @@ FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
 SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
        d.retired_at IS NOT NULL, false
-FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
+FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id)
+UNION ALL
+SELECT i.name, i.version, i.import_id, i.features, i.prediction, i.prediction_arrays, true, i.contract, false, false
+FROM federated.imported_model AS i;
 COMMENT ON VIEW federated.held_version IS
-    'The versions that this database can predict with: those that were trained here, and those that subscriptions brought';
+    'The versions that this database can predict with: those that were trained here, those that subscriptions brought, and those that were imported';
 COMMENT ON COLUMN federated.held_version.numbers_id IS
-    'By what the version''s functions know its numbers: its key where it was trained here, its delivery where it was not';
+    'By what the version''s functions know its numbers: its key where it was trained here, its delivery or its import where it was not';
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 COMMENT ON COLUMN federated.held_version.prediction IS 'As in federated.version';
 COMMENT ON COLUMN federated.held_version.is_retired IS 'Whether it predicts nothing any more';
@@ -167,6 +170,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
             MESSAGE = format('federated model "%s" already exists in this database', NEW.model_name),
             DETAIL = 'A subscription makes functions of the model''s own name.';
+    ELSIF EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = NEW.model_name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('federated model "%s" was imported into this database', NEW.model_name),
+            DETAIL = 'A subscription makes functions of the model''s own name.',
+            HINT = format('SELECT federated_drop_imported_model(%L) makes room.', NEW.model_name);
     ELSIF foreign_function IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_function',
             MESSAGE = format('function %s already exists and belongs to no federated model', foreign_function),
@@ -273,13 +281,15 @@ BEGIN
             MESSAGE = format('no version "%s" of federated model "%s" is held in this database', label, model),
             DETAIL = CASE cardinality(held) WHEN 0 THEN 'Its subscription has received none yet.'
                           ELSE format('Held: %s.', array_to_string(held, ', ')) END,
-            HINT = 'Here a number names what is held; tags are known where the model is trained, and a subscription follows one: ALTER FEDERATED SUBSCRIPTION ... SET (version = ''tag'').';
+            HINT = CASE WHEN EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = model)
+                THEN 'A model that was imported has the one version that its file had.'
+                ELSE 'Here a number names what is held; tags are known where the model is trained, and a subscription follows one: ALTER FEDERATED SUBSCRIPTION ... SET (version = ''tag'').' END;
     END IF;
     RETURN wanted;
 END
 $$;
 COMMENT ON FUNCTION federated._held_number(text, text) IS
-    'The version of a model that is subscribed to which a number names, or error 42704 that says what is held';
+    'The version of a model that is subscribed to, or was imported, which a number names, or error 42704 that says what is held';
 
 CREATE FUNCTION federated._raise_unheld(model text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -26,7 +26,8 @@ DECLARE
     tags    text;
 BEGIN
     IF subject IS NULL THEN
-        IF EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model) THEN
+        IF EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model)
+           OR EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = model) THEN
             RETURN federated._held_number(model, label);
         END IF;
         PERFORM federated._model_id(model);
@@ -222,6 +223,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
             MESSAGE = format('federated model "%s" is subscribed to in this database', NEW.name),
             DETAIL = 'Its functions have this name.';
+    ELSIF EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = NEW.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('federated model "%s" was imported into this database', NEW.name),
+            DETAIL = 'Its functions have this name.',
+            HINT = format('SELECT federated_drop_imported_model(%L) makes room.', NEW.name);
     ELSIF strpos(NEW.name, '@') > 0
        AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a model''s name must not contain @',

@@ -216,11 +216,11 @@ def read_evidence(
     """
     if record:
         with connection.transaction():
-            _enter(connection)
+            enter_schema(connection)
             _SQL.query(connection, "record_check", workspace, regulation)
     with connection.transaction():
         _SQL.execute(connection, "begin_reading")
-        version = _enter(connection)
+        version = enter_schema(connection)
         findings = _SQL.query(connection, "list_findings", workspace, regulation)
         return Evidence(
             workspace,
@@ -236,12 +236,12 @@ def read_model_card(connection: Connection, model: str) -> Mapping[str, Any]:
     """Return federated_model_card of a model, or of model@tag; errors as for `read_evidence`."""
     with connection.transaction():
         _SQL.execute(connection, "begin_reading")
-        _enter(connection)
+        enter_schema(connection)
         card: Mapping[str, Any] = json.loads(_SQL.query(connection, "read_model_card", model)[0]["card"])
         return card
 
 
-def _enter(connection: Connection) -> str:
+def enter_schema(connection: Connection) -> str:
     """Find the extension's functions, and its version."""
     found = _SQL.query(connection, "find_extension_schema")
     if not found:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliosdb.cli.exchange_commands import export, import_file, verify_model
 from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
 
@@ -280,6 +281,9 @@ def audit_verify(
 
 app.add_typer(report, name="report")
 app.command("model-card")(model_card)
+app.command()(export)
+app.command("import")(import_file)
+app.command("verify-model")(verify_model)
 
 
 @app.command("verify-certificate")

@@ -37,6 +37,8 @@ from heliosdb.transport.identity import Identity
 
 _Read = TypeVar("_Read")
 
+_RIGHTS = "A report needs the rights of federated_auditor; those of federated_analyst do for a model card."
+
 
 @dataclass(frozen=True, slots=True)
 class ReportWishes:
@@ -63,10 +65,11 @@ def make_report(
     if output is not None and wishes.identity is not None:
         places.append(signature_path(output))
     _refuse_existing(places)
-    evidence = _ask(
+    evidence = ask(
         conninfo,
         "heliosdb report",
         lambda connection: read_evidence(connection, workspace, regulation.value, record=wishes.record),
+        _RIGHTS,
     )
     content = render_report(evidence, wishes.format, wishes.font)
     if wishes.evidence is not None:
@@ -121,7 +124,9 @@ def _csv(evidence: Evidence) -> str:
 def make_card(conninfo: str, model: str, output: Path | None, form: CardFormat) -> bytes | None:
     """Write a model's card to `output`, or return it where there is none."""
     _refuse_existing([] if output is None else [output])
-    card = _ask(conninfo, "heliosdb model-card", lambda connection: read_model_card(connection, model))
+    card = ask(
+        conninfo, "heliosdb model-card", lambda connection: read_model_card(connection, model), _RIGHTS
+    )
     content = render_card(card, form)
     if output is None:
         return content
@@ -147,7 +152,9 @@ def check_signature(report: Path, signature: Path | None, certificate: Path) -> 
     return f"signed at {statement['signed_at']}, evidence {statement['evidence_sha256']}"
 
 
-def _ask(conninfo: str, name: str, read: Callable[[PsycopgConnection], _Read]) -> _Read:
+def ask(conninfo: str, name: str, read: Callable[[PsycopgConnection], _Read], rights: str) -> _Read:
+    """Return what `read` finds in a database; the server's errors are FederatedErrors. rights: a sentence on
+    those that it needs."""
     try:
         with connected(conninfo, application_name=name) as connection:
             return read(connection)
@@ -155,19 +162,16 @@ def _ask(conninfo: str, name: str, read: Callable[[PsycopgConnection], _Read]) -
         if error.sqlstate is None:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise FederatedError(ErrorCode.UNREACHABLE, "cannot reach the catalog", detail=reason) from error
-        raise _told(error) from error
+        raise _told(error, rights) from error
     except psycopg.Error as error:
-        raise _told(error) from error
+        raise _told(error, rights) from error
 
 
-def _told(error: psycopg.Error) -> FederatedError:
+def _told(error: psycopg.Error, rights: str) -> FederatedError:
     """The server's error as one of the product's, its words and its SQLSTATE where that is one of ours."""
     message = error.diag.message_primary or type(error).__name__
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        hint = (
-            "A report needs the rights of federated_auditor; those of federated_analyst do for a model card."
-        )
-        return FederatedError(ErrorCode.PRIVILEGE, f"cannot read the catalog: {message}", hint=hint)
+        return FederatedError(ErrorCode.PRIVILEGE, f"cannot read the catalog: {message}", hint=rights)
     with suppress(ValueError):
         return FederatedError(
             ErrorCode(error.sqlstate), message, detail=error.diag.message_detail, hint=error.diag.message_hint
