@@ -200,7 +200,8 @@ DROP FUNCTION federated._gdpr_findings(bigint, text);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
--- aggregation functions.
+-- aggregation functions. federated_api authenticates those who call by HTTP, and has no other right: who logs in as a member of
+-- it sets the role of each call.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
 DECLARE
@@ -208,7 +209,8 @@ DECLARE
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
         'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor',
-        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe', 'federated_aggregator'
+        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe', 'federated_aggregator',
+        'federated_api'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
@@ -248,6 +250,17 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'role "federated_aggregator" must not be able to log in, be a superuser, bypass row security, have members or be a member',
             HINT = 'ALTER ROLE federated_aggregator NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from every role that it is granted to.';
+    END IF;
+    -- Its members set other roles themselves: it leads to none.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname OPERATOR(pg_catalog.=) 'federated_api' AND (
+            r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS m WHERE m.member OPERATOR(pg_catalog.=) r.oid))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'role "federated_api" must not be able to log in, be a superuser, bypass row security or be a member',
+            HINT = 'ALTER ROLE federated_api NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE every role from it.';
     END IF;
 END
 $$;
@@ -1482,6 +1495,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
+       OR subject ? 'token_sha256' AND key IN ('role_name', 'created_by', 'expires_at', 'revoked_at', 'revoked_by')
        OR subject ? 'stub_id' AND key NOT IN ('statement', 'signature', 'certificate', 'deleted_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
@@ -1510,7 +1524,8 @@ BEGIN
         workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation'),
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation',
+            subject ->> 'token_id'),
         jsonb_strip_nulls(jsonb_build_object(
             'before', federated._audited(row_before), 'after', federated._audited(row_after)))
     );
@@ -1651,9 +1666,9 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
     'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age) or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age), api_token or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation; of a token its token_id';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.details IS
     'What the row said before and after, as far as people decide it; empty, as the roles and object_name, of an entry that was emptied for its age (federated_retention)';
@@ -10746,6 +10761,213 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_model_card(text) IS
     'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
 
+-- Who calls by HTTP: tokens that stand for a role, and requests that may be sent again.
+--
+-- What always holds: a token is shown once and kept as its hash; it stands for a role that its maker is a member of, never for a
+-- superuser, for a year at most. Whoever is refused is told nothing but that.
+-- Neither table is dumped: what opens one database is to open no copy of it.
+CREATE TABLE federated.api_token (
+    token_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    role_id      oid NOT NULL,
+    role_name    name NOT NULL,
+    token_sha256 bytea NOT NULL UNIQUE CHECK (octet_length(token_sha256) = 32),
+    description  text NOT NULL DEFAULT '' CHECK (octet_length(description) <= 1000),
+    created_by   name NOT NULL DEFAULT current_user,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL,
+    revoked_at   timestamptz,
+    revoked_by   name,
+    CHECK (num_nulls(revoked_at, revoked_by) IN (0, 2))
+);
+
+COMMENT ON TABLE federated.api_token IS 'Bearer tokens of heliosdb api: each stands for a role until it expires or is revoked. Not dumped';
+
+COMMENT ON COLUMN federated.api_token.role_id IS 'The role itself: one that is made anew under the same name has none of its tokens';
+
+COMMENT ON COLUMN federated.api_token.role_name IS 'Its name when the token was made';
+
+COMMENT ON COLUMN federated.api_token.token_sha256 IS 'SHA-256 of the token''s text: the token itself is kept nowhere';
+
+CREATE TABLE federated.api_request (
+    role_id         oid NOT NULL,
+    idempotency_key text NOT NULL CHECK (octet_length(idempotency_key) BETWEEN 1 AND 255),
+    request_sha256  bytea NOT NULL CHECK (octet_length(request_sha256) = 32),
+    run_id          uuid,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (role_id, idempotency_key)
+);
+
+CREATE INDEX api_request_by_age ON federated.api_request (created_at);
+
+COMMENT ON TABLE federated.api_request IS
+    'Requests to heliosdb api that came with an Idempotency-Key, for a day: what is sent again is answered again and not done again. Not dumped';
+
+COMMENT ON COLUMN federated.api_request.request_sha256 IS 'Of what was asked: the same key with another request is refused';
+
+COMMENT ON COLUMN federated.api_request.run_id IS 'What it started; NULL only inside the transaction that starts it';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.api_token', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.api_request', 'WHERE false');
+
+CREATE FUNCTION federated._may_serve(role_id oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_roles AS r
+        WHERE r.oid = _may_serve.role_id AND NOT (r.rolsuper OR r.rolbypassrls OR r.rolreplication)
+          -- What daemons and the product itself act as is no person's.
+          AND NOT EXISTS (
+              SELECT FROM pg_roles AS p
+              WHERE p.rolname IN ('federated_api', 'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe',
+                                  'federated_aggregator')
+                AND pg_has_role(r.oid, p.oid, 'MEMBER')))
+$$;
+
+COMMENT ON FUNCTION federated._may_serve(oid) IS
+    'Whether calls by HTTP may run as a role: it exists, has no power beyond its grants (SUPERUSER, BYPASSRLS, REPLICATION) and is no daemon''s';
+
+CREATE FUNCTION federated._check_token() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject name := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = NEW.role_id);
+BEGIN
+    IF subject IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the role of a token must exist';
+    ELSIF NOT pg_has_role(NEW.role_id, 'MEMBER') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be member of role "%s"', subject);
+    ELSIF NOT federated._may_serve(NEW.role_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('role "%s" can have no token', subject),
+            DETAIL = 'A token stands for no superuser, for no role with BYPASSRLS or REPLICATION, and for no role of a daemon.';
+    ELSIF NEW.expires_at <= clock_timestamp() OR NEW.expires_at > clock_timestamp() + interval '1 year' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a token must be valid for longer than nothing and for a year at most';
+    END IF;
+    NEW.role_name := subject;
+    NEW.created_by := current_user;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that their makers are members of, and to a year';
+
+CREATE FUNCTION federated._check_token_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed federated.api_token := OLD;
+BEGIN
+    IF NOT (OLD.created_by = current_user OR coalesce(pg_has_role(OLD.role_id, 'USAGE'), false) OR federated._has_role('federated_admin')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to revoke a token',
+            HINT = 'Its maker, members of its role and of federated_admin may.';
+    ELSIF OLD.revoked_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the token is revoked already';
+    END IF;
+    changed.revoked_at := clock_timestamp();
+    changed.revoked_by := current_user;
+    RETURN changed;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_token_change() IS 'Lets a token be revoked, once, by those whose it is, and nothing else of it change';
+
+CREATE TRIGGER check_token BEFORE INSERT ON federated.api_token
+    FOR EACH ROW EXECUTE FUNCTION federated._check_token();
+
+CREATE TRIGGER check_token_change BEFORE UPDATE ON federated.api_token
+    FOR EACH ROW EXECUTE FUNCTION federated._check_token_change();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.api_token
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION @extschema@.federated_create_token(
+    role name, valid interval DEFAULT '90 days', description text DEFAULT ''
+) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = federated_create_token.role);
+    -- 244 bits of the server's strong random source.
+    body    text := 'hfl_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex');
+    token   text := body || left(encode(sha256(convert_to(body, 'UTF8')), 'hex'), 8);
+BEGIN
+    IF role IS NULL OR valid IS NULL OR description IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'role, valid and description of a token must not be null';
+    ELSIF subject IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('role "%s" does not exist', role);
+    ELSIF valid > interval '1 year' OR valid <= interval '0' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a token must be valid for longer than nothing and for a year at most';
+    END IF;
+    INSERT INTO federated.api_token (role_id, token_sha256, description, expires_at)
+    VALUES (subject, sha256(convert_to(token, 'UTF8')), description, clock_timestamp() + valid);
+    RETURN token;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_create_token(name, interval, text) IS
+    'Makes a bearer token with which calls to heliosdb api run as a role, which the caller must be a member of and which must be no superuser, and returns it: it is shown this once, and kept as its hash. It is valid for a year at most. The token is hfl_, 64 hexadecimal digits of random and 8 of a checksum (the first of SHA-256 of what stands before them)';
+
+-- Updated through itself by federated_revoke_token: so a caller reaches the tokens that it may see, and no others.
+CREATE VIEW @extschema@.federated_tokens WITH (security_barrier) AS
+SELECT t.token_id, coalesce((SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.oid = t.role_id), t.role_name) AS role,
+       t.description, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.revoked_by,
+       CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' WHEN t.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
+            WHEN NOT federated._may_serve(t.role_id) THEN 'refused' ELSE 'valid' END AS status
+FROM federated.api_token AS t
+WHERE t.created_by = current_user OR coalesce(pg_catalog.pg_has_role(t.role_id, 'USAGE'), false)
+   OR federated._has_role('federated_auditor') OR federated._has_role('federated_admin');
+
+COMMENT ON VIEW @extschema@.federated_tokens IS
+    'Bearer tokens of heliosdb api: those that the caller has made or whose role it has; all of them for members of federated_auditor and federated_admin';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.token_id IS 'What federated_revoke_token takes: the token itself is kept nowhere';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.role IS 'Whom a call with it runs as';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.description IS 'What its maker said of it';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.created_by IS 'The role that made it';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.created_at IS 'When it was made';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.expires_at IS 'From when on it is refused';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.revoked_at IS 'When it was revoked; NULL where it was not';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.revoked_by IS 'The role that revoked it';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.status IS
+    'valid, expired, revoked, or refused: its role is gone, or has become one that can have no token';
+
+CREATE FUNCTION @extschema@.federated_revoke_token(token_id uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE @extschema@.federated_tokens AS t SET revoked_at = clock_timestamp() WHERE t.token_id = federated_revoke_token.token_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'there is no such token',
+            HINT = 'SELECT token_id, role, description, status FROM federated_tokens shows yours.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_revoke_token(uuid) IS
+    'Revokes a bearer token at once and for good: its maker may, a member of its role and of federated_admin. federated_tokens shows its token_id';
+
+CREATE FUNCTION federated._authenticate(digest bytea, OUT role name) RETURNS name
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (SELECT r.rolname FROM federated.api_token AS t JOIN pg_roles AS r ON r.oid = t.role_id
+            WHERE t.token_sha256 = digest AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND federated._may_serve(r.oid))
+$$;
+
+COMMENT ON FUNCTION federated._authenticate(bytea) IS
+    'The role that a token stands for, by SHA-256 of it; NULL whatever may be wrong with it';
+
+CREATE FUNCTION federated._servable(role name) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT federated._may_serve(r.oid) FROM pg_roles AS r WHERE r.rolname = _servable.role), false)
+$$;
+
+COMMENT ON FUNCTION federated._servable(name) IS 'Whether calls may run as the role of that name, which a certificate or an identity provider has vouched for';
+
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
 -- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the
@@ -10796,6 +11018,8 @@ ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._authenticate(bytea) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -10821,7 +11045,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
-    @extschema@.federated_erasure_certificate(uuid)
+    @extschema@.federated_erasure_certificate(uuid),
+    @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -11547,6 +11772,28 @@ GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
 GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
 
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
+
+-- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
+GRANT USAGE ON SCHEMA federated TO federated_api;
+
+GRANT EXECUTE ON FUNCTION federated._authenticate(bytea), federated._servable(name), federated._may_serve(oid) TO federated_api;
+
+GRANT SELECT, INSERT (role_id, idempotency_key, request_sha256), UPDATE (run_id), DELETE ON federated.api_request TO federated_api;
+
+GRANT SELECT ON federated.api_token TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._may_serve(oid) TO federated_owner, federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._has_role(name) TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
+TO federated_analyst, federated_auditor;
+
+GRANT INSERT (role_id, token_sha256, description, expires_at) ON federated.api_token TO federated_analyst, federated_auditor;
+
+GRANT SELECT, UPDATE (revoked_at) ON @extschema@.federated_tokens TO federated_analyst, federated_auditor;
+
+REVOKE SELECT ON federated.api_token, federated.api_request FROM federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 
