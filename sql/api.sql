@@ -80,8 +80,6 @@ COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that thei
 
 CREATE FUNCTION federated._check_token_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    changed federated.api_token := OLD;
 BEGIN
     IF NOT (OLD.created_by = current_user OR coalesce(pg_has_role(OLD.role_id, 'USAGE'), false) OR federated._has_role('federated_admin')) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to revoke a token',
@@ -89,9 +87,10 @@ BEGIN
     ELSIF OLD.revoked_at IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the token is revoked already';
     END IF;
-    changed.revoked_at := clock_timestamp();
-    changed.revoked_by := current_user;
-    RETURN changed;
+    NEW := OLD;
+    NEW.revoked_at := clock_timestamp();
+    NEW.revoked_by := current_user;
+    RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION federated._check_token_change() IS 'Lets a token be revoked, once, by those whose it is, and nothing else of it change';

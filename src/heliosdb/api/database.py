@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -29,6 +30,7 @@ Connection = AsyncConnection[dict[str, Any]]
 _FILE = "api.sql"
 _OWN_ROLE = "federated_api"
 _MOST_WAITING = 256
+_RECONNECT = 5.0
 
 
 class Right(Enum):
@@ -96,6 +98,8 @@ class Database:
             max_waiting=_MOST_WAITING,
             timeout=config.connection_timeout,
             configure=_configure,
+            # After longer the next call begins to connect anew, and waits for no pause that has grown.
+            reconnect_timeout=_RECONNECT,
             open=False,
         )
 
@@ -141,7 +145,8 @@ async def _confirm(connection: Connection, claim: Claim) -> str:
 
 async def _configure(connection: Connection) -> None:
     # Where the extension's functions are is the user's choice at CREATE EXTENSION.
-    await _run(connection, "find_functions")
+    if not await _run(connection, "find_functions"):
+        raise psycopg.OperationalError("the extension heliosdb_federated_learning is not in this database")
 
 
 async def _run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ answer to it is the same whatever was wrong.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +39,7 @@ class VouchedClaim:
     @property
     def key(self) -> str:
         """What its calls are counted under."""
-        return f"subject:{self.subject}"
+        return f"subject:{hashlib.sha256(self.subject.encode()).hexdigest()}"
 
 
 Claim = TokenClaim | VouchedClaim

@@ -177,12 +177,21 @@ class StartedRun(Answer):
     events: str
 
 
-class Predicted(Answer):
-    """One prediction: a value, or of several classes the likeliest and the probability of each."""
+class PredictedValue(Answer):
+    """One prediction: a probability of two classes, or a number."""
 
-    value: float | None = None
-    predicted_class: str | None = None
-    probabilities: dict[str, float] | None = None
+    model_config = ConfigDict(extra="forbid")
+
+    value: float | None
+
+
+class PredictedClass(Answer):
+    """One prediction of several classes: the likeliest, and the probability of each."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    predicted_class: str | None
+    probabilities: dict[str, float | None] | None
 
 
 class Predictions(Answer):
@@ -190,7 +199,7 @@ class Predictions(Answer):
 
     model: str
     version: int
-    predictions: list[Predicted]
+    predictions: list[PredictedValue] | list[PredictedClass]
 
 
 class Evaluation(Answer):

@@ -96,7 +96,7 @@ async def _look(
             await database.answers()
             standing.ready()
         except psycopg.Error:
-            standing.waits(Obstacle("unreachable", "the database does not answer"))
+            standing.waits(Obstacle("unreachable", "the database, or the extension in it, does not answer"))
         await asyncio.sleep(_LOOK)
 
 

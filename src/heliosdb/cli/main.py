@@ -128,7 +128,7 @@ def coordinator(config: Config) -> None:
 def api(config: Config) -> None:
     """Serve the product by HTTP, each call as a role of the coordinator's database."""
     if importlib.util.find_spec("fastapi") is None:
-        raise not_supported("heliosdb api needs the extra api: pip install 'heliosdb-federated-learning[api]'")
+        raise not_supported("heliosdb api needs the extra: pip install 'heliosdb-federated-learning[api]'")
     _daemon("heliosdb.api.service")(config)
 
 

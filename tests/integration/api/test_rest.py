@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from heliosdb.domain.prediction import Prediction
 from tests.integration.api.cases import BAD, MISSING, MODEL, PAYLOADS, TEMPLATES, WORKSPACE, payload_calls
 from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, ROLES, Api, make_token
+from tests.support.publication import publish_prediction
 
 GOLDEN = Path(__file__).with_name("rights.golden")
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rest.md"
@@ -149,6 +153,33 @@ def test_predictions_versions_evaluation_and_budget_are_the_databases(
     del trained
 
 
+def test_of_several_classes_each_ones_probability_is_told(api: Api, trained: dict[str, Any]) -> None:
+    world = api.world
+    world.execute(
+        f"CREATE FEDERATED MODEL sort IN WORKSPACE {WORKSPACE} WITH (algorithm = 'logistic_regression',"
+        " features = ['age', 'pressure'], target = 'kind', target_classes = ['low', 'mid', 'high'])"
+    )
+    content = {
+        "intercepts": [0.5, 0.0, -0.5], "slopes": [[0.1, 0.0], [0.0, 0.1], [-0.1, 0.2]], "fills": [0.0, 0.0],
+        "shifts": [0.0, 0.0], "link": "softmax",
+    }  # fmt: skip
+    publish_prediction(world.cluster, world.database, "sort", Prediction("softmax_linear", content))
+    path = f"/workspaces/{WORKSPACE}/models/sort/predict"
+    people = [{"age": 1, "pressure": 2}, {}]
+    answer = api.call("rest_analyst", "POST", path, json={"instances": people})
+    assert answer.status_code == 200, answer.text
+    for one, shown in zip(people, answer.json()["predictions"], strict=True):
+        [expected] = query(
+            api,
+            "SELECT federated_predict_class('sort', %s::jsonb) AS predicted_class,"
+            " federated_predict_proba('sort', %s::jsonb) AS probabilities",
+            *[json.dumps(one)] * 2,
+        )
+        assert shown == expected
+    world.execute("DROP FEDERATED MODEL sort")
+    del trained
+
+
 def test_the_audit_log_names_the_person(api: Api, trained: dict[str, Any]) -> None:
     rows = query(
         api,
@@ -195,16 +226,22 @@ def test_a_key_starts_one_run(api: Api, trained: dict[str, Any]) -> None:
     assert failed.status_code == 422, failed.text
     assert query(api, "SELECT idempotency_key FROM federated.api_request") == [{"idempotency_key": "first"}]
     api.world.query("UPDATE federated.api_request SET created_at = now() - interval '25 hours'")
-    api.call(
-        "rest_admin",
-        "POST",
-        MODEL + "/train",
-        headers={"Idempotency-Key": "later"},
-        json={"options": {"rounds": 1}},
-    )
+    key, body = {"Idempotency-Key": "later"}, {"options": {"rounds": 1000, "early_stopping_rounds": 1000}}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(
+                lambda _: api.client("rest_admin").post(MODEL + "/train", headers=key, json=body), range(4)
+            )
+        )
+    assert {answer.status_code for answer in answers} == {202}, answers[0].text
+    assert len({answer.text for answer in answers}) == 1
     assert query(api, "SELECT idempotency_key FROM federated.api_request") == [{"idempotency_key": "later"}]
     in_training = api.call("rest_admin", "POST", MODEL + "/train")
     assert (in_training.status_code, in_training.json()["sqlstate"]) == (409, "55006"), in_training.text
+    api.world.execute("STOP FEDERATED TRAINING risk")
+    asyncio.run(
+        api.world.reached("NOT EXISTS (SELECT FROM federated.run WHERE status IN ('queued', 'running'))")
+    )
 
 
 def test_bad_input_is_one_clear_problem(api: Api, trained: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ async def find_workspace(caller: Caller, workspace: str) -> dict[str, Any]:
 
 async def find_model(caller: Caller, workspace: str, model: str) -> dict[str, Any]:
     """The row of a model of that workspace; a Problem 404."""
-    await find_workspace(caller, workspace)
     if (row := await caller.row("model", workspace, model)) is None:
+        await find_workspace(caller, workspace)
         raise missing("model", model)
     return row

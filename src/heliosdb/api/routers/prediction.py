@@ -16,11 +16,7 @@ from heliosdb.api.schemas import ModelName, Prediction, Predictions, WorkspaceNa
 router = APIRouter(route_class=GuardedRoute, tags=["prediction"])
 
 
-@router.post(
-    "/workspaces/{workspace}/models/{model}/predict",
-    response_model=Predictions,
-    response_model_exclude_none=True,
-)
+@router.post("/workspaces/{workspace}/models/{model}/predict", response_model=Predictions)
 @needs(Right.PREDICT)
 async def predict(
     request: Request, caller: CallerHere, workspace: WorkspaceName, model: ModelName, body: Prediction
