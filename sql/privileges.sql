@@ -31,6 +31,7 @@ ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
 ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._authenticate(bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -57,7 +58,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_erasure_certificate(uuid),
     @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
     @extschema@.federated_export_model(text),
-    @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text)
+    @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
+    @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -612,6 +614,19 @@ GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert
 GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
 GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
+
+-- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
+GRANT USAGE ON SCHEMA federated TO federated_api;
+GRANT EXECUTE ON FUNCTION federated._authenticate(bytea), federated._servable(name), federated._may_serve(oid) TO federated_api;
+GRANT SELECT, INSERT (role_id, idempotency_key, request_sha256), UPDATE (run_id), DELETE ON federated.api_request TO federated_api;
+GRANT SELECT ON federated.api_token TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._may_serve(oid) TO federated_owner, federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._has_role(name) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
+TO federated_analyst, federated_auditor;
+GRANT INSERT (role_id, token_sha256, description, expires_at) ON federated.api_token TO federated_analyst, federated_auditor;
+GRANT SELECT, UPDATE (revoked_at) ON @extschema@.federated_tokens TO federated_analyst, federated_auditor;
+REVOKE SELECT ON federated.api_token, federated.api_request FROM federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

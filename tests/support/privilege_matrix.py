@@ -17,7 +17,7 @@ from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.ports import free_port
 
 GOLDEN = Path(__file__).resolve().parents[1] / "integration/extension/privileges.golden"
-ROLES = ("admin", "operator", "analyst", "auditor", "daemon", "reader", "owner")
+ROLES = ("admin", "operator", "analyst", "auditor", "daemon", "reader", "owner", "api")
 
 _HEAD = """\
 # Who may do what: the effective rights of each role (federated_admin is written admin, and so on), memberships

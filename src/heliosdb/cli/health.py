@@ -104,10 +104,20 @@ def _proxy(path: Path) -> Iterator[Question]:
         yield _server(upstream)
 
 
+def _api(path: Path) -> Iterator[Question]:
+    from heliosdb.api.config import load_config
+
+    config = load_config(path)
+    # Whether its database answers is what it says itself: its role has no right to anything.
+    yield _daemon(config.health_socket)
+    yield Question("its port", lambda seconds: _reach_port(config.listen_host, config.listen_port, seconds))
+
+
 _QUESTIONS: dict[str, Callable[[Path], Iterator[Question]]] = {
     "coordinator": _coordinator,
     "node": _node,
     "proxy": _proxy,
+    "api": _api,
 }
 
 
@@ -171,6 +181,11 @@ def _ask_for_tls(host: str, port: int, seconds: float) -> str:
         if asking.recv(1) not in (b"S", b"N", b"E"):
             raise ValueError("who listens there is not the proxy")
     return f"port {port} answers"
+
+
+def _reach_port(host: str, port: int, seconds: float) -> str:
+    with _connect(host, port, seconds):
+        return f"port {port} answers"
 
 
 def _connect(host: str, port: int, seconds: float) -> socket.socket:

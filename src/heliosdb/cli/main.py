@@ -125,6 +125,14 @@ def coordinator(config: Config) -> None:
     _daemon("heliosdb.coordinator.service")(config)
 
 
+@app.command()
+def api(config: Config) -> None:
+    """Serve the product by HTTP, each call as a role of the coordinator's database."""
+    if importlib.util.find_spec("fastapi") is None:
+        raise not_supported("heliosdb api needs the extra: pip install 'heliosdb-federated-learning[api]'")
+    _daemon("heliosdb.api.service")(config)
+
+
 node = typer.Typer()
 app.add_typer(node, name="node")
 
@@ -165,6 +173,7 @@ class DaemonKind(StrEnum):
     PROXY = "proxy"
     COORDINATOR = "coordinator"
     NODE = "node"
+    API = "api"
 
 
 @app.command()

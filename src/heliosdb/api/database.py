@@ -1,0 +1,156 @@
+"""The API's connections: a bounded pool, and one transaction a call that runs as the caller's role.
+
+What always holds: a role is set for one transaction and gone with it; what runs in it is a named statement of
+this package with parameters, or a statement of the language that was rendered from its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from federated_sql.render import render
+from federated_sql.statements import Command
+from heliosdb.api.config import ApiConfig
+from heliosdb.api.identity import Claim, TokenClaim
+from heliosdb.api.problems import forbidden, unauthenticated
+from heliosdb.catalog.connection import load_statements
+
+Row = Mapping[str, Any]
+Connection = AsyncConnection[dict[str, Any]]
+
+_FILE = "api.sql"
+_OWN_ROLE = "federated_api"
+_MOST_WAITING = 256
+_RECONNECT = 5.0
+
+
+class Right(Enum):
+    """What a path needs: membership in one of these roles. The database asks for its own grants besides."""
+
+    READ = ("federated_analyst", "federated_auditor")
+    PREDICT = ("federated_analyst",)
+    OPERATE = ("federated_operator",)
+    ADMINISTER = ("federated_admin",)
+
+
+class Caller:
+    """A transaction that runs as the role of the one who calls."""
+
+    def __init__(self, connection: Connection, role: str) -> None:
+        self._connection = connection
+        self.role = role
+
+    async def rows(self, name: str, *values: object) -> list[dict[str, Any]]:
+        """Run the statement of that name, and return its rows."""
+        return await _run(self._connection, name, *values)
+
+    async def row(self, name: str, *values: object) -> dict[str, Any] | None:
+        """Its first row; None where there is none."""
+        found = await self.rows(name, *values)
+        return found[0] if found else None
+
+    async def execute(self, command: Command) -> None:
+        """Execute a statement of the language; psycopg.Error is its error."""
+        await self.rows("execute", render(command))
+
+    async def start(self, command: Command) -> UUID:
+        """Execute START; return the id of the run."""
+        await self.execute(command)
+        [row] = await self.rows("started_run")
+        return UUID(str(row["run_id"]))
+
+    @asynccontextmanager
+    async def as_api(self) -> AsyncIterator[None]:
+        """Run a block as the API's own role, which keeps requests and has no other right."""
+        await self.rows("act_as", _OWN_ROLE)
+        yield
+        await self.rows("act_as", self.role)
+
+
+class Database:
+    """The pool. It opens and closes with the application, whether or not the database is there."""
+
+    def __init__(self, config: ApiConfig) -> None:
+        milliseconds = round(config.statement_timeout * 1000)
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            config.database.get_secret_value(),
+            connection_class=AsyncConnection[dict[str, Any]],
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "cursor_factory": AsyncRawCursor,
+                "application_name": "heliosdb api",
+                "options": f"-c statement_timeout={milliseconds}"
+                " -c idle_in_transaction_session_timeout=120000"
+                r" -c default_transaction_isolation=read\ committed",
+            },
+            min_size=1,
+            max_size=config.connections,
+            max_waiting=_MOST_WAITING,
+            timeout=config.connection_timeout,
+            configure=_configure,
+            # After longer the next call begins to connect anew, and waits for no pause that has grown.
+            reconnect_timeout=_RECONNECT,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait for it."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def answers(self) -> bool:
+        """Whether a connection is to be had; psycopg.Error where none is."""
+        async with self._pool.connection() as connection:
+            await connection.execute("SELECT 1")
+        return True
+
+    @asynccontextmanager
+    async def call(self, claim: Claim, right: Right) -> AsyncIterator[Caller]:
+        """A transaction as the role of a claim: committed with the block, undone by any exception.
+
+        Problem 401 where the claim holds for no role, 403 where that lacks the right.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            role = await _confirm(connection, claim)
+            await _run(connection, "act_as", role)
+            [row] = await _run(connection, "has_one_of", list(right.value))
+            if not row["has"]:
+                raise forbidden()
+            yield Caller(connection, role)
+
+
+async def _confirm(connection: Connection, claim: Claim) -> str:
+    await _run(connection, "act_as", _OWN_ROLE)
+    if isinstance(claim, TokenClaim):
+        [row] = await _run(connection, "role_of_token", claim.digest)
+    else:
+        [row] = await _run(connection, "role_vouched_for", claim.role)
+    if row["role"] is None:
+        raise unauthenticated()
+    return str(row["role"])
+
+
+async def _configure(connection: Connection) -> None:
+    # Where the extension's functions are is the user's choice at CREATE EXTENSION.
+    if not await _run(connection, "find_functions"):
+        raise psycopg.OperationalError("the extension heliosdb_federated_learning is not in this database")
+
+
+async def _run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:
+    statement = load_statements(_FILE)[name]
+    # The text comes from a file of the catalog; as bytes it needs no claim to be a literal.
+    cursor = await connection.execute(statement.text.encode(), values)
+    return await cursor.fetchall() if cursor.description else []

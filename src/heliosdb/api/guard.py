@@ -1,0 +1,202 @@
+"""The way of every call: who calls, how often, the body in its bounds, one transaction as the caller's role.
+
+What always holds: a path without a stated right cannot be built; what is wrong with a request's body is said
+only to whoever may send it; the answer is sent after COMMIT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from heliosdb.api.config import ApiConfig
+from heliosdb.api.database import Caller, Database, Right
+from heliosdb.api.identity import Authenticator, Claim, identify
+from heliosdb.api.limits import Buckets, Streams
+from heliosdb.api.problems import Problem
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+_RIGHT = "heliosdb_right"
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the application has, as `app.state.services`."""
+
+    config: ApiConfig
+    database: Database
+    ways: tuple[Authenticator, ...]
+    identities: Buckets
+    streams: Streams = field(repr=False)
+
+
+def services(request: Request) -> Services:
+    """The services of the application that a request is for."""
+    found: Services = request.app.state.services
+    return found
+
+
+def needs(right: Right) -> Callable[[Endpoint], Endpoint]:
+    """Say what right the decorated endpoint needs."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _RIGHT, right)
+        return endpoint
+
+    return mark
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _claim(request: Request) -> Claim:
+    claim: Claim = request.state.claim
+    return claim
+
+
+CallerHere = Annotated[Caller, Depends(_caller)]
+ClaimHere = Annotated[Claim, Depends(_claim)]
+# Says in the OpenAPI document how callers authenticate; who they are is found before it is asked.
+BEARER = HTTPBearer(
+    auto_error=False, description="A token of federated_create_token, or a JWT of the configured issuer."
+)
+
+
+class StrictRequest(Request):
+    """A request whose JSON is what RFC 8259 says, and text that can be stored."""
+
+    async def json(self) -> Any:
+        """The body; a Problem 400 where it is no JSON."""
+        return parse_json(await self.body())
+
+
+def parse_json(text: bytes) -> Any:
+    """Read JSON without NaN, infinities, keys given twice, deep nesting and text that is not Unicode."""
+    try:
+        value = json.loads(
+            text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique
+        )
+        _check_depth(value)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        fault = str(error) if isinstance(error, _FaultError) else "The body is not JSON."
+        raise Problem(400, fault, sqlstate="22032") from None
+    return value
+
+
+class _FaultError(ValueError):
+    """What is wrong with JSON beyond its grammar."""
+
+
+def _refuse(name: str) -> Any:
+    raise _FaultError(f"{name} is not a number of JSON.")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _FaultError("A number of the body is out of range.")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _FaultError("A key of the body is given twice.")
+    return found
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise _FaultError("The body is nested too deeply.")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        _check_depth(one, depth + 1)
+
+
+class GuardedRoute(APIRoute):
+    """A path whose endpoint runs inside the transaction of its caller."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind the guard; TypeError for an endpoint that says no right."""
+        inner = super().get_route_handler()
+        right = _right_of(self)
+
+        async def handle(request: Request) -> Response:
+            claim = await _admit(request)
+            await _read_body(request, services(request).config)
+            async with services(request).database.call(claim, right) as caller:
+                request.state.caller = caller
+                request.state.role = caller.role
+                return await inner(StrictRequest(request.scope, request.receive))
+
+        return handle
+
+
+class StreamRoute(APIRoute):
+    """A path that answers for longer than a transaction: its endpoint opens one at a time, with the claim."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind the guard; TypeError for an endpoint that says no right."""
+        inner = super().get_route_handler()
+        _right_of(self)
+
+        async def handle(request: Request) -> Response:
+            request.state.claim = await _admit(request)
+            return await inner(request)
+
+        return handle
+
+
+def _right_of(route: APIRoute) -> Right:
+    right = getattr(route.endpoint, _RIGHT, None)
+    if not isinstance(right, Right):
+        raise TypeError(f"{route.path} does not say what right it needs")
+    return right
+
+
+async def _admit(request: Request) -> Claim:
+    claim = await identify(request, services(request).ways)
+    services(request).identities.take(claim.key)
+    return claim
+
+
+async def _read_body(request: Request, config: ApiConfig) -> None:
+    """Read the body before a connection is taken; a Problem 413 for one too large, 408 for one too slow."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > config.largest_body:
+        raise _too_large(config)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(config.body_timeout):
+            async for part in request.stream():
+                size += len(part)
+                if size > config.largest_body:
+                    raise _too_large(config)
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(408, "The body did not arrive in time.") from None
+    body = b"".join(parts)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    request._receive = receive
+
+
+def _too_large(config: ApiConfig) -> Problem:
+    return Problem(413, f"A body may have {config.largest_body} bytes.", sqlstate="54000")

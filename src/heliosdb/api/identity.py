@@ -1,0 +1,86 @@
+"""Who calls: what a request shows is turned into a claim, which the database then confirms or not.
+
+What always holds: a request that shows two bearer tokens, or one that cannot be verified, is nobody's; the
+answer to it is the same whatever was wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import Request
+
+from heliosdb.api.problems import unauthenticated
+from heliosdb.api.tokens import digest_of, looks_like_token
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaim:
+    """A bearer token of the database, by its SHA-256."""
+
+    digest: bytes
+
+    @property
+    def key(self) -> str:
+        """What its calls are counted under."""
+        return f"token:{self.digest.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class VouchedClaim:
+    """A role that an authority of the settings vouches for, and under which name it knows the caller."""
+
+    role: str
+    subject: str
+
+    @property
+    def key(self) -> str:
+        """What its calls are counted under."""
+        return f"subject:{hashlib.sha256(self.subject.encode()).hexdigest()}"
+
+
+Claim = TokenClaim | VouchedClaim
+
+
+class Authenticator(Protocol):
+    """One way to say who one is."""
+
+    async def identify(self, request: Request) -> Claim | None:
+        """The claim of a request; None where it uses another way; a Problem 401 where it uses this badly."""
+        ...
+
+
+class BearerTokens:
+    """Tokens that were made in the database by federated_create_token."""
+
+    async def identify(self, request: Request) -> Claim | None:
+        """The claim of a token, which the database is still to be asked about."""
+        text = bearer_of(request)
+        if text is None or not looks_like_token(text):
+            return None
+        digest = digest_of(text)
+        if digest is None:
+            raise unauthenticated()
+        return TokenClaim(digest)
+
+
+def bearer_of(request: Request) -> str | None:
+    """What stands behind `Authorization: Bearer`; a Problem 401 for another scheme and two such headers."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    scheme, _, text = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer" or not text.strip():
+        raise unauthenticated()
+    return text.strip()
+
+
+async def identify(request: Request, ways: Sequence[Authenticator]) -> Claim:
+    """Who calls, by the first of the ways that the request uses; a Problem 401 where it uses none."""
+    for way in ways:
+        if (claim := await way.identify(request)) is not None:
+            return claim
+    raise unauthenticated()

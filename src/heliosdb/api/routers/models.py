@@ -1,0 +1,78 @@
+"""Models: what they are, their versions, and how these do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from federated_sql.statements import CreateModel
+from heliosdb.api.database import Right
+from heliosdb.api.guard import CallerHere, GuardedRoute, needs
+from heliosdb.api.routers.found import find_model, find_workspace
+from heliosdb.api.schemas import (
+    Evaluation,
+    Limit,
+    Model,
+    ModelName,
+    NewModel,
+    Offset,
+    Version,
+    VersionAnswer,
+    WorkspaceName,
+    to_options,
+)
+
+router = APIRouter(route_class=GuardedRoute, tags=["models"])
+
+_MODEL = "/workspaces/{workspace}/models/{model}"
+
+
+@router.get("/workspaces/{workspace}/models", response_model=list[Model])
+@needs(Right.READ)
+async def list_models(
+    caller: CallerHere, workspace: WorkspaceName, limit: Limit = 100, offset: Offset = 0
+) -> Any:
+    """List the models of the workspace by name."""
+    await find_workspace(caller, workspace)
+    return await caller.rows("models", workspace, limit, offset)
+
+
+@router.post("/workspaces/{workspace}/models", response_model=Model, status_code=201)
+@needs(Right.OPERATE)
+async def create_model(caller: CallerHere, workspace: WorkspaceName, body: NewModel) -> Any:
+    """Create a model: CREATE FEDERATED MODEL."""
+    await caller.execute(CreateModel(body.name, workspace, to_options(body.options)))
+    return await find_model(caller, workspace, body.name)
+
+
+@router.get(_MODEL, response_model=Model)
+@needs(Right.READ)
+async def show_model(caller: CallerHere, workspace: WorkspaceName, model: ModelName) -> Any:
+    """Show a model."""
+    return await find_model(caller, workspace, model)
+
+
+@router.get(_MODEL + "/versions", response_model=list[VersionAnswer])
+@needs(Right.READ)
+async def list_versions(caller: CallerHere, workspace: WorkspaceName, model: ModelName) -> Any:
+    """List the versions of the model: federated_model_versions."""
+    await find_model(caller, workspace, model)
+    return await caller.rows("versions", model)
+
+
+@router.get(_MODEL + "/evaluate", response_model=Evaluation)
+@needs(Right.READ)
+async def evaluate(
+    caller: CallerHere,
+    workspace: WorkspaceName,
+    model: ModelName,
+    version: Annotated[
+        Version | None, Query(description="Its number or tag; without it the current one.")
+    ] = None,
+) -> Any:
+    """Show how a version did over the held-out rows of all nodes: federated_evaluate."""
+    await find_model(caller, workspace, model)
+    reference = model if version is None else f"{model}@{version}"
+    rows = await caller.rows("evaluation", reference)
+    return {"model": reference, "metrics": {row["metric"]: row["value"] for row in rows}}

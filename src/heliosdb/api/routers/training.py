@@ -1,0 +1,120 @@
+"""Training: a run is started, looked at, and followed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from federated_sql.statements import StartTraining
+from heliosdb.api.database import Caller, Right
+from heliosdb.api.guard import CallerHere, GuardedRoute, needs
+from heliosdb.api.problems import Problem, missing
+from heliosdb.api.routers.found import find_model
+from heliosdb.api.schemas import (
+    Limit,
+    ModelName,
+    Offset,
+    Round,
+    Run,
+    StartedRun,
+    Training,
+    WorkspaceName,
+    to_options,
+)
+
+router = APIRouter(route_class=GuardedRoute, tags=["training"])
+
+_MODEL = "/workspaces/{workspace}/models/{model}"
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same request, sent again with it within a day, is answered with the same run.",
+    ),
+]
+
+
+@router.post(_MODEL + "/train", response_model=StartedRun, status_code=202)
+@needs(Right.OPERATE)
+async def train(
+    *,
+    request: Request,
+    response: Response,
+    caller: CallerHere,
+    workspace: WorkspaceName,
+    model: ModelName,
+    body: Training | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Start training: START FEDERATED TRAINING. The run is queued; Location is where to ask after it."""
+    await find_model(caller, workspace, model)
+    options = body.options if body else {}
+    command = StartTraining(model, to_options(options))
+    if idempotency_key is None:
+        run_id = await caller.start(command)
+    else:
+        asked = json.dumps([workspace, model, options], sort_keys=True).encode()
+        run_id = await _start_once(caller, command, idempotency_key, hashlib.sha256(asked).digest())
+    place = str(request.app.url_path_for("show_run", run_id=str(run_id)))
+    response.headers["Location"] = place
+    return {"run_id": run_id, "run": place, "events": f"{place}/events"}
+
+
+async def _start_once(caller: Caller, command: StartTraining, key: str, digest: bytes) -> UUID:
+    """Start, or return the run that the same request with the same key started: one transaction with it."""
+    async with caller.as_api():
+        await caller.rows("forget_requests")
+        is_new = await caller.rows("keep_request", caller.role, key, digest)
+        kept = await caller.row("kept_request", caller.role, key)
+    if not is_new and kept is not None:
+        if kept["request_sha256"] != digest:
+            raise Problem(
+                422,
+                "The Idempotency-Key was used for another request.",
+                hint="A new request has a new key.",
+            )
+        return UUID(str(kept["run_id"]))
+    run_id = await caller.start(command)
+    async with caller.as_api():
+        await caller.rows("answer_request", caller.role, key, run_id)
+    return run_id
+
+
+@router.get(_MODEL + "/status", response_model=list[Round])
+@needs(Right.READ)
+async def show_status(
+    caller: CallerHere,
+    workspace: WorkspaceName,
+    model: ModelName,
+    run: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Its number; without it the latest.")
+    ] = None,
+) -> Any:
+    """Show a run of the model round by round: federated_training_status."""
+    await find_model(caller, workspace, model)
+    return await caller.rows("training_status", model, run)
+
+
+@router.get(_MODEL + "/runs", response_model=list[Run])
+@needs(Right.READ)
+async def list_runs(
+    caller: CallerHere, workspace: WorkspaceName, model: ModelName, limit: Limit = 100, offset: Offset = 0
+) -> Any:
+    """List the runs of the model, the latest first."""
+    await find_model(caller, workspace, model)
+    return await caller.rows("runs", workspace, model, limit, offset)
+
+
+@router.get("/runs/{run_id}", response_model=Run)
+@needs(Right.READ)
+async def show_run(caller: CallerHere, run_id: UUID) -> Any:
+    """Show a run."""
+    if (row := await caller.row("run", run_id)) is None:
+        raise missing("run", str(run_id))
+    return row

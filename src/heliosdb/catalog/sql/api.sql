@@ -1,0 +1,123 @@
+-- name: find_functions()
+SELECT set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), false)
+FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'heliosdb_federated_learning'
+
+-- name: act_as(text)
+SELECT set_config('role', $1, true)
+
+-- name: role_of_token(bytea)
+SELECT federated._authenticate($1::bytea) AS role
+
+-- name: role_vouched_for(text)
+SELECT CASE WHEN federated._servable($1::name) THEN $1 END AS role
+
+-- name: has_one_of(text[])
+SELECT coalesce(bool_or(pg_has_role(r.oid, 'USAGE')), false) AS has FROM pg_roles AS r WHERE r.rolname = ANY ($1::text[])
+
+-- name: execute(text)
+CALL federated.execute($1)
+
+-- name: started_run()
+SELECT current_setting('federated.started_run', true)::uuid AS run_id
+
+-- name: forget_requests()
+DELETE FROM federated.api_request WHERE created_at < now() - interval '1 day'
+
+-- name: keep_request(text, text, bytea)
+INSERT INTO federated.api_request (role_id, idempotency_key, request_sha256)
+SELECT r.oid, $2, $3::bytea FROM pg_roles AS r WHERE r.rolname = $1
+ON CONFLICT DO NOTHING RETURNING true AS is_new
+
+-- name: kept_request(text, text)
+SELECT q.request_sha256, q.run_id
+FROM federated.api_request AS q JOIN pg_roles AS r ON r.oid = q.role_id WHERE r.rolname = $1 AND q.idempotency_key = $2
+
+-- name: answer_request(text, text, uuid)
+UPDATE federated.api_request AS q SET run_id = $3::uuid
+FROM pg_roles AS r WHERE r.oid = q.role_id AND r.rolname = $1 AND q.idempotency_key = $2
+
+-- name: workspaces(integer, integer)
+SELECT w.name, w.owner, s.status, s.min_nodes_required, s.registered_nodes, s.active_nodes, w.created_at
+FROM federated.workspace AS w JOIN federated_workspace_status AS s ON s.workspace_name = w.name
+ORDER BY w.name LIMIT $1 OFFSET $2
+
+-- name: workspace(text)
+SELECT w.name, w.owner, s.status, s.min_nodes_required, s.registered_nodes, s.active_nodes, w.created_at
+FROM federated.workspace AS w JOIN federated_workspace_status AS s ON s.workspace_name = w.name
+WHERE w.name = $1
+
+-- name: models(text, integer, integer)
+SELECT m.name, w.name AS workspace, m.owner, m.options, m.created_at,
+       (SELECT v.version FROM federated.version AS v WHERE v.model_id = m.model_id AND v.is_current) AS current_version
+FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+WHERE w.name = $1 ORDER BY m.name LIMIT $2 OFFSET $3
+
+-- name: model(text, text)
+SELECT m.name, w.name AS workspace, m.owner, m.options, m.created_at,
+       (SELECT v.version FROM federated.version AS v WHERE v.model_id = m.model_id AND v.is_current) AS current_version
+FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+WHERE w.name = $1 AND m.name = $2
+
+-- name: training_status(text, integer)
+SELECT * FROM federated_training_status($1::text, $2::integer)
+
+-- name: versions(text)
+SELECT * FROM federated_model_versions($1::text)
+
+-- name: named_version(text, text)
+SELECT v.version
+FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+WHERE m.name = $1 AND CASE WHEN $2::text IS NULL THEN v.is_current ELSE v.version::text = $2
+    OR EXISTS (SELECT FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version AND t.name = $2) END
+ORDER BY v.version LIMIT 1
+
+-- name: evaluation(text)
+SELECT metric, value FROM federated_evaluate($1::text)
+
+-- name: has_many_classes(text)
+SELECT federated._has_many_classes(f.prediction) AS has FROM federated._find_function($1::text) AS f
+
+-- name: predict(text, jsonb)
+SELECT federated_predict($1::text, e.features) AS value
+FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS e (features, place) ORDER BY e.place
+
+-- name: predict_classes(text, jsonb)
+SELECT federated_predict_class($1::text, e.features) AS class, federated_predict_proba($1::text, e.features) AS probabilities
+FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS e (features, place) ORDER BY e.place
+
+-- name: runs(text, text, integer, integer)
+SELECT * FROM federated_runs WHERE workspace_name = $1 AND model_name = $2 ORDER BY run DESC LIMIT $3 OFFSET $4
+
+-- name: run(uuid)
+SELECT * FROM federated_runs WHERE run_id = $1::uuid
+
+-- name: run_status(uuid)
+SELECT CASE WHEN r.waiting THEN 'waiting' ELSE r.status::text END AS status FROM federated.run AS r WHERE r.run_id = $1::uuid
+
+-- name: events(uuid, bigint)
+SELECT event_id, round_number, kind, details, recorded_at
+FROM federated.event WHERE run_id = $1::uuid AND event_id > $2 ORDER BY event_id LIMIT 500
+
+-- name: budget(text)
+SELECT * FROM federated_privacy_budget($1::text)
+
+-- name: nodes(text, integer, integer)
+SELECT s.node_name AS name, s.status, d.connection_status, d.failure_reason, d.endpoint_in_use, d.certificate_expires, s.last_seen,
+       s.rounds_participated, s.avg_round_time_seconds, s.dataset_size, s.contribution_score
+FROM federated_node_status AS s JOIN federated_node_diagnostics AS d USING (workspace, node_name)
+WHERE s.workspace = $1 ORDER BY s.node_name LIMIT $2 OFFSET $3
+
+-- name: node(text, text)
+SELECT s.node_name AS name, s.status, d.connection_status, d.failure_reason, d.endpoint_in_use, d.certificate_expires, s.last_seen,
+       s.rounds_participated, s.avg_round_time_seconds, s.dataset_size, s.contribution_score
+FROM federated_node_status AS s JOIN federated_node_diagnostics AS d USING (workspace, node_name)
+WHERE s.workspace = $1 AND s.node_name = $2
+
+-- name: erasures(text, integer, integer)
+SELECT request_id, model_name, requested_at, deadline, status, node_name, node_state, answered_at, completed_at, method, exactness,
+       message
+FROM federated_erasure_status WHERE workspace = $1 ORDER BY requested_at DESC, request_id, node_name LIMIT $2 OFFSET $3
+
+-- name: alerts(text, integer, integer)
+SELECT alert_name, kind, conditions, target, status, firing_id, fired_at, observed, delivered_at, attempts, failure
+FROM federated_alerts WHERE workspace_name = $1 ORDER BY fired_at DESC NULLS LAST, alert_name, firing_id LIMIT $2 OFFSET $3

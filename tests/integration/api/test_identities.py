@@ -1,0 +1,212 @@
+"""Who is let in, and as whom: tokens as SQL makes them, JWTs and certificates over a real connection."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jwt
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from psycopg import errors, sql
+
+from heliosdb.transport.authority import Authority
+from tests.integration.api.stack import LOGIN, PREFIX, Api, drop_roles, make_roles, running_api
+from tests.integration.coordinator.support import World, make_world
+from tests.support.cluster import Cluster
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+ISSUER = "https://idp.example.com"
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A catalog, and roles; no node and no coordinator."""
+    database = cluster.create_database("federated_template")
+    with make_world(cluster, tmp_path_factory.mktemp("api"), database) as made:
+        try:
+            yield made
+        finally:
+            cluster.drop_database(database)
+            drop_roles(made)
+
+
+@pytest.fixture(scope="module")
+def api(world: World) -> Iterator[Api]:
+    """An API with TLS, an authority of clients and an identity provider."""
+    directory = world.federation.directory
+    world.federation.write("api", world.federation.authority.issue("api", ["localhost", "127.0.0.1"]))
+    (directory / "authority.pem").write_bytes(world.federation.authority.certificate_pem)
+    key = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEY.public_key()))
+    (directory / "keys.json").write_text(json.dumps({"keys": [{**key, "kid": "k"}]}))
+    tokens = make_roles(world)
+    settings = {
+        "certificate": str(directory / "api.pem"),
+        "private_key": str(directory / "api.key"),
+        "client_certificates": {
+            "authority": str(directory / "authority.pem"),
+            "roles": {"dns:ann": "rest_operator", "dns:root": "postgres", "dns:ghost": "no_such_role"},
+        },
+        "oidc": {
+            "issuer": ISSUER, "audience": "heliosdb", "jwks": str(directory / "keys.json"),
+            "roles": {"ann": "rest_analyst", "root": "postgres", "daemon": "federated_daemon", "other": "an_analyst"},
+        },
+    }  # fmt: skip
+    with running_api(world, "api", tokens, **settings) as made:
+        made.verify = ssl.create_default_context(cafile=str(directory / "authority.pem"))
+        yield made
+
+
+def get(api: Api, path: str = "/workspaces", identity: str | None = None, **headers: str) -> httpx.Response:
+    context = ssl.create_default_context(cafile=str(api.world.federation.directory / "authority.pem"))
+    if identity is not None:
+        directory = api.world.federation.directory
+        context.load_cert_chain(directory / f"{identity}.pem", directory / f"{identity}.key")
+    with httpx.Client(base_url=api.url + PREFIX, verify=context, timeout=120) as client:
+        return client.get(path, headers=headers)
+
+
+def with_jwt(api: Api, **changes: Any) -> httpx.Response:
+    claims = {"iss": ISSUER, "aud": "heliosdb", "sub": "ann", "exp": int(time.time()) + 60} | changes
+    text = jwt.encode(claims, KEY, "ES256", headers={"kid": "k"})
+    return get(api, Authorization=f"Bearer {text}")
+
+
+def test_a_jwt_runs_as_its_role_and_no_other(api: Api) -> None:
+    assert with_jwt(api).status_code == 200
+    refused = [
+        with_jwt(api, **changes)
+        for changes in ({"iss": "https://evil.example.com"}, {"aud": "x"}, {"exp": 1}, {"sub": "root"}, {"sub": "daemon"}, {"sub": "eve"})
+    ]  # fmt: skip
+    unsigned = jwt.encode({"iss": ISSUER, "aud": "heliosdb", "sub": "ann", "exp": int(time.time()) + 60}, None, "none", headers={"kid": "k"})  # fmt: skip
+    refused.append(get(api, Authorization=f"Bearer {unsigned}"))
+    assert [answer.status_code for answer in refused] == [401] * 7
+    assert len({answer.text for answer in refused}) == 1
+    # Nobody granted this one to the API's own role.
+    assert with_jwt(api, sub="other").status_code == 403
+
+
+def test_a_certificate_runs_as_the_role_of_its_name(api: Api) -> None:
+    federation = api.world.federation
+    for name in ("ann", "root", "ghost", "eve"):
+        federation.write(name, federation.authority.issue(name, [name]))
+    assert get(api, "/openapi.json", "ann").status_code == 200
+    assert [get(api, identity=name).status_code for name in ("root", "ghost", "eve")] == [401] * 3
+    assert get(api).status_code == 401
+    stranger = Authority.create("stranger")
+    federation.write("strange", stranger.issue("ann", ["ann"]))
+    with pytest.raises(httpx.HTTPError):
+        get(api, identity="strange")
+    # A bearer token beside a certificate decides alone.
+    nobody = get(api, identity="ann", Authorization=f"Bearer {api.tokens['rest_nobody']}")
+    assert nobody.status_code == 403
+    assert "max-age" in nobody.headers["strict-transport-security"]
+
+
+def as_role(api: Api, role: str) -> psycopg.Connection[Any]:
+    connection = api.world.cluster.connect(api.world.database)
+    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("role", "statement", "error"),
+    [
+        ("rest_analyst", "SELECT federated_create_token('rest_operator')", errors.InsufficientPrivilege),
+        ("rest_analyst", "SELECT federated_create_token('no_such_role')", errors.UndefinedObject),
+        ("rest_analyst", "SELECT federated_create_token('rest_analyst', '366 days')", errors.InvalidParameterValue),
+        ("rest_analyst", "SELECT federated_create_token('rest_analyst', '2 years')", errors.InvalidParameterValue),
+        ("rest_analyst", "SELECT federated_create_token('rest_analyst', '-1 s')", errors.InvalidParameterValue),
+        ("rest_analyst", "SELECT federated_create_token('rest_analyst', 'infinity')", (errors.InvalidParameterValue, errors.DataError)),
+        ("rest_analyst", "SELECT federated_create_token('rest_analyst', NULL)", errors.NullValueNotAllowed),
+        ("rest_analyst", "SELECT federated_create_token('rest_analyst', '1 day', repeat('x', 1001))", errors.CheckViolation),
+        ("rest_analyst", "SELECT token_sha256 FROM federated.api_token", errors.InsufficientPrivilege),
+        ("rest_analyst", "UPDATE federated_tokens SET expires_at = 'infinity'", errors.InsufficientPrivilege),
+        ("rest_analyst", "SELECT federated._authenticate('x')", errors.InsufficientPrivilege),
+        ("rest_analyst", "SELECT federated_revoke_token(gen_random_uuid())", errors.UndefinedObject),
+        ("rest_nobody", "SELECT federated_create_token('rest_nobody')", errors.InsufficientPrivilege),
+        ("postgres", "SELECT federated_create_token('postgres')", errors.InvalidParameterValue),
+        ("postgres", "SELECT federated_create_token('federated_daemon')", errors.InvalidParameterValue),
+        ("postgres", f"SELECT federated_create_token('{LOGIN}')", errors.InvalidParameterValue),
+        ("federated_api", "SELECT * FROM federated.api_token", errors.InsufficientPrivilege),
+        ("federated_api", "SELECT * FROM federated.workspace", errors.InsufficientPrivilege),
+    ],
+)  # fmt: skip
+def test_what_tokens_cannot_be_is_refused(api: Api, role: str, statement: str, error: Any) -> None:
+    with as_role(api, role) as connection, pytest.raises(error):
+        connection.execute(statement.encode())
+
+
+def test_a_row_that_is_inserted_past_the_function_is_held_to_the_same(api: Api) -> None:
+    insert = (
+        "INSERT INTO federated.api_token (role_id, token_sha256, description, expires_at)"
+        " VALUES (%s::regrole, sha256('x'), '', now() + %s::interval)"
+    )
+    for role, valid, error in (
+        ("rest_admin", "1 day", errors.InsufficientPrivilege),
+        ("rest_analyst", "2 years", errors.InvalidParameterValue),
+    ):
+        with as_role(api, "rest_analyst") as connection, pytest.raises(error):
+            connection.execute(insert.encode(), [role, valid])
+
+
+def test_tokens_are_shown_to_those_they_concern_and_revoked_by_them(api: Api) -> None:
+    def shown(role: str) -> set[str]:
+        with as_role(api, role) as connection:
+            return {
+                row[0] for row in connection.execute("SELECT DISTINCT role FROM federated_tokens").fetchall()
+            }
+
+    assert shown("rest_analyst") == {"rest_analyst"}
+    assert (
+        {"rest_admin", "rest_analyst", "rest_auditor", "rest_nobody"}
+        <= shown("rest_auditor")
+        == shown("rest_admin")
+    )
+    with as_role(api, "rest_analyst") as connection:
+        connection.execute("SELECT federated_create_token('rest_analyst', description => 'mine')")
+        [(token_id, created_by, status)] = connection.execute(
+            "SELECT token_id, created_by, status FROM federated_tokens WHERE description = 'mine'"
+        ).fetchall()
+        assert (created_by, status) == ("rest_analyst", "valid")
+    revoke = "SELECT federated_revoke_token(%s)"
+    with as_role(api, "rest_operator") as connection, pytest.raises(errors.UndefinedObject):
+        connection.execute(revoke, [token_id])
+    with as_role(api, "rest_auditor") as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(revoke, [token_id])
+    with as_role(api, "rest_admin") as connection:
+        connection.execute(revoke, [token_id])
+        with pytest.raises(errors.ObjectNotInPrerequisiteState):
+            connection.execute(revoke, [token_id])
+    with as_role(api, "rest_auditor") as connection:
+        [(role, status)] = connection.execute(
+            "SELECT revoked_by, status FROM federated_tokens WHERE token_id = %s", [token_id]
+        ).fetchall()
+        assert (role, status) == ("rest_admin", "revoked")
+        entries = connection.execute(
+            "SELECT acting_role, action, details -> 'after' ->> 'role_name' FROM federated_audit_log"
+            " WHERE object_kind = 'api_token' AND object_name = %s ORDER BY recorded_at",
+            [str(token_id)],
+        ).fetchall()
+    assert entries == [("rest_analyst", "insert", "rest_analyst"), ("rest_admin", "update", "rest_analyst")]
+
+
+def test_the_apis_own_role_reaches_nothing_by_itself(api: Api) -> None:
+    with api.world.cluster.connect(api.world.database, user=LOGIN) as connection:
+        for statement in ("SELECT * FROM federated.workspace", "SELECT federated._authenticate('x')"):
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def test_a_dump_has_no_tokens(api: Api) -> None:
+    with api.world.cluster.connect(api.world.database) as connection:
+        rows = connection.execute(
+            "SELECT c.relname, f.condition FROM pg_extension AS e, unnest(e.extconfig, e.extcondition) AS f (oid, condition)"
+            " JOIN pg_class AS c ON c.oid = f.oid WHERE c.relname LIKE 'api\\_%' ORDER BY 1"
+        ).fetchall()
+    assert rows == [("api_request", "WHERE false"), ("api_token", "WHERE false")]

@@ -1,0 +1,502 @@
+"""The product by HTTP on a real federation: the quick start, who may what, bad input, and nothing beside the catalog's rights."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from heliosdb.domain.prediction import Prediction
+from tests.integration.api.cases import BAD, MISSING, MODEL, PAYLOADS, TEMPLATES, WORKSPACE, payload_calls
+from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, ROLES, Api, make_token
+from tests.support.publication import publish_prediction
+
+GOLDEN = Path(__file__).with_name("rights.golden")
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "rest.md"
+
+
+@pytest.fixture(scope="module")
+def trained(api: Api) -> dict[str, Any]:
+    """The quick start over HTTP, up to a run that is over: what each step answered."""
+    told: dict[str, Any] = {}
+
+    def call(role: str, method: str, path: str, status: int, **options: Any) -> Any:
+        answer = api.call(role, method, path, **options)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    told["workspace"] = call(
+        "rest_admin", "POST", "/workspaces", 201, json={"name": WORKSPACE, "options": {"min_nodes": 3}}
+    )
+    for site in api.world.sites:
+        certificate = str(api.world.federation.directory / f"{site.name}.pem")
+        options = {"endpoint": f"https://localhost:{site.port}", "certificate": certificate}
+        told["node"] = call(
+            "rest_admin",
+            "POST",
+            f"/workspaces/{WORKSPACE}/nodes",
+            201,
+            json={"name": site.name, "options": options},
+        )
+    options = {
+        "algorithm": "logistic_regression", "features": ["age", "pressure"], "target": "outcome",
+        "rounds": 2, "learning_rate": 0.1, "seed": 7,
+    }  # fmt: skip
+    told["model"] = call(
+        "rest_admin",
+        "POST",
+        f"/workspaces/{WORKSPACE}/models",
+        201,
+        json={"name": "risk", "options": options},
+    )
+    started = api.call("rest_admin", "POST", MODEL + "/train", headers={"Idempotency-Key": "first"})
+    assert started.status_code == 202, started.text
+    told["run"], told["place"] = started.json(), started.headers["location"]
+    told["events"] = follow(api, told["run"]["run_id"])
+    return told
+
+
+def follow(api: Api, run_id: str, **headers: str) -> list[tuple[str, str, Any]]:
+    """The events of a run until the stream ends: id, name, data."""
+    client = api.clients.setdefault("rest_analyst", api.client("rest_analyst"))
+    with client.stream("GET", f"/runs/{run_id}/events", headers=headers) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        text = "".join(stream.iter_text())
+    found = re.findall(r"(?:id: (\d+)\n)?event: (\w+)\ndata: (.*)\n\n", text)
+    return [(number, name, json.loads(data)) for number, name, data in found]
+
+
+def query(api: Api, text: str, *values: object) -> list[dict[str, Any]]:
+    return api.world.query(text, *values)
+
+
+def test_what_is_made_is_answered_and_belongs_to_its_maker(api: Api, trained: dict[str, Any]) -> None:
+    assert trained["workspace"]["owner"] == "rest_admin"
+    assert trained["workspace"]["min_nodes_required"] == 3
+    assert trained["node"]["status"] in ("pending", "active")
+    assert trained["model"]["current_version"] is None
+    assert trained["model"]["options"]["target"] == "outcome"
+    names = [w["name"] for w in api.call("rest_auditor", "GET", "/workspaces").json()]
+    assert names == [WORKSPACE]
+    assert [n["name"] for n in api.call("rest_analyst", "GET", f"/workspaces/{WORKSPACE}/nodes").json()] == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert [m["name"] for m in api.call("rest_analyst", "GET", f"/workspaces/{WORKSPACE}/models").json()] == [
+        "risk"
+    ]
+
+
+def test_a_run_is_followed_to_its_end(api: Api, trained: dict[str, Any]) -> None:
+    *progress, (_, last, data) = trained["events"]
+    assert (last, data) == ("end", {"status": "completed"})
+    numbers = [int(number) for number, name, _ in progress if name == "progress"]
+    recorded = query(
+        api, "SELECT event_id FROM federated.event WHERE run_id = %s ORDER BY 1", trained["run"]["run_id"]
+    )
+    assert numbers == [row["event_id"] for row in recorded]
+    assert numbers
+    rest = follow(api, trained["run"]["run_id"], **{"Last-Event-ID": str(numbers[-2])})
+    assert [number for number, _, _ in rest] == [str(numbers[-1]), ""]
+
+
+def test_a_run_is_shown_where_it_was_said_to_be(api: Api, trained: dict[str, Any]) -> None:
+    assert trained["place"] == trained["run"]["run"] == f"{PREFIX}/runs/{trained['run']['run_id']}"
+    shown = api.call("rest_analyst", "GET", f"/runs/{trained['run']['run_id']}").json()
+    assert (shown["status"], shown["started_by"], shown["rounds"]) == ("completed", "rest_admin", 2)
+    assert api.call("rest_analyst", "GET", MODEL + "/runs").json() == [shown]
+    rounds = api.call("rest_analyst", "GET", MODEL + "/status", params={"run": 1}).json()
+    expected = query(api, "SELECT global_loss FROM federated_training_status('risk') ORDER BY round_number")
+    assert [one["global_loss"] for one in rounds] == [row["global_loss"] for row in expected]
+
+
+def test_predictions_versions_evaluation_and_budget_are_the_databases(
+    api: Api, trained: dict[str, Any]
+) -> None:
+    people = [{"age": 61, "pressure": 140}, {"age": 35.5}, {}, {"pressure": None, "age": "50"}]
+    answer = api.call("rest_analyst", "POST", MODEL + "/predict", json={"instances": people}).json()
+    expected = [
+        query(api, "SELECT federated_predict('risk', %s::jsonb) AS p", json.dumps(one))[0]["p"]
+        for one in people
+    ]
+    assert answer == {"model": "risk", "version": 1, "predictions": [{"value": value} for value in expected]}
+    for version in ("1", None):
+        one = api.call(
+            "rest_analyst", "POST", MODEL + "/predict", json={"features": people[0], "version": version}
+        )
+        assert one.json()["predictions"] == [{"value": expected[0]}]
+    [version] = api.call("rest_auditor", "GET", MODEL + "/versions").json()
+    assert (version["version"], version["is_current"]) == (1, True)
+    metrics = api.call("rest_auditor", "GET", MODEL + "/evaluate", params={"version": "1"}).json()["metrics"]
+    assert metrics == {
+        row["metric"]: row["value"] for row in query(api, "SELECT * FROM federated_evaluate('risk')")
+    }
+    assert api.call("rest_analyst", "GET", f"/workspaces/{WORKSPACE}/budget").json()["total_epsilon"] is None
+    for part in ("erasures", "alerts"):
+        assert api.call("rest_analyst", "GET", f"/workspaces/{WORKSPACE}/{part}").json() == []
+    del trained
+
+
+def test_of_several_classes_each_ones_probability_is_told(api: Api, trained: dict[str, Any]) -> None:
+    world = api.world
+    world.execute(
+        f"CREATE FEDERATED MODEL sort IN WORKSPACE {WORKSPACE} WITH (algorithm = 'logistic_regression',"
+        " features = ['age', 'pressure'], target = 'kind', target_classes = ['low', 'mid', 'high'])"
+    )
+    content = {
+        "intercepts": [0.5, 0.0, -0.5], "slopes": [[0.1, 0.0], [0.0, 0.1], [-0.1, 0.2]], "fills": [0.0, 0.0],
+        "shifts": [0.0, 0.0], "link": "softmax",
+    }  # fmt: skip
+    publish_prediction(world.cluster, world.database, "sort", Prediction("softmax_linear", content))
+    path = f"/workspaces/{WORKSPACE}/models/sort/predict"
+    people = [{"age": 1, "pressure": 2}, {}]
+    answer = api.call("rest_analyst", "POST", path, json={"instances": people})
+    assert answer.status_code == 200, answer.text
+    for one, shown in zip(people, answer.json()["predictions"], strict=True):
+        [expected] = query(
+            api,
+            "SELECT federated_predict_class('sort', %s::jsonb) AS predicted_class,"
+            " federated_predict_proba('sort', %s::jsonb) AS probabilities",
+            *[json.dumps(one)] * 2,
+        )
+        assert shown == expected
+    world.execute("DROP FEDERATED MODEL sort")
+    del trained
+
+
+def test_the_audit_log_names_the_person(api: Api, trained: dict[str, Any]) -> None:
+    rows = query(
+        api,
+        "SELECT DISTINCT session_role, acting_role FROM federated_audit_log"
+        " WHERE object_kind IN ('workspace', 'node', 'model') AND action = 'insert'",
+    )
+    assert rows == [{"session_role": LOGIN, "acting_role": "rest_admin"}]
+    assert query(api, "SELECT requested_by FROM federated.run")[0]["requested_by"] == "rest_admin"
+    assert query(api, "SELECT is_intact FROM federated_audit_verify(%s)", WORKSPACE) == [{"is_intact": True}]
+    assert any(
+        r["object_name"]
+        for r in query(api, "SELECT object_name FROM federated_audit_log WHERE object_kind = 'api_token'")
+    )
+    del trained
+
+
+def test_a_key_starts_one_run(api: Api, trained: dict[str, Any]) -> None:
+    again = api.call("rest_admin", "POST", MODEL + "/train", headers={"Idempotency-Key": "first"})
+    assert (again.status_code, again.json()) == (202, trained["run"])
+    other = api.call(
+        "rest_admin",
+        "POST",
+        MODEL + "/train",
+        headers={"Idempotency-Key": "first"},
+        json={"options": {"rounds": 3}},
+    )
+    assert other.status_code == 422
+    assert (
+        len(
+            query(
+                api,
+                "SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id) WHERE m.name = 'risk'",
+            )
+        )
+        == 1
+    )
+    failed = api.call(
+        "rest_admin",
+        "POST",
+        MODEL + "/train",
+        headers={"Idempotency-Key": "bad"},
+        json={"options": {"rounds": -1}},
+    )
+    assert failed.status_code == 422, failed.text
+    assert query(api, "SELECT idempotency_key FROM federated.api_request") == [{"idempotency_key": "first"}]
+    api.world.query("UPDATE federated.api_request SET created_at = now() - interval '25 hours'")
+    key, body = {"Idempotency-Key": "later"}, {"options": {"rounds": 1000, "early_stopping_rounds": 1000}}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(
+                lambda _: api.client("rest_admin").post(MODEL + "/train", headers=key, json=body), range(4)
+            )
+        )
+    assert {answer.status_code for answer in answers} == {202}, answers[0].text
+    assert len({answer.text for answer in answers}) == 1
+    assert query(api, "SELECT idempotency_key FROM federated.api_request") == [{"idempotency_key": "later"}]
+    in_training = api.call("rest_admin", "POST", MODEL + "/train")
+    assert (in_training.status_code, in_training.json()["sqlstate"]) == (409, "55006"), in_training.text
+    api.world.execute("STOP FEDERATED TRAINING risk")
+    asyncio.run(
+        api.world.reached("NOT EXISTS (SELECT FROM federated.run WHERE status IN ('queued', 'running'))")
+    )
+
+
+def test_bad_input_is_one_clear_problem(api: Api, trained: dict[str, Any]) -> None:
+    found = []
+    for method, path, options, status in BAD:
+        headers = {"Content-Type": "application/json"} if "content" in options else {}
+        answer = api.call("rest_admin", method, path, headers=headers, **options)
+        shown = (method, path, str(options)[:60])
+        assert answer.headers["content-type"] == "application/problem+json", (shown, answer.text)
+        assert answer.json()["status"] == answer.status_code
+        found.append((shown, answer.status_code))
+        assert answer.status_code == status, (shown, answer.text)
+    del trained
+
+
+def test_each_role_may_what_the_page_says(api: Api, trained: dict[str, Any]) -> None:
+    """Statuses over every path × role; whoever lacks the right is told the same of what exists and what does not."""
+    present = {"w": WORKSPACE, "n": "a", "m": "risk", "r": trained["run"]["run_id"], "new": WORKSPACE}
+    roles = (None, *ROLES)
+    lines = []
+    for method, template, body in TEMPLATES:
+        cells = []
+        for role in roles:
+            answers = [
+                api.call(
+                    role, method, template.format_map(names),
+                    json=None if body is None else json.loads(json.dumps(body).replace("{new}", names["new"])),
+                )
+                for names in (present, MISSING)
+            ]  # fmt: skip
+            if answers[0].status_code in (401, 403):
+                assert answers[0].text == answers[1].text, (role, template)
+            cells.append(
+                f"{(role or 'none').removeprefix('rest_')} {answers[0].status_code}/{answers[1].status_code}"
+            )
+        lines.append(f"{method} {template}: " + ", ".join(cells))
+    paths = {
+        path.removeprefix(PREFIX) for path in api.call("rest_admin", "GET", "/openapi.json").json()["paths"]
+    }
+    aliases = {"w": "{workspace}", "n": "{node}", "m": "{model}", "r": "{run_id}"}
+    assert paths == {template.format_map(aliases) for _, template, _ in TEMPLATES} - {"/openapi.json"}, (
+        "a path is missing here"
+    )
+    head = (
+        "# Path by role: the status where the object exists / where it does not. Compared by test_rest.py.\n"
+    )
+    assert head + "\n".join(lines) + "\n" == GOLDEN.read_text(), "\n".join(lines)
+
+
+def test_a_token_that_ended_opens_nothing(api: Api) -> None:
+    world = api.world
+    good, revoked, expired = (make_token(world, "rest_analyst", by="rest_analyst") for _ in range(3))
+
+    def status(token: str) -> tuple[int, str]:
+        answer = httpx.get(api.url + PREFIX + "/workspaces", headers={"Authorization": f"Bearer {token}"})
+        return answer.status_code, answer.text
+
+    assert [status(token)[0] for token in (good, revoked, expired)] == [200, 200, 200]
+    with world.cluster.connect(world.database) as connection:
+        find = "SELECT token_id FROM federated.api_token WHERE token_sha256 = sha256(convert_to(%s, 'UTF8'))"
+        [(token_id,)] = connection.execute(find, [revoked]).fetchall()
+        connection.execute("SET ROLE rest_analyst")
+        connection.execute("SELECT federated_revoke_token(%s)", [token_id])
+        connection.execute("RESET ROLE")
+        # What time does by itself.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            "UPDATE federated.api_token SET expires_at = now() WHERE token_sha256 = sha256(convert_to(%s, 'UTF8'))",
+            [expired],
+        )
+    body = "hfl_" + "0" * 64
+    foreign = body + hashlib.sha256(body.encode()).hexdigest()[:8]
+    refused = {
+        status(token) for token in (revoked, expired, foreign, good[:-1] + ("0" if good[-1] != "0" else "1"))
+    }
+    assert len(refused) == 1
+    assert refused.pop()[0] == 401
+    assert status(good)[0] == 200
+
+
+def test_a_token_ends_with_its_role_and_with_the_roles_innocence(api: Api) -> None:
+    world = api.world
+    with world.cluster.connect(world.database) as connection:
+        connection.execute("CREATE ROLE rest_passing IN ROLE federated_analyst")
+        connection.execute(f"GRANT rest_passing TO {LOGIN}")
+        token = make_token(world, "rest_passing")
+
+        def status() -> int:
+            return httpx.get(
+                api.url + PREFIX + "/workspaces", headers={"Authorization": f"Bearer {token}"}
+            ).status_code
+
+        assert status() == 200
+        connection.execute("ALTER ROLE rest_passing SUPERUSER")
+        assert status() == 401
+        connection.execute("ALTER ROLE rest_passing NOSUPERUSER")
+        assert status() == 200
+        connection.execute("DROP ROLE rest_passing")
+        connection.execute("CREATE ROLE rest_passing IN ROLE federated_analyst")
+        connection.execute(f"GRANT rest_passing TO {LOGIN}")
+        assert status() == 401
+        connection.execute("DROP ROLE rest_passing")
+
+
+def test_a_stream_ends_with_its_token(api: Api, trained: dict[str, Any]) -> None:
+    world = api.world
+    world.execute(
+        f"CREATE FEDERATED MODEL waits IN WORKSPACE {WORKSPACE} WITH (algorithm = 'logistic_regression', features = ['age'], target = 'outcome')"
+    )
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes = 4)")
+    world.execute("START FEDERATED TRAINING waits")
+    [run] = query(api, "SELECT run_id::text FROM federated_runs WHERE model_name = 'waits'")
+    token = make_token(world, "rest_analyst")
+    with httpx.stream(
+        "GET",
+        f"{api.url}{PREFIX}/runs/{run['run_id']}/events",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=DEADLINE,
+    ) as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("retry:")
+        with world.cluster.connect(world.database) as connection:
+            connection.execute(
+                "SELECT federated_revoke_token(token_id) FROM federated.api_token WHERE token_sha256 = sha256(convert_to(%s, 'UTF8'))",
+                [token],
+            )
+        rest = "\n".join(lines)
+    assert "event: problem" in rest
+    assert '"status": 401' in rest
+    world.execute("STOP FEDERATED TRAINING waits")
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes = 3)")
+    del trained
+
+
+def test_what_is_sent_stays_what_it_is(api: Api, trained: dict[str, Any]) -> None:
+    """SQL in every field is a value: it makes no object but one of that very name, starts nothing and breaks nothing."""
+    kept = "SELECT (SELECT count(*) FROM pg_class) AS classes, (SELECT count(*) FROM federated.run) AS runs, (SELECT count(*) FROM pg_roles) AS roles"
+    before = query(api, kept)
+    made = []
+    for payload in PAYLOADS:
+        for method, path, options in payload_calls(payload):
+            answer = api.call("rest_admin", method, path, **options)
+            assert answer.status_code < 500, (payload, path, answer.text)
+            if answer.status_code == 201:
+                made.append(answer.json()["name"])
+    assert query(api, kept) == before
+    assert set(made) <= {payload[:60] for payload in PAYLOADS} | set(PAYLOADS)
+    owners = {
+        row["owner"]
+        for row in query(api, "SELECT owner FROM federated.workspace UNION SELECT owner FROM federated.model")
+    }
+    assert owners <= {"rest_admin", "postgres"}
+    for name in made:
+        query(api, "DELETE FROM federated.model WHERE name = %s", name)
+        query(api, "DELETE FROM federated.workspace WHERE name = %s AND name <> %s", name, WORKSPACE)
+        query(api, "DELETE FROM federated.node WHERE name = %s AND name NOT IN ('a', 'b', 'c')", name)
+    del trained
+
+
+def test_no_generated_call_ends_in_an_error_of_ours(api: Api, trained: dict[str, Any]) -> None:
+    schema = schemathesis.openapi.from_dict(api.call("rest_admin", "GET", "/openapi.json").json())
+    headers = {"Authorization": f"Bearer {api.tokens['rest_operator']}"}
+    statuses: list[int] = []
+
+    def check(case: Any) -> None:
+        answer = case.call(base_url=api.url, headers=headers, timeout=DEADLINE)
+        statuses.append(answer.status_code)
+        assert answer.status_code < 500 or answer.status_code == 501, (case.as_curl_command(), answer.text)
+        kind = "application/json" if answer.status_code < 400 else "application/problem+json"
+        assert answer.headers["content-type"] == [kind], case.as_curl_command()
+
+    few = settings(
+        max_examples=6, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )  # fmt: skip
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        # A stream of a run that goes on would go on.
+        if not operation.path.endswith("/events"):
+            few(given(case=operation.as_strategy())(check))()
+    assert 401 not in statuses
+    assert {200, 422} <= set(statuses)
+    del trained
+
+
+def test_while_the_database_is_away_calls_are_told_to_come_again(api: Api) -> None:
+    world = api.world
+    assert api.call("rest_analyst", "GET", "/workspaces").status_code == 200
+    allow = "UPDATE pg_database SET datallowconn = %s WHERE datname = %s"
+    with world.cluster.connect() as connection:
+        connection.execute(allow, [False, world.database])
+        try:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [LOGIN]
+            )
+            answer = api.call("rest_analyst", "GET", "/workspaces")
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) > 0
+            assert "datallowconn" not in answer.text
+        finally:
+            connection.execute(allow, [True, world.database])
+    end = time.monotonic() + DEADLINE
+    while api.call("rest_analyst", "GET", "/workspaces").status_code == 503:
+        assert time.monotonic() < end
+    assert api.call("rest_analyst", "GET", "/workspaces").status_code == 200
+
+
+def test_health_says_how_it_is(api: Api) -> None:
+    config = api.world.federation.directory / "api.toml"
+    done = subprocess.run(
+        [sys.executable, "-m", "heliosdb.cli.main", "health", "api", "--config", str(config), "--timeout", "60"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("api: ready")
+
+
+def test_the_log_names_roles_and_no_tokens(api: Api, trained: dict[str, Any]) -> None:
+    text = api.log.read_text()
+    assert 'POST /workspaces 201 role="rest_admin"' in text
+    assert not any(token in text for token in api.tokens.values())
+    assert "hfl_" not in text
+    assert "Traceback" not in text
+    del trained
+
+
+def blocks(kind: str) -> str:
+    """The code blocks of a kind in the page."""
+    return "\n".join(re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL))
+
+
+def test_the_pages_quick_start_runs_as_it_stands(api: Api) -> None:
+    world = api.world
+    for site in world.sites:
+        with world.cluster.connect(site.database) as connection:
+            share = "CREATE FEDERATED DATASET shown FOR TABLE patient (age, pressure, outcome) IN WORKSPACE hospitals"
+            connection.execute("CALL federated.execute(%s)", [share])
+    with world.cluster.connect(world.database) as connection:
+        try:
+            connection.execute(blocks("sql setup").encode())
+            connection.execute(f"GRANT ann TO {LOGIN}")
+            row = connection.execute(blocks("sql token").encode()).fetchone()
+            assert row is not None
+            ends = {
+                name: f"https://localhost:{site.port}" for name, site in zip("ABC", world.sites, strict=True)
+            }
+            done = subprocess.run(
+                ["bash", "-eu", "-c", blocks("sh quickstart")],
+                env={**os.environ, **ends, "API": api.url, "TOKEN": row[0], "CERTS": str(world.federation.directory)},
+                capture_output=True, text=True, check=False, timeout=DEADLINE * 2,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert 'event: end\ndata: {"status": "completed"}' in done.stdout
+            assert '"predictions":[{"value":0.' in done.stdout
+        finally:
+            for role in ("ann", "heliosdb_api"):
+                connection.execute(
+                    psycopg.sql.SQL("DROP ROLE IF EXISTS {}").format(psycopg.sql.Identifier(role))
+                )
