@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliosdb.cli import console_commands
 from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
 
@@ -280,6 +281,7 @@ def audit_verify(
 
 app.add_typer(report, name="report")
 app.command("model-card")(model_card)
+app.command("simulate", context_settings=console_commands.PASSES_OPTIONS_ON)(console_commands.simulate)
 
 
 @app.command("verify-certificate")
