@@ -13,10 +13,11 @@ from pathlib import Path
 
 from heliosdb.cli.simulation.nodes import SimulatedNode, describe_source
 from heliosdb.cli.simulation.play import Outcome, Play
-from heliosdb.cli.simulation.report import Dealt, Show, clean, final_lines, head_line, round_line, to_json
+from heliosdb.cli.simulation.report import Dealt, Show, final_lines, head_line, round_line, to_json
 from heliosdb.cli.simulation.settings import SimulationSettings, read_simulation
 from heliosdb.cli.simulation.source import Source, read_csv, read_table
 from heliosdb.cli.simulation.splits import Places, Split, deal, deal_by_value, node_names, read_split
+from heliosdb.cli.tables import clean
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
 from heliosdb.domain.errors import ErrorCode, FederatedError

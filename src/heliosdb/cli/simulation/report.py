@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from heliosdb.cli.simulation.play import Outcome, PlayedRound
+from heliosdb.cli.tables import clean
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import NodeName
 
@@ -146,11 +147,6 @@ def _shown(found: Figures | None) -> dict[str, float | None]:
     names = ("loss", "accuracy", "rmse", "precision", "recall", "f1_score")
     values: Mapping[str, float | None] = {} if found is None else asdict(found)
     return {name: values.get(name) for name in names}
-
-
-def clean(text: str) -> str:
-    """A text without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 Show = Callable[[str], None]
