@@ -50,8 +50,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class RunOverview:
-    """A run and its last closed round; None for what that has not found. epsilon: what the most charged node
-    had spent by then."""
+    """A run. round_number: its last; loss and accuracy: of the last round that has them. epsilon: what the
+    most charged node had spent by then. None for what is not known."""
 
     workspace_name: str
     model_name: str

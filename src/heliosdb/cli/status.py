@@ -69,7 +69,8 @@ def follow(dsn: str, interval: float) -> None:
                         shown = read_overview(connection, latest=_LATEST)
                 except FederatedError as error:
                     note = f"{error.message}; tried again every {interval:g} s"
-                live.update(Group(*_tables(shown), Text(note, style="dim")), refresh=True)
+                # First: what has no room on the screen is cut off below.
+                live.update(Group(Text(note, style="dim"), *_tables(shown)), refresh=True)
                 time.sleep(interval)
         except KeyboardInterrupt:
             return

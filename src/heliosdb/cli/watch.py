@@ -165,7 +165,7 @@ class _Bar:
         last = rounds[-1] if rounds else None
         figures = clean(run.message or run.status) if last is None else round_text(last).partition(": ")[2]
         changes: dict[str, Any] = {"figures": figures, "completed": 0 if last is None else last.round_number}
-        planned = planned_rounds(run)
+        planned = planned_rounds(run) if run.status in RUNNING else changes["completed"]
         if planned is not None:
             changes["total"] = planned
         self._progress.update(self._tasks[run.run], **changes)

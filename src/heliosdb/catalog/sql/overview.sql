@@ -16,7 +16,7 @@ FROM federated_node_status AS s JOIN federated_node_diagnostics AS d USING (work
 ORDER BY s.workspace, s.node_name
 
 -- name: list_runs(integer)
-SELECT r.workspace_name, r.model_name, r.run, r.status, m.round_number, m.global_loss, m.global_accuracy,
+SELECT r.workspace_name, r.model_name, r.run, r.status, r.rounds AS round_number, m.global_loss, m.global_accuracy,
        m.privacy_consumed_epsilon AS epsilon, r.queued_at, r.finished_at, r.message
 FROM (
     SELECT f.* FROM federated_runs AS f
@@ -24,7 +24,8 @@ FROM (
 ) AS r
 LEFT JOIN LATERAL (
     SELECT t.* FROM federated_training_metrics(r.model_name, r.run) AS t
-    WHERE t.round_number <= r.rounds ORDER BY t.round_number DESC LIMIT 1
+    -- The last round may have been given up, or not evaluated.
+    WHERE t.round_number <= r.rounds ORDER BY t.global_loss IS NOT NULL DESC, t.round_number DESC LIMIT 1
 ) AS m ON true
 ORDER BY r.status IN ('queued', 'running') DESC, r.queued_at DESC, r.run_id
 

@@ -22,7 +22,8 @@ def facts_line(facts: Mapping[str, object]) -> str:
 def next_steps(installation: Installation) -> Iterator[str]:
     """The lines for a person: how to get in, first statements, where logs and files are."""
     layout, state = installation.layout, installation.state
-    yield f"Ready: a coordinator, {len(state.nodes)} nodes and a proxy run in {layout.root}."
+    count = f"{len(state.nodes)} node{'' if len(state.nodes) == 1 else 's'}"
+    yield f"Ready: a coordinator, {count} and a proxy run in {layout.root}."
     yield ""
     yield "In another terminal, at the coordinator:"
     yield ""
@@ -49,7 +50,7 @@ def next_steps(installation: Installation) -> Iterator[str]:
         yield "  CREATE FEDERATED DATASET patients FOR TABLE patients (age, ill) IN WORKSPACE clinics"
         yield "    WITH (subject = 'patient_id');"
     yield ""
-    yield f"  heliosdb status --dsn {shlex.quote(_dsn(installation))}"
+    yield f"  {_password(installation)} heliosdb status --dsn {shlex.quote(_dsn(installation))}"
     yield "    shows workspaces, nodes, runs and budgets; heliosdb doctor looks for what is in the way."
     yield ""
     yield f"Logs: {layout.log_directory}   settings: {layout.config_file(COORDINATOR).parent}"
@@ -57,12 +58,13 @@ def next_steps(installation: Installation) -> Iterator[str]:
 
 
 def _psql(installation: Installation, name: str) -> str:
-    password = shlex.quote(str(installation.layout.superuser_password_file))
-    port = installation.state.proxy_port
-    return (
-        f'PGPASSWORD="$(cat {password})" psql -h 127.0.0.1 -p {port} -U postgres'
-        f" -d {_database(installation, name)}"
-    )
+    port, database = installation.state.proxy_port, _database(installation, name)
+    return f"{_password(installation)} psql -h 127.0.0.1 -p {port} -U postgres -d {database}"
+
+
+def _password(installation: Installation) -> str:
+    path = shlex.quote(str(installation.layout.superuser_password_file))
+    return f'PGPASSWORD="$(cat {path})"'
 
 
 def _dsn(installation: Installation) -> str:
