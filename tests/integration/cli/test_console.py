@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from heliosdb.cli.embedded.toml import render_toml
 from heliosdb.domain.errors import ErrorCode, edge
 
 pytestmark = pytest.mark.xdist_group("heliosdb_up")
@@ -260,15 +262,9 @@ def test_the_doctor_examines_the_server_as_the_role_finds_it(stack: Stack) -> No
 
 
 def test_the_doctor_finds_what_is_in_a_node_s_way(stack: Stack, tmp_path: Path) -> None:
-    text = (stack.directory / "config" / "node_1.toml").read_text()
-    changed = re.sub(
-        r"^reader = .*$",
-        re.search(r"^database = .*$", text, re.MULTILINE)[0].replace("database", "reader", 1),
-        text,
-        flags=re.MULTILINE,
-    )  # type: ignore[index]
+    settings = tomllib.loads((stack.directory / "config" / "node_1.toml").read_text())
     config = tmp_path / "node.toml"
-    config.write_text(changed)
+    config.write_text(render_toml(settings | {"reader": settings["database"]}))
     ended = stack.heliosdb("doctor", "--config", str(config), "--json")
     assert ended.returncode == 1
     (found,) = [one for one in json.loads(ended.stdout) if one["mark"] == "fault"]

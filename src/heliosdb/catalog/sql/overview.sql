@@ -1,7 +1,9 @@
 -- What `heliosdb status` and `heliosdb watch` read, with whatever rights the caller has.
 
+-- PostgreSQL's own names first, and every call with the types that the function has: the caller may be a superuser.
+
 -- name: enter_extension_schema()
-SELECT set_config('search_path', quote_ident(n.nspname) || ', pg_catalog, pg_temp', false) AS search_path
+SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(n.nspname) || ', pg_temp', false) AS search_path
 FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
 WHERE e.extname = 'heliosdb_federated_learning'
 
@@ -47,7 +49,7 @@ WHERE s.finished_at IS NOT NULL
 ORDER BY m.round_number
 
 -- name: how_it_ended(text)
-SELECT wait_for_convergence($1, 0) AS status
+SELECT wait_for_convergence($1, 0::double precision) AS status
 
 -- name: demand_model(text)
-SELECT count(*) FROM federated_training_status($1)
+SELECT count(*) FROM federated_training_status($1, NULL::integer)

@@ -25,6 +25,7 @@ from heliosdb.catalog.dataset_rows import (
     type_name,
     values_by_hash,
 )
+from heliosdb.cli.people import limited
 from heliosdb.cli.simulation.settings import SimulationSettings
 from heliosdb.domain.datasets import ENUM, kind_of
 from heliosdb.domain.encoding import ColumnKind
@@ -35,6 +36,17 @@ from heliosdb.node.datasets import RawRows, TableRequest, read_raw_rows
 
 _BOOLEANS = {"true": 1.0, "t": 1.0, "false": 0.0, "f": 0.0}
 _LONGEST_FIELD = 1_000_000
+
+_SETTINGS = (
+    b"SET default_transaction_read_only = on",
+    # Names were looked up in the role's own path; what follows is PostgreSQL's own, whoever owns the table.
+    b"SET search_path = pg_catalog, pg_temp",
+    # What rows are known by is hashed as text, which must not change with a role's settings.
+    b"SET TimeZone = 'UTC'",
+    b"SET DateStyle = 'ISO, YMD'",
+    b"SET IntervalStyle = 'postgres'",
+    b"SET extra_float_digits = 1",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +95,10 @@ def read_table(conninfo: str, table: str, settings: SimulationSettings, by: str 
     """
     options, subject = settings.run.options, settings.subject
     try:
-        with psycopg.connect(
-            conninfo,
-            autocommit=True,
-            application_name="heliosdb simulate",
-            options="-c default_transaction_read_only=on",
-        ) as raw:
+        with psycopg.connect(limited(conninfo), autocommit=True, application_name="heliosdb simulate") as raw:
             relation = _find(raw, table)
+            for setting in _SETTINGS:
+                raw.execute(setting)
             known_by = (*options.columns, *(() if subject is None else (subject,)))
             names = (known_by, *((one,) for one in (subject, by) if one is not None))
             query = RowQuery(DatasetName(relation[1]), options.columns, names, relation)
@@ -108,8 +117,8 @@ def read_table(conninfo: str, table: str, settings: SimulationSettings, by: str 
 def _find(raw: psycopg.Connection[Any], table: str) -> tuple[str, str]:
     row = raw.execute(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c"
-        " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
-        " WHERE c.oid = pg_catalog.to_regclass(%s)",
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+        " WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s::text)::oid",
         [table],
     ).fetchone()
     if row is None:
