@@ -146,7 +146,7 @@ class _Game:
         for node in nodes:
             opened.take(held.hand_on(node))
         combined = opened.combine(question)
-        opened.note(held, nodes)
+        opened.note(held.question, held.rows(nodes), held.weights(nodes))
         if name == EVALUATE:
             self.outcome.figures.append(combined.figures)
         return None if combined.following is None else combined.following.step

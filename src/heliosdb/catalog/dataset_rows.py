@@ -1,7 +1,7 @@
 """The rows of a dataset, as a node's training process reads them.
 
-What always holds: they are read through the dataset's view alone, by a connection of the reader's role, as
-numbers and as hashes: of what rows and subjects are known by, and of the values of categories. Reading
+What always holds: a node reads them through the dataset's view alone, by a connection of the reader's role,
+as numbers and as hashes: of what rows and subjects are known by, and of the values of categories. Reading
 raises nothing that a value decides: what a double cannot hold is missing.
 """
 
@@ -54,12 +54,14 @@ class ColumnReading:
 class RowQuery:
     """Which columns of a dataset to read as numbers, and by which columns rows and subjects are known.
 
-    names: one entry for each code that is read beside the numbers: the columns that it is of.
+    names: one entry for each code that is read beside the numbers: the columns that it is of. relation:
+    schema and name of a table that is no dataset; None: the dataset's view is read.
     """
 
     dataset: DatasetName
     columns: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
+    relation: tuple[str, str] | None = None
 
 
 _SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC, _MONEY = 21, 23, 20, 1700, 790
@@ -316,4 +318,4 @@ _LENGTH = (
 
 
 def _view(query: RowQuery) -> sql.Identifier:
-    return sql.Identifier("federated_dataset", query.dataset)
+    return sql.Identifier(*(query.relation or ("federated_dataset", query.dataset)))

@@ -79,7 +79,7 @@ def _coordinator(path: Path) -> Iterator[Question]:
     from heliosdb.coordinator.config import load_config
 
     config = load_config(path)
-    yield _daemon(config.health_socket)
+    yield daemon_question(config.health_socket)
     yield _database("its database", config.database.get_secret_value())
 
 
@@ -87,7 +87,7 @@ def _node(path: Path) -> Iterator[Question]:
     from heliosdb.node.config import load_config
 
     config = load_config(path)
-    yield _daemon(config.health_socket)
+    yield daemon_question(config.health_socket)
     yield Question("its port", lambda seconds: _shake_hands(config.listen_host, config.listen_port, seconds))
     yield _database("its database", config.database.get_secret_value())
     yield _database("its database, as the reader", config.reader.get_secret_value())
@@ -101,7 +101,7 @@ def _proxy(path: Path) -> Iterator[Question]:
         "its port", lambda seconds: _ask_for_tls(config.listen_address, config.listen_port, seconds)
     )
     for upstream in config.upstreams:
-        yield _server(upstream)
+        yield server_question(upstream)
 
 
 def _api(path: Path) -> Iterator[Question]:
@@ -121,7 +121,8 @@ _QUESTIONS: dict[str, Callable[[Path], Iterator[Question]]] = {
 }
 
 
-def _daemon(path: Path | None) -> Question:
+def daemon_question(path: Path | None) -> Question:
+    """Ask a daemon on its socket; FederatedError INVALID_VALUE where it has none."""
     if path is None:
         raise invalid_value('the setting "health_socket" is missing, so that the daemon answers nowhere')
 
@@ -194,7 +195,8 @@ def _connect(host: str, port: int, seconds: float) -> socket.socket:
     return socket.create_connection((_ANY.get(host, host), port), seconds)
 
 
-def _server(upstream: Upstream) -> Question:
+def server_question(upstream: Upstream) -> Question:
+    """Ask a server of the proxy's whether it takes sessions now."""
     return Question(f"server {upstream.shown}", lambda seconds: _greet(upstream, seconds))
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliosdb.cli import console_commands
 from heliosdb.cli.exchange_commands import export, import_file, verify_model
 from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
@@ -52,7 +53,6 @@ app = _Application(
     name="heliosdb",
     help="Federated learning as a feature of PostgreSQL.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -95,13 +95,23 @@ def up(
             show_default=False,
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Also on a terminal: one line of JSON when all is ready.")
+    ] = False,
     clusters_only: Annotated[bool, typer.Option("--clusters-only", hidden=True)] = False,
 ) -> None:
-    """Run everything on this machine until Ctrl-C; prints one line of JSON when all is ready."""
+    """Run everything on this machine until Ctrl-C; says what to type next, or to a pipe JSON."""
+    from heliosdb.cli.embedded.next_steps import facts_line, next_steps
     from heliosdb.cli.embedded.up import Wishes
     from heliosdb.cli.embedded.up import up as bring_up
 
-    bring_up(_layout(directory), Wishes(nodes, port, clusters_only), _say, _print_line)
+    for_people = sys.stdout.isatty() and not as_json and not clusters_only
+
+    def tell(installation: Any, facts: Any) -> None:
+        for line in next_steps(installation) if for_people else (facts_line(facts),):
+            _print_line(line)
+
+    bring_up(_layout(directory), Wishes(nodes, port, clusters_only), _say, tell)
 
 
 @app.command()
@@ -293,6 +303,11 @@ app.command("model-card")(model_card)
 app.command()(export)
 app.command("import")(import_file)
 app.command("verify-model")(verify_model)
+app.command("status")(console_commands.status)
+app.command("doctor")(console_commands.doctor)
+app.command("watch")(console_commands.watch)
+app.command("psqlrc")(console_commands.psqlrc)
+app.command("simulate", context_settings=console_commands.PASSES_OPTIONS_ON)(console_commands.simulate)
 
 
 @app.command("verify-certificate")

@@ -6,7 +6,7 @@ side is shown without control characters, and no setting's value but an address 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from heliosdb.catalog.participant_view import (
     read_participant_view,
 )
 from heliosdb.catalog.psycopg_connection import connected
+from heliosdb.cli.tables import clean, section
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.liveness.answering import ask
 from heliosdb.node.config import load_config
 
 _LATEST = 10
 _DAYS = 7
-_WIDEST = 60
 _SUBSCRIPTION = (
     "subscription_name",
     "workspace",
@@ -95,38 +95,38 @@ def _unreadable(error: psycopg.Error) -> FederatedError:
 
 def render(view: ParticipantView, daemon: str) -> Iterator[str]:
     """The lines of the page. daemon: what there is to say of it."""
-    yield f"Daemon: {_clean(daemon)}"
+    yield f"Daemon: {clean(daemon)}"
     datasets = [
         (one.name, "paused" if one.paused else "shared", one.workspace, one.relation, ", ".join(one.columns))
         for one in view.datasets
     ]
-    yield from _section("Datasets", ("dataset", "state", "workspace", "of", "columns"), datasets)
-    yield from _section(
+    yield from section("Datasets", ("dataset", "state", "workspace", "of", "columns"), datasets)
+    yield from section(
         f"Last {_LATEST} runs",
         ("last task (UTC)", "workspace", "model", "dataset", "algorithm", "columns", "vectors", "charges"),
         map(_run, view.runs),
     )
-    yield from _section(
+    yield from section(
         "Privacy budgets, as the ledger has them",
         ("dataset", "workspace", "spent ε", "of all workspaces", "ceiling"),
         map(_budget, view.budgets),
     )
-    yield from _section(f"What left in the last {_DAYS} days", _RELEASES, map(_release, view.releases))
-    yield from _section(
+    yield from section(f"What left in the last {_DAYS} days", _RELEASES, map(_release, view.releases))
+    yield from section(
         f"Last {_LATEST} refusals",
         ("last (UTC)", "times", "workspace", "step", "dataset", "why"),
         map(_refusal, view.refusals),
     )
     if view.orders is not None:
-        yield from _section(
+        yield from section(
             f"Last {_LATEST} orders about data subjects",
             ("carried out (UTC)", "workspace", "kind", "outcome", "rows", "order"),
             map(_order, view.orders),
         )
     if view.subscriptions is not None:
-        yield from _section("Subscriptions", _SUBSCRIPTION, map(_subscription, view.subscriptions))
+        yield from section("Subscriptions", _SUBSCRIPTION, map(_subscription, view.subscriptions))
     if view.heads is not None:
-        yield from _section(
+        yield from section(
             "Audit logs of workspaces, as this node has witnessed them",
             ("workspace", "entries", "signed (UTC)", "state", "heads refused", "root of their tree"),
             map(_head, view.heads),
@@ -207,26 +207,3 @@ def _time(moment: datetime) -> str:
 
 def _figure(epsilon: float | None) -> str | None:
     return None if epsilon is None else f"{epsilon:.6g}"
-
-
-def _section(title: str, heads: Sequence[str], rows: Any) -> Iterator[str]:
-    """A title and a table, its last column as wide as it is; "none" in place of an empty one."""
-    yield ""
-    yield title
-    table = [[_cell(value, cut=place < len(heads) - 1) for place, value in enumerate(row)] for row in rows]
-    if not table:
-        yield "  none"
-        return
-    lines = [list(heads), *table]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
-    for line in lines:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-
-
-def _cell(value: object, *, cut: bool) -> str:
-    text = "-" if value is None else _clean(str(value))
-    return f"{text[: _WIDEST - 1]}…" if cut and len(text) > _WIDEST else text
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

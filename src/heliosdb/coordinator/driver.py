@@ -22,24 +22,16 @@ from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.opened import RoundUnderWay
-from heliosdb.coordinator.rules import make_rules
-from heliosdb.coordinator.selection import find_columns, select_nodes
+from heliosdb.coordinator.rules import explain_error, make_rules
+from heliosdb.coordinator.selection import contract_problem, find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.watch import RunWatch
-from heliosdb.domain.contract import (
-    Eligibility,
-    check_classes,
-    check_columns,
-    explain_nobody,
-    learns_classes,
-)
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import (
     NOBODY,
     UNREGISTERED,
     Absence,
     Action,
-    BudgetWouldBeExceeded,
     CloseRound,
     Combine,
     Combined,
@@ -60,7 +52,6 @@ from heliosdb.domain.events import (
     RunEnded,
     SendTasks,
     StopRequested,
-    TrainingDiverged,
     UpdateArrived,
     Wait,
     WaitedTooLong,
@@ -70,9 +61,7 @@ from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
-from heliosdb.domain.update import DivergedError
 from heliosdb.domain.usage import Moment
-from heliosdb.parts.algorithms import learns
 from heliosdb.transport.sealing import AtRestKey
 
 log = logging.getLogger(__name__)
@@ -169,24 +158,13 @@ class RunDriver:
 
     async def _react(self, action: Action, error: FederatedError) -> None:
         """Tell the machine; where the end itself failed there is nobody to tell, and the run fails."""
-        event = self._explain(action, error)
+        event = explain_error(action, error, self._state.round)
         if self._state.phase is not Phase.ENDING:
             self._report(event)
         elif isinstance(action, PublishVersion):
             await self._end(RunStatus.FAILED, f"no version can be published: {error.text}")
         else:
             raise error
-
-    def _explain(self, action: Action, error: FederatedError) -> Event:
-        """What an error means to the run; one that means the term is over is raised again."""
-        if error.code is ErrorCode.FENCED:
-            raise error
-        reason = error.text
-        if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
-            return BudgetWouldBeExceeded(self._state.round, reason)
-        if isinstance(error, DivergedError):
-            return TrainingDiverged(self._state.round, reason)
-        return ProblemFound(reason)
 
     async def _perform(self, action: Action) -> None:
         match action:
@@ -237,28 +215,10 @@ class RunDriver:
             return frozenset(member.name for member in members), (*absent, *gone)
         selection = select_nodes(members, self._run.options)
         self._left_out = {one.node: one.reason for one in selection.left_out}
-        problem = self._contract_problem(selection, len(members))
+        problem = contract_problem(selection, self._run, there=len(members), needed=self._state.rules.needed)
         if problem is not None:
             self._report(ProblemFound(problem))
         return frozenset(selection.able), (*selection.left_out, *absent)
-
-    def _contract_problem(self, selection: Eligibility, there: int) -> str | None:
-        """Say what no waiting cures: no node has the columns, they do not go together, or a target's classes
-        are not known."""
-        options, policy = self._run.options, self._run.policy
-        if not selection.able and there >= policy.min_nodes:
-            return explain_nobody(selection)
-        if there < policy.min_nodes and selection.undecided is not None:
-            return None
-        try:
-            needed = self._state.rules.needed
-            check_columns(selection, options, private=policy.budget is not None, needed=needed)
-            learned = learns(options.algorithm, options.given)
-            if learns_classes(learned, list(selection.able.values()), options):
-                check_classes(selection.able, options, private=policy.budget is not None)
-        except FederatedError as error:
-            return " ".join(filter(None, (f"{error.message}:", error.detail, error.hint)))
-        return None
 
     async def _stop_watching(self) -> None:
         watcher, self._watcher = self._watcher, None
@@ -349,7 +309,7 @@ class RunDriver:
             question = replace(question, plan=replace(question.plan, past=past))
         with self._watch.part("combine"):
             combined = await asyncio.to_thread(opened.combine, question)
-        opened.note(exchange, action.nodes)
+        opened.note(question, exchange.rows(action.nodes), exchange.weights(action.nodes))
         if combined.agreement is not None:
             self._meter.compared(combined.agreement)
         faults.reach("coordinator.aggregated")

@@ -189,6 +189,10 @@ class Exchange:
         found = {node: self.arrived[node].rows for node in sorted(nodes)}
         return {node: rows for node, rows in found.items() if rows is not None}
 
+    def weights(self, nodes: Iterable[NodeName]) -> dict[NodeName, float]:
+        """Return the weights of the nodes' updates."""
+        return {node: self.arrived[node].settlement.weight or 0.0 for node in sorted(nodes)}
+
     async def _ask(self, node: NodeName, deadline: float) -> None:
         logs.note(node=node)
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
@@ -289,20 +293,8 @@ class Exchange:
         self._report(UpdateArrived(question.plan.round, question.exchange, node))
 
     def _lose(self, node: NodeName, error: FederatedError) -> None:
-        outcome = {
-            ErrorCode.UPDATE_REJECTED: Outcome.REJECTED,
-            ErrorCode.IDENTITY: Outcome.DROPPED,
-            ErrorCode.UNDEFINED_OBJECT: Outcome.DROPPED,
-            ErrorCode.INTERNAL: Outcome.DROPPED,
-        }.get(error.code, Outcome.REFUSED)
-        over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
-        # A node refuses so what it has computed itself and is not finite.
-        not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
-        diverging = not_finite or isinstance(error, OversizedUpdateError)
-        breach = breach_of(error)
         self._lost_for[node] = _kind(error)
-        loss = Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint, breach)
-        self._report(NodeLost(self._question.plan.round, self._question.exchange, loss))
+        self._report(NodeLost(self._question.plan.round, self._question.exchange, loss_of(node, error)))
 
     def _stragglers_due(self) -> None:
         self._report(DeadlinePassed(self._question.plan.round, self._question.exchange, final=False))
@@ -316,6 +308,21 @@ class Exchange:
                 loss = Loss(node, Outcome.DROPPED, reason)
                 self._report(NodeLost(question.plan.round, question.exchange, loss))
         self._report(DeadlinePassed(question.plan.round, question.exchange, final=True))
+
+
+def loss_of(node: NodeName, error: FederatedError) -> Loss:
+    """Return what the round machine is told of a node that refused, or whose update is rejected."""
+    outcome = {
+        ErrorCode.UPDATE_REJECTED: Outcome.REJECTED,
+        ErrorCode.IDENTITY: Outcome.DROPPED,
+        ErrorCode.UNDEFINED_OBJECT: Outcome.DROPPED,
+        ErrorCode.INTERNAL: Outcome.DROPPED,
+    }.get(error.code, Outcome.REFUSED)
+    over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
+    # A node refuses so what it has computed itself and is not finite.
+    not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
+    diverging = not_finite or isinstance(error, OversizedUpdateError)
+    return Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint, breach_of(error))
 
 
 def _kind(error: FederatedError) -> str:

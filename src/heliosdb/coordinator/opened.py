@@ -6,14 +6,13 @@ is kept before anybody is asked for what depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering
 from heliosdb.coordinator.course import Course, ModelState, Question
-from heliosdb.coordinator.exchange import Exchange
 from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.records import Loaded
 from heliosdb.domain.errors import FederatedError
@@ -152,13 +151,13 @@ class RoundUnderWay:
         """Return what the next exchange depends on."""
         return Kept(self.model, self.heard, self.summed, tuple(self.notes))
 
-    def note(self, exchange: Exchange, nodes: Iterable[NodeName]) -> None:
-        """Take in what the answers of an exchange say of their nodes' rows."""
-        counted = sorted(nodes)
-        self.sizes |= exchange.rows(counted)
-        question = exchange.question
+    def note(
+        self, question: Question, rows: Mapping[NodeName, int], weights: Mapping[NodeName, float]
+    ) -> None:
+        """Take in what the answers to a question say of their nodes' rows. rows: where they state them."""
+        self.sizes |= rows
         if question.course.states_rows(question.exchange):
-            self.stated = {node: exchange.arrived[node].settlement.weight or 0.0 for node in counted}
+            self.stated = dict(weights)
 
     def new_findings(self, before: Findings) -> Findings | None:
         """Return what was found in this round; None where nothing was."""

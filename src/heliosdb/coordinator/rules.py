@@ -1,13 +1,27 @@
-"""The rules of the round machine, from a run's options and its workspace's policy.
+"""The rules of the round machine, from a run's options and its workspace's policy; and what it is told of
+errors.
 
-What always holds: they follow from the run's row alone, so they are the same in every life of a coordinator.
+What always holds: the rules follow from the run's row alone, so they are the same in every life of a
+coordinator.
 """
 
 from __future__ import annotations
 
 from heliosdb.coordinator.selections import make_selection
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.events import (
+    Action,
+    BudgetWouldBeExceeded,
+    Combine,
+    Event,
+    OpenRound,
+    ProblemFound,
+    TrainingDiverged,
+)
+from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
+from heliosdb.domain.update import DivergedError
 from heliosdb.parts.algorithms import by_newton, last_round, learning_rate_of
 from heliosdb.parts.strategies import STRATEGIES, root_node
 
@@ -35,3 +49,14 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         reports=reports and run.publishes,
         publishes=run.publishes,
     )
+
+
+def explain_error(action: Action, error: FederatedError, number: RoundNumber) -> Event:
+    """Return what an error of an action means to the run; one that means the term is over is raised again."""
+    if error.code is ErrorCode.FENCED:
+        raise error
+    if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
+        return BudgetWouldBeExceeded(number, error.text)
+    if isinstance(error, DivergedError):
+        return TrainingDiverged(number, error.text)
+    return ProblemFound(error.text)

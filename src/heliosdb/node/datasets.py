@@ -154,10 +154,26 @@ class Reading:
     labels: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RawRows:
+    """Rows as the database sent them. values: (n, numbers), of a category the bits of hashes; codes: (n,
+    names). vocabularies: by column, the values of categories by their hash."""
+
+    values: Matrix
+    codes: Codes
+    columns: Sequence[ColumnReading]
+    vocabularies: Mapping[str, Mapping[int, str]]
+
+
 def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
     """Read a dataset's numbers and codes in one snapshot; NOT_SUPPORTED for what is neither number nor
     category, PROGRAM_LIMIT for arrays that are too long."""
     query = RowQuery(request.dataset, request.columns, request.names)
+    return number_levels(read_raw_rows(raw, query, request), request)
+
+
+def read_raw_rows(raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest) -> RawRows:
+    """Read them as `read_rows` does, before what a task says of levels and classes is applied to them."""
     kinds = _find_kinds(raw, query, len(request.features))
     # Before the snapshot: what the database cannot hold ends a transaction.
     vocabularies = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
@@ -182,7 +198,7 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
             values, codes = _admitted(*parse_copy(copied, numbers, len(query.names), hashed), request)
             if request.plain:
                 vocabularies = _plain_vocabularies(raw, query, columns, values)
-    return _numbered_levels(values, codes, columns, vocabularies, request)
+    return RawRows(values, codes, columns, vocabularies)
 
 
 def read_consenting(raw: psycopg.Connection[Any], request: TableRequest) -> Codes:
@@ -265,26 +281,22 @@ def _private_vocabularies(
     return {column.name: hashes_of(raw, known) for column, known in pairs if column.is_hashed}
 
 
-def _numbered_levels(
-    values: Matrix,
-    codes: Codes,
-    columns: Sequence[ColumnReading],
-    vocabularies: Mapping[str, Mapping[int, str]],
-    request: TableRequest,
-) -> Reading:
-    """Turn hashes into places among the levels that are known, and under a budget a target into classes."""
-    raw, start = [], 0
+def number_levels(rows: RawRows, request: TableRequest) -> Reading:
+    """Turn hashes into places among the levels that are known, and under a budget a target into classes, in
+    the rows themselves."""
+    values, columns, raw, start = rows.values, rows.columns, list[RawColumn](), 0
     for column in columns:
         known: tuple[str, ...] = ()
         if column.is_hashed:
-            known = _place_levels(values[:, start], vocabularies[column.name])
+            known = _place_levels(values[:, start], rows.vocabularies[column.name])
         raw.append(RawColumn(column.kind, column.width, known))
         start += column.width
     labels = raw[-1].levels if columns[-1].is_hashed else None
     if request.classes:
         values[:, -1] = number_classes(values[:, -1], request.classes, NEITHER, labels)
         labels = None
-    return Reading(_without_incomplete(values, request), codes, tuple(raw[: len(request.features)]), labels)
+    complete = _without_incomplete(values, request)
+    return Reading(complete, rows.codes, tuple(raw[: len(request.features)]), labels)
 
 
 def _without_incomplete(values: Matrix, request: TableRequest) -> Matrix:

@@ -17,7 +17,6 @@ from functools import partial
 from typing import TypeVar
 
 from heliosdb import faults
-from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.catalog.row_sets import StoredRowSets
@@ -30,7 +29,6 @@ from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
-from heliosdb.node.admission import Admission
 from heliosdb.node.consenting import Consents, check_consent_can_be_asked
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
@@ -59,6 +57,7 @@ from heliosdb.node.policy import (
     refused,
 )
 from heliosdb.node.refusals import record_refusal
+from heliosdb.node.requests import make_table_request
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
@@ -289,12 +288,12 @@ class NodeTasks:
         admission = await asyncio.to_thread(self._consents.admit, task, dataset)
         if not private:
             bases = found.base_tables[dataset.dataset_id]
-            request = self._table_request(received, dataset, bases, admission)
+            request = make_table_request(task, dataset, self._key, bases, admission)
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
-        request = self._table_request(received, dataset, charged, admission)
+        request = make_table_request(task, dataset, self._key, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)
 
     async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
@@ -423,40 +422,6 @@ class NodeTasks:
         self._settled.move_to_end(request)
         if len(self._settled) > _MOST_SETTLED:
             self._settled.popitem(last=False)
-
-    def _table_request(
-        self,
-        received: ReceivedTask,
-        dataset: SharedDataset,
-        bases: tuple[int, ...],
-        admission: Admission,
-    ) -> TableRequest:
-        task, reading = received.task, received.task.reading
-        plain = asked_mechanism(task) is None
-        columns = task.encoding.columns if task.encoding is not None else ()
-        return TableRequest(
-            run=received.task.key.run.hex,
-            dataset_id=dataset.dataset_id,
-            dataset=dataset.name,
-            base_tables=bases,
-            features=reading.features,
-            target=reading.target,
-            validation_split=reading.validation_split,
-            subject=dataset.subject,
-            known_by=dataset.known_by,
-            key=self._key,
-            plain=plain,
-            min_rows=dataset.min_rows,
-            max_parameter_share=dataset.max_parameter_share,
-            classes=() if plain else task_classes(task),
-            levels=() if plain else tuple(column.levels for column in columns),
-            fold=reading.fold,
-            roles=reading.roles,
-            admission=admission,
-            phi_check=dataset.phi_check != "off",
-            has_consent_query=dataset.consent_query is not None,
-            lets_withdraw=dataset.plain_withdrawals,
-        )
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:

@@ -178,7 +178,7 @@ def compute(
     the table before.
     """
     step = find_step(task)
-    encoded = table if reads_columns(step) else _encoded(task, table, request, {} if made is None else made)
+    encoded = table if reads_columns(step) else encode_for(task, table, request, {} if made is None else made)
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
         parameters = count_parameters(step, task)
@@ -195,7 +195,7 @@ def compute(
     return replace(contribution, stays=freeze(contribution.stays))
 
 
-def _encoded(task: Task, table: Table, request: TableRequest, made: Encoded) -> Table:
+def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -> Table:
     """The inputs that the task's encoding makes of a table, and under no budget the indices of its classes;
     the last one is kept."""
     encoding, classes = task.encoding, task_classes(task)

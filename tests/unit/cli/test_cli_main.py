@@ -26,7 +26,8 @@ def heliosdb(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command_and_hides_what_is_for_tests() -> None:
     shown = heliosdb("--help").stdout
-    for command in ("up", "down", "proxy", "coordinator", "node", "health", "certificates", "demo"):
+    people = ("status", "doctor", "watch", "psqlrc", "simulate")
+    for command in ("up", "down", "proxy", "coordinator", "node", "health", "certificates", "demo", *people):
         assert f" {command} " in shown
     assert "clusters-only" not in heliosdb("up", "--help").stdout
 
@@ -95,3 +96,30 @@ def test_certificates_are_made_for_every_name(tmp_path: Path) -> None:
         "hospital_a.pem",
         "hospital_a.key",
     }
+
+
+def test_a_shell_completes_commands() -> None:
+    script = "from heliosdb.cli.main import app; app(prog_name='heliosdb')"
+    asked = {"_HELIOSDB_COMPLETE": "complete_bash", "COMP_WORDS": "heliosdb si", "COMP_CWORD": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **asked},
+    )
+    assert ended.stdout.split() == ["simulate"]
+
+
+def test_what_to_examine_is_a_daemon_or_a_server(tmp_path: Path) -> None:
+    assert heliosdb("doctor", "--config", str(tmp_path), "--dsn", "dbname=x").returncode == 2
+
+
+def test_an_unknown_option_of_a_simulation_is_the_language_s_error() -> None:
+    ended = heliosdb("simulate", "--csv", "absent.csv", "--learnig-rate", "1")
+    assert ended.returncode == edge(ErrorCode.INVALID_VALUE).exit_code
+    assert ended.stderr.splitlines() == [
+        'ERROR:  22023: unrecognized parameter "learnig_rate"',
+        'HINT:  Did you mean "learning_rate"?',
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -107,18 +107,18 @@ def test_sizes_and_findings_of_every_exchange_of_round_zero_are_recorded(made: A
 
 def test_an_update_is_handed_on_once_and_held_no_longer(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[NodeName] = []
-    take, note = opened.RoundUnderWay.take, opened.RoundUnderWay.note
+    take, weigh = opened.RoundUnderWay.take, Exchange.weights
 
     def taking(self: opened.RoundUnderWay, update: Update) -> None:
         taken.append(update.node)
         take(self, update)
 
-    def noting(self: opened.RoundUnderWay, exchange: Exchange, nodes: Sequence[NodeName]) -> None:
-        assert all(exchange.arrived[node].update is None for node in nodes)
-        note(self, exchange, nodes)
+    def weighing(self: Exchange, nodes: Iterable[NodeName]) -> dict[NodeName, float]:
+        assert all(self.arrived[node].update is None for node in nodes)
+        return weigh(self, nodes)
 
     monkeypatch.setattr(opened.RoundUnderWay, "take", taking)
-    monkeypatch.setattr(opened.RoundUnderWay, "note", noting)
+    monkeypatch.setattr(Exchange, "weights", weighing)
 
     made(LONG).live_on()
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from subprocess import TimeoutExpired
@@ -46,6 +45,8 @@ _WATCH_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 
 Announce = Callable[[str], None]
+Tell = Callable[["Installation", Mapping[str, object]], None]
+"""Gets an installation that is ready, and where everything in it is (`describe`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,10 @@ class Installation:
     password: str
 
 
-def up(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Announce) -> None:
+def up(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Tell) -> None:
     """Run the installation under `layout` until SIGINT or SIGTERM.
 
-    `when_ready` gets one line of JSON that says where everything is; `announce` gets lines for people.
+    `when_ready` is told where everything is; `announce` gets lines for people.
     Raises WRONG_STATE where it is already up, and what keeps a part from starting, after stopping the rest.
     """
     with _directory(layout), _hold_lock(layout) as held:
@@ -164,7 +165,7 @@ def _end_leftovers(layout: Layout) -> bool:
     return bool(left or running)
 
 
-async def _run(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Announce) -> None:
+async def _run(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Tell) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -173,7 +174,7 @@ async def _run(layout: Layout, wishes: Wishes, announce: Announce, when_ready: A
     try:
         bring_up = asyncio.create_task(running.bring_up(wishes))
         if await _first_of(bring_up, stopping):
-            when_ready(json.dumps(describe(bring_up.result(), wishes)))
+            when_ready(bring_up.result(), describe(bring_up.result(), wishes))
             await stopping.wait()
     finally:
         if running.has_started:

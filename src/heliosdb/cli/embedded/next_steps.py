@@ -1,0 +1,80 @@
+"""What `heliosdb up` says when all is ready: to a person what to type next, to a program where everything is.
+
+What always holds: what is shown on a terminal can be typed as it stands, and no password is shown there: the
+commands read it from its file.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+
+from heliosdb.cli.embedded.layout import COORDINATOR
+from heliosdb.cli.embedded.up import Installation
+
+
+def facts_line(facts: Mapping[str, object]) -> str:
+    """Where everything is, as one line of JSON."""
+    return json.dumps(facts)
+
+
+def next_steps(installation: Installation) -> Iterator[str]:
+    """The lines for a person: how to get in, first statements, where logs and files are."""
+    layout, state = installation.layout, installation.state
+    count = f"{len(state.nodes)} node{'' if len(state.nodes) == 1 else 's'}"
+    yield f"Ready: a coordinator, {count} and a proxy run in {layout.root}."
+    yield ""
+    yield "In another terminal, at the coordinator:"
+    yield ""
+    yield f"  {_psql(installation, COORDINATOR)}"
+    yield ""
+    yield "  CREATE EXTENSION IF NOT EXISTS heliosdb_federated_learning;"
+    enough = " WITH (min_nodes = 1)" if len(state.nodes) < 2 else ""
+    yield f"  CREATE FEDERATED WORKSPACE clinics{enough};"
+    for name in state.nodes:
+        certificate = installation.certificates.identities[name].certificate
+        yield f"  REGISTER FEDERATED NODE '{name}' IN WORKSPACE clinics"
+        yield (
+            f"    WITH (endpoint = 'https://localhost:{state.endpoints[name]}',"
+            f" certificate = {_literal(str(certificate))});"
+        )
+    if state.nodes:
+        first = state.nodes[0]
+        yield ""
+        yield f"At a node, {first} for one, a table of its own is shared so:"
+        yield ""
+        yield f"  {_psql(installation, first)}"
+        yield ""
+        yield "  CREATE TABLE patients (patient_id integer PRIMARY KEY, age integer, ill boolean);"
+        yield "  CREATE FEDERATED DATASET patients FOR TABLE patients (age, ill) IN WORKSPACE clinics"
+        yield "    WITH (subject = 'patient_id');"
+    yield ""
+    yield f"  {_password(installation)} heliosdb status --dsn {shlex.quote(_dsn(installation))}"
+    yield "    shows workspaces, nodes, runs and budgets; heliosdb doctor looks for what is in the way."
+    yield ""
+    yield f"Logs: {layout.log_directory}   settings: {layout.config_file(COORDINATOR).parent}"
+    yield "For programs: heliosdb up --json. Ctrl-C stops everything; the data stay."
+
+
+def _psql(installation: Installation, name: str) -> str:
+    port, database = installation.state.proxy_port, _database(installation, name)
+    return f"{_password(installation)} psql -h 127.0.0.1 -p {port} -U postgres -d {database}"
+
+
+def _password(installation: Installation) -> str:
+    path = shlex.quote(str(installation.layout.superuser_password_file))
+    return f'PGPASSWORD="$(cat {path})"'
+
+
+def _dsn(installation: Installation) -> str:
+    database = _database(installation, COORDINATOR)
+    return f"host=127.0.0.1 port={installation.state.proxy_port} user=postgres dbname={database}"
+
+
+def _database(installation: Installation, name: str) -> str:
+    return next(cluster.database for cluster in installation.clusters if cluster.name == name)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
