@@ -15,6 +15,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tests.support.places import scratch
+
 SUPERUSER = "postgres"
 PASSWORD = "a-test-password"
 # Tables without statistics make plans look so dear that the server would compile them.
@@ -108,8 +110,8 @@ class Cluster:
 
 
 def create_cluster(port: int, *, fsync: bool = False, max_connections: int = 200) -> Cluster:
-    """Make and start a cluster in a directory of its own under /tmp; what it keeps need survive nothing."""
-    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir="/tmp"))
+    """Make and start a cluster in a directory of its own; what it keeps need survive nothing."""
+    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch()))
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(directory, account.pw_uid, account.pw_gid)

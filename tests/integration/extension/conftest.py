@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.extension.versions_support import finish_run
 from tests.support.cluster import Cluster
+from tests.support.places import scratch
 
 WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5, min_nodes = 3)"
 MODEL = (
@@ -71,7 +72,7 @@ def trained(catalog: psycopg.Connection, daemon: psycopg.Connection) -> psycopg.
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory of the server's own user."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(dir=scratch()) as name:
         place = Path(name)
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")
