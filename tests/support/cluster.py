@@ -7,8 +7,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Cluster:
 
     directory: Path
     port: int
+    _prepared: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def dsn(self, database: str = "postgres", *, user: str = SUPERUSER, tcp: bool = False) -> str:
         """Return connection parameters for psycopg and psql."""
@@ -70,6 +71,14 @@ class Cluster:
                 )
             )
         return name
+
+    def copy_database(self, key: str, prepare: Callable[[str], None]) -> str:
+        """Make a database with the extension and what `prepare` puts there, which it does once for each key."""
+        if key not in self._prepared:
+            name = self.create_database("federated_template")
+            prepare(name)
+            self._prepared[key] = name
+        return self.create_database(self._prepared[key])
 
     def drop_database(self, name: str) -> None:
         """Drop a database that no test looks at any more, whoever is still connected to it."""
