@@ -25,6 +25,7 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.contract import (
     Eligibility,
     check_classes,
@@ -36,7 +37,6 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
     UNREGISTERED,
-    Absence,
     Action,
     BudgetWouldBeExceeded,
     CloseRound,
