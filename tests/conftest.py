@@ -27,7 +27,7 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running server with the extension's roles and login roles for daemons."""
-    running = create_cluster(free_port())
+    running = create_cluster(free_port(), warm=True)
     with running.connect("template1") as connection:
         connection.execute("CREATE EXTENSION plpython3u")
     with running.connect() as connection:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support.places import scratch
+from tests.support.warm import warm_environment
 
 SUPERUSER = "postgres"
 PASSWORD = "a-test-password"
@@ -43,10 +45,14 @@ def as_server_user(command: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running server: Unix socket (peer as superuser or trusted test roles) and loopback with SCRAM."""
+    """A running server: Unix socket (peer as superuser or trusted test roles) and loopback with SCRAM.
+
+    warm: its sessions have imported the extension's library when they begin.
+    """
 
     directory: Path
     port: int
+    warm: bool = False
     _prepared: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def dsn(self, database: str = "postgres", *, user: str = SUPERUSER, tcp: bool = False) -> str:
@@ -115,10 +121,22 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            env={**os.environ, **(warm_environment(_library_directory()) if self.warm else {})},
         )
 
 
-def create_cluster(port: int, *, fsync: bool = False, max_connections: int = 200) -> Cluster:
+@cache
+def _library_directory() -> Path:
+    """The server's directory of libraries."""
+    asked = subprocess.run(
+        [str(bin_directory() / "pg_config"), "--pkglibdir"], check=True, capture_output=True, text=True
+    )
+    return Path(asked.stdout.strip())
+
+
+def create_cluster(
+    port: int, *, fsync: bool = False, max_connections: int = 200, warm: bool = False
+) -> Cluster:
     """Make and start a cluster in a directory of its own; what it keeps need survive nothing."""
     directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch()))
     if os.geteuid() == 0:
@@ -146,7 +164,7 @@ def create_cluster(port: int, *, fsync: bool = False, max_connections: int = 200
             f"{_FAST if not fsync else ''}{_QUIET}shared_buffers = 64MB\n"
             f"max_connections = {max_connections}\nmax_wal_size = 4GB\n"
         )
-    cluster = Cluster(directory, port)
+    cluster = Cluster(directory, port, warm)
     cluster.start()
     return cluster
 
