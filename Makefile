@@ -27,9 +27,10 @@ test: setup  ## all tests, against a real PostgreSQL
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
 
-fuzz: setup  ## long fuzz run of the proxy: make fuzz SESSIONS=100000 (as many in memory, a fifth with a real server)
+fuzz: setup  ## long fuzz run of the proxy and the scanner: make fuzz SESSIONS=100000 (a fifth with a real server)
 	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
-	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py
+	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py \
+	    tests/unit/federated_sql/test_language_fallback_scanner.py
 
 check: setup  ## style, types, import layers, the SQL scripts
 	.venv/bin/ruff check .

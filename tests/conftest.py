@@ -9,12 +9,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.places import use_scratch
 from tests.support.ports import free_port
 
 # Test processes share the processor: threads of numerical libraries would wait for each other, spinning. Read when the
 # libraries are imported, here, in daemons and in servers, so it is set before any test module imports one.
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
+
+use_scratch()
 
 # How long an example takes is the machine's business: a busy one is no failure.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,7 +27,7 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running server with the extension's roles and login roles for daemons."""
-    running = create_cluster(free_port())
+    running = create_cluster(free_port(), warm=True)
     with running.connect("template1") as connection:
         connection.execute("CREATE EXTENSION plpython3u")
     with running.connect() as connection:

@@ -7,13 +7,17 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
+
+from tests.support.places import scratch
+from tests.support.warm import warm_environment
 
 SUPERUSER = "postgres"
 PASSWORD = "a-test-password"
@@ -41,10 +45,15 @@ def as_server_user(command: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running server: Unix socket (peer as superuser or trusted test roles) and loopback with SCRAM."""
+    """A running server: Unix socket (peer as superuser or trusted test roles) and loopback with SCRAM.
+
+    warm: its sessions have imported the extension's library when they begin.
+    """
 
     directory: Path
     port: int
+    warm: bool = False
+    _prepared: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def dsn(self, database: str = "postgres", *, user: str = SUPERUSER, tcp: bool = False) -> str:
         """Return connection parameters for psycopg and psql."""
@@ -68,6 +77,14 @@ class Cluster:
                 )
             )
         return name
+
+    def copy_database(self, key: str, prepare: Callable[[str], None]) -> str:
+        """Make a database with the extension and what `prepare` puts there, which it does once for each key."""
+        if key not in self._prepared:
+            name = self.create_database("federated_template")
+            prepare(name)
+            self._prepared[key] = name
+        return self.create_database(self._prepared[key])
 
     def drop_database(self, name: str) -> None:
         """Drop a database that no test looks at any more, whoever is still connected to it."""
@@ -104,12 +121,24 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            env={**os.environ, **(warm_environment(_library_directory()) if self.warm else {})},
         )
 
 
-def create_cluster(port: int, *, fsync: bool = False, max_connections: int = 200) -> Cluster:
-    """Make and start a cluster in a directory of its own under /tmp; what it keeps need survive nothing."""
-    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir="/tmp"))
+@cache
+def _library_directory() -> Path:
+    """The server's directory of libraries."""
+    asked = subprocess.run(
+        [str(bin_directory() / "pg_config"), "--pkglibdir"], check=True, capture_output=True, text=True
+    )
+    return Path(asked.stdout.strip())
+
+
+def create_cluster(
+    port: int, *, fsync: bool = False, max_connections: int = 200, warm: bool = False
+) -> Cluster:
+    """Make and start a cluster in a directory of its own; what it keeps need survive nothing."""
+    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch()))
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(directory, account.pw_uid, account.pw_gid)
@@ -135,7 +164,7 @@ def create_cluster(port: int, *, fsync: bool = False, max_connections: int = 200
             f"{_FAST if not fsync else ''}{_QUIET}shared_buffers = 64MB\n"
             f"max_connections = {max_connections}\nmax_wal_size = 4GB\n"
         )
-    cluster = Cluster(directory, port)
+    cluster = Cluster(directory, port, warm)
     cluster.start()
     return cluster
 

@@ -109,7 +109,7 @@ def _api(path: Path) -> Iterator[Question]:
 
     config = load_config(path)
     # Whether its database answers is what it says itself: its role has no right to anything.
-    yield _daemon(config.health_socket)
+    yield daemon_question(config.health_socket)
     yield Question("its port", lambda seconds: _reach_port(config.listen_host, config.listen_port, seconds))
 
 

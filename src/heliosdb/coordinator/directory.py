@@ -25,9 +25,9 @@ from heliosdb.coordinator.breaches import Breach, breach_of, raise_breach
 from heliosdb.coordinator.certificates import check_not_expired, resolve_certificate
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.clock import Clock, SystemClock
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import Epoch, NodeName, SubscriptionName, WorkspaceName
 from heliosdb.domain.subscription import Subscription

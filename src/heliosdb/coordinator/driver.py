@@ -26,11 +26,11 @@ from heliosdb.coordinator.rules import explain_error, make_rules
 from heliosdb.coordinator.selection import contract_problem, find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.watch import RunWatch
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import (
     NOBODY,
     UNREGISTERED,
-    Absence,
     Action,
     CloseRound,
     Combine,

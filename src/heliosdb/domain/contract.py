@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.classes import (
     BINARY_LABELS,
     MOST_LABEL_BYTES,
@@ -24,7 +25,6 @@ from heliosdb.domain.classes import (
 from heliosdb.domain.datasets import INTEGER_TYPES, choose_dataset, kind_of, lacking
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
-from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import GONE, DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions

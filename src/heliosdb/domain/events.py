@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Outcome, RunStatus
 
@@ -44,14 +45,6 @@ class Loss:
     diverging: bool = False
     hint: str | None = None
     breach: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Absence:
-    """A node of the workspace that cannot take part now, and why."""
-
-    node: NodeName
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

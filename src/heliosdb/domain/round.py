@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol
 
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.convergence import (
     Trace,
     best_round,
@@ -40,7 +41,6 @@ from heliosdb.domain.events import (
     NOBODY,
     TIMED_OUT,
     UNREGISTERED,
-    Absence,
     Action,
     BudgetWouldBeExceeded,
     CloseRound,

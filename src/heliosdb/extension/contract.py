@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.catalog import commands as catalog
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.contract import (
     Offer,
@@ -19,7 +20,6 @@ from heliosdb.domain.contract import (
     select,
     undeclared_targets,
 )
-from heliosdb.domain.events import Absence
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import read_transforms

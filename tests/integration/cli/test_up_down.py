@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from heliosdb.domain.errors import ErrorCode, edge
+from tests.support.places import scratch
 
 pytestmark = pytest.mark.xdist_group("heliosdb_up")
 
@@ -100,7 +101,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     # Not tmp_path: as root, the clusters run as postgres, who may not enter pytest's directories.
-    base = Path(tempfile.mkdtemp(prefix="heliosdb-up-", dir="/tmp"))
+    base = Path(tempfile.mkdtemp(prefix="heliosdb-up-", dir=scratch()))
     base.chmod(0o755)
     yield base / "installation"
     if (base / "installation" / "state.json").exists():

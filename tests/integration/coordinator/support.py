@@ -71,8 +71,7 @@ class World:
 
     async def add_site(self, name: str, *, rows: int = 200, seed: float = 0.1, shares: bool = True) -> Site:
         """Make a node database with rows, and start its node."""
-        site = Site(name, self.cluster.create_database("federated_template"))
-        fill(self.cluster, site.database, rows=rows, seed=seed, shares=shares)
+        site = Site(name, filled(self.cluster, rows=rows, seed=seed, shares=shares))
         self.sites.append(site)
         await self.start_site(site)
         return site
@@ -203,6 +202,14 @@ class CoordinatorProcess:
         self.dies = True
         self.process.kill()
         self.process.wait()
+
+
+def filled(cluster: Cluster, *, rows: int, seed: float, shares: bool = True) -> str:
+    """The name of a fresh database that is filled."""
+    return cluster.copy_database(
+        f"patients {rows} {seed} {shares}",
+        lambda made: fill(cluster, made, rows=rows, seed=seed, shares=shares),
+    )
 
 
 def fill(cluster: Cluster, database: str, *, rows: int, seed: float, shares: bool = True) -> None:

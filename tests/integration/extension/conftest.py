@@ -13,12 +13,53 @@ import pytest
 
 from tests.integration.extension.versions_support import finish_run
 from tests.support.cluster import Cluster
+from tests.support.places import scratch
 
 WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5, min_nodes = 3)"
 MODEL = (
     "CREATE FEDERATED MODEL risk IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
     " features = ['age', 'bmi'], target = 'outcome', rounds = 5)"
 )
+
+
+@pytest.fixture
+def federated_database(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a fresh database with the extension, and in it what `catalog` and `trained` say, where a test asks."""
+    if "with_versions" in request.fixturenames:
+        name = cluster.copy_database("versions", lambda made: _make_versions(cluster, made))
+    elif "with_model" in request.fixturenames:
+        name = cluster.copy_database("model", lambda made: _make_model(cluster, made))
+    else:
+        name = cluster.create_database("federated_template")
+    yield name
+    cluster.drop_database(name)
+
+
+def _make_model(cluster: Cluster, database: str) -> None:
+    with cluster.connect(database) as connection:
+        for statement in (WORKSPACE, MODEL):
+            connection.execute("CALL federated.execute(%s)", [statement])
+        # As if they had made them: no change of owner is in the audit log.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE federated.workspace SET owner = 'an_admin'")
+        connection.execute("UPDATE federated.model SET owner = 'an_operator'")
+
+
+def _make_versions(cluster: Cluster, database: str) -> None:
+    _make_model(cluster, database)
+    with cluster.connect(database) as catalog, cluster.connect(database, user="heliosdb_daemon") as daemon:
+        finish_run(catalog, daemon)
+        finish_run(catalog, daemon, intercept=1.25)
+
+
+@pytest.fixture
+def with_model() -> None:
+    """Asks for the database of `catalog`."""
+
+
+@pytest.fixture
+def with_versions() -> None:
+    """Asks for the database of `trained`."""
 
 
 @pytest.fixture
@@ -29,16 +70,9 @@ def session(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Conne
 
 
 @pytest.fixture
-def catalog(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Connection]:
+def catalog(cluster: Cluster, with_model: None, federated_database: str) -> Iterator[psycopg.Connection]:
     """The superuser's connection to a catalog with a model that was never trained; an_admin and an_operator own it."""
     with cluster.connect(federated_database) as connection:
-        for statement in (WORKSPACE, MODEL):
-            connection.execute("CALL federated.execute(%s)", [statement])
-        # As if they had made them: no change of owner is in the audit log.
-        connection.execute("SET session_replication_role = replica")
-        connection.execute("UPDATE federated.workspace SET owner = 'an_admin'")
-        connection.execute("UPDATE federated.model SET owner = 'an_operator'")
-        connection.execute("RESET session_replication_role")
         yield connection
 
 
@@ -61,17 +95,15 @@ def operator(
 
 
 @pytest.fixture
-def trained(catalog: psycopg.Connection, daemon: psycopg.Connection) -> psycopg.Connection:
+def trained(with_versions: None, catalog: psycopg.Connection) -> psycopg.Connection:
     """The catalog with two versions: the first adds 0.25, the second, which is current, 1.25."""
-    finish_run(catalog, daemon)
-    finish_run(catalog, daemon, intercept=1.25)
     return catalog
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory of the server's own user."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(dir=scratch()) as name:
         place = Path(name)
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")

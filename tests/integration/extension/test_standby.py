@@ -18,6 +18,7 @@ from tests.integration.extension.conftest import MODEL, WORKSPACE
 from tests.integration.extension.test_predictions import make_current, publish, value
 from tests.support.catalog_snapshot import EXTENSION
 from tests.support.cluster import Cluster, as_server_user, bin_directory, create_cluster, remove_cluster
+from tests.support.places import scratch
 from tests.support.ports import free_port
 
 DATABASE = "postgres"
@@ -35,7 +36,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     primary = create_cluster(free_port())
-    standby = Cluster(Path(tempfile.mkdtemp(prefix="hfl-", dir="/tmp")), free_port())
+    standby = Cluster(Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch())), free_port())
     try:
         with (primary.directory / "data/pg_hba.conf").open("a") as access:
             access.write("local replication all trust\n")

@@ -34,11 +34,12 @@ from tests.integration.proxy.proxy_harness import (
     start_proxy,
 )
 from tests.integration.proxy.proxy_process import Launcher, launcher
+from tests.support.places import scratch
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    directory = Path(tempfile.mkdtemp(prefix="heliosdb-proxy-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="heliosdb-proxy-", dir=scratch()))
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(directory, owner.pw_uid, owner.pw_gid)
@@ -98,7 +99,7 @@ def proxy(make_proxy) -> RunningProxy:
 @pytest.fixture
 def launch(cluster) -> Iterator[Launcher]:
     """Start proxies as processes; in a short path, for a Unix socket's name is at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="hp-", dir="/tmp") as directory:
+    with tempfile.TemporaryDirectory(prefix="hp-", dir=scratch()) as directory:
         yield from launcher(cluster, Path(directory))
 
 

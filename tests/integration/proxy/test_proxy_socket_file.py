@@ -17,6 +17,7 @@ from heliosdb.proxy.config import ProxyConfig
 from heliosdb.proxy.rewriting import federated_rewriter
 from heliosdb.proxy.server import Proxy
 from tests.integration.proxy.proxy_harness import free_port
+from tests.support.places import scratch
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_socket_of_a_running_server_is_not_taken_away(refusal, cluster):
 def test_what_is_not_a_listening_socket_is_neither_replaced_nor_removed(refusal, kind):
     port = free_port()
     with (
-        tempfile.TemporaryDirectory(dir="/tmp") as directory,
+        tempfile.TemporaryDirectory(dir=scratch()) as directory,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
     ):
         path = Path(directory) / f".s.PGSQL.{port}"
@@ -68,7 +69,7 @@ def test_what_is_not_a_listening_socket_is_neither_replaced_nor_removed(refusal,
 
 def test_a_socket_left_behind_by_a_process_that_died_is_replaced(make_proxy):
     port = free_port()
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+    with tempfile.TemporaryDirectory(dir=scratch()) as directory:
         path = Path(directory) / f".s.PGSQL.{port}"
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(path))
@@ -80,7 +81,7 @@ def test_a_socket_left_behind_by_a_process_that_died_is_replaced(make_proxy):
 
 
 def test_another_servers_socket_that_took_the_name_is_not_removed_at_the_end(make_proxy):
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory, socket.socket(socket.AF_UNIX) as other:
+    with tempfile.TemporaryDirectory(dir=scratch()) as directory, socket.socket(socket.AF_UNIX) as other:
         proxy = make_proxy(unix_socket_directory=Path(directory))
         path = Path(directory) / f".s.PGSQL.{proxy.port}"
         path.unlink()

@@ -25,8 +25,9 @@ from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.driver import RunDriver, Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import Absence, Figures
+from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RunId, StepName, WorkspaceName

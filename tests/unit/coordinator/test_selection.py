@@ -11,7 +11,7 @@ from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.coordinator.directory import Member
 from heliosdb.coordinator.selection import Eligibility, find_columns, select_nodes
-from heliosdb.domain.events import Absence
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
 from heliosdb.domain.run import Run

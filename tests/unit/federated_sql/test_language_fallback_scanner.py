@@ -7,12 +7,13 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pglast import keywords
 from pglast import parser as pglast_parser
 
 from federated_sql import FederatedError, fallback_scanner, parse, postgres
+from tests.support.wire_fuzz import fuzz
 
 STATEMENTS = (Path(__file__).parent / "identity.sql").read_text(encoding="utf-8").splitlines()
 
@@ -48,7 +49,7 @@ def scanned(module: Any, text: str) -> Any:
         return (str(message), place)
 
 
-@settings(max_examples=4000, deadline=None)
+@fuzz(400)
 @given(TEXTS)
 @example("0b12 0x_1 0x 1__0 1_ 0o8")
 @example("0041e9e+")
@@ -73,7 +74,7 @@ def test_an_escape_ends_with_its_line_and_a_character_need_not(literal: str, val
     assert decoded(fallback_scanner, literal) == decoded(pglast_parser, literal) == value
 
 
-@settings(max_examples=3000, deadline=None)
+@fuzz(300)
 @given(
     st.sampled_from(["'", "E'", "e'", "U&'", "u&'"]),
     BODIES,
@@ -122,7 +123,7 @@ def test_every_statement_of_the_language_is_understood_the_same(
         assert parse(statement) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@fuzz(150)
 @given(st.sampled_from(STATEMENTS), st.integers(0, 200), st.integers(0, 8), PIECES)
 def test_a_broken_statement_gets_the_same_error(statement: str, place: int, length: int, piece: str) -> None:
     broken = statement[:place] + piece + statement[place + length :]
