@@ -19,9 +19,9 @@ from heliosdb.cli.simulation.source import Source, read_csv, read_table
 from heliosdb.cli.simulation.splits import Places, Split, deal, deal_by_value, node_names, read_split
 from heliosdb.cli.tables import clean
 from heliosdb.domain import contract
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.contract import Eligibility, Offer
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import RunStatus

@@ -24,10 +24,10 @@ from heliosdb.coordinator.exchange import loss_of
 from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
 from heliosdb.coordinator.selection import contract_problem, describe_columns
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.contract import Eligibility
 from heliosdb.domain.errors import FederatedError, not_supported
 from heliosdb.domain.events import (
-    Absence,
     Action,
     CloseRound,
     Combine,
