@@ -565,6 +565,15 @@ GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_a
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
 
+-- What there is, and what a START would do.
+GRANT SELECT ON @extschema@.federated_workspaces, @extschema@.federated_nodes, @extschema@.federated_models, @extschema@.federated_datasets
+TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    federated.show_workspaces(text), federated.show_nodes(text), federated.show_models(text), federated.show_runs(text),
+    federated.show_datasets(text), federated.explain(text), federated._explain(text), federated._raise(jsonb)
+TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._why_not_plain(bigint, jsonb) TO federated_analyst, federated_auditor, federated_owner;
+
 -- Alerts.
 GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
 GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_operator;

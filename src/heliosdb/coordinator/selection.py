@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from heliosdb.algorithms.registry import coding_of
+from heliosdb.algorithms.opening import describe_columns
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.findings import Findings
-from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.run import Run, TrainingOptions
-from heliosdb.parts.algorithms import extra_of, has_classes, learns
+from heliosdb.parts.algorithms import extra_of, has_classes
 
 
 def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibility:
@@ -33,39 +30,6 @@ def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
     Of one that is gone, or whose dataset is meanwhile or is paused, nothing is known, so that no feature is
     boolean and no classes are declared.
     """
-    options, private = run.options, run.policy.budget is not None
     there = [member for member in members if member is not None]
-    able = select_nodes(there, options).able
-    are_all = len(able) == len(members)
-    datasets = list(able.values())
-    learned = contract.learns_classes(learns(options.algorithm, options.given), datasets, options)
-    needed = private and learned and not options.target_classes
-    undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
-    encoding = _opening(datasets, run, are_all=are_all, has_classes=learned)
-    booleans = contract.boolean_features(datasets if are_all else [], options)
-    could = has_classes(options.algorithm, options.given)
-    return Findings(None, None, booleans, undeclared, encoding, could and not learned)
-
-
-def _opening(
-    datasets: Sequence[DatasetDescription], run: Run, *, are_all: bool, has_classes: bool
-) -> Encoding:
-    """The encoding with which round 0 begins: what only rows can tell is missing in it."""
-    options, private = run.options, run.policy.budget is not None
-    columns = contract.plain_columns(datasets, options, are_all=are_all)
-    if private and are_all:
-        columns = tuple(_declared(column, datasets, options.algorithm) for column in columns)
-    known: tuple[str, ...] | None = ()
-    if has_classes:
-        known = contract.known_classes(datasets if are_all else [], options, private=private)
-    return Encoding(columns, known or ())
-
-
-def _declared(
-    column: ColumnEncoding, datasets: Sequence[DatasetDescription], algorithm: str
-) -> ColumnEncoding:
-    """Under a budget the levels are those that catalogs declare; a NULL has none, and counts as missing."""
-    levels = contract.declared_levels(datasets, column.column)
-    if column.kind is not ColumnKind.CATEGORY or levels is None:
-        return column
-    return replace(column, form=coding_of(algorithm), levels=levels)
+    able = select_nodes(there, run.options).able
+    return describe_columns(able, run, are_all=len(able) == len(members))
