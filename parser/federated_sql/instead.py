@@ -18,7 +18,7 @@ _READ = {
     "budget": "SELECT * FROM federated_privacy_budget('workspace');",
 }
 _ANY_READ = (
-    "SHOW FEDERATED WORKSPACES | NODES | MODELS | RUNS | DATASETS shows what there is, and views and functions"
+    "SHOW FEDERATED WORKSPACES | NODES | MODELS | RUNS | DATASETS shows what there is; views and functions"
     " such as federated_training_status('model') show the rest."
 )
 _STOP = "STOP FEDERATED TRAINING model ends a run; START FEDERATED TRAINING begins another."

@@ -6,9 +6,19 @@ but as a literal.
 
 from __future__ import annotations
 
-from federated_sql.reading_statements import ExplainTraining, ShowObjects
+from federated_sql.reading_statements import ExplainTraining, Shown, ShowObjects
 from federated_sql.render import quote_string
 from federated_sql.statements import Command
+
+_SHOW: dict[Shown, str] = {
+    "workspaces": "SELECT * FROM federated.show_workspaces",
+    "nodes": "SELECT * FROM federated.show_nodes",
+    "models": "SELECT * FROM federated.show_models",
+    "runs": "SELECT * FROM federated.show_runs",
+    "datasets": "SELECT * FROM federated.show_datasets",
+}
+_EXPLAIN = 'SELECT "QUERY PLAN" FROM federated.explain'
+_EXPLAIN_JSON = 'SELECT "QUERY PLAN"::pg_catalog.json FROM federated.explain'
 
 
 def query_of(command: Command, statement: str) -> str | None:
@@ -17,11 +27,8 @@ def query_of(command: Command, statement: str) -> str | None:
     statement: all that was typed, as an SQL literal.
     """
     match command:
-        case ExplainTraining(format="json"):
-            return f'SELECT "QUERY PLAN"::pg_catalog.json FROM federated.explain({statement})'
         case ExplainTraining():
-            return f'SELECT "QUERY PLAN" FROM federated.explain({statement})'
+            return f"{_EXPLAIN_JSON if command.format == 'json' else _EXPLAIN}({statement})"
         case ShowObjects(kind, workspace):
-            within = "" if workspace is None else quote_string(workspace)
-            return f"SELECT * FROM federated.show_{kind}({within})"
+            return f"{_SHOW[kind]}({'' if workspace is None else quote_string(workspace)})"
     return None

@@ -189,8 +189,10 @@ def _searched(text: str, statements: Sequence[_Statement]) -> dict[_Statement, C
 
 
 class _Quoter:
-    """Wraps statements of one text into CALL, or a query where they answer with rows, with a dollar quote that
-    the text does not contain."""
+    """Wraps statements of one text into CALL, or a query where they answer with rows.
+
+    The dollar quote is one that the text does not contain.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -9,7 +9,7 @@ from federated_sql.clauses import Rule, in_workspace, with_options
 from federated_sql.cursor import Cursor
 from federated_sql.errors import not_supported
 from federated_sql.lexer import Token
-from federated_sql.reading_statements import ExplainTraining, Format, ShowObjects, Shown
+from federated_sql.reading_statements import ExplainTraining, Format, Shown, ShowObjects
 from federated_sql.statements import Command
 
 EXPLAINED = ("explain", "start", "federated", "training")
@@ -18,9 +18,12 @@ EXPLAINED = ("explain", "start", "federated", "training")
 _FORMATS: dict[str, Format] = {"text": "text", "json": "json"}
 _OTHER_FORMATS = frozenset({"xml", "yaml"})
 _OTHER_OPTIONS = frozenset(
-    "analyze analyse verbose costs settings generic_plan buffers serialize wal timing summary memory".split()
+    {"analyze", "analyse", "verbose", "costs", "settings", "generic_plan", "buffers"}
+    | {"serialize", "wal", "timing", "summary", "memory"}
 )
-_NOT_RUN = "A run is not carried out to be explained: leave it out. EXPLAIN (FORMAT TEXT | JSON) is what there is."
+_NOT_RUN = (
+    "A run is not carried out to be explained: leave it out. EXPLAIN (FORMAT TEXT | JSON) is what there is."
+)
 
 
 def explained(tokens: Sequence[Token]) -> int | None:
@@ -29,11 +32,12 @@ def explained(tokens: Sequence[Token]) -> int | None:
         return None
     at, depth = 1, 0
     if len(tokens) > at and tokens[at].text == "(":
-        for at, token in enumerate(tokens[1:], 1):
-            depth += (token.text == "(") - (token.text == ")")
+        while at < len(tokens):
+            depth += (tokens[at].text == "(") - (tokens[at].text == ")")
+            at += 1
             if depth == 0:
                 break
-        return at + 1
+        return at
     while at < len(tokens) and tokens[at].word in _OTHER_OPTIONS:
         at += 1
     return at

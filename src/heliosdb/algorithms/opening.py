@@ -18,9 +18,7 @@ from heliosdb.domain.run import Run
 from heliosdb.parts.algorithms import has_classes, learns
 
 
-def describe_columns(
-    able: dict[NodeName, DatasetDescription], run: Run, *, are_all: bool
-) -> Findings:
+def describe_columns(able: dict[NodeName, DatasetDescription], run: Run, *, are_all: bool) -> Findings:
     """Return what is known of the columns at these nodes. are_all: whether no other node is in the run."""
     options, private = run.options, run.policy.budget is not None
     datasets = list(able.values())

@@ -65,7 +65,10 @@ def read_model(connection: Connection, name: str) -> Model | None:
         return None
     row = rows[0]
     workspace = Workspace(
-        row["workspace_id"], WorkspaceName(row["workspace"]), json.loads(row["policy"]), row["workspace_owned"]
+        row["workspace_id"],
+        WorkspaceName(row["workspace"]),
+        json.loads(row["policy"]),
+        row["workspace_owned"],
     )
     return Model(row["model_id"], ModelName(row["name"]), json.loads(row["options"]), workspace, row["owned"])
 
@@ -74,7 +77,11 @@ def list_standings(connection: Connection, workspace: Workspace) -> Mapping[Node
     """Return how the nodes of a workspace stand, in the order of their names."""
     return {
         NodeName(row["name"]): Standing(
-            NodeName(row["name"]), row["status"], row["failure_reason"], row["is_expired"], row["dataset_size"]
+            NodeName(row["name"]),
+            row["status"],
+            row["failure_reason"],
+            row["is_expired"],
+            row["dataset_size"],
         )
         for row in _SQL.query(connection, "list_participants", workspace.workspace_id)
     }

@@ -43,7 +43,8 @@ class Cost:
 class Forecast:
     """preparing, training: the steps of round 0 and of each later round, each an exchange or more.
 
-    further: whether more steps may follow in a round, by what its answers say. evaluations: how many rounds
+    further, asks_further: whether more exchanges may follow in a training round, and in round 0, by what
+    answers say. evaluations: how many rounds
     end with one. reports: whether the model that is published is reported on. parameters: how many numbers
     move. bytes_down, bytes_up: of one training exchange with one node, of the values alone, neither encoded
     nor sealed.
@@ -52,6 +53,7 @@ class Forecast:
     preparing: tuple[str, ...]
     training: tuple[str, ...]
     further: bool
+    asks_further: bool
     rounds: int
     evaluations: int
     reports: bool

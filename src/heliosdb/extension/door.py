@@ -24,8 +24,8 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.extension import exports
 from heliosdb.extension.encodings import in_encoding
-from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.explaining import answer
+from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
 from heliosdb.extension.version import CATALOG_VERSION, serves

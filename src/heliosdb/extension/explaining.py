@@ -18,11 +18,11 @@ from uuid import UUID
 from federated_sql import parse
 from federated_sql.errors import ErrorCode, FederatedError, not_supported, syntax_error
 from federated_sql.options import OptionKind, read_options
-from federated_sql.reading_statements import ExplainTraining
+from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.statements import Command
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import explaining as reading
-from heliosdb.catalog.ledger import list_spent
+from heliosdb.catalog.ledger import list_reached, list_spent
 from heliosdb.catalog.run_options import parse_policy
 from heliosdb.catalog.subscriptions import is_subscribed
 from heliosdb.domain.contract import Eligibility, Offer, select
@@ -52,12 +52,12 @@ _NO_RUN = RunId(UUID(int=0))
 def refuse_call(session: Session, command: Command) -> None:
     """Refuse by CALL what answers with rows."""
     del session
-    name = "federated.explain('EXPLAIN ...')" if isinstance(command, ExplainTraining) else "a view"
-    if not isinstance(command, ExplainTraining):
-        name = f"federated.show_{getattr(command, 'kind', 'models')}()"
+    name = (
+        f"federated.show_{command.kind}()" if isinstance(command, ShowObjects) else "federated.explain(text)"
+    )
     raise not_supported(
         "a statement that answers with rows is not supported by CALL federated.execute",
-        hint=f"SELECT * FROM {name}, or type it at the proxy.",
+        hint=f"Type it at the proxy, or query the function {name}.",
     )
 
 
@@ -68,7 +68,7 @@ def explain(session: Session, text: str) -> list[str]:
     if not isinstance(command, ExplainTraining):
         raise syntax_error(
             "federated.explain takes one EXPLAIN START FEDERATED TRAINING",
-            hint="The statement is: EXPLAIN [(FORMAT TEXT | JSON)] START FEDERATED TRAINING model [WITH (...)]",
+            hint="EXPLAIN [(FORMAT TEXT | JSON)] START FEDERATED TRAINING model [WITH (...)]",
         )
     plan = make_plan(_explained(session, command))
     return [json_text(plan)] if command.format == "json" else text_lines(plan)
@@ -136,9 +136,7 @@ def _check_idle(session: Session, start: Start) -> None:
 def _check_plain(session: Session, start: Start) -> None:
     found = reading.why_not_plain(session.connection, start.model.workspace, start.policy)
     if found is not None:
-        raise FederatedError(
-            ErrorCode(found.sqlstate), found.message, detail=found.detail, hint=found.hint
-        )
+        raise FederatedError(ErrorCode(found.sqlstate), found.message, detail=found.detail, hint=found.hint)
 
 
 def _remarks(session: Session, start: Start, checked: Checked | None) -> tuple[str, ...]:
@@ -175,7 +173,7 @@ class _Told:
 
     @property
     def found(self) -> Eligibility | None:
-        """Which of the nodes that were met can answer, by what they said; None where that is not asked yet."""
+        """Which of the nodes that were met can answer, by what they said; None without a whole run."""
         run = self.run(None)
         if run is None:
             return None
@@ -190,11 +188,19 @@ class _Told:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Each registered node, and whether it could take part."""
-        found = self.found
+        found, run = self.found, self.run(None)
+        private = run is not None and run.policy.budget is not None
+        reached = list_reached(self.session.connection, run) if run is not None and private else {}
         reasons = {} if found is None else {one.node: one.reason for one in found.left_out}
         able = {} if found is None else found.able
         return tuple(
-            Node(standing, able.get(name), reasons.get(name)) for name, standing in self.standings.items()
+            Node(
+                standing,
+                able.get(name),
+                reasons.get(name),
+                (reached[name].epsilon_tight if name in reached else 0.0) if private else None,
+            )
+            for name, standing in self.standings.items()
         )
 
     def forecast(self, checked: Checked | None) -> tuple[Forecast | None, str | None]:

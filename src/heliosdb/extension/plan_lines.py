@@ -27,11 +27,13 @@ _USUAL_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A registered node. shares: the dataset that it would answer from; unfit: why it has none."""
+    """A registered node. shares: the dataset that it would answer from; unfit: why it has none. spent: ε of
+    its line in the workspace's ledger, None without a budget."""
 
     standing: Standing
     shares: DatasetDescription | None
     unfit: str | None
+    spent: float | None = None
 
     @property
     def obstacle(self) -> str | None:
@@ -151,6 +153,7 @@ def _node(node: Node) -> Group:
             Property("Status", node.standing.status),
             Property("Dataset", dataset),
             Property("Rows", node.standing.rows),
+            *([] if node.spent is None else [Property("Epsilon Spent", node.spent)]),
         ),
     )
 
@@ -160,16 +163,15 @@ def _work(explained: Explained) -> Iterator[Part]:
     if forecast is None:
         yield Group("Rounds", f"unknown: {explained.obstacle}")
         return
-    further = " or more" if forecast.further else ""
     yield Group(
         "Rounds",
         f"preparation and at most {forecast.rounds} training rounds",
         (
             Property("Training Rounds", forecast.rounds),
             Property("Preparation", forecast.preparing),
-            Property("Exchanges in Preparation", f"{len(forecast.preparing)} or more"),
+            Property("Exchanges in Preparation", len(forecast.preparing), _more(forecast.asks_further)),
             Property("Training Round", forecast.training),
-            Property("Exchanges in a Training Round", f"{len(forecast.training)}{further}"),
+            Property("Exchanges in a Training Round", len(forecast.training), _more(forecast.further)),
             Property("Rounds with an Evaluation", forecast.evaluations),
             Property("Report of the Published Model", forecast.reports),
             Property("Inputs", forecast.inputs),
@@ -179,6 +181,10 @@ def _work(explained: Explained) -> Iterator[Part]:
             *_traffic(traffic),
         ),
     )
+
+
+def _more(further: bool) -> str:
+    return "or more" if further else ""
 
 
 def _traffic(traffic: Traffic | None) -> Iterator[Part]:
@@ -249,8 +255,8 @@ def _disclosure(explained: Explained) -> tuple[Part, ...]:
     return (
         Property(
             "Rules of the Nodes",
-            "smallest cell, parameters to rows, difference from earlier answers: with each dataset's own limits,"
-            " which only its node knows",
+            "smallest cell, parameters to rows, difference from earlier answers: with each dataset's own"
+            " limits, which only its node knows",
         ),
         Property("Would Refuse by Default", tuple(refusing)),
     )
@@ -261,7 +267,7 @@ def _refuses(node: Node, parameters: int | None) -> str | None:
     if not node.takes_part or node.shares is None:
         return None
     if not node.shares.plain_answers:
-        return f"{name} (plain answers are not allowed for dataset {node.shares.name}, as far as the dataset says)"
+        return f"{name} (dataset {node.shares.name} itself does not allow plain answers)"
     if rows is not None and rows < _USUAL_ROWS:
         return f"{name} ({rows} rows, fewer than min_rows)"
     if rows is not None and parameters is not None and parameters > _USUAL_SHARE * rows:
@@ -281,11 +287,11 @@ def _protection(explained: Explained) -> Group:
             Property("Held by It", tuple(rule.name for rule in rules_of(mode))),
             Property("Aggregation Rule", _rule(chosen)),
             Property("Sum Protocol", _sums(protocol)),
+            Property("Noise", _noise(policy)),
             Property(
                 "Encryption",
-                f"{policy.get('encryption') or 'AES-256-GCM'} from each node to the coordinator and at rest,"
-                " under TLS 1.3: hides updates and parameters from network, database and backups, not from the"
-                " coordinator",
+                f"{policy.get('encryption') or 'AES-256-GCM'} from each node to the coordinator, and at rest:"
+                " hides updates and parameters from network, database and backups, not from the coordinator",
             ),
             Property("Data Residency", policy.get("data_residency") or "anywhere"),
             Property("Consent", _consent(mode)),
@@ -301,6 +307,12 @@ def _sums(protocol: object) -> str:
     if protocol == PLAIN:
         return "plain: the coordinator sees each node's update; nodes see none of each other's"
     return f"{protocol}: the coordinator sees the sum of the updates, and none of them by itself"
+
+
+def _noise(policy: Mapping[str, object]) -> str:
+    if policy.get("privacy_budget") is None:
+        return "none: what single rows did to an update is not hidden from the coordinator"
+    return "each node's own, before an answer leaves: hides single data subjects from the coordinator too"
 
 
 def _consent(mode: str) -> str:

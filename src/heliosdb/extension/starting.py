@@ -110,9 +110,7 @@ def check_start(session: Session, start: Start) -> Checked:
     return Checked(runs, (*said, *([describe_runs(runs, policy)] if len(runs) > 1 else [])))
 
 
-def _check_run(
-    session: Session, start: Start, chosen: catalog.Options, given: Sequence[Option]
-) -> list[str]:
+def _check_run(session: Session, start: Start, chosen: catalog.Options, given: Sequence[Option]) -> list[str]:
     """Raise where a run of these options could not be carried out; returns what START says of it."""
     model, nodes, policy = start.model, start.nodes, start.policy
     check_target_classes(chosen)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from heliosdb.aggregation.strategy import companions, strategy
 from heliosdb.algorithms.classes import CLASSES
+from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.opening import describe_columns
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.schedule import count_evaluations
@@ -57,25 +58,27 @@ def foretell(run: Run, participants: Participants) -> Forecast:
         opening = replace(opening, findings=learned.prepare(opening))
     except FederatedError as error:
         refused = error.text
-    told = _steps(learned, opening)
-    cost = None
-    if accountant is not None:
-        spent = accountant.epsilon(*past)
-        cost = Cost(spent, refused=refused) if refused else _cost(learned, opening, accountant, participants)
-    return _with_sizes(replace(told, cost=cost), learned, opening)
+    told = _with_sizes(_steps(learned, opening), learned, opening)
+    if accountant is None:
+        return told
+    if refused is not None:
+        return replace(told, cost=Cost(accountant.epsilon(*past), refused=refused))
+    cost = _cost(learned, opening, accountant, participants)
+    measures = cost.reached is None or any(one.step == EVALUATE for one in cost.releases)
+    return replace(told, cost=cost, evaluations=told.evaluations if measures else 0)
 
 
 def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
     options = opening.run.options
     private = opening.run.policy.budget is not None
-    evaluations = count_evaluations(options)
     trees = issubclass(ALGORITHMS.entry(options.algorithm).settings, TreeSettings | CoxSettings)
     return Forecast(
         preparing=_preparing(learned, opening),
         training=(learned.first(replace(opening, round=_LATER)),),
         further=trees,
+        asks_further=not private,
         rounds=last_round(options),
-        evaluations=evaluations,
+        evaluations=count_evaluations(options),
         reports=not private and options.validation_split > 0 and REPORT in learned.steps,
     )
 
@@ -90,9 +93,7 @@ def _preparing(learned: Algorithm, opening: RunPlan) -> tuple[str, ...]:
     return tuple(name for name in following if name != CLASSES)
 
 
-def _cost(
-    learned: Algorithm, opening: RunPlan, accountant: Accountant, participants: Participants
-) -> Cost:
+def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, participants: Participants) -> Cost:
     made = opening.findings.plan
     assert made is not None
     spent = accountant.epsilon(*opening.past)
@@ -186,5 +187,3 @@ def _planned(plan: RunPlan) -> RunPlan:
         return plan
     made = replace(made, training_noise=1.0, sampling_rate=1.0, steps=1, expected_subjects=1.0)
     return replace(plan, findings=replace(plan.findings, plan=made))
-
-

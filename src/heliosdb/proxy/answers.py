@@ -44,7 +44,7 @@ def is_farewell(notice: bytes) -> bool:
 
 
 def retag(message: bytes, tag: str | None) -> bytes | None:
-    """Put the tag of the statement that was typed where the server says CALL, or SELECT of what became one."""
+    """Put the tag of the statement that was typed where the server says CALL, or SELECT for one of rows."""
     said = message[HEADER:]
     if tag is None or not (said == b"CALL\0" or (tag in _ROWS and said.startswith(b"SELECT "))):
         return None

@@ -36,7 +36,10 @@ def with_hint(fields: Fields, *, ours: bool, predicts: bool, reads: bool = False
     known = dict(fields)
     code, message = known.get(b"C", b""), known.get(b"M", b"")
     needed = _READER if reads else _OPERATOR
-    hint = _about_call(code, message, needed) if ours else _about_prediction(code, message) if predicts else None
+    if ours:
+        hint = _about_call(code, message, needed)
+    else:
+        hint = _about_prediction(code, message) if predicts else None
     return fields if hint is None else _put(fields, hint)
 
 

@@ -210,7 +210,11 @@ def test_an_unfinished_statement_ends_too_early(text: str) -> None:
         ("DESCRIBE FEDERATED", "DESCRIBE", "SHOW FEDERATED"),
         ("EXPLAIN (FORMAT CSV) START FEDERATED TRAINING m", "CSV", "The formats are TEXT and JSON."),
         ("EXPLAIN (FORMT JSON) START FEDERATED TRAINING m", "FORMT", "Did you mean FORMAT?"),
-        ("EXPLAIN (FORMAT JSON, FORMAT TEXT) START FEDERATED TRAINING m", ",", "EXPLAIN [(FORMAT TEXT | JSON)]"),
+        (
+            "EXPLAIN (FORMAT JSON, FORMAT TEXT) START FEDERATED TRAINING m",
+            ",",
+            "EXPLAIN [(FORMAT TEXT | JSON)]",
+        ),
         ("EXPLAIN START FEDERATED TRAINNG m", "TRAINNG", "Did you mean TRAINING?"),
         ("EXPLAIN START FEDERATED TRAINING m SET (rounds = 3)", "SET", "EXPLAIN [(FORMAT TEXT | JSON)]"),
         ("PAUSE FEDERATED TRAINING m", "PAUSE", "STOP FEDERATED TRAINING"),
@@ -228,7 +232,14 @@ def test_a_syntax_error_names_the_place_and_the_way_out(text: str, near: str, hi
 
 @pytest.mark.parametrize(
     "options",
-    ["ANALYZE", "VERBOSE ANALYSE", "(ANALYZE, FORMAT JSON)", "(FORMAT JSON, BUFFERS off)", "(FORMAT 'xml')", "(FORMAT YAML)"],
+    [
+        "ANALYZE",
+        "VERBOSE ANALYSE",
+        "(ANALYZE, FORMAT JSON)",
+        "(FORMAT JSON, BUFFERS off)",
+        "(FORMAT 'xml')",
+        "(FORMAT YAML)",
+    ],
 )
 def test_what_only_a_query_can_be_explained_by_is_not_supported(options: str) -> None:
     error = refused(f"EXPLAIN {options} START FEDERATED TRAINING m")

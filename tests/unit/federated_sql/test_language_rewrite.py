@@ -229,7 +229,11 @@ def test_a_deletion_tells_how_many_subjects_it_names(subjects: str, count: int) 
             "SELECT * FROM federated.show_models('it''s') ",
             "SHOW",
         ),
-        ("SHOW FEDERATED RUNS r", "CALL federated.execute($federated$SHOW FEDERATED RUNS r$federated$)", "SHOW"),
+        (
+            "SHOW FEDERATED RUNS r",
+            "CALL federated.execute($federated$SHOW FEDERATED RUNS r$federated$)",
+            "SHOW",
+        ),
     ],
 )
 def test_what_answers_with_rows_becomes_a_query(typed: str, sent: str, tag: str) -> None:
