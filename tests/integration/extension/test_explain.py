@@ -161,8 +161,8 @@ def test_what_start_refuses_is_a_line_and_what_is_unknown_is_an_error(clinics: p
         "would be refused",
         "unknown: the options name no whole run",
     )
-    forest = plan(clinics, f"{START} WITH (aggregation = 'median')")
-    assert "0A000" in forest["Refusals"][0]["Name"]
+    private = plan(clinics, f"{START} WITH (adaptive_learning = true)")
+    assert "not supported under a privacy_budget yet (0A000)" in private["Refusals"][0]["Name"]
     clinics.execute(
         "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name,"
         " noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight, exchange)"

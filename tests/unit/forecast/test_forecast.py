@@ -8,14 +8,17 @@ from uuid import UUID
 
 import pytest
 
+from federated_sql.errors import FederatedError
 from federated_sql.options import OptionKind, defaults
 from heliosdb.catalog.run_options import parse_options, parse_policy
+from heliosdb.domain.folds import Series
 from heliosdb.domain.forecast import Forecast
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues
 from heliosdb.domain.ids import DatasetName, ModelName, NodeName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.forecast.training import Participants, foretell
+from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.built import built_parts
 from heliosdb.privacy.accountant import Accountant
 
@@ -134,11 +137,29 @@ def test_a_spent_budget_ends_the_run_at_once() -> None:
 
 
 def test_a_run_of_a_series_takes_its_part() -> None:
-    from heliosdb.domain.folds import Series
-
     one = run(privacy_budget=4.0)
     series = Series(UUID(int=0), publishes=False, keeps=True, to_come=3)
     cost = forecast(replace(one, series=series)).cost
     assert cost is not None
     assert cost.reached is not None
     assert cost.reached <= 1.0
+
+
+@pytest.mark.parametrize("budget", [None, 2.0])
+@pytest.mark.parametrize("rule", ["fedavg", "scaffold", "krum", "fedadam"])
+@pytest.mark.parametrize("name", ALGORITHMS.names())
+@pytest.mark.parametrize("optimizer", ["sgd", "newton"])
+def test_every_algorithm_can_be_asked(name: str, rule: str, optimizer: str, budget: float | None) -> None:
+    options = {
+        "algorithm": name,
+        "aggregation": rule,
+        "optimizer": optimizer,
+        "event": "ill",
+        "target": "age",
+    }
+    try:
+        told = forecast(run({**options, "features": ["bmi"], "layers": [1]}, privacy_budget=budget))
+    except FederatedError:  # options that START refuses too
+        return
+    assert told.preparing
+    assert told.training
