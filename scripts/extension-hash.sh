@@ -10,6 +10,7 @@ pg_config=${PG_CONFIG:-$(scripts/find-postgres.sh)}
     "$pg_config" --version --pkglibdir
     find extension/Makefile extension/*.control requirements-extension.lock scripts/extension-hash.sh \
         sql parser/federated_sql src/heliosdb/__init__.py src/heliosdb/domain src/heliosdb/parts src/heliosdb/catalog \
-        src/heliosdb/extension src/heliosdb/phi src/heliosdb/scoring $(ls -d src/heliosdb/faults src/heliosdb/faults.py 2>/dev/null || true) \
+        src/heliosdb/extension src/heliosdb/phi src/heliosdb/scoring \
+        src/heliosdb/forecast src/heliosdb/algorithms src/heliosdb/aggregation src/heliosdb/privacy $(ls -d src/heliosdb/faults src/heliosdb/faults.py 2>/dev/null || true) \
         -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 } | sha256sum | cut -d ' ' -f 1

@@ -27,6 +27,10 @@ _PACKAGES = (
     "src/heliosdb/extension",
     "src/heliosdb/phi",
     "src/heliosdb/scoring",
+    "src/heliosdb/forecast",
+    "src/heliosdb/algorithms",
+    "src/heliosdb/aggregation",
+    "src/heliosdb/privacy",
 )
 _FILES = ("src/heliosdb/__init__.py", "src/heliosdb/faults.py")
 # Daemons' connections: they import psycopg, which the server does not have.

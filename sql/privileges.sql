@@ -596,6 +596,14 @@ GRANT EXECUTE ON FUNCTION
     federated._export_card(text, integer), federated._export_delivery(text, integer), federated._check_document(jsonb)
 TO federated_operator;
 GRANT EXECUTE ON FUNCTION federated._make_imported_functions(federated.imported_model) TO federated_owner;
+-- What there is, and what a START would do.
+GRANT SELECT ON @extschema@.federated_workspaces, @extschema@.federated_nodes, @extschema@.federated_models, @extschema@.federated_datasets
+TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    federated.show_workspaces(text), federated.show_nodes(text), federated.show_models(text), federated.show_runs(text),
+    federated.show_datasets(text), federated.explain(text), federated._explain(text), federated._raise(jsonb)
+TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._why_not_plain(bigint, jsonb) TO federated_analyst, federated_auditor, federated_owner;
 
 -- Alerts.
 GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;

@@ -88,6 +88,24 @@ CREATE TRIGGER keep_subject BEFORE UPDATE OF options ON federated.dataset
     FOR EACH ROW WHEN (NEW.options -> 'subject' IS DISTINCT FROM OLD.options -> 'subject')
     EXECUTE FUNCTION federated._keep_subject();
 
+-- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
+CREATE FUNCTION federated._why_not_plain(workspace bigint, policy jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'sqlstate', '22023',
+        'message', format('federated training without a privacy_budget is refused under compliance_mode %s', policy ->> 'compliance_mode'),
+        'detail', CASE WHEN count(*) = 0 THEN 'No node is registered.' ELSE format('Not allowed by %s.', string_agg(
+            n.name || CASE WHEN n.plain_answers IS NULL THEN ' (not met yet)' ELSE '' END, ', ' ORDER BY n.name)
+            FILTER (WHERE n.plain_answers IS NOT TRUE)) END,
+        'hint', 'Give the workspace a privacy_budget; or have each node''s DBA ALTER FEDERATED DATASET ... SET (plain_answers = true), which is seen here within a minute.')
+    FROM federated.node AS n
+    WHERE n.workspace_id = workspace
+    HAVING coalesce(policy ->> 'compliance_mode', 'none') <> 'none' AND policy ->> 'privacy_budget' IS NULL
+       AND (count(*) = 0 OR NOT coalesce(bool_and(n.plain_answers IS TRUE), false))
+$$;
+COMMENT ON FUNCTION federated._why_not_plain(bigint, jsonb) IS
+    'Why a run under such a policy is refused for answers without noise, for federated._raise; NULL where it is not';
+
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE FUNCTION federated._snapshot_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -95,8 +113,6 @@ DECLARE
     known   jsonb;
     subject record;
     unknown text;
-    mode    text;
-    lacking text;
 BEGIN
     IF NEW.policy IS NOT NULL THEN
         RETURN NEW;
@@ -124,23 +140,7 @@ BEGIN
     END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
-    -- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
-    mode := coalesce(NEW.policy ->> 'compliance_mode', 'none');
-    IF mode <> 'none' AND NEW.policy ->> 'privacy_budget' IS NULL THEN
-        SELECT CASE WHEN count(*) = 0 THEN 'No node is registered.' ELSE format('Not allowed by %s.', string_agg(
-                   n.name || CASE WHEN n.plain_answers IS NULL THEN ' (not met yet)' ELSE '' END, ', ' ORDER BY n.name)
-                   FILTER (WHERE n.plain_answers IS NOT TRUE)) END
-        INTO lacking
-        FROM federated.node AS n
-        WHERE n.workspace_id = subject.workspace_id
-        HAVING count(*) = 0 OR NOT coalesce(bool_and(n.plain_answers IS TRUE), false);
-        IF FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = format('federated training without a privacy_budget is refused under compliance_mode %s', mode),
-                DETAIL = lacking,
-                HINT = 'Give the workspace a privacy_budget; or have each node''s DBA ALTER FEDERATED DATASET ... SET (plain_answers = true), which is seen here within a minute.';
-        END IF;
-    END IF;
+    PERFORM federated._raise(federated._why_not_plain(subject.workspace_id, NEW.policy));
     IF NEW.resumed_from IS NOT NULL THEN
         -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.
         NEW.options := '{}';

@@ -9,7 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from federated_sql import rules_compliance, rules_learning, rules_membership, rules_serving, rules_subjects
+from federated_sql import (
+    rules_compliance,
+    rules_learning,
+    rules_membership,
+    rules_reading,
+    rules_serving,
+    rules_subjects,
+)
 from federated_sql.clauses import Rule
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError
@@ -28,14 +35,16 @@ RULES: dict[tuple[str, ...], Rule] = {
         *rules_serving.RULES,
         *rules_subjects.RULES,
         *rules_compliance.RULES,
+        *rules_reading.RULES,
     )
 }
 _DELETE = RULES["delete", "from", "federated", "training"]
+_EXPLAIN = RULES[rules_reading.EXPLAINED]
 _LONGEST_KEY = max(map(len, RULES))
 
-# In stock PostgreSQL `GRANT federated TO …` is about a role and `DELETE FROM federated …` about a table;
-# behind any other verb of ours the word FEDERATED is a syntax error.
-_CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete"} | FOREIGN_VERBS
+# In stock PostgreSQL `GRANT federated TO …` is about a role, `DELETE FROM federated …` about a table and
+# `SHOW federated.x` about a setting; behind any other verb of ours the word FEDERATED is a syntax error.
+_CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete", "show"} | FOREIGN_VERBS
 
 
 def parse(text: str) -> Command:
@@ -79,7 +88,11 @@ def leading_rule(tokens: Sequence[Token]) -> Rule | None:
     """Return the rule whose keywords begin these tokens.
 
     DELETE needs the model's name too: `DELETE FROM federated training WHERE …` is a table with an alias.
+    EXPLAIN is ours before START FEDERATED, which PostgreSQL cannot explain.
     """
+    at = rules_reading.explained(tokens)
+    if at is not None:
+        return _EXPLAIN if leading_words(tokens[at : at + 2]) == ("start", "federated") else None
     words = leading_words(tokens)
     for length in range(len(words), 1, -1):
         rule = RULES.get(words[:length])

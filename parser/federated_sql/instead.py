@@ -7,13 +7,10 @@ from __future__ import annotations
 
 FOREIGN_VERBS = frozenset({"pause", "cancel", "describe", "list", "evaluate", "train"})
 
-_OPTIONS = "SELECT name, options FROM federated.{0};"
 _TRAINING = "SELECT * FROM federated_training_status('model');"
+_SHOW = "SHOW FEDERATED {0}S shows all of them, SHOW FEDERATED {0}S IN WORKSPACE name those of one workspace."
+_SHOWN = ("workspace", "model", "dataset", "node", "run")
 _READ = {
-    "workspace": _OPTIONS.format("workspace"),
-    "model": _OPTIONS.format("model"),
-    "dataset": "On the participant's database: SELECT name, columns, options FROM federated.dataset;",
-    "node": "SELECT * FROM federated_node_status;",
     "subscription": "SELECT * FROM federated_subscriptions;",
     "subscriber": "SELECT * FROM federated_subscribers;",
     "training": _TRAINING,
@@ -21,7 +18,8 @@ _READ = {
     "budget": "SELECT * FROM federated_privacy_budget('workspace');",
 }
 _ANY_READ = (
-    "Views and functions show what there is: federated_node_status, federated_training_status('model')."
+    "SHOW FEDERATED WORKSPACES | NODES | MODELS | RUNS | DATASETS shows what there is; views and functions"
+    " such as federated_training_status('model') show the rest."
 )
 _STOP = "STOP FEDERATED TRAINING model ends a run; START FEDERATED TRAINING begins another."
 _INSTEAD: dict[tuple[str, ...], str] = {
@@ -50,5 +48,14 @@ def instead_of(words: tuple[str, ...]) -> str | None:
     if words[0] in _BY_VERB:
         return _BY_VERB[words[0]]
     if words[0] in ("show", "describe", "list"):
-        return _READ.get(words[2].removesuffix("s"), _ANY_READ) if len(words) > 2 else _ANY_READ
+        return _instead_of_reading(words[0], words[2].removesuffix("s") if len(words) > 2 else "")
     return _INSTEAD.get(words[:3])
+
+
+def _instead_of_reading(verb: str, noun: str) -> str | None:
+    """What shows such things; None where the nearest of what SHOW shows is the better word."""
+    if noun in _READ:
+        return _READ[noun]
+    if verb == "show":
+        return None
+    return _SHOW.format(noun.upper()) if noun in _SHOWN else _ANY_READ

@@ -17,6 +17,7 @@ from federated_sql.clause_values import (
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
+from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -97,6 +98,7 @@ def render(command: Command) -> str:
         _serving_clauses,
         _subject_clauses,
         _compliance_clauses,
+        _reading_clauses,
     ):
         found = clauses(command)
         if found is not None:
@@ -224,6 +226,16 @@ def _compliance_clauses(command: Command) -> list[str] | None:
         case AttestCompliance(workspace, requirement, until, text):
             named = [*_text("FOR", requirement), *_text("UNTIL", until), *_text("AS", text)]
             return [quote_name(workspace), *named]
+    return None
+
+
+def _reading_clauses(command: Command) -> list[str] | None:
+    match command:
+        case ExplainTraining(model, options, form):
+            shown = _flag("(FORMAT JSON)", form == "json")
+            return [*shown, "START FEDERATED TRAINING", quote_name(model), *_with(options)]
+        case ShowObjects(kind, workspace):
+            return ["FEDERATED", kind.upper(), *([] if workspace is None else _in(workspace))]
     return None
 
 

@@ -18,9 +18,10 @@ from federated_sql.gate import may_be_ours, may_concern
 from federated_sql.grammar import leading_tag, parse
 from federated_sql.lexer import Token, tokens_of
 from federated_sql.postgres import MAX_PARSE_TOKENS, RawToken, scan_raw
+from federated_sql.reading import query_of
 from federated_sql.sealing import ERASING, SUBJECT_KINDS, Seal, seal_subjects
 from federated_sql.splitting import Part, split
-from federated_sql.statements import command_tag
+from federated_sql.statements import Command, command_tag
 from federated_sql.syntax import known_syntax
 from federated_sql.user_sql import Candidate, candidate, may_change
 
@@ -30,6 +31,9 @@ _DOLLAR_NUMBER = re.compile(r"\$federated(\d*)")
 _WORD = re.compile(r"(?i)federated(?![\w$])")
 # More tokens than these at its beginning do not tell what statement it is.
 _HEAD = 32
+READING = frozenset({"EXPLAIN", "SHOW"})
+"""The tags of statements that answer with rows."""
+
 # More parameters than two digits can number are left to the server.
 _DIGITS = 2
 
@@ -105,7 +109,7 @@ def rewrite(text: str, seal: Seal | None = None) -> Rewrite | None:
         if statement.tag is not None:
             within = statement.sealed(seal)
             sealed.extend(within)
-            edits.append(call.edit(statement.start, statement.end, statement.parameters(), within))
+            edits.append(call.edit(statement, within))
         elif statement in searched:
             edits.extend(searched[statement].edits())
     if not edits:
@@ -139,6 +143,15 @@ class _Statement:
             return command_tag(parse(self._text[self.start : self.end]))
         except FederatedError:  # which is what the server will say too
             return self.tag
+
+    def reading(self) -> Command | None:
+        """Return the command of one that answers with rows, None for every other, and for what is none."""
+        if self.tag not in READING:
+            return None
+        try:
+            return parse(self._text[self.start : self.end])
+        except FederatedError:  # which `federated.execute` will raise too
+            return None
 
     def sealed(self, seal: Seal | None) -> list[Edit]:
         """Return the changes that name its data subjects to the coordinator alone."""
@@ -176,7 +189,10 @@ def _searched(text: str, statements: Sequence[_Statement]) -> dict[_Statement, C
 
 
 class _Quoter:
-    """Wraps statements of one text into CALL, with a dollar quote that the text does not contain."""
+    """Wraps statements of one text into CALL, or a query where they answer with rows.
+
+    The dollar quote is one that the text does not contain.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -184,13 +200,18 @@ class _Quoter:
         number = next(number for number in ("", *map(str, range(len(used) + 1))) if number not in used)
         self._quote = f"$federated{number}$"
 
-    def edit(self, start: int, end: int, parameters: int, within: Sequence[Edit] = ()) -> Edit:
+    def edit(self, statement: _Statement, within: Sequence[Edit] = ()) -> Edit:
         """Return the edit of one statement, with the changes within it.
 
         Its parameters have no place in it, and the statement itself says so: that it comes to this the
         server must know their types, and no value may change the text.
         """
+        start, end = statement.start, statement.end
         quoted = f"{self._quote}{apply_edits(self._text, within, start, end)}{self._quote}"
+        reading = statement.reading()
+        if reading is not None and (query := query_of(reading, quoted)) is not None:
+            return Edit(start, end, query)
+        parameters = statement.parameters()
         if parameters:
             numbers = range(1, parameters + 1)
             empty = ", ".join(f'pg_catalog."left"(${number}::pg_catalog.text, 0)' for number in numbers)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from federated_sql.clause_values import Option, OptionName, RoleSpec, Subject
 from federated_sql.compliance_statements import AttestCompliance
+from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -419,6 +420,8 @@ Command = (
     | GrantSubscribe
     | RevokeSubscribe
     | AttestCompliance
+    | ExplainTraining
+    | ShowObjects
 )
 
 COMMAND_TAGS: dict[type[Command], str] = {
@@ -467,6 +470,8 @@ COMMAND_TAGS: dict[type[Command], str] = {
     GrantSubscribe: "GRANT FEDERATED SUBSCRIBE",
     RevokeSubscribe: "REVOKE FEDERATED SUBSCRIBE",
     AttestCompliance: "ATTEST FEDERATED COMPLIANCE",
+    ExplainTraining: "EXPLAIN",
+    ShowObjects: "SHOW",
 }
 
 

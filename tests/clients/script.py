@@ -116,6 +116,11 @@ def statements_of_the_language(w: str) -> list[Step]:
         ),
         error(f"START FEDERATED TRAINING {w}_m", "55006", f'federated model "{w}_m" is in training'),
         tag(f"STOP FEDERATED TRAINING {w}_m", "STOP FEDERATED TRAINING"),
+        Step(f"SHOW FEDERATED DATASETS IN WORKSPACE {w}", tag="SHOW", rows=(), times=3),
+        error(f"SHOW FEDERATED RUN IN WORKSPACE {w}", "42601", at="RUN IN"),
+        error("SHOW FEDERATED MODELS IN WORKSPACE nowhere", "42704"),
+        error(f"EXPLAIN START FEDERATED TRAINING {w}_m WITH (round = 2)", "22023", at="round = 2"),
+        error(f"EXPLAIN (ANALYZE) START FEDERATED TRAINING {w}_m", "0A000", at="ANALYZE"),
         error(f"SELECT federated_predict('{w}_m', age => 1)", "55000"),
         tag(
             f"CREATE FEDERATED DATASET {w}_d FOR TABLE patient (age, bmi) IN WORKSPACE {w}",

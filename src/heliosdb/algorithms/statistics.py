@@ -179,7 +179,9 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     found = replace(plan.findings, scaling=scaling)
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
-        made = _plan_training(plan, made, summary, nodes)
+        split = run.options.validation_split
+        about = {"training_per_node": summary.training_per_node(split), "held_out": summary.held_out(split)}
+        made = plan_rounds(plan, made, nodes, **about)
         found = replace(found, plan=made)
         notes += [] if made.reason is None else [made.reason]
     return Taken(NO_STATE, found, notes=tuple(notes))
@@ -308,11 +310,19 @@ def _least_noise(noise_multiplier: float) -> float:
     return within.clamp(noise_multiplier)
 
 
-def _plan_training(plan: RunPlan, before: PrivacyPlan, summary: Summary, nodes: int) -> PrivacyPlan:
+def plan_rounds(
+    plan: RunPlan, before: PrivacyPlan, nodes: int, *, training_per_node: float, held_out: float
+) -> PrivacyPlan:
+    """Return the whole plan of a run, once round 0 has told how many subjects there are.
+
+    plan: with what was released before, round 0 included. before: the plan of round 0. training_per_node:
+    about how many subjects each of `nodes` nodes trains on. held_out: about how many they hold out together.
+    UF001 where the budget leaves nothing to train on, 22023 where a round would take too many steps.
+    """
     options, policy = plan.run.options, plan.run.policy
     descent = options.settings(DescentSettings)
     assert policy.budget is not None
-    expected = bounds.EXPECTED_SUBJECTS.clamp(summary.training_per_node(options.validation_split))
+    expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
     sampling = plan_sampling(expected, descent.batch_size, descent.local_epochs)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
         raise invalid_value(
@@ -325,7 +335,7 @@ def _plan_training(plan: RunPlan, before: PrivacyPlan, summary: Summary, nodes: 
         rounds=options.rounds,
         sampling=sampling,
         evaluations=count_evaluations(options),
-        held_out=summary.held_out(options.validation_split) * chosen / nodes,
+        held_out=held_out * chosen / nodes,
         nodes=chosen,
         accuracy=measure(len(classes_of(plan))).noise,
         privacy_per_round=policy.privacy_per_round,

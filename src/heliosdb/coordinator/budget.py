@@ -19,6 +19,7 @@ from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.privacy.accountant import Accountant
+from heliosdb.privacy.accountant import most_spent as accountant_most_spent
 from heliosdb.transport.update_messages import unpack_signed_header
 
 # Not safe for several threads, and expensive to make; nodes with the same past share what it remembers.
@@ -119,8 +120,9 @@ def most_spent(
     """Return the past of the node of the cohort that has spent the most."""
     accountant = _accountant(delta)
     with _lock:
-        pasts = {tuple(one.composed for one in spent.get(node, ())) for node in cohort}
-        return max(sorted(pasts, key=repr), key=lambda past: accountant.epsilon(*past), default=())
+        return accountant_most_spent(
+            ([one.composed for one in spent.get(node, ())] for node in cohort), accountant
+        )
 
 
 def _figures(past: Sequence[Spent], releases: Sequence[Mechanism], delta: float) -> list[tuple[float, float]]:

@@ -24,6 +24,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.extension import exports
 from heliosdb.extension.encodings import in_encoding
+from heliosdb.extension.explaining import answer
 from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
@@ -39,6 +40,7 @@ __all__ = [
     "describe_modes",
     "describe_options",
     "execute",
+    "explain",
     "scoring",
     "serves",
     "write_export",
@@ -50,21 +52,35 @@ def execute(plpy: Any, command: str | None, schemas: Sequence[str], version: str
 
     version: that of the catalog whose function calls.
     """
-    failure = _attempt(plpy, command, schemas, version)
+    failure = _attempt(plpy, lambda session: _apply(session, command), schemas, version)
     return None if failure is None else in_encoding(failure, lambda: _encoding(plpy))
+
+
+def _apply(session: Session, command: str | None) -> None:
+    if command is None:
+        raise FederatedError(ErrorCode.INVALID_VALUE, "the statement to execute must not be null")
+    apply(session, parse(command))
+
+
+def explain(plpy: Any, command: str | None, version: str) -> str:
+    """Explain one EXPLAIN; returns as JSON {"plan": lines}, or {"failure": …} for federated._raise."""
+    found: list[str] = []
+    failure = _attempt(plpy, lambda session: found.append(answer(session, command)), (), version)
+    told = found[0] if failure is None else f'{{"failure": {failure}}}'
+    return in_encoding(told, lambda: _encoding(plpy))
 
 
 def _encoding(plpy: Any) -> str:
     return catalog.database_encoding(PlpyConnection(plpy))
 
 
-def _attempt(plpy: Any, command: str | None, schemas: Sequence[str], version: str) -> str | None:
+def _attempt(
+    plpy: Any, action: Callable[[Session], None], schemas: Sequence[str], version: str
+) -> str | None:
     try:
         serves(version)
-        if command is None:
-            raise FederatedError(ErrorCode.INVALID_VALUE, "the statement to execute must not be null")
-        session = Session(PlpyConnection(plpy), tuple(schemas), plpy.notice, plpy.warning)
-        apply(session, parse(command))
+        _one_thread()
+        action(Session(PlpyConnection(plpy), tuple(schemas), plpy.notice, plpy.warning))
     except FederatedError as error:
         return _describe(error.sqlstate, error.message, error.detail, error.hint, error.position)
     except plpy.SPIError as error:
@@ -166,10 +182,14 @@ def scoring(plpy: Any, version: str, function: str, module: str = "session") -> 
             "predictions of this model need numpy, which is not installed for the server's Python",
             sqlstate=ErrorCode.NOT_SUPPORTED.value,
         )
-    # One session is one process with one thread: numpy's libraries are not to start more.
+    _one_thread()
+    return _raising(plpy, getattr(import_module(f"heliosdb.scoring.{module}"), function))
+
+
+def _one_thread() -> None:
+    """One session is one process with one thread: numpy's libraries are not to start more."""
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    return _raising(plpy, getattr(import_module(f"heliosdb.scoring.{module}"), function))
 
 
 def audit_tree(plpy: Any, version: str, function: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from federated_sql.compliance_statements import AttestCompliance
+from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -64,9 +65,11 @@ from heliosdb.extension import (
     dataset_options,
     datasets,
     erasures,
+    explaining,
     exports,
     models,
     nodes,
+    starting,
     subscribers,
     subscriptions,
     versions,
@@ -92,7 +95,7 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     AlterModel: models.alter_model,
     ResetModel: models.reset_model,
     DropModel: models.drop_model,
-    StartTraining: models.start_training,
+    StartTraining: starting.start_training,
     StopTraining: models.stop_training,
     RenameWorkspace: workspaces.rename_workspace,
     ChangeWorkspaceOwner: workspaces.change_workspace_owner,
@@ -121,6 +124,8 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     GrantSubscribe: subscribers.grant_subscribe,
     RevokeSubscribe: subscribers.revoke_subscribe,
     AttestCompliance: attestations.attest_compliance,
+    ExplainTraining: explaining.refuse_call,
+    ShowObjects: explaining.refuse_call,
 }
 
 

@@ -87,6 +87,12 @@ def pld_epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
     return Accountant(delta)._by_distributions(_merged(_grouped(mechanisms)))
 
 
+def most_spent(pasts: Iterable[Sequence[Mechanism]], accountant: Accountant) -> Sequence[Mechanism]:
+    """Return the past that costs the most by the accountant's delta; () where there is none."""
+    told = {tuple(past) for past in pasts}
+    return max(sorted(told, key=repr), key=lambda past: accountant.epsilon(*past), default=())
+
+
 class Accountant:
     """Composes releases and remembers the parts, so that asking again after one more release is cheap.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from heliosdb.privacy.special import special
+
 _DOUBLINGS = 60
 
 
@@ -17,8 +19,7 @@ def _delta(epsilon: float, sigma: float) -> float:
     Φ(1/(2σ) - εσ) - exp(ε) Φ(-1/(2σ) - εσ): Balle & Wang 2018, "Improving the Gaussian mechanism for
     differential privacy: analytical calibration and optimal denoising", theorem 8.
     """
-    from scipy.special import log_ndtr  # type: ignore[import-untyped]  # it has no stubs
-
+    _, log_ndtr = special()
     first = float(log_ndtr(0.5 / sigma - epsilon * sigma))
     second = epsilon + float(log_ndtr(-0.5 / sigma - epsilon * sigma))
     # The difference of two numbers by their logarithms: neither exp(ε) nor a tail is written out.

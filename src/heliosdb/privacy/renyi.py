@@ -17,6 +17,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.privacy.special import special
+
 Curve = NDArray[np.float64]
 
 # Those of dp-accounting from 2 on: the series of those below do not converge for little noise.
@@ -71,8 +73,7 @@ def _fractional(rate: float, sigma: float, order: float) -> float:
 
     Step by step, and so bit by bit, as dp-accounting has it: to import that takes seconds.
     """
-    from scipy.special import gammaln, log_ndtr  # type: ignore[import-untyped]  # it has no stubs
-
+    gammaln, log_ndtr = special()
     below, above = -math.inf, -math.inf
     last_below, last_above = -math.inf, -math.inf
     middle = sigma**2 * math.log(1 / rate - 1) + 0.5

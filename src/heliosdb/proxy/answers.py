@@ -14,6 +14,8 @@ from heliosdb.proxy.wire import HEADER, ProtocolError, build_fields, build_messa
 _ERROR = ord("E")
 _FEDERATED = b"federated_sql"
 _FAREWELL = re.compile(rb"\0C57P0[12]\0")  # admin_shutdown, crash_shutdown
+_ROWS = frozenset({"EXPLAIN", "SHOW"})
+"""The tags of statements that became queries: they answer with rows, and their tags count none."""
 _POSITION = re.compile(rb"position=([0-9]{1,9})")
 
 
@@ -31,7 +33,8 @@ def turn_back(message: bytes, rewrite: Rewrite, index: int) -> bytes | None:
         return build_fields(kind, _federated_fields(fields, rewrite, index))
     turned = [(code, _typed_position(rewrite, text) if code == b"P" else text) for code, text in fields]
     if message[0] == _ERROR:
-        turned = with_hint(turned, ours=ours, predicts=rewrite.predicts(index))
+        reads = tag_of(rewrite, index) in _ROWS
+        turned = with_hint(turned, ours=ours, predicts=rewrite.predicts(index), reads=reads)
     return build_fields(kind, turned) if turned != fields else None
 
 
@@ -41,8 +44,9 @@ def is_farewell(notice: bytes) -> bool:
 
 
 def retag(message: bytes, tag: str | None) -> bytes | None:
-    """Put the tag of the statement that was typed where the server says CALL."""
-    if tag is None or message[HEADER:] != b"CALL\0":
+    """Put the tag of the statement that was typed where the server says CALL, or SELECT for one of rows."""
+    said = message[HEADER:]
+    if tag is None or not (said == b"CALL\0" or (tag in _ROWS and said.startswith(b"SELECT "))):
         return None
     return build_message(b"C", tag.encode() + b"\0")
 

@@ -12,7 +12,7 @@ import re
 Fields = list[tuple[bytes, bytes]]
 
 _NO_SCHEMA, _NO_FUNCTION, _NOT_ALLOWED = b"3F000", b"42883", b"42501"
-_CALLED = re.compile(rb"(?<!\w)federated(?!\w)|(?<!\w)_?execute(?!\w)")
+_CALLED = re.compile(rb"(?<!\w)federated(?!\w)|(?<!\w)_?execute(?!\w)|(?<!\w)(?:explain|show_[a-z]+)(?!\w)")
 _SCHEMA = re.compile(rb"(?<!\w)federated(?:_model|_row)?(?!\w)")
 _GIVEN_JSON = re.compile(rb"(?<!\w)federated_predict(?:_class|_proba)?\((?:unknown|text), jsonb\)")
 _MODEL = re.compile(rb"federated_(?:model|row)\.(.*?)\(", re.DOTALL)
@@ -23,26 +23,32 @@ _OPERATOR = (
     b"This needs membership in the role federated_operator; for workspaces, nodes, datasets, "
     b"subscriptions and data subjects in federated_admin."
 )
+_READER = b"This needs membership in the role federated_analyst or federated_auditor."
 _ANALYST = b"This needs membership in the role federated_analyst."
 
 
-def with_hint(fields: Fields, *, ours: bool, predicts: bool) -> Fields:
+def with_hint(fields: Fields, *, ours: bool, predicts: bool, reads: bool = False) -> Fields:
     """Return the fields of an error with the HINT that explains it, or the same fields.
 
-    ours: the statement is a FEDERATED one, now a CALL. predicts: it is another, with calls changed.
+    ours: the statement is a FEDERATED one, now a CALL. reads: it is one that became a query. predicts: it is
+    another, with calls changed.
     """
     known = dict(fields)
     code, message = known.get(b"C", b""), known.get(b"M", b"")
-    hint = _about_call(code, message) if ours else _about_prediction(code, message) if predicts else None
+    needed = _READER if reads else _OPERATOR
+    if ours:
+        hint = _about_call(code, message, needed)
+    else:
+        hint = _about_prediction(code, message) if predicts else None
     return fields if hint is None else _put(fields, hint)
 
 
-def _about_call(code: bytes, message: bytes) -> bytes | None:
+def _about_call(code: bytes, message: bytes, needed: bytes) -> bytes | None:
     if not _CALLED.search(message):
         return None
     if code in (_NO_SCHEMA, _NO_FUNCTION):
         return _EXTENSION
-    return _OPERATOR if code == _NOT_ALLOWED else None
+    return needed if code == _NOT_ALLOWED else None
 
 
 def _about_prediction(code: bytes, message: bytes) -> bytes | None:

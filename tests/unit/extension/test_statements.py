@@ -74,8 +74,21 @@ STATEMENTS = {
 }
 
 
+READING_STATEMENTS = {
+    "EXPLAIN START FEDERATED TRAINING m WITH (nonsense = 1)": "federated.explain(text)",
+    "SHOW FEDERATED NODES IN WORKSPACE w": "federated.show_nodes()",
+}
+
+
 def test_every_statement_of_the_language_is_among_those_tried() -> None:
-    assert len(STATEMENTS) == len(COMMAND_TAGS)
+    assert len(STATEMENTS) + len(READING_STATEMENTS) == len(COMMAND_TAGS)
+
+
+@pytest.mark.parametrize(("statement", "function"), READING_STATEMENTS.items())
+def test_what_answers_with_rows_is_not_called(statement: str, function: str) -> None:
+    failure = refused(server(), statement)
+    assert failure["sqlstate"] == "0A000"
+    assert function in failure["hint"]
 
 
 def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from federated_sql import Command, FederatedError, Option, parse
 from federated_sql.clause_values import RoleKeyword, SealedSubject
+from federated_sql.reading_statements import ExplainTraining
 from federated_sql.statements import (
     AlertCondition,
     AlterNode,
@@ -199,10 +200,23 @@ def test_an_unfinished_statement_ends_too_early(text: str) -> None:
             "sla_tier",
             "separated by commas",
         ),
-        ("SHOW FEDERATED NODES", "SHOW", "federated_node_status"),
-        ("SHOW FEDERATED PRIVACY BUDGET", "SHOW", "federated_privacy_budget('workspace')"),
-        ("DESCRIBE FEDERATED MODEL m", "DESCRIBE", "FROM federated.model"),
-        ("DESCRIBE FEDERATED", "DESCRIBE", "federated_node_status"),
+        ("SHOW FEDERATED NODE", "NODE", "Did you mean NODES?"),
+        ("SHOW FEDERATED WORKSPACE w", "WORKSPACE", "Did you mean WORKSPACES?"),
+        ("SHOW FEDERATED TABLES", "TABLES", "Expected DATASETS or MODELS or NODES or RUNS or WORKSPACES."),
+        ("SHOW FEDERATED NODES FROM w", "FROM", "SHOW FEDERATED WORKSPACES | NODES"),
+        ("SHOW FEDERATED NODES IN WORKSPACE $1", "$1", "A federated statement has no parameters"),
+        ("SHOW FEDERATED PRIVACY BUDGET", "PRIVACY", "federated_privacy_budget('workspace')"),
+        ("DESCRIBE FEDERATED MODEL m", "DESCRIBE", "SHOW FEDERATED MODELS"),
+        ("DESCRIBE FEDERATED", "DESCRIBE", "SHOW FEDERATED"),
+        ("EXPLAIN (FORMAT CSV) START FEDERATED TRAINING m", "CSV", "The formats are TEXT and JSON."),
+        ("EXPLAIN (FORMT JSON) START FEDERATED TRAINING m", "FORMT", "Did you mean FORMAT?"),
+        (
+            "EXPLAIN (FORMAT JSON, FORMAT TEXT) START FEDERATED TRAINING m",
+            ",",
+            "EXPLAIN [(FORMAT TEXT | JSON)]",
+        ),
+        ("EXPLAIN START FEDERATED TRAINNG m", "TRAINNG", "Did you mean TRAINING?"),
+        ("EXPLAIN START FEDERATED TRAINING m SET (rounds = 3)", "SET", "EXPLAIN [(FORMAT TEXT | JSON)]"),
         ("PAUSE FEDERATED TRAINING m", "PAUSE", "STOP FEDERATED TRAINING"),
         ("EVALUATE FEDERATED MODEL m", "EVALUATE", "federated_training_status"),
         ("CREATE FEDERATED DATASET d FOR TABLE t (a, A) IN WORKSPACE w", "A", "twice"),
@@ -214,6 +228,29 @@ def test_a_syntax_error_names_the_place_and_the_way_out(text: str, near: str, hi
     assert error.position is not None
     assert text[error.position - 1 :].startswith(near)
     assert (error.hint is None) if hint is None else (error.hint is not None and hint in error.hint)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "ANALYZE",
+        "VERBOSE ANALYSE",
+        "(ANALYZE, FORMAT JSON)",
+        "(FORMAT JSON, BUFFERS off)",
+        "(FORMAT 'xml')",
+        "(FORMAT YAML)",
+    ],
+)
+def test_what_only_a_query_can_be_explained_by_is_not_supported(options: str) -> None:
+    error = refused(f"EXPLAIN {options} START FEDERATED TRAINING m")
+    assert error.sqlstate == "0A000"
+    assert error.hint is not None
+    assert error.position is not None
+
+
+@pytest.mark.parametrize("form", ["json", "'json'", "JSON", "'Json'"])
+def test_a_format_is_a_word_or_a_string(form: str) -> None:
+    assert parse(f"EXPLAIN (FORMAT {form}) START FEDERATED TRAINING m") == ExplainTraining("m", (), "json")
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,10 @@ def test_a_rule_with_several_actions_is_one_statement() -> None:
         ("DELETE FROM federated training m WHERE true", "DELETE FROM FEDERATED TRAINING"),
         ('DELETE FROM federated training "Where" WHERE true', "DELETE FROM FEDERATED TRAINING"),
         ("GRANT federated consent FOR SUBJECT 'a' IN WORKSPACE w", "GRANT FEDERATED CONSENT"),
-        ("SHOW FEDERATED NODES", "SHOW FEDERATED"),
+        ("SHOW FEDERATED NODE", "SHOW FEDERATED"),
+        ("EXPLAIN FEDERATED TRAINING m", "EXPLAIN FEDERATED"),
+        ("EXPLAIN (COSTS, VERBOSE (a)) START FEDERATED TRAINING m", "EXPLAIN"),
+        ("EXPLAIN ANALYZE VERBOSE START FEDERATED MODEL m", "EXPLAIN"),
         ("PAUSE FEDERATED TRAINING m", "PAUSE FEDERATED"),
         ("DESCRIBE FEDERATED MODEL m", "DESCRIBE FEDERATED"),
         ("EVALUATE FEDERATED MODEL m", "EVALUATE FEDERATED"),
@@ -204,6 +207,40 @@ def test_a_setting_that_postgresql_can_show_is_left_to_it(text: str) -> None:
 def test_a_deletion_tells_how_many_subjects_it_names(subjects: str, count: int) -> None:
     deletion = f"DELETE FROM FEDERATED TRAINING m WHERE data_subject_id {subjects}"
     assert changed(f"SELECT 1; {deletion}; DELETE FROM t").tags == (None, f"DELETE {count}", None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent", "tag"),
+    [
+        (
+            "EXPLAIN START FEDERATED TRAINING m",
+            'SELECT "QUERY PLAN" FROM federated.explain($federated$EXPLAIN START FEDERATED TRAINING m$federated$)',
+            "EXPLAIN",
+        ),
+        (
+            "EXPLAIN (FORMAT JSON) START FEDERATED TRAINING m",
+            'SELECT "QUERY PLAN"::pg_catalog.json FROM federated.explain('
+            "$federated$EXPLAIN (FORMAT JSON) START FEDERATED TRAINING m$federated$)",
+            "EXPLAIN",
+        ),
+        ("SHOW FEDERATED RUNS", "SELECT * FROM federated.show_runs()", "SHOW"),
+        (
+            """show federated models in workspace "it's" """,
+            "SELECT * FROM federated.show_models('it''s') ",
+            "SHOW",
+        ),
+        (
+            "SHOW FEDERATED RUNS r",
+            "CALL federated.execute($federated$SHOW FEDERATED RUNS r$federated$)",
+            "SHOW",
+        ),
+    ],
+)
+def test_what_answers_with_rows_becomes_a_query(typed: str, sent: str, tag: str) -> None:
+    rewritten = changed(f"SELECT 1; {typed}; STOP FEDERATED TRAINING m")
+    call = "CALL federated.execute($federated$STOP FEDERATED TRAINING m$federated$)"
+    assert rewritten.text == f"SELECT 1; {sent}; {call}"
+    assert rewritten.tags == (None, tag, "STOP FEDERATED TRAINING")
 
 
 def test_statements_are_split_where_psql_splits_them() -> None:

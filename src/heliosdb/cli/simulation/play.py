@@ -16,6 +16,7 @@ from types import MappingProxyType
 from heliosdb.aggregation.custom_function import CustomFunction
 from heliosdb.aggregation.updates import check_update
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.opening import describe_columns
 from heliosdb.catalog.ledger import Spent
 from heliosdb.cli.simulation.nodes import SimulatedNode, without_budget
 from heliosdb.coordinator.budget import most_spent, plan_reservations
@@ -23,7 +24,7 @@ from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.exchange import loss_of
 from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
-from heliosdb.coordinator.selection import contract_problem, describe_columns
+from heliosdb.coordinator.selection import contract_problem
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.contract import Eligibility
 from heliosdb.domain.errors import FederatedError, not_supported

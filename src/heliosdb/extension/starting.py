@@ -1,0 +1,195 @@
+"""START FEDERATED TRAINING: what is checked before a run is queued, for START itself and for EXPLAIN.
+
+What always holds: `check_start` raises what START raises, in the same order, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from federated_sql.clause_values import Option
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value
+from federated_sql.options import OptionKind, defaults, read_options, require_built
+from federated_sql.render import quote_name
+from federated_sql.statements import StartTraining
+from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.commands import NewRun
+from heliosdb.catalog.run_options import parse_options
+from heliosdb.domain.run import TrainingOptions
+from heliosdb.extension.aggregation_functions import check_aggregation
+from heliosdb.extension.contract import (
+    check_algorithm,
+    check_contract,
+    check_ranges,
+    check_target_classes,
+    check_transforms,
+)
+from heliosdb.extension.models import check_columns, find_model, in_training
+from heliosdb.extension.regressions import check_regression
+from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
+from heliosdb.extension.session import Session
+from heliosdb.extension.start_warnings import warn_of_budgets
+from heliosdb.parts.algorithms import by_newton, check_private
+from heliosdb.parts.checks import check_rule, describe_rule, unread_option
+from heliosdb.parts.selections import count_chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a START is about. given: the options that it names, as typed; overrides: the same, read.
+
+    chosen: the model's options and these; policy: the workspace's options, defaults filled in; nodes: those
+    that are registered.
+    """
+
+    model: catalog.Model
+    given: tuple[Option, ...]
+    overrides: catalog.Options
+    chosen: catalog.Options
+    policy: catalog.Options
+    nodes: Sequence[catalog.Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a START that is not refused would queue, and what it says of that."""
+
+    runs: list[NewRun]
+    said: tuple[str, ...]
+
+
+def start_training(session: Session, command: StartTraining) -> None:
+    """START FEDERATED TRAINING: queues a run with a snapshot of every option it will run under."""
+    session.require("federated_operator", "start federated training")
+    overrides = read_options(OptionKind.TRAINING, command.options, session.built)
+    catalog.hold_workspace(session.connection, command.model)
+    model = find_model(session, command.model)
+    start = read_start(session, model, command.options, overrides)
+    checked = check_start(session, start)
+    if not catalog.insert_runs(session.connection, model, checked.runs):
+        raise in_training(model)
+    catalog.notify_coordinator(session.connection)
+    warn_of_waiting(session, start)
+    for one in checked.said:
+        session.notice(one)
+    warn_of_budgets(session, model, start.policy)
+
+
+def read_start(
+    session: Session, model: catalog.Model, given: tuple[Option, ...], overrides: catalog.Options
+) -> Start:
+    """Return what a START of these options is about; nothing of it is checked yet."""
+    policy = {**defaults(OptionKind.WORKSPACE, session.built), **model.workspace.options}
+    nodes = catalog.list_nodes(session.connection, model.workspace)
+    return Start(model, given, overrides, {**model.options, **overrides}, policy, nodes)
+
+
+def check_start(session: Session, start: Start) -> Checked:
+    """Raise FederatedError where START refuses; returns what it would queue."""
+    model, chosen, policy = start.model, start.chosen, start.policy
+    _check_complete(model, chosen)
+    check_series(start.overrides, chosen)
+    check_columns({name: value for name, value in chosen.items() if name != "folds"})
+    if policy.get("privacy_budget") is not None:
+        # Said first: that such a run cannot be is more than that an option of it has no effect.
+        check_private(chosen["algorithm"])
+    if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
+        raise invalid_value(
+            "feature_ranges has no effect without a privacy_budget",
+            hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
+        )
+    _check_budget(session, model, policy)
+    require_built(OptionKind.TRAINING, start.given, start.overrides, session.built)
+    said: dict[str, None] = {}
+    for tried in trials_of(chosen):
+        # An option that is tried is given as if START had named it.
+        given = [*start.given, *(Option(name, None) for name in tried)]
+        said |= dict.fromkeys(_check_run(session, start, {**chosen, **tried}, given))
+    runs = plan_runs(chosen, start.overrides)
+    return Checked(runs, (*said, *([describe_runs(runs, policy)] if len(runs) > 1 else [])))
+
+
+def _check_run(session: Session, start: Start, chosen: catalog.Options, given: Sequence[Option]) -> list[str]:
+    """Raise where a run of these options could not be carried out; returns what START says of it."""
+    model, nodes, policy = start.model, start.nodes, start.policy
+    check_target_classes(chosen)
+    check_aggregation(session, chosen)
+    check_transforms(chosen)
+    _check_read(session, model, given, chosen)
+    options = parse_chosen(session, chosen)
+    check_ranges(options)
+    # A run with fewer nodes than min_nodes waits for the others.
+    able = max(len(nodes), policy["min_nodes"])
+    private = policy.get("privacy_budget") is not None
+    # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
+    own = model.options if by_newton(options.algorithm, model.options) else ()
+    check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
+    most_nodes = count_chosen(policy["node_selection"], able)
+    check_rule(options, private=private, most_nodes=most_nodes)
+    check_algorithm(options, private=private)
+    left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
+    return [*left_out, *describe_rule(options, most_nodes)]
+
+
+def warn_of_waiting(session: Session, start: Start) -> None:
+    """Warn of what a queued run would wait for."""
+    model, policy, registered = start.model, start.policy, len(start.nodes)
+    if not catalog.is_served(session.connection):
+        session.warning("no coordinator serves this database yet; the run waits for one")
+    if registered < policy["min_nodes"]:
+        session.warning(
+            f'federated workspace "{model.workspace.name}" has {registered} nodes where a'
+            f" run needs {policy['min_nodes']}; it waits {policy['round_timeout']} seconds for the others"
+        )
+
+
+def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
+    missing = [name for name in ("algorithm", "features", "target") if not chosen.get(name)]
+    if missing:
+        values = ", ".join(f"{name} = ..." for name in missing)
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f'federated model "{model.name}" is incomplete: {", ".join(missing)} not set',
+            hint=f"ALTER FEDERATED MODEL {quote_name(model.name)} SET ({values}).",
+        )
+
+
+def _check_read(
+    session: Session, model: catalog.Model, given: Sequence[Option], chosen: catalog.Options
+) -> None:
+    """Raise 22023 for an option that no part of the run reads: estimates that were meant to be weighted, say,
+    would not be. What the model has may be for an aggregation of its own, where a run chooses another."""
+    run, own = parse_chosen(session, chosen), parse_chosen(session, {**chosen, **model.options})
+    named = {option.name: option.position for option in given}
+    unread = unread_option(named, run)
+    left = unread_option([name for name in model.options if name not in named], run, own)
+    if unread is None and left is None:
+        return
+    reset = f"ALTER FEDERATED MODEL {quote_name(model.name)} RESET ({left})"
+    raise FederatedError(
+        ErrorCode.INVALID_VALUE,
+        f'option "{unread or left}" has no effect on this run',
+        detail=f"Neither {run.algorithm} nor {run.aggregation} reads it.",
+        hint=f"{'Leave it out' if unread else reset}, or choose another algorithm or aggregation.",
+        position=named.get(unread or "") or None,
+    )
+
+
+def parse_chosen(session: Session, chosen: catalog.Options) -> TrainingOptions:
+    """Return the training options of a run, defaults filled in."""
+    return parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+
+
+def _check_budget(session: Session, model: catalog.Model, policy: catalog.Options) -> None:
+    total = policy.get("privacy_budget")
+    if total is None:
+        return
+    consumed = catalog.consumed_epsilon(session.connection, model.workspace)
+    if consumed >= total:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f'the privacy budget of federated workspace "{model.workspace.name}" is spent',
+            detail=f"Epsilon {consumed:.6g} of {total:.6g} is consumed.",
+            hint="ALTER FEDERATED WORKSPACE ... SET (privacy_budget = ...) raises it, if all members agree.",
+        )
