@@ -2,13 +2,13 @@
 # Rewrite the locks from pyproject.toml, every pin with its hashes: requirements.lock (this checkout),
 # requirements-runtime.lock (the daemons), requirements-extension.lock (inside the server) and requirements-pgspot.lock
 # (scripts/pgspot.sh, whose pglast is an older one).
-# Which package index is asked is the business of pip's own configuration; none is named here or in the locks.
+# Which package index is asked is the business of uv's own configuration; none is named here or in the locks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=build/lock-tools
 python=$(scripts/find-python.sh)
-[ -x "$tools/bin/pip-compile" ] || { "$python" -m venv "$tools" && "$tools/bin/pip" install --quiet pip-tools; }
+[ -x "$tools/bin/uv" ] || { "$python" -m venv "$tools" && "$tools/bin/pip" install --quiet uv; }
 
 inputs=build/lock-inputs
 mkdir -p "$inputs"
@@ -38,8 +38,9 @@ PYTHON
 : > "$inputs/pins.txt"
 for lock in requirements requirements-runtime requirements-extension requirements-pgspot; do
     [ "$lock" != requirements-pgspot ] || : > "$inputs/pins.txt"
-    "$tools/bin/pip-compile" --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
-        --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate "$@" \
+    # The hashes are the index's own, so that no file is fetched for them.
+    "$tools/bin/uv" pip compile --quiet --python "$python" --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --no-emit-find-links "$@" \
         --constraint "$inputs/pins.txt" --output-file "$lock.lock" "$inputs/$lock.in"
     sed -i "/^# Written by/d; 1i # Written by scripts/lock.sh from pyproject.toml; do not edit by hand." "$lock.lock"
     [ "$lock" != requirements ] || sed -n 's/^\([^ #]*==[^ ]*\).*/\1/p' "$lock.lock" > "$inputs/pins.txt"
