@@ -200,7 +200,8 @@ DROP FUNCTION federated._gdpr_findings(bigint, text);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
--- aggregation functions.
+-- aggregation functions. federated_api authenticates those who call by HTTP, and has no other right: who logs in as a member of
+-- it sets the role of each call.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
 DECLARE
@@ -208,7 +209,8 @@ DECLARE
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
         'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor',
-        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe', 'federated_aggregator'
+        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe', 'federated_aggregator',
+        'federated_api'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
@@ -248,6 +250,17 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'role "federated_aggregator" must not be able to log in, be a superuser, bypass row security, have members or be a member',
             HINT = 'ALTER ROLE federated_aggregator NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from every role that it is granted to.';
+    END IF;
+    -- Its members set other roles themselves: it leads to none.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname OPERATOR(pg_catalog.=) 'federated_api' AND (
+            r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS m WHERE m.member OPERATOR(pg_catalog.=) r.oid))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'role "federated_api" must not be able to log in, be a superuser, bypass row security or be a member',
+            HINT = 'ALTER ROLE federated_api NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE every role from it.';
     END IF;
 END
 $$;
@@ -990,6 +1003,25 @@ CREATE TRIGGER keep_subject BEFORE UPDATE OF options ON federated.dataset
     FOR EACH ROW WHEN (NEW.options -> 'subject' IS DISTINCT FROM OLD.options -> 'subject')
     EXECUTE FUNCTION federated._keep_subject();
 
+-- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
+CREATE FUNCTION federated._why_not_plain(workspace bigint, policy jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'sqlstate', '22023',
+        'message', format('federated training without a privacy_budget is refused under compliance_mode %s', policy ->> 'compliance_mode'),
+        'detail', CASE WHEN count(*) = 0 THEN 'No node is registered.' ELSE format('Not allowed by %s.', string_agg(
+            n.name || CASE WHEN n.plain_answers IS NULL THEN ' (not met yet)' ELSE '' END, ', ' ORDER BY n.name)
+            FILTER (WHERE n.plain_answers IS NOT TRUE)) END,
+        'hint', 'Give the workspace a privacy_budget; or have each node''s DBA ALTER FEDERATED DATASET ... SET (plain_answers = true), which is seen here within a minute.')
+    FROM federated.node AS n
+    WHERE n.workspace_id = workspace
+    HAVING coalesce(policy ->> 'compliance_mode', 'none') <> 'none' AND policy ->> 'privacy_budget' IS NULL
+       AND (count(*) = 0 OR NOT coalesce(bool_and(n.plain_answers IS TRUE), false))
+$$;
+
+COMMENT ON FUNCTION federated._why_not_plain(bigint, jsonb) IS
+    'Why a run under such a policy is refused for answers without noise, for federated._raise; NULL where it is not';
+
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -997,8 +1029,6 @@ DECLARE
     known   jsonb;
     subject record;
     unknown text;
-    mode    text;
-    lacking text;
 BEGIN
     IF NEW.policy IS NOT NULL THEN
         RETURN NEW;
@@ -1026,23 +1056,7 @@ BEGIN
     END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
-    -- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
-    mode := coalesce(NEW.policy ->> 'compliance_mode', 'none');
-    IF mode <> 'none' AND NEW.policy ->> 'privacy_budget' IS NULL THEN
-        SELECT CASE WHEN count(*) = 0 THEN 'No node is registered.' ELSE format('Not allowed by %s.', string_agg(
-                   n.name || CASE WHEN n.plain_answers IS NULL THEN ' (not met yet)' ELSE '' END, ', ' ORDER BY n.name)
-                   FILTER (WHERE n.plain_answers IS NOT TRUE)) END
-        INTO lacking
-        FROM federated.node AS n
-        WHERE n.workspace_id = subject.workspace_id
-        HAVING count(*) = 0 OR NOT coalesce(bool_and(n.plain_answers IS TRUE), false);
-        IF FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = format('federated training without a privacy_budget is refused under compliance_mode %s', mode),
-                DETAIL = lacking,
-                HINT = 'Give the workspace a privacy_budget; or have each node''s DBA ALTER FEDERATED DATASET ... SET (plain_answers = true), which is seen here within a minute.';
-        END IF;
-    END IF;
+    PERFORM federated._raise(federated._why_not_plain(subject.workspace_id, NEW.policy));
     IF NEW.resumed_from IS NOT NULL THEN
         -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.
         NEW.options := '{}';
@@ -1482,6 +1496,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
+       OR subject ? 'token_sha256' AND key IN ('role_name', 'created_by', 'expires_at', 'revoked_at', 'revoked_by')
        OR subject ? 'stub_id' AND key NOT IN ('statement', 'signature', 'certificate', 'deleted_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
@@ -1510,7 +1525,8 @@ BEGIN
         workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation'),
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation',
+            subject ->> 'token_id'),
         jsonb_strip_nulls(jsonb_build_object(
             'before', federated._audited(row_before), 'after', federated._audited(row_after)))
     );
@@ -1651,9 +1667,9 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
     'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age) or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age), api_token or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation; of a token its token_id';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.details IS
     'What the row said before and after, as far as people decide it; empty, as the roles and object_name, of an entry that was emptied for its age (federated_retention)';
@@ -2043,6 +2059,50 @@ $$;
 
 COMMENT ON PROCEDURE federated.execute(text) IS 'Executes one FEDERATED statement, as the proxy does with what a user types';
 
+-- Models that came as files (exchange.sql): where predictions look them up.
+CREATE TABLE federated.imported_model (
+    import_id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    name              text NOT NULL UNIQUE CHECK (name <> '' AND octet_length(name) <= 63 AND strpos(name, '@') = 0 AND name !~ '[[:cntrl:]]'),
+    owner             name NOT NULL DEFAULT current_user,
+    version           integer NOT NULL CHECK (version > 0),
+    features          text[] NOT NULL,
+    contract          jsonb NOT NULL CHECK (jsonb_typeof(contract) = 'object'),
+    prediction        jsonb NOT NULL CHECK (jsonb_typeof(prediction) = 'object'),
+    prediction_arrays bytea,
+    origin            jsonb NOT NULL CHECK (jsonb_typeof(origin) = 'object' AND octet_length(origin::text) <= 65536),
+    card              jsonb CHECK (jsonb_typeof(card) = 'object' AND octet_length(card::text) <= 4194304),
+    file_sha256       bytea CHECK (octet_length(file_sha256) = 32),
+    signature         text NOT NULL DEFAULT 'unchecked' CHECK (signature IN ('unchecked', 'none', 'verified')),
+    signed_by         text CHECK (signed_by ~ '^[0-9a-f]{64}$'),
+    imported_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((signature = 'verified') = (signed_by IS NOT NULL))
+);
+
+COMMENT ON TABLE federated.imported_model IS 'Versions that were imported from files, each a model of its own name here';
+
+COMMENT ON COLUMN federated.imported_model.import_id IS 'By what its functions know its numbers: this database''s own';
+
+COMMENT ON COLUMN federated.imported_model.version IS 'The number that it had where it was exported';
+
+COMMENT ON COLUMN federated.imported_model.contract IS 'As in federated.delivered_version';
+
+COMMENT ON COLUMN federated.imported_model.prediction IS 'As in federated.version';
+
+COMMENT ON COLUMN federated.imported_model.prediction_arrays IS 'As in federated.version';
+
+COMMENT ON COLUMN federated.imported_model.origin IS 'What the file says of where it is from: model, workspace, version_key, how it was held there, exported_at';
+
+COMMENT ON COLUMN federated.imported_model.card IS 'The model card that came with it; NULL where none did';
+
+COMMENT ON COLUMN federated.imported_model.file_sha256 IS 'SHA-256 of the whole file, as the importer says; NULL where it does not';
+
+COMMENT ON COLUMN federated.imported_model.signature IS
+    'What the importer found: verified, by a certificate that they brought; none, the file had none or none was looked at; unchecked where they do not say';
+
+COMMENT ON COLUMN federated.imported_model.signed_by IS 'SHA-256 of that certificate, hexadecimal; NULL unless verified';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.imported_model', '');
+
 -- Models of other organisations at a participant: what its own DBA subscribes to, and the versions that were delivered. A version
 -- is numbers and names; its functions are made here, by what makes those of versions that were trained here.
 CREATE TABLE federated.subscription (
@@ -2183,13 +2243,16 @@ FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
 SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
        d.retired_at IS NOT NULL, false
-FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
+FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id)
+UNION ALL
+SELECT i.name, i.version, i.import_id, i.features, i.prediction, i.prediction_arrays, true, i.contract, false, false
+FROM federated.imported_model AS i;
 
 COMMENT ON VIEW federated.held_version IS
-    'The versions that this database can predict with: those that were trained here, and those that subscriptions brought';
+    'The versions that this database can predict with: those that were trained here, those that subscriptions brought, and those that were imported';
 
 COMMENT ON COLUMN federated.held_version.numbers_id IS
-    'By what the version''s functions know its numbers: its key where it was trained here, its delivery where it was not';
+    'By what the version''s functions know its numbers: its key where it was trained here, its delivery or its import where it was not';
 
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 
@@ -2248,6 +2311,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
             MESSAGE = format('federated model "%s" already exists in this database', NEW.model_name),
             DETAIL = 'A subscription makes functions of the model''s own name.';
+    ELSIF EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = NEW.model_name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('federated model "%s" was imported into this database', NEW.model_name),
+            DETAIL = 'A subscription makes functions of the model''s own name.',
+            HINT = format('SELECT federated_drop_imported_model(%L) makes room.', NEW.model_name);
     ELSIF foreign_function IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_function',
             MESSAGE = format('function %s already exists and belongs to no federated model', foreign_function),
@@ -2359,14 +2427,16 @@ BEGIN
             MESSAGE = format('no version "%s" of federated model "%s" is held in this database', label, model),
             DETAIL = CASE cardinality(held) WHEN 0 THEN 'Its subscription has received none yet.'
                           ELSE format('Held: %s.', array_to_string(held, ', ')) END,
-            HINT = 'Here a number names what is held; tags are known where the model is trained, and a subscription follows one: ALTER FEDERATED SUBSCRIPTION ... SET (version = ''tag'').';
+            HINT = CASE WHEN EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = model)
+                THEN 'A model that was imported has the one version that its file had.'
+                ELSE 'Here a number names what is held; tags are known where the model is trained, and a subscription follows one: ALTER FEDERATED SUBSCRIPTION ... SET (version = ''tag'').' END;
     END IF;
     RETURN wanted;
 END
 $$;
 
 COMMENT ON FUNCTION federated._held_number(text, text) IS
-    'The version of a model that is subscribed to which a number names, or error 42704 that says what is held';
+    'The version of a model that is subscribed to, or was imported, which a number names, or error 42704 that says what is held';
 
 CREATE FUNCTION federated._raise_unheld(model text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -3476,6 +3546,11 @@ BEGIN
             MESSAGE = format('federated model "%s" is only subscribed to in this database', model),
             DETAIL = 'Its runs, versions and figures are kept where it is trained.',
             HINT = format('federated_subscriptions shows what is held here; federated_evaluate(%L, ''SELECT ...'') judges it on rows of this database.', model);
+    ELSIF found_id IS NULL AND EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = model) THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+            MESSAGE = format('federated model "%s" was imported into this database', model),
+            DETAIL = 'It predicts; its runs, versions and figures are kept where it was trained.',
+            HINT = 'federated_model_imports shows it, with its card; federated_drop_imported_model drops it.';
     ELSIF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated model "%s" does not exist', model);
@@ -3484,7 +3559,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model that is trained here, or error 42704; 42809 where it is subscribed to';
+COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model that is trained here, or error 42704; 42809 where it is subscribed to or was imported';
 
 -- A version from before predictions were kept is known by its function's arguments alone.
 CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]
@@ -4337,7 +4412,8 @@ DECLARE
     tags    text;
 BEGIN
     IF subject IS NULL THEN
-        IF EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model) THEN
+        IF EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model)
+           OR EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = model) THEN
             RETURN federated._held_number(model, label);
         END IF;
         PERFORM federated._model_id(model);
@@ -4538,6 +4614,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
             MESSAGE = format('federated model "%s" is subscribed to in this database', NEW.name),
             DETAIL = 'Its functions have this name.';
+    ELSIF EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = NEW.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('federated model "%s" was imported into this database', NEW.name),
+            DETAIL = 'Its functions have this name.',
+            HINT = format('SELECT federated_drop_imported_model(%L) makes room.', NEW.name);
     ELSIF strpos(NEW.name, '@') > 0
        AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a model''s name must not contain @',
@@ -10899,6 +10980,936 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_model_card(text) IS
     'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
 
+-- Models that travel as files: what was exported from here, and what was imported. A file is numbers, names and labels; its functions
+-- are made here, by what makes those of versions that were trained or delivered here.
+CREATE TABLE federated.model_export (
+    export_id      uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    workspace      text NOT NULL DEFAULT '',
+    model_name     text NOT NULL,
+    version        integer NOT NULL CHECK (version > 0),
+    exported_by    name NOT NULL DEFAULT current_user,
+    exported_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+
+COMMENT ON TABLE federated.model_export IS 'Which versions were read to leave as files, and by whom: no copy can be taken back, so those who have one must be told';
+
+COMMENT ON COLUMN federated.model_export.transaction_id IS 'The transaction that reads it: in no other one are its numbers handed out for this line';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.model_export', '');
+
+-- Whose a version is decides who may take it away: as with everything else that changes who has a model.
+CREATE FUNCTION federated._check_export_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    trained    bigint;
+    held_owner name;
+BEGIN
+    IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AND NEW.workspace <> '' THEN
+        -- A dump is restored.
+        RETURN NEW;
+    END IF;
+    SELECT m.model_id, w.name INTO trained, NEW.workspace
+    FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id) WHERE m.name = NEW.model_name;
+    IF FOUND THEN
+        PERFORM federated._require_model_owner(trained);
+        RETURN NEW;
+    END IF;
+    SELECT h.owner, h.workspace INTO held_owner, NEW.workspace FROM (
+        SELECT s.model_name, s.owner, s.workspace FROM federated.subscription AS s
+        UNION ALL SELECT i.name, i.owner, coalesce(i.origin ->> 'workspace', '') FROM federated.imported_model AS i
+    ) AS h WHERE h.model_name = NEW.model_name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('federated model "%s" does not exist', NEW.model_name);
+    ELSIF NOT federated._has_role(held_owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated model "%s"', NEW.model_name),
+            DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_export_owner() IS 'Lets a version be exported by members of its owner role alone, and notes whose workspace it is of';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.model_export
+    FOR EACH ROW EXECUTE FUNCTION federated._check_export_owner();
+
+CREATE FUNCTION federated._audit_model_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'insert', 'model_export', NEW.model_name, jsonb_build_object('version', NEW.version));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_model_export() IS 'Appends to the audit log that a version was read to leave as a file';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.model_export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_model_export();
+
+-- What numpy computes by is nobody's to read but with a line that says so.
+CREATE FUNCTION federated._exported_arrays(export_id uuid) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.prediction_arrays
+    FROM federated.model_export AS e JOIN federated.held_version AS v USING (model_name, version)
+    -- A line that a restored dump brought may have the number of a transaction of this server.
+    WHERE e.export_id = _exported_arrays.export_id AND e.transaction_id = pg_current_xact_id() AND e.exported_at >= transaction_timestamp()
+$$;
+
+COMMENT ON FUNCTION federated._exported_arrays(uuid) IS 'The arrays of a version whose export this transaction has noted; else NULL';
+
+CREATE FUNCTION federated._export_origin(model_name text, version integer, numbers_id uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    origin jsonb;
+BEGIN
+    origin := (
+        SELECT jsonb_build_object('held', 'trained', 'workspace', w.name, 'version_key', numbers_id, 'parameters_sha256', encode(v.sha256, 'hex'))
+        FROM federated.version AS v JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE m.name = model_name AND v.version = version);
+    origin := coalesce(origin, (
+        SELECT jsonb_build_object('held', 'delivered', 'workspace', s.workspace, 'version_key', d.version_key)
+        FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id)
+        WHERE s.model_name = model_name AND d.version = version));
+    origin := coalesce(origin, (
+        SELECT jsonb_build_object('held', 'imported', 'workspace', i.origin ->> 'workspace', 'version_key', i.origin ->> 'version_key')
+        FROM federated.imported_model AS i WHERE i.name = model_name));
+    RETURN origin || jsonb_build_object('model', model_name, 'exported_at',
+        to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+END
+$$;
+
+COMMENT ON FUNCTION federated._export_origin(text, integer, uuid) IS 'What a file says of where its version is from';
+
+CREATE FUNCTION federated._export_card(model_name text, version integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF EXISTS (SELECT FROM federated.model AS m WHERE m.name = model_name) THEN
+        RETURN @extschema@.federated_model_card(model_name || '@' || version);
+    END IF;
+    RETURN (SELECT i.card FROM federated.imported_model AS i WHERE i.name = model_name);
+END
+$$;
+
+COMMENT ON FUNCTION federated._export_card(text, integer) IS 'The card that goes with a version; NULL where this database has none, of one that was delivered';
+
+CREATE FUNCTION federated._export_delivery(model_name text, version integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('header', translate(encode(d.header, 'base64'), E'\n', ''), 'signature', translate(encode(d.signature, 'base64'), E'\n', ''),
+               'certificate_sha256', encode(d.certificate_sha256, 'hex'))
+    FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id)
+    WHERE s.model_name = _export_delivery.model_name AND d.version = _export_delivery.version
+$$;
+
+COMMENT ON FUNCTION federated._export_delivery(text, integer) IS 'What the coordinator signed of a version that was delivered here; NULL of any other one';
+
+CREATE FUNCTION @extschema@.federated_export_model(model text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+    line    uuid;
+    content text;
+    arrays  bytea;
+BEGIN
+    SELECT f.* INTO subject FROM federated._find_held(model) AS f;
+    IF subject.prediction IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s of federated model "%s" cannot be exported', subject.version, subject.model_name),
+            DETAIL = 'It was made by a release that did not keep the numbers of a version.', HINT = 'Train the model anew.';
+    END IF;
+    INSERT INTO federated.model_export (model_name, version) VALUES (subject.model_name, subject.version) RETURNING export_id INTO line;
+    arrays := federated._exported_arrays(line);
+    IF octet_length(arrays) > 104857600 THEN
+        RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+            MESSAGE = format('version %s of federated model "%s" is too large to be exported', subject.version, subject.model_name),
+            DETAIL = format('Its arrays have %s bytes, and at most 104857600 go into a file.', octet_length(arrays));
+    END IF;
+    content := federated._predicting(subject.prediction)::text;
+    RETURN jsonb_build_object(
+        'format', 'heliosdb-model', 'format_version', 1, 'model', subject.model_name, 'version', subject.version,
+        'features', subject.features, 'contract', subject.contract, 'prediction', content,
+        'arrays', translate(encode(arrays, 'base64'), E'\n', ''),
+        'content_sha256', encode(sha256(convert_to(content, 'UTF8') || coalesce(arrays, '')), 'hex'),
+        'origin', federated._export_origin(subject.model_name, subject.version, subject.numbers_id),
+        'delivery', federated._export_delivery(subject.model_name, subject.version),
+        'card', federated._export_card(subject.model_name, subject.version),
+        'notice', 'This is a copy. Erasures at its origin do not reach it: who holds it must drop it when told to.');
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_export_model(text) IS
+    'The current version of a model, or the one that model@tag or model@number names, as it travels in a file: how it predicts, where it is from, its card, and of one that was delivered here what the coordinator signed. For members of the model''s owner role; the audit log has an entry for each. 55000 for a version that was retired, is withheld, or whose numbers were not kept';
+
+-- Names are one space for models that are trained, subscribed to and imported.
+CREATE FUNCTION federated._check_imported_model() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    foreign_function regprocedure;
+BEGIN
+    PERFORM federated._lock_model_name(NEW.name);
+    foreign_function := (
+        SELECT min(p.oid::regprocedure::text)::regprocedure FROM pg_proc AS p
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)
+          AND (p.proname::text = NEW.name OR starts_with(p.proname::text, NEW.name || '@'))
+          AND p.proowner <> 'federated_owner'::regrole);
+    IF EXISTS (SELECT FROM federated.model AS m WHERE m.name = NEW.name OR starts_with(m.name, NEW.name || '@'))
+       OR EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = NEW.name)
+       OR EXISTS (SELECT FROM federated.imported_model AS i WHERE i.name = NEW.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('federated model "%s" already exists in this database', NEW.name),
+            HINT = 'Import it under another name.';
+    ELSIF foreign_function IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_function',
+            MESSAGE = format('function %s already exists and belongs to no federated model', foreign_function),
+            HINT = 'Drop or rename it, or import the model under another name.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_imported_model() IS 'Lets a model be imported only where nothing else has its name';
+
+CREATE TRIGGER check_name BEFORE INSERT ON federated.imported_model
+    FOR EACH ROW EXECUTE FUNCTION federated._check_imported_model();
+
+CREATE FUNCTION federated._check_import_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT federated._has_role(OLD.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated model "%s"', OLD.name),
+            DETAIL = format('Its owner is %s.', quote_ident(OLD.owner));
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_import_owner() IS 'Keeps an imported model for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE DELETE ON federated.imported_model
+    FOR EACH ROW EXECUTE FUNCTION federated._check_import_owner();
+
+-- Checked as what was delivered is: whoever may write the row chooses numbers and names, and nothing that would be code.
+CREATE FUNCTION federated._make_imported_functions(made federated.imported_model) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own_name    text := made.name || '@' || made.version;
+    description text := format('Version %s of federated model %s, imported', made.version, made.name);
+    taken       federated.delivered_version;
+    booleans    boolean[];
+BEGIN
+    PERFORM federated._check_delivery(made.features, made.contract, made.prediction, made.prediction_arrays);
+    taken.features := made.features;
+    taken.prediction := made.prediction;
+    taken.prediction_arrays := made.prediction_arrays;
+    PERFORM federated._check_scored(taken);
+    -- Restoring a dump brings functions before rows.
+    IF EXISTS (SELECT FROM federated._list_functions(made.name) AS f) THEN
+        RETURN;
+    END IF;
+    booleans := federated._flags(made.prediction);
+    PERFORM federated._define_prediction(made.name, description, made.features, booleans, made.prediction, made.import_id);
+    IF octet_length(own_name) <= 63 THEN
+        PERFORM federated._define_prediction(own_name, description, made.features, booleans, made.prediction, made.import_id);
+    END IF;
+    PERFORM federated._try_prediction(made.name, made.prediction);
+END
+$$;
+
+COMMENT ON FUNCTION federated._make_imported_functions(federated.imported_model) IS
+    'Makes the functions of a model that was imported, once its numbers were looked at; they are called once';
+
+-- Runs as federated_owner, the only role that may create anything in federated_model.
+CREATE FUNCTION federated._keep_imported_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM federated._make_imported_functions(NEW);
+        RETURN NULL;
+    END IF;
+    FOR model_function IN SELECT f.oid FROM federated._list_functions(OLD.name) AS f (oid) LOOP
+        EXECUTE format('DROP FUNCTION %s RESTRICT', model_function);
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_imported_functions() IS 'Makes and drops the functions of a model with its import; 2BP01 where other objects depend on them';
+
+CREATE TRIGGER keep_imported_functions AFTER INSERT OR DELETE ON federated.imported_model
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_imported_functions();
+
+CREATE FUNCTION federated._audit_import() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.imported_model := coalesce(NEW, OLD);
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES ('', session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            lower(TG_OP), 'imported_model', subject.name, jsonb_strip_nulls(jsonb_build_object(
+                'version', subject.version, 'origin', subject.origin, 'file_sha256', encode(subject.file_sha256, 'hex'),
+                'signature', subject.signature, 'signed_by', subject.signed_by)));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_import() IS 'Appends to the audit log what was imported, from where, and what was dropped of it';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.imported_model
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_import();
+
+-- Types and sizes of all that a file may say, before anything of it is cast.
+CREATE FUNCTION federated._check_document(document jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wrong text;
+BEGIN
+    IF jsonb_typeof(document) IS DISTINCT FROM 'object' OR document -> 'format' IS DISTINCT FROM '"heliosdb-model"' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no exported model',
+            HINT = 'heliosdb export MODEL --format json writes one.';
+    ELSIF document -> 'format_version' IS DISTINCT FROM '1' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('exported models of format version %s are not supported', left(document ->> 'format_version', 20)),
+            DETAIL = 'This release reads format version 1.', HINT = 'Update the extension, or export the model with this release.';
+    END IF;
+    wrong := CASE
+        WHEN EXISTS (SELECT FROM jsonb_object_keys(document) AS k WHERE k NOT IN (
+            'format', 'format_version', 'model', 'version', 'features', 'contract', 'prediction', 'arrays', 'content_sha256', 'origin',
+            'delivery', 'card', 'notice', 'sha256')) THEN 'it has a member that none has'
+        WHEN jsonb_typeof(document -> 'model') IS DISTINCT FROM 'string' THEN 'model is no name'
+        WHEN jsonb_typeof(document -> 'version') IS DISTINCT FROM 'number' OR document ->> 'version' !~ '^[1-9][0-9]{0,8}$' THEN 'version is no number of one'
+        WHEN jsonb_typeof(document -> 'features') IS DISTINCT FROM 'array' OR jsonb_array_length(document -> 'features') NOT BETWEEN 1 AND 1600
+             OR jsonb_path_exists(document, 'strict $.features[*] ? (@.type() != "string")') THEN 'features are no names'
+        WHEN jsonb_typeof(document -> 'contract') IS DISTINCT FROM 'object' THEN 'contract is no object'
+        WHEN jsonb_typeof(document -> 'origin') IS DISTINCT FROM 'object' THEN 'origin is no object'
+        WHEN jsonb_typeof(document -> 'prediction') IS DISTINCT FROM 'string' THEN 'prediction is no text'
+        WHEN coalesce(jsonb_typeof(document -> 'arrays'), 'null') NOT IN ('string', 'null') THEN 'arrays are no text'
+        WHEN document ->> 'arrays' !~ '^[A-Za-z0-9+/]*={0,2}$' OR length(document ->> 'arrays') % 4 <> 0 THEN 'arrays are not of base64'
+        WHEN coalesce(document ->> 'content_sha256', '') !~ '^[0-9a-f]{64}$' THEN 'content_sha256 is no SHA-256'
+        WHEN coalesce(jsonb_typeof(document -> 'card'), 'null') NOT IN ('object', 'null') THEN 'card is no object' END;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no exported model', DETAIL = format('In it %s.', wrong);
+    ELSIF octet_length(document ->> 'prediction') > 67108864 OR octet_length(document ->> 'arrays') > 139810136 THEN
+        RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'the exported model is too large',
+            DETAIL = 'A prediction has at most 64 MiB, its arrays 100 MiB.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_document(jsonb) IS 'Raises an error where a document is none that federated_export_model returns: 22023, 0A000 of another format version, 54000';
+
+CREATE FUNCTION @extschema@.federated_import_model(
+    document jsonb, name text DEFAULT NULL, file_sha256 bytea DEFAULT NULL, signature text DEFAULT 'unchecked', signed_by text DEFAULT NULL
+) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    called  text := coalesce(name, document ->> 'model');
+    content text := document ->> 'prediction';
+    arrays  bytea;
+    numbers jsonb;
+BEGIN
+    PERFORM federated._check_document(document);
+    arrays := decode(document ->> 'arrays', 'base64');
+    IF encode(sha256(convert_to(content, 'UTF8') || coalesce(arrays, '')), 'hex') <> document ->> 'content_sha256' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the exported model was changed or damaged',
+            DETAIL = 'Its numbers are not those of which content_sha256 is the hash.';
+    ELSIF coalesce(document #>> '{contract,algorithm}', '') NOT IN (
+        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'random_forest',
+        'gradient_boosting') THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('there is no algorithm "%s" here', left(coalesce(document #>> '{contract,algorithm}', ''), 63));
+    END IF;
+    BEGIN
+        numbers := content::jsonb;
+    EXCEPTION WHEN invalid_text_representation OR untranslatable_character OR numeric_value_out_of_range OR program_limit_exceeded THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no exported model',
+            DETAIL = 'In it prediction is no JSON.';
+    END;
+    INSERT INTO federated.imported_model AS i (name, version, features, contract, prediction, prediction_arrays, origin, card, file_sha256, signature, signed_by)
+    VALUES (called, (document ->> 'version')::integer,
+            ARRAY(SELECT f.feature FROM jsonb_array_elements_text(document -> 'features') WITH ORDINALITY AS f (feature, place) ORDER BY f.place),
+            document -> 'contract', numbers, arrays, document -> 'origin', nullif(document -> 'card', 'null'), file_sha256, signature, signed_by);
+    RETURN called;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_import_model(jsonb, text, bytea, text, text) IS
+    'Makes a model of what federated_export_model returned, here or in another database, under its own name or another; returns the name. It predicts as it did there, to the bit: it is not trained further, tagged or delivered. signature (verified, none, unchecked) and signed_by are what the importer says of the file. 22023 for what was changed, damaged or is none, 0A000 for a newer format or an algorithm that is not here, 42710 where the name is taken';
+
+CREATE FUNCTION @extschema@.federated_drop_imported_model(model text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.imported_model AS i WHERE i.name = model;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('no federated model "%s" was imported into this database', model);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_drop_imported_model(text) IS
+    'Drops a model that was imported, its numbers and its functions; 2BP01 where other objects depend on these';
+
+CREATE VIEW @extschema@.federated_model_imports AS
+SELECT i.name AS model_name, i.version, i.contract ->> 'algorithm' AS algorithm, i.contract ->> 'target' AS target, i.features,
+       i.origin ->> 'model' AS origin_model, i.origin ->> 'workspace' AS origin_workspace, i.origin ->> 'version_key' AS origin_key,
+       i.origin ->> 'exported_at' AS exported_at, encode(i.file_sha256, 'hex') AS file_sha256, i.signature, i.signed_by, i.card, i.owner,
+       i.imported_at
+FROM federated.imported_model AS i;
+
+COMMENT ON VIEW @extschema@.federated_model_imports IS 'The models that were imported from files, and where they are from';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.model_name IS 'The model''s name here: federated_predict names it so';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.version IS 'The number of the version where it was exported';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.algorithm IS 'The algorithm that it was trained by';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.target IS 'The column that it predicts';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.features IS 'The columns that it predicts from';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.origin_model IS 'Its name where it was exported, as the file says';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.origin_workspace IS 'The workspace in which it was trained, as the file says';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.origin_key IS 'The version''s own name where it was trained, as the file says: no other version has it';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.exported_at IS 'When it was exported, as the file says';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.file_sha256 IS 'SHA-256 of the file, hexadecimal; NULL where the importer did not say';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.signature IS
+    'What the importer found: verified, by a certificate that they brought; none, the file had none or none was looked at; unchecked where they do not say';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.signed_by IS 'SHA-256 of the certificate whose key signed, hexadecimal; NULL unless verified';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.card IS 'The model card that came with it; NULL where none did';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.owner IS 'Whose it is here: the role that imported it';
+
+COMMENT ON COLUMN @extschema@.federated_model_imports.imported_at IS 'When it was imported';
+
+CREATE VIEW @extschema@.federated_model_exports AS
+SELECT e.workspace, e.model_name, e.version, e.exported_by, e.exported_at FROM federated.model_export AS e;
+
+COMMENT ON VIEW @extschema@.federated_model_exports IS 'The versions that left as files, and by whom: an erasure does not reach these copies, so their holders must be told';
+
+COMMENT ON COLUMN @extschema@.federated_model_exports.workspace IS 'The workspace in which the version was trained';
+
+COMMENT ON COLUMN @extschema@.federated_model_exports.model_name IS 'The model, by its name at the time';
+
+COMMENT ON COLUMN @extschema@.federated_model_exports.version IS 'The number of the version';
+
+COMMENT ON COLUMN @extschema@.federated_model_exports.exported_by IS 'The role that exported it';
+
+COMMENT ON COLUMN @extschema@.federated_model_exports.exported_at IS 'When';
+
+-- Who calls by HTTP: tokens that stand for a role, and requests that may be sent again.
+--
+-- What always holds: a token is shown once and kept as its hash; it stands for a role that its maker is a member of, never for a
+-- superuser, for a year at most. Whoever is refused is told nothing but that.
+-- Neither table is dumped: what opens one database is to open no copy of it.
+CREATE TABLE federated.api_token (
+    token_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    role_id      oid NOT NULL,
+    role_name    name NOT NULL,
+    token_sha256 bytea NOT NULL UNIQUE CHECK (octet_length(token_sha256) = 32),
+    description  text NOT NULL DEFAULT '' CHECK (octet_length(description) <= 1000),
+    created_by   name NOT NULL DEFAULT current_user,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL,
+    revoked_at   timestamptz,
+    revoked_by   name,
+    CHECK (num_nulls(revoked_at, revoked_by) IN (0, 2))
+);
+
+COMMENT ON TABLE federated.api_token IS 'Bearer tokens of heliosdb api: each stands for a role until it expires or is revoked. Not dumped';
+
+COMMENT ON COLUMN federated.api_token.role_id IS 'The role itself: one that is made anew under the same name has none of its tokens';
+
+COMMENT ON COLUMN federated.api_token.role_name IS 'Its name when the token was made';
+
+COMMENT ON COLUMN federated.api_token.token_sha256 IS 'SHA-256 of the token''s text: the token itself is kept nowhere';
+
+CREATE TABLE federated.api_request (
+    role_id         oid NOT NULL,
+    idempotency_key text NOT NULL CHECK (octet_length(idempotency_key) BETWEEN 1 AND 255),
+    request_sha256  bytea NOT NULL CHECK (octet_length(request_sha256) = 32),
+    run_id          uuid,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (role_id, idempotency_key)
+);
+
+CREATE INDEX api_request_by_age ON federated.api_request (created_at);
+
+COMMENT ON TABLE federated.api_request IS
+    'Requests to heliosdb api that came with an Idempotency-Key, for a day: what is sent again is answered again and not done again. Not dumped';
+
+COMMENT ON COLUMN federated.api_request.request_sha256 IS 'Of what was asked: the same key with another request is refused';
+
+COMMENT ON COLUMN federated.api_request.run_id IS 'What it started; NULL only inside the transaction that starts it';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.api_token', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.api_request', 'WHERE false');
+
+CREATE FUNCTION federated._may_serve(role_id oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_roles AS r
+        WHERE r.oid = _may_serve.role_id AND NOT (r.rolsuper OR r.rolbypassrls OR r.rolreplication)
+          -- What daemons and the product itself act as is no person's.
+          AND NOT EXISTS (
+              SELECT FROM pg_roles AS p
+              WHERE p.rolname IN ('federated_api', 'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe',
+                                  'federated_aggregator')
+                AND pg_has_role(r.oid, p.oid, 'MEMBER')))
+$$;
+
+COMMENT ON FUNCTION federated._may_serve(oid) IS
+    'Whether calls by HTTP may run as a role: it exists, has no power beyond its grants (SUPERUSER, BYPASSRLS, REPLICATION) and is no daemon''s';
+
+CREATE FUNCTION federated._check_token() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject name := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = NEW.role_id);
+BEGIN
+    IF subject IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the role of a token must exist';
+    ELSIF NOT pg_has_role(NEW.role_id, 'MEMBER') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be member of role "%s"', subject);
+    ELSIF NOT federated._may_serve(NEW.role_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('role "%s" can have no token', subject),
+            DETAIL = 'A token stands for no superuser, for no role with BYPASSRLS or REPLICATION, and for no role of a daemon.';
+    ELSIF NEW.expires_at <= clock_timestamp() OR NEW.expires_at > clock_timestamp() + interval '1 year' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a token must be valid for longer than nothing and for a year at most';
+    END IF;
+    NEW.role_name := subject;
+    NEW.created_by := current_user;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that their makers are members of, and to a year';
+
+CREATE FUNCTION federated._check_token_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT (OLD.created_by = current_user OR coalesce(pg_has_role(OLD.role_id, 'USAGE'), false) OR federated._has_role('federated_admin')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to revoke a token',
+            HINT = 'Its maker, members of its role and of federated_admin may.';
+    ELSIF OLD.revoked_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the token is revoked already';
+    END IF;
+    NEW := OLD;
+    NEW.revoked_at := clock_timestamp();
+    NEW.revoked_by := current_user;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_token_change() IS 'Lets a token be revoked, once, by those whose it is, and nothing else of it change';
+
+CREATE TRIGGER check_token BEFORE INSERT ON federated.api_token
+    FOR EACH ROW EXECUTE FUNCTION federated._check_token();
+
+CREATE TRIGGER check_token_change BEFORE UPDATE ON federated.api_token
+    FOR EACH ROW EXECUTE FUNCTION federated._check_token_change();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.api_token
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION @extschema@.federated_create_token(
+    role name, valid interval DEFAULT '90 days', description text DEFAULT ''
+) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = federated_create_token.role);
+    -- 244 bits of the server's strong random source.
+    body    text := 'hfl_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex');
+    token   text := body || left(encode(sha256(convert_to(body, 'UTF8')), 'hex'), 8);
+BEGIN
+    IF role IS NULL OR valid IS NULL OR description IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'role, valid and description of a token must not be null';
+    ELSIF subject IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('role "%s" does not exist', role);
+    ELSIF valid > interval '1 year' OR valid <= interval '0' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a token must be valid for longer than nothing and for a year at most';
+    END IF;
+    INSERT INTO federated.api_token (role_id, token_sha256, description, expires_at)
+    VALUES (subject, sha256(convert_to(token, 'UTF8')), description, clock_timestamp() + valid);
+    RETURN token;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_create_token(name, interval, text) IS
+    'Makes a bearer token with which calls to heliosdb api run as a role, which the caller must be a member of and which must be no superuser, and returns it: it is shown this once, and kept as its hash. It is valid for a year at most. The token is hfl_, 64 hexadecimal digits of random and 8 of a checksum (the first of SHA-256 of what stands before them)';
+
+-- Updated through itself by federated_revoke_token: so a caller reaches the tokens that it may see, and no others.
+CREATE VIEW @extschema@.federated_tokens WITH (security_barrier) AS
+SELECT t.token_id, coalesce((SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.oid = t.role_id), t.role_name) AS role,
+       t.description, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.revoked_by,
+       CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' WHEN t.expires_at <= pg_catalog.clock_timestamp() THEN 'expired'
+            WHEN NOT federated._may_serve(t.role_id) THEN 'refused' ELSE 'valid' END AS status
+FROM federated.api_token AS t
+WHERE t.created_by = current_user OR coalesce(pg_catalog.pg_has_role(t.role_id, 'USAGE'), false)
+   OR federated._has_role('federated_auditor') OR federated._has_role('federated_admin');
+
+COMMENT ON VIEW @extschema@.federated_tokens IS
+    'Bearer tokens of heliosdb api: those that the caller has made or whose role it has; all of them for members of federated_auditor and federated_admin';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.token_id IS 'What federated_revoke_token takes: the token itself is kept nowhere';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.role IS 'Whom a call with it runs as';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.description IS 'What its maker said of it';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.created_by IS 'The role that made it';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.created_at IS 'When it was made';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.expires_at IS 'From when on it is refused';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.revoked_at IS 'When it was revoked; NULL where it was not';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.revoked_by IS 'The role that revoked it';
+
+COMMENT ON COLUMN @extschema@.federated_tokens.status IS
+    'valid, expired, revoked, or refused: its role is gone, or has become one that can have no token';
+
+CREATE FUNCTION @extschema@.federated_revoke_token(token_id uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE @extschema@.federated_tokens AS t SET revoked_at = clock_timestamp() WHERE t.token_id = federated_revoke_token.token_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'there is no such token',
+            HINT = 'SELECT token_id, role, description, status FROM federated_tokens shows yours.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_revoke_token(uuid) IS
+    'Revokes a bearer token at once and for good: its maker may, a member of its role and of federated_admin. federated_tokens shows its token_id';
+
+CREATE FUNCTION federated._authenticate(digest bytea, OUT role name) RETURNS name
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (SELECT r.rolname FROM federated.api_token AS t JOIN pg_roles AS r ON r.oid = t.role_id
+            WHERE t.token_sha256 = digest AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND federated._may_serve(r.oid))
+$$;
+
+COMMENT ON FUNCTION federated._authenticate(bytea) IS
+    'The role that a token stands for, by SHA-256 of it; NULL whatever may be wrong with it';
+
+CREATE FUNCTION federated._servable(role name) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT federated._may_serve(r.oid) FROM pg_roles AS r WHERE r.rolname = _servable.role), false)
+$$;
+
+COMMENT ON FUNCTION federated._servable(name) IS 'Whether calls may run as the role of that name, which a certificate or an identity provider has vouched for';
+
+-- What SHOW FEDERATED shows: one view a kind of object (federated_runs stands with the other figures of runs), and a function
+-- that the proxy calls for each. All of it is in the catalog for the same roles; nothing is asked of a node.
+CREATE VIEW @extschema@.federated_workspaces AS
+SELECT w.name AS workspace_name, w.owner, coalesce(w.options ->> 'compliance_mode', 'none') AS compliance_mode,
+       s.status, s.registered_nodes AS nodes, s.active_nodes, s.min_nodes_required AS min_nodes,
+       (SELECT count(*) FROM federated.model AS m WHERE m.workspace_id = w.workspace_id) AS models,
+       b.total_budget_epsilon AS privacy_budget, b.consumed_epsilon, b.remaining_epsilon,
+       w.options ->> 'data_residency' AS data_residency, w.options, w.created_at
+FROM federated.workspace AS w
+JOIN @extschema@.federated_workspace_status AS s ON s.workspace_name = w.name
+JOIN @extschema@.federated_privacy_budget_status AS b ON b.workspace_name = w.name;
+
+COMMENT ON VIEW @extschema@.federated_workspaces IS 'Every workspace: what SHOW FEDERATED WORKSPACES shows';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.workspace_name IS 'Its name';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.owner IS 'The role whose members may change it';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.compliance_mode IS 'The option; none where nothing is enforced';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.status IS 'As in federated_workspace_status: whether a run could begin in it';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.nodes IS 'Nodes that are registered, in whatever state';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.active_nodes IS 'Nodes that the coordinator reaches now';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.min_nodes IS 'How many a run needs';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.models IS 'How many models it has';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.privacy_budget IS 'The option; NULL: answers leave without noise';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.consumed_epsilon IS 'As in federated_privacy_budget_status';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.remaining_epsilon IS 'Never below 0; NULL without a budget';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.data_residency IS 'The option; NULL where data may lie anywhere';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.options IS 'The options that a statement set; what is absent has its default';
+
+COMMENT ON COLUMN @extschema@.federated_workspaces.created_at IS 'When it was made';
+
+CREATE VIEW @extschema@.federated_nodes AS
+SELECT w.name AS workspace_name, n.name AS node_name, n.status::text AS status, n.failure_reason,
+       n.options ->> 'endpoint' AS endpoint, n.options ->> 'data_residency' AS data_residency,
+       (SELECT array_agg(d ->> 'name' || CASE WHEN (d ->> 'paused')::boolean THEN ' (paused)' ELSE '' END ORDER BY d ->> 'name')
+        FROM jsonb_array_elements(n.datasets) AS d) AS datasets,
+       coalesce(n.dataset_size, (n.options ->> 'dataset_size')::bigint) AS dataset_size, n.plain_answers, n.extras,
+       n.certificate_expires, n.last_seen, n.registered_at
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id);
+
+COMMENT ON VIEW @extschema@.federated_nodes IS
+    'Every registered node: what SHOW FEDERATED NODES shows. How it takes part in rounds: federated_node_status';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.workspace_name IS 'Where it is registered';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.node_name IS 'Name of the node in its workspace';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.status IS 'pending: not met yet; active; slow: it misses heartbeats; failed: failure_reason says why';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.failure_reason IS 'Why it is slow or failed; NULL of all others';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.data_residency IS 'Where its data lie, as registered; NULL where nothing was said';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.datasets IS 'What it shares with the workspace, by its own word when it was last greeted; NULL where it was not met or shares nothing';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.dataset_size IS
+    'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.plain_answers IS 'Whether its DBA lets answers leave without noise from all that it shares; NULL before it was met';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.extras IS 'What is installed there beside the product, such as neural; NULL before it was met';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.certificate_expires IS 'When the pinned certificate ends; NULL before it was met';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.last_seen IS 'When it last answered; NULL before any';
+
+COMMENT ON COLUMN @extschema@.federated_nodes.registered_at IS 'When it was registered';
+
+CREATE VIEW @extschema@.federated_models AS
+SELECT w.name AS workspace_name, m.name AS model_name, m.owner, m.options ->> 'algorithm' AS algorithm,
+       m.options -> 'features' AS features, m.options ->> 'target' AS target, coalesce(r.status, 'untrained') AS status,
+       coalesce(r.runs, 0) AS runs, v.version,
+       (SELECT array_agg(t.name ORDER BY t.name) FROM federated.tag AS t
+        WHERE t.model_id = m.model_id AND t.version = v.version) AS tags,
+       v.global_loss, v.global_accuracy, v.epsilon, v.created_at AS trained_at, m.options, m.created_at
+FROM federated.model AS m
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current
+LEFT JOIN LATERAL (
+    SELECT q.status::text AS status, count(*) OVER () AS runs
+    FROM federated.run AS q WHERE q.model_id = m.model_id
+    ORDER BY q.waiting, q.created_at DESC, q.run_id DESC LIMIT 1
+) AS r ON true;
+
+COMMENT ON VIEW @extschema@.federated_models IS 'Every model: what SHOW FEDERATED MODELS shows';
+
+COMMENT ON COLUMN @extschema@.federated_models.workspace_name IS 'Where it is trained';
+
+COMMENT ON COLUMN @extschema@.federated_models.model_name IS 'Its name';
+
+COMMENT ON COLUMN @extschema@.federated_models.owner IS 'The role whose members may change and train it; the owner of its workspace may too';
+
+COMMENT ON COLUMN @extschema@.federated_models.algorithm IS 'The option; NULL where it is not set yet';
+
+COMMENT ON COLUMN @extschema@.federated_models.features IS 'The option, as a JSON array; NULL where it is not set yet';
+
+COMMENT ON COLUMN @extschema@.federated_models.target IS 'The option; NULL where it is not set yet';
+
+COMMENT ON COLUMN @extschema@.federated_models.status IS 'Of its latest run, as in federated_runs; untrained where there is none';
+
+COMMENT ON COLUMN @extschema@.federated_models.runs IS 'How many there were, those of a series each by itself';
+
+COMMENT ON COLUMN @extschema@.federated_models.version IS 'Which version predicts; NULL where none does';
+
+COMMENT ON COLUMN @extschema@.federated_models.tags IS 'Of that version; NULL where it has none';
+
+COMMENT ON COLUMN @extschema@.federated_models.global_loss IS 'Of that version, as in federated_model_versions';
+
+COMMENT ON COLUMN @extschema@.federated_models.global_accuracy IS 'Of that version, as in federated_model_versions';
+
+COMMENT ON COLUMN @extschema@.federated_models.epsilon IS 'What its workspace had spent when the version was made; NULL without a budget';
+
+COMMENT ON COLUMN @extschema@.federated_models.trained_at IS 'When that version was made';
+
+COMMENT ON COLUMN @extschema@.federated_models.options IS 'The options that a statement set; what is absent has its default';
+
+COMMENT ON COLUMN @extschema@.federated_models.created_at IS 'When the model was made';
+
+-- Which consent counts, and which phi_check, follows from the workspace's compliance mode too, which each task names.
+CREATE VIEW @extschema@.federated_datasets AS
+SELECT d.name AS dataset_name, d.workspace AS workspace_name, d.relation, d.columns, d.predicate,
+       CASE WHEN (d.options ->> 'paused')::boolean THEN 'paused' ELSE 'shared' END AS state,
+       d.options ->> 'subject' AS subject, (d.options ->> 'require_consent')::boolean AS require_consent,
+       d.options ? 'consent_query' AS has_consent_query, d.options ->> 'purpose' AS purpose,
+       (d.options ->> 'plain_answers')::boolean AS plain_answers, (d.options ->> 'min_rows')::integer AS min_rows,
+       (SELECT min(b.max_epsilon) FROM federated.base_table AS b WHERE b.base_table_id = ANY (d.base_tables)) AS max_epsilon,
+       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, coalesce(s.charges, 0) AS charges, s.epsilon_tight,
+       d.options, d.owner, d.created_at
+FROM federated.dataset AS d
+LEFT JOIN LATERAL (
+    SELECT min(g.epsilon) AS epsilon, min(g.delta) AS delta
+    FROM federated.agreement AS g WHERE g.workspace = d.workspace AND g.base_tables && d.base_tables
+) AS a ON true
+LEFT JOIN LATERAL (
+    SELECT p.epsilon_tight, count(*) OVER () AS charges
+    FROM federated.spending AS p WHERE p.base_tables && d.base_tables ORDER BY p.spending_id DESC LIMIT 1
+) AS s ON true;
+
+COMMENT ON VIEW @extschema@.federated_datasets IS
+    'At a node: every dataset that this database shares, what SHOW FEDERATED DATASETS shows. What each workspace has spent: federated_dataset_budget';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.dataset_name IS 'Its name';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.workspace_name IS 'Which workspace may learn from it';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.relation IS 'The table behind it, as it was named when shared';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.columns IS 'What is shared of it, the subject aside';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.predicate IS 'Which rows are shared, as SQL; NULL where all are';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.state IS 'shared, or paused: it answers nothing for now';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.subject IS 'The column that names the data subject; NULL: every row is one';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.require_consent IS 'The option; NULL where it was not set: then the workspace''s compliance mode decides';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.has_consent_query IS 'Whether consent is read by a query of the DBA''s, beside the register';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.purpose IS 'The option: for which purpose consent is asked; NULL where none was named';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.plain_answers IS 'The option; NULL where it was not set: then the site''s setting and the compliance mode decide';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.min_rows IS 'The option; NULL where it was not set';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.max_epsilon IS 'The smallest ceiling that any dataset over its tables ever had, which holds; NULL where none had one';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.agreed_epsilon IS 'What the workspace''s first private release bound it to; NULL before any';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.agreed_delta IS 'The delta of these terms';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.charges IS 'How many tasks were charged to its tables, of all workspaces';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.epsilon_tight IS 'What the node''s ledger showed with the last of these: all of all workspaces, composed; NULL without a charge';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.options IS 'The options that a statement set; what is absent has its default';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.owner IS 'The role whose members may change it';
+
+COMMENT ON COLUMN @extschema@.federated_datasets.created_at IS 'When it was shared';
+
+CREATE FUNCTION federated.show_workspaces(workspace text DEFAULT NULL) RETURNS SETOF @extschema@.federated_workspaces
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF workspace IS NOT NULL THEN
+        PERFORM federated._workspace_id(workspace);
+    END IF;
+    RETURN QUERY SELECT s.* FROM @extschema@.federated_workspaces AS s
+    WHERE workspace IS NULL OR s.workspace_name = workspace ORDER BY s.workspace_name;
+END
+$$;
+
+COMMENT ON FUNCTION federated.show_workspaces(text) IS 'SHOW FEDERATED WORKSPACES, as the proxy calls it';
+
+CREATE FUNCTION federated.show_nodes(workspace text DEFAULT NULL) RETURNS SETOF @extschema@.federated_nodes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF workspace IS NOT NULL THEN
+        PERFORM federated._workspace_id(workspace);
+    END IF;
+    RETURN QUERY SELECT s.* FROM @extschema@.federated_nodes AS s
+    WHERE workspace IS NULL OR s.workspace_name = workspace ORDER BY s.workspace_name, s.node_name;
+END
+$$;
+
+COMMENT ON FUNCTION federated.show_nodes(text) IS 'SHOW FEDERATED NODES, as the proxy calls it';
+
+CREATE FUNCTION federated.show_models(workspace text DEFAULT NULL) RETURNS SETOF @extschema@.federated_models
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF workspace IS NOT NULL THEN
+        PERFORM federated._workspace_id(workspace);
+    END IF;
+    RETURN QUERY SELECT s.* FROM @extschema@.federated_models AS s
+    WHERE workspace IS NULL OR s.workspace_name = workspace ORDER BY s.workspace_name, s.model_name;
+END
+$$;
+
+COMMENT ON FUNCTION federated.show_models(text) IS 'SHOW FEDERATED MODELS, as the proxy calls it';
+
+CREATE FUNCTION federated.show_runs(workspace text DEFAULT NULL) RETURNS SETOF @extschema@.federated_runs
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF workspace IS NOT NULL THEN
+        PERFORM federated._workspace_id(workspace);
+    END IF;
+    RETURN QUERY SELECT s.* FROM @extschema@.federated_runs AS s
+    WHERE workspace IS NULL OR s.workspace_name = workspace ORDER BY s.queued_at, s.model_name, s.run;
+END
+$$;
+
+COMMENT ON FUNCTION federated.show_runs(text) IS 'SHOW FEDERATED RUNS, as the proxy calls it';
+
+-- A participant has no row of the workspaces that it shares with.
+CREATE FUNCTION federated.show_datasets(workspace text DEFAULT NULL) RETURNS SETOF @extschema@.federated_datasets
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF workspace IS NOT NULL AND NOT EXISTS (SELECT FROM federated.dataset AS d WHERE d.workspace = show_datasets.workspace) THEN
+        PERFORM federated._workspace_id(workspace);
+    END IF;
+    RETURN QUERY SELECT s.* FROM @extschema@.federated_datasets AS s
+    WHERE workspace IS NULL OR s.workspace_name = workspace ORDER BY s.workspace_name, s.dataset_name;
+END
+$$;
+
+COMMENT ON FUNCTION federated.show_datasets(text) IS 'SHOW FEDERATED DATASETS, as the proxy calls it';
+
+-- What a START would do. Everything is read with the caller's rights, in a function that can write nothing.
+CREATE FUNCTION federated._explain(command text) RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    return ('{"failure": {"sqlstate": "55000", "message": "this session began before the extension was updated",'
+            ' "hint": "Reconnect."}}')
+return door.explain(plpy, command, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._explain(text) IS
+    'Explains one EXPLAIN START FEDERATED TRAINING; returns {"plan": lines} or the {"failure"} that federated.explain then raises';
+
+CREATE FUNCTION federated.explain(command text, OUT "QUERY PLAN" text) RETURNS SETOF text
+LANGUAGE plpgsql STABLE ROWS 40 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    explained jsonb := federated._explain(command);
+BEGIN
+    PERFORM federated._raise(explained -> 'failure');
+    RETURN QUERY SELECT l.line FROM jsonb_array_elements_text(explained -> 'plan') WITH ORDINALITY AS l (line, place) ORDER BY l.place;
+END
+$$;
+
+COMMENT ON FUNCTION federated.explain(text) IS
+    'What a START FEDERATED TRAINING would do, by the statement EXPLAIN [(FORMAT TEXT | JSON)] START ..., as the proxy calls it: nothing is run, charged or asked of a node';
+
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
 -- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the
@@ -10927,6 +11938,8 @@ ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._keep_imported_functions() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
@@ -10950,6 +11963,8 @@ ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
 ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._authenticate(bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -10977,7 +11992,10 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
     @extschema@.federated_erasure_certificate(uuid),
-    @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text)
+    @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
+    @extschema@.federated_export_model(text),
+    @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
+    @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -11689,6 +12707,37 @@ GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_a
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
 
+-- Models that travel as files. What is in a line of an export follows from the model's name.
+GRANT SELECT (import_id, name, owner, version, features, contract, prediction, origin, card, file_sha256, signature, signed_by, imported_at)
+ON federated.imported_model TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT INSERT (name, version, features, contract, prediction, prediction_arrays, origin, card, file_sha256, signature, signed_by), DELETE
+ON federated.imported_model TO federated_operator;
+
+GRANT SELECT ON federated.model_export, @extschema@.federated_model_exports, @extschema@.federated_model_imports
+TO federated_analyst, federated_auditor;
+
+GRANT INSERT (model_name, version) ON federated.model_export TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_export_model(text), @extschema@.federated_import_model(jsonb, text, bytea, text, text),
+    @extschema@.federated_drop_imported_model(text), federated._exported_arrays(uuid), federated._export_origin(text, integer, uuid),
+    federated._export_card(text, integer), federated._export_delivery(text, integer), federated._check_document(jsonb)
+TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION federated._make_imported_functions(federated.imported_model) TO federated_owner;
+
+-- What there is, and what a START would do.
+GRANT SELECT ON @extschema@.federated_workspaces, @extschema@.federated_nodes, @extschema@.federated_models, @extschema@.federated_datasets
+TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION
+    federated.show_workspaces(text), federated.show_nodes(text), federated.show_models(text), federated.show_runs(text),
+    federated.show_datasets(text), federated.explain(text), federated._explain(text), federated._raise(jsonb)
+TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._why_not_plain(bigint, jsonb) TO federated_analyst, federated_auditor, federated_owner;
+
 -- Alerts.
 GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
 
@@ -11716,6 +12765,28 @@ GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
 GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
 
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
+
+-- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
+GRANT USAGE ON SCHEMA federated TO federated_api;
+
+GRANT EXECUTE ON FUNCTION federated._authenticate(bytea), federated._servable(name), federated._may_serve(oid) TO federated_api;
+
+GRANT SELECT, INSERT (role_id, idempotency_key, request_sha256), UPDATE (run_id), DELETE ON federated.api_request TO federated_api;
+
+GRANT SELECT ON federated.api_token TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._may_serve(oid) TO federated_owner, federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._has_role(name) TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
+TO federated_analyst, federated_auditor;
+
+GRANT INSERT (role_id, token_sha256, description, expires_at) ON federated.api_token TO federated_analyst, federated_auditor;
+
+GRANT SELECT, UPDATE (revoked_at) ON @extschema@.federated_tokens TO federated_analyst, federated_auditor;
+
+REVOKE SELECT ON federated.api_token, federated.api_request FROM federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 
