@@ -40,6 +40,7 @@ NO_SQL = {
     "federated._score_rows(text,bytea)",
     "federated._keep_version(text,text,bytea,text)",
     "federated._reduce_block(text,text[],bytea,bytea)",
+    "federated._explain(text,bytea,integer,bigint)",
     "federated._evaluate_rows(text,bytea,integer,bigint,integer,double precision,bigint,boolean)",
 }
 

@@ -30,6 +30,8 @@ COLUMNS = {
     "federated_roc_curve(text)": "threshold fpr tpr",
     "federated_calibration(text)": "bin predicted observed count",
     "federated_feature_importance(text)": "feature importance std_error",
+    "federated_explain(text,jsonb,integer,bigint)": "feature value contribution base_value class scale",
+    "federated_explain_model(text)": "feature importance class scale rows",
     "federated_privacy_budget(text)": "total_epsilon consumed_epsilon remaining_epsilon",
     "federated_compliance_check(text,text)": "requirement status details evidence reference",
     "federated_security_audit(text)": "check_name status recommendation",

@@ -88,7 +88,7 @@ class TreeModel:
 
     def check_scored(self, task: Task) -> None:
         """Refuse what are no whole trees."""
-        check_scored(task, boosts=self.boosts)
+        check_scored(task, boosts=self.boosts, covers=True)
 
     def score(self, features: Matrix, task: Task, offset: Vector | None = None) -> Matrix:
         """Return the scores, as measures/measure.py has them."""

@@ -58,7 +58,7 @@ class TreeEvaluateStep(EvaluateStep):
         """Refuse what no table could answer."""
         refuse_budget(task)
         work = EvaluateWork.of(task)
-        check_scored(task, boosts=self.boosts)
+        check_scored(task, boosts=self.boosts, covers=False)
         check_shape(task.work, work.size)
 
     def parameters(self, task: Task) -> int:
@@ -90,13 +90,13 @@ def told_arrays(*, boosts: bool) -> tuple[str, ...]:
     return ("edges", "n_edges", *(("base",) if boosts else ()), *NAMES)
 
 
-def check_scored(task: Task, *, boosts: bool) -> None:
+def check_scored(task: Task, *, boosts: bool, covers: bool) -> None:
     """Raise FederatedError INVALID_VALUE where a task's state is no whole trees, or its scaling does not
-    fit."""
+    fit. covers: whether it tells them."""
     check_scaling(task)
     model, _ = _model(task, boosts=boosts)
-    named = set(task.state) - {COVER} == model.names()
-    if not named or np.any(model.trees.feature < LEAF) or not model.trees.count:
+    named = model.names() | ({COVER} if covers else set())
+    if set(task.state) != named or np.any(model.trees.feature < LEAF) or not model.trees.count:
         raise invalid_value("the task's trees are not whole")
 
 
