@@ -10890,7 +10890,8 @@ CREATE FUNCTION federated._exported_arrays(export_id uuid) RETURNS bytea
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.prediction_arrays
     FROM federated.model_export AS e JOIN federated.held_version AS v USING (model_name, version)
-    WHERE e.export_id = _exported_arrays.export_id AND e.transaction_id = pg_current_xact_id()
+    -- A line that a restored dump brought may have the number of a transaction of this server.
+    WHERE e.export_id = _exported_arrays.export_id AND e.transaction_id = pg_current_xact_id() AND e.exported_at >= transaction_timestamp()
 $$;
 
 COMMENT ON FUNCTION federated._exported_arrays(uuid) IS 'The arrays of a version whose export this transaction has noted; else NULL';
