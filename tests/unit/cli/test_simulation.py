@@ -129,6 +129,12 @@ def test_a_run_that_no_node_answers_fails_and_says_why(patients: Path) -> None:
     assert "fewer than min_rows = 500" in found["message"]
 
 
+def test_where_noise_leaves_no_figure_the_round_says_so(patients: Path) -> None:
+    found = run(patients, MODEL | {"privacy_budget": "0.6"})
+    assert [closed["loss"] for closed in found["rounds"][1:]] == [None] * 3
+    assert any("are not measured" in note for note in found["rounds"][0]["notes"])
+
+
 # How rows are dealt.
 
 

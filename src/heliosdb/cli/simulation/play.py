@@ -61,7 +61,7 @@ from heliosdb.domain.state import NO_STATE
 @dataclass(frozen=True, slots=True)
 class PlayedRound:
     """A closed round. nodes: how many took part; epsilon: what the most charged node has spent so far; None
-    without a budget."""
+    without a budget. notes: what its steps said, as a run's round has in its message."""
 
     number: RoundNumber
     nodes: int
@@ -69,6 +69,7 @@ class PlayedRound:
     figures: Figures | None
     epsilon: float | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +283,7 @@ class Play:
             action.figures,
             epsilon,
             time.monotonic() - self._began,
+            tuple(opened.notes),
         )
         self._played.append(closed)
         self._show(closed)

@@ -54,7 +54,8 @@ def round_line(one: PlayedRound) -> str:
         parts += _figures(one.figures)
     if one.epsilon is not None:
         parts.append(f"ε {one.epsilon:.4g}")
-    return f"round {one.number:>3}: {', '.join(parts)} ({one.seconds:.2f} s)"
+    notes = "".join(f"; {clean(note)}" for note in one.notes)
+    return f"round {one.number:>3}: {', '.join(parts)} ({one.seconds:.2f} s){notes}"
 
 
 def _figures(found: Figures) -> list[str]:
@@ -125,6 +126,7 @@ def to_json(outcome: Outcome, dealt: Dealt) -> dict[str, Any]:
                 "lost": one.lost,
                 "epsilon": one.epsilon,
                 "seconds": one.seconds,
+                "notes": list(one.notes),
                 **_shown(one.figures),
             }
             for one in outcome.rounds
