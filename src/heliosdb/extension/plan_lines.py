@@ -213,7 +213,7 @@ def _privacy(explained: Explained) -> Group:
             *_cost(cost, total),
             Property(
                 "Ceilings of the Nodes",
-                "each node holds the run to its own max_epsilon, or to the budget of its first private answer,"
+                "each node holds the run to its max_epsilon, or to the budget of its first private answer,"
                 " which only the node knows",
             ),
         ),
