@@ -213,8 +213,8 @@ def _privacy(explained: Explained) -> Group:
             *_cost(cost, total),
             Property(
                 "Ceilings of the Nodes",
-                "each node holds the run to its own max_epsilon, or to the budget that its first private"
-                " answer was given under, which only the node knows",
+                "each node holds the run to its max_epsilon, or to the budget of its first private answer,"
+                " which only the node knows",
             ),
         ),
     )
