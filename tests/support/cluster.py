@@ -7,7 +7,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support.places import scratch
+from tests.support.ports import free_port
 from tests.support.warm import warm_environment
 
 SUPERUSER = "postgres"
@@ -173,3 +175,22 @@ def remove_cluster(cluster: Cluster) -> None:
     """Stop the server and delete its files."""
     cluster.stop()
     shutil.rmtree(cluster.directory)
+
+
+@contextmanager
+def prepared_cluster(*, warm: bool = False) -> Iterator[Cluster]:
+    """A running server with the extension's roles, login roles for daemons and people, and `federated_template`."""
+    running = create_cluster(free_port(), warm=warm)
+    with running.connect("template1") as connection:
+        connection.execute("CREATE EXTENSION plpython3u")
+    with running.connect() as connection:
+        connection.execute("CREATE DATABASE federated_template")
+    with running.connect("federated_template") as connection:
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
+        for login, role in (("heliosdb_daemon", "federated_daemon"), ("heliosdb_reader", "federated_reader"),
+                            ("an_admin", "federated_admin"), ("an_operator", "federated_operator"),
+                            ("an_analyst", "federated_analyst"), ("an_auditor", "federated_auditor")):  # fmt: skip
+            connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
+        connection.execute("CREATE ROLE a_nobody LOGIN")
+    yield running
+    remove_cluster(running)
