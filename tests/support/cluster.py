@@ -137,10 +137,15 @@ def _library_directory() -> Path:
 
 
 def create_cluster(
-    port: int, *, fsync: bool = False, max_connections: int = 200, warm: bool = False
+    port: int,
+    *,
+    fsync: bool = False,
+    max_connections: int = 200,
+    warm: bool = False,
+    parent: Path | None = None,
 ) -> Cluster:
-    """Make and start a cluster in a directory of its own; what it keeps need survive nothing."""
-    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch()))
+    """Make and start a cluster in a directory of its own, in `parent` if that matters; what it keeps need survive nothing."""
+    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=parent or scratch()))
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(directory, account.pw_uid, account.pw_gid)
@@ -178,9 +183,9 @@ def remove_cluster(cluster: Cluster) -> None:
 
 
 @contextmanager
-def prepared_cluster(*, warm: bool = False) -> Iterator[Cluster]:
+def prepared_cluster(*, warm: bool = False, parent: Path | None = None) -> Iterator[Cluster]:
     """A running server with the extension's roles, login roles for daemons and people, and `federated_template`."""
-    running = create_cluster(free_port(), warm=warm)
+    running = create_cluster(free_port(), warm=warm, parent=parent)
     with running.connect("template1") as connection:
         connection.execute("CREATE EXTENSION plpython3u")
     with running.connect() as connection:
