@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.cluster import Cluster, prepared_cluster
 from tests.support.places import use_scratch
-from tests.support.ports import free_port
 
 # Test processes share the processor: threads of numerical libraries would wait for each other, spinning. Read when the
 # libraries are imported, here, in daemons and in servers, so it is set before any test module imports one.
@@ -26,22 +25,9 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A running server with the extension's roles and login roles for daemons."""
-    running = create_cluster(free_port(), warm=True)
-    with running.connect("template1") as connection:
-        connection.execute("CREATE EXTENSION plpython3u")
-    with running.connect() as connection:
-        connection.execute("CREATE DATABASE federated_template")
-    with running.connect("federated_template") as connection:
-        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
-        for login, role in (("heliosdb_daemon", "federated_daemon"), ("heliosdb_reader", "federated_reader")):
-            connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
-        for login, role in (("an_admin", "federated_admin"), ("an_operator", "federated_operator"),
-                            ("an_analyst", "federated_analyst"), ("an_auditor", "federated_auditor")):  # fmt: skip
-            connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
-        connection.execute("CREATE ROLE a_nobody LOGIN")
-    yield running
-    remove_cluster(running)
+    """A running server with the extension's roles and login roles for daemons; see `Cluster.warm`."""
+    with prepared_cluster(warm=True) as running:
+        yield running
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from heliosdb.cli.demo.installation import Access, installed
-from tests.support.places import scratch
 
 
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Access]:
     """Five nodes, one coordinator, one proxy; the extension is made as the quick start makes it."""
-    with installed(5, scratch()) as access:
+    with installed(5) as access:
         yield access

@@ -7,7 +7,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support.places import scratch
+from tests.support.ports import free_port
 from tests.support.warm import warm_environment
 
 SUPERUSER = "postgres"
@@ -135,10 +137,15 @@ def _library_directory() -> Path:
 
 
 def create_cluster(
-    port: int, *, fsync: bool = False, max_connections: int = 200, warm: bool = False
+    port: int,
+    *,
+    fsync: bool = False,
+    max_connections: int = 200,
+    warm: bool = False,
+    parent: Path | None = None,
 ) -> Cluster:
-    """Make and start a cluster in a directory of its own; what it keeps need survive nothing."""
-    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch()))
+    """Make and start a cluster in a directory of its own, in `parent` if that matters; what it keeps need survive nothing."""
+    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=parent or scratch()))
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(directory, account.pw_uid, account.pw_gid)
@@ -173,3 +180,22 @@ def remove_cluster(cluster: Cluster) -> None:
     """Stop the server and delete its files."""
     cluster.stop()
     shutil.rmtree(cluster.directory)
+
+
+@contextmanager
+def prepared_cluster(*, warm: bool = False, parent: Path | None = None) -> Iterator[Cluster]:
+    """A running server with the extension's roles, login roles for daemons and people, and `federated_template`."""
+    running = create_cluster(free_port(), warm=warm, parent=parent)
+    with running.connect("template1") as connection:
+        connection.execute("CREATE EXTENSION plpython3u")
+    with running.connect() as connection:
+        connection.execute("CREATE DATABASE federated_template")
+    with running.connect("federated_template") as connection:
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
+        for login, role in (("heliosdb_daemon", "federated_daemon"), ("heliosdb_reader", "federated_reader"),
+                            ("an_admin", "federated_admin"), ("an_operator", "federated_operator"),
+                            ("an_analyst", "federated_analyst"), ("an_auditor", "federated_auditor")):  # fmt: skip
+            connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
+        connection.execute("CREATE ROLE a_nobody LOGIN")
+    yield running
+    remove_cluster(running)

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.coordinator.support import WORKSPACE, World
-from tests.support.places import scratch
 
 
 @contextmanager
 def server_directory() -> Iterator[Path]:
     """A directory of the database server's own user."""
-    with tempfile.TemporaryDirectory(dir=scratch()) as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         directory = Path(name)
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")

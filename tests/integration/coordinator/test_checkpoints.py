@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.integration.coordinator.support import MODEL, WORKSPACE, World, create_model, create_workspace
-from tests.support.places import scratch
 
 CLOSED = "coordinator.round.closed:3=kill"
 """Ends the coordinator after it has closed round 2."""
@@ -38,7 +37,7 @@ MODELS: dict[str, dict[str, object]] = {
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory of the server's own user."""
-    with tempfile.TemporaryDirectory(dir=scratch()) as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         place = Path(name)
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")

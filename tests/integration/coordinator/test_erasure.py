@@ -24,7 +24,6 @@ from tests.integration.coordinator.support import (
     create_model,
     create_workspace,
 )
-from tests.support.places import scratch
 
 SITES = ("east", "north", "west")
 OPTIONS = ", plain_withdrawals = true"
@@ -43,7 +42,7 @@ MODELS = {
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory of the server's own user."""
-    with tempfile.TemporaryDirectory(dir=scratch()) as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         place = Path(name)
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")

@@ -47,6 +47,7 @@ async def add_root(world: World) -> None:
 async def test_every_rule_learns(world: World) -> None:
     await prepare(world)
     await add_root(world)
+    await world.reached("(SELECT count(*) = 4 FROM federated.node WHERE status = 'active')")
     create_model(world, rounds=4)
     losses = set()
     for count, options in enumerate(RULES, start=1):

@@ -13,7 +13,6 @@ import pytest
 
 from tests.integration.extension.versions_support import finish_run
 from tests.support.cluster import Cluster
-from tests.support.places import scratch
 
 WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5, min_nodes = 3)"
 MODEL = (
@@ -103,7 +102,7 @@ def trained(with_versions: None, catalog: psycopg.Connection) -> psycopg.Connect
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory of the server's own user."""
-    with tempfile.TemporaryDirectory(dir=scratch()) as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         place = Path(name)
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from psycopg import errors
 
 from tests.integration.extension.test_predictions import publish
 from tests.support.catalog_snapshot import EXTENSION
-from tests.support.cluster import Cluster, bin_directory
+from tests.support.cluster import Cluster, bin_directory, prepared_cluster
 
 Session = psycopg.Connection[Any]
 
@@ -43,6 +44,13 @@ NO_SQL = {
     "federated._explain(text,bytea,integer,bigint)",
     "federated._evaluate_rows(text,bytea,integer,bigint,integer,double precision,bigint,boolean)",
 }
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A server whose sessions import the library themselves: from where is what is tested."""
+    with prepared_cluster() as running:
+        yield running
 
 
 def share_directory() -> Path:

@@ -16,7 +16,7 @@ from tests.integration.extension.conftest import MODEL, WORKSPACE
 from tests.integration.extension.test_install import CENSUS
 from tests.integration.extension.test_predictions import make_current, publish, value
 from tests.support.catalog_snapshot import EXTENSION
-from tests.support.cluster import Cluster, bin_directory
+from tests.support.cluster import Cluster, bin_directory, prepared_cluster
 from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,6 +25,13 @@ NODE = (
     " certificate = E'/path/to/cert\\x2epem')"
 )
 Session = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A server whose sessions import the library themselves: from where is what is tested."""
+    with prepared_cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

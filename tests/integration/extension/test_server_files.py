@@ -9,11 +9,18 @@ import psycopg
 import pytest
 
 from tests.integration.extension.versions_support import execute
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, prepared_cluster
 
 CHECKPOINT = "CHECKPOINT FEDERATED TRAINING {} TO '{}'"
 RESUME = "RESUME FEDERATED TRAINING {} FROM '{}'"
 EXPORT = "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {} TO '{}'"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A server whose data are not below /dev: nothing there may be named, whatever it is."""
+    with prepared_cluster(warm=True, parent=Path("/tmp")) as running:
+        yield running
 
 
 @pytest.fixture

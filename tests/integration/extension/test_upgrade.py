@@ -18,12 +18,19 @@ from heliosdb.extension.version import CATALOG_VERSION
 from tests.integration.extension.conftest import MODEL, WORKSPACE
 from tests.integration.extension.released_catalog import RELEASED, TABLES, fill, install
 from tests.support.catalog_snapshot import EXTENSION, describe, difference
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, prepared_cluster
 from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
 Session = psycopg.Connection[Any]
 VERIFY = "SELECT is_intact, reason FROM federated_audit_verify('clinics')"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A server whose sessions import the library themselves: from where is what is tested."""
+    with prepared_cluster() as running:
+        yield running
 
 
 @pytest.fixture

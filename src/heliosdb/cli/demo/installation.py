@@ -40,9 +40,9 @@ class Access:
 
 
 @contextmanager
-def installed(nodes: int, parent: Path = Path("/tmp")) -> Iterator[Access]:  # noqa: S108
-    """Bring an installation up for the length of a block, in a directory in `parent`, whose path is short."""
-    directory = Path(tempfile.mkdtemp(prefix="heliosdb-demo-", dir=parent))
+def installed(nodes: int) -> Iterator[Access]:
+    """Bring an installation up for the length of a block."""
+    directory = Path(tempfile.mkdtemp(prefix="heliosdb-demo-", dir="/tmp"))
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(directory, account.pw_uid, account.pw_gid)
