@@ -184,7 +184,7 @@ def test_the_audit_log_names_the_person(api: Api, trained: dict[str, Any]) -> No
     rows = query(
         api,
         "SELECT DISTINCT session_role, acting_role FROM federated_audit_log"
-        " WHERE object_kind IN ('workspace', 'node', 'model') AND action = 'insert'",
+        " WHERE object_name IN ('consortium', 'a', 'b', 'c', 'risk') AND action = 'insert'",
     )
     assert rows == [{"session_role": LOGIN, "acting_role": "rest_admin"}]
     assert query(api, "SELECT requested_by FROM federated.run")[0]["requested_by"] == "rest_admin"
