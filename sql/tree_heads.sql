@@ -263,7 +263,7 @@ BEGIN
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
     SELECT w.name, session_user,
            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-           lower(TG_OP), 'lease', NEW.holder, jsonb_build_object('epoch', NEW.epoch)
+           lower(TG_OP), 'lease', coalesce(NEW.holder, ''), jsonb_build_object('epoch', NEW.epoch)
     FROM federated.workspace AS w ORDER BY w.name;
     RETURN NULL;
 END

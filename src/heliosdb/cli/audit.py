@@ -42,7 +42,9 @@ def stored_lines(connection: Connection, workspace: WorkspaceName) -> Iterator[s
     """The lines of a workspace's log as it is stored; FederatedError UNDEFINED_OBJECT where there is none."""
     if not audit_tree.is_known(connection, workspace):
         raise FederatedError(
-            ErrorCode.UNDEFINED_OBJECT, f'the audit log has no entry of workspace "{workspace}"'
+            ErrorCode.UNDEFINED_OBJECT,
+            f'the audit log has no entry of workspace "{workspace}"',
+            hint="federated_audit has the names of those it has entries of; this may be another database.",
         )
     entries = (
         entry
