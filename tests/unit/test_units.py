@@ -17,7 +17,7 @@ from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.node.config import NodeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ["coordinator", "node", "proxy"]
+KINDS = ["coordinator", "node", "proxy", "api"]
 
 
 def unit(kind: str) -> dict[str, list[str]]:

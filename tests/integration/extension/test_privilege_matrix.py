@@ -25,7 +25,7 @@ def test_the_matrix_sees_rights_on_columns_functions_schemas_and_memberships(
     before = render(catalog)
     for change, line in (
         ("GRANT SELECT (step) ON federated.release TO federated_reader", "    SELECT(step) reader"),
-        ("GRANT SELECT ON federated.lease TO PUBLIC", "    SELECT admin operator analyst auditor daemon reader owner PUBLIC"),
+        ("GRANT SELECT ON federated.lease TO PUBLIC", "    SELECT admin operator analyst auditor daemon reader owner api PUBLIC"),
         ("GRANT EXECUTE ON FUNCTION federated._raise(jsonb) TO federated_reader",
          "function federated._raise(jsonb): EXECUTE admin operator analyst auditor reader"),
         ("GRANT USAGE ON SCHEMA federated_model TO PUBLIC", None),
