@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,6 +20,13 @@ from heliosdb.extension.server_files import (
     existing_file,
     new_file,
 )
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Outside /dev, below which nothing may be named."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
