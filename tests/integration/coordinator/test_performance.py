@@ -227,7 +227,7 @@ async def test_a_coordinator_that_goes_on_records_what_it_knows_and_nothing_twic
 
 
 async def test_a_straggler_is_slow_until_it_is_in_time_again(world: World) -> None:
-    create_workspace(world, min_nodes=2, stragglers_timeout=4, round_timeout=60)
+    create_workspace(world, min_nodes=2, stragglers_timeout=10, round_timeout=120)
     sites = [await world.add_site(name, rows=400, seed=0.1 * number) for number, name in enumerate("abc", 1)]
     sites[2].kill()
     await world.start_site(sites[2], faults="node.task.received:4=stop")
