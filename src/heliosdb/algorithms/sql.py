@@ -79,11 +79,12 @@ def softmax_prediction(scaling: Scaling, parameters: Matrix) -> Prediction:
 def linear_prediction(link: Link, scaling: Scaling, parameters: Vector) -> LinearPrediction:
     """Turn (weights…, bias) on scaled inputs into slopes of raw inputs; (inputs + 1,).
 
-    Under the link exp scores are those of a target by its mean, whose logarithm is added.
+    Under the link exp scores are those of a target by its mean, whose logarithm is added; where that is none,
+    the intercept is NaN.
     """
     slopes, shifts, intercept = [], [], [float(parameters[-1])]
     if link == "exp":
-        intercept.append(math.log(scaling.target_mean))
+        intercept.append(math.log(scaling.target_mean) if scaling.target_mean > 0 else math.nan)
     for weight, mean, scale in zip(parameters[:-1], scaling.means, scaling.scales, strict=True):
         slope = float(weight) / scale
         folds = abs(mean) <= _FOLD_UP_TO * scale
