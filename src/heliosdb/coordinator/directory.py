@@ -126,10 +126,12 @@ class Directory:
             await self.close()
 
     async def close(self) -> None:
-        """Leave every node alone and close the channels."""
-        peers = list(self._peers.values())
-        self._peers.clear()
-        for peer in peers:
+        """Leave every node alone and close the channels.
+
+        They are known on: a run that is asked about one meanwhile finds it away, and not unregistered, which
+        would be the run's end.
+        """
+        for peer in list(self._peers.values()):
             await self._forget(peer)
 
     async def refresh(self, records: Sequence[NodeRecord], as_of: float) -> None:

@@ -17,6 +17,7 @@ from tests.integration.coordinator.support import (
     create_model,
     create_workspace,
 )
+from tests.support.federation import until
 
 pytestmark = pytest.mark.xdist_group("coordinator_evaluation")
 
@@ -57,6 +58,8 @@ async def test_nodes_tell_what_moves_a_model_without_who_has_opted_out(world: Wo
         share_by_patient(world, site)
         world.register(site)
     east = world.sites[0]
+    with world.cluster.connect(east.database) as dba:
+        await until(lambda: bool(dba.execute("SELECT FROM federated.node_key").fetchall()))
     with psycopg.connect(world.cluster.dsn(east.database), autocommit=True) as dba:
         for subject in range(1, OPTED_OUT + 1):
             dba.execute(

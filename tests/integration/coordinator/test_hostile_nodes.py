@@ -123,7 +123,7 @@ async def test_plain_training_under_a_compliance_mode_runs_where_every_dba_allow
 
     async with served(world, {"b": note}, plain=True):
         world.start_coordinator()
-        await world.reached("(SELECT bool_and(plain_answers) FROM federated.node)")
+        await world.reached("(SELECT bool_and(plain_answers IS TRUE) FROM federated.node)")
         create_model(world, rounds=1)
         world.execute("START FEDERATED TRAINING risk")
         run = await world.finished()
