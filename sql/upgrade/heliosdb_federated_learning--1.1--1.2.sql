@@ -2069,13 +2069,13 @@ CREATE TABLE federated.imported_model (
     contract          jsonb NOT NULL CHECK (jsonb_typeof(contract) = 'object'),
     prediction        jsonb NOT NULL CHECK (jsonb_typeof(prediction) = 'object'),
     prediction_arrays bytea,
-    origin            jsonb NOT NULL CHECK (jsonb_typeof(origin) = 'object' AND octet_length(origin::text) <= 65536),
+    origin            jsonb NOT NULL CHECK (jsonb_typeof(origin) = 'object' AND octet_length(origin::text) <= 8192),
     card              jsonb CHECK (jsonb_typeof(card) = 'object' AND octet_length(card::text) <= 4194304),
     file_sha256       bytea CHECK (octet_length(file_sha256) = 32),
-    signature         text NOT NULL DEFAULT 'unchecked' CHECK (signature IN ('unchecked', 'none', 'verified')),
+    signature         text NOT NULL DEFAULT 'unchecked' CHECK (signature IN ('unchecked', 'none', 'delivery', 'verified')),
     signed_by         text CHECK (signed_by ~ '^[0-9a-f]{64}$'),
     imported_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CHECK ((signature = 'verified') = (signed_by IS NOT NULL))
+    CHECK ((signature IN ('delivery', 'verified')) = (signed_by IS NOT NULL))
 );
 
 COMMENT ON TABLE federated.imported_model IS 'Versions that were imported from files, each a model of its own name here';
@@ -2097,9 +2097,9 @@ COMMENT ON COLUMN federated.imported_model.card IS 'The model card that came wit
 COMMENT ON COLUMN federated.imported_model.file_sha256 IS 'SHA-256 of the whole file, as the importer says; NULL where it does not';
 
 COMMENT ON COLUMN federated.imported_model.signature IS
-    'What the importer found: verified, by a certificate that they brought; none, the file had none or none was looked at; unchecked where they do not say';
+    'What the importer found: verified, the whole file was signed by a certificate that they brought; delivery, by that one its numbers, as it delivered them: nothing else of the file was kept, and the version may not be current any more; none, the file had none or none was looked at; unchecked where they do not say';
 
-COMMENT ON COLUMN federated.imported_model.signed_by IS 'SHA-256 of that certificate, hexadecimal; NULL unless verified';
+COMMENT ON COLUMN federated.imported_model.signed_by IS 'SHA-256 of that certificate, hexadecimal; NULL unless signature is verified or delivery';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.imported_model', '');
 
@@ -10998,14 +10998,18 @@ COMMENT ON COLUMN federated.model_export.transaction_id IS 'The transaction that
 
 SELECT pg_catalog.pg_extension_config_dump('federated.model_export', '');
 
--- Whose a version is decides who may take it away: as with everything else that changes who has a model.
+-- Whose a version is decides who may take it away: as with everything else that changes who has a model. A line that could be written
+-- for what federated_export_model refuses would hand out its numbers all the same. What is imported is of no workspace: which one its file
+-- names is the file's word, and nothing is written into that one's log for it.
 CREATE FUNCTION federated._check_export_owner() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     trained    bigint;
     held_owner name;
+    subject    record;
 BEGIN
-    IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AND NEW.workspace <> '' THEN
+    IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user)
+       AND (NEW.exported_at < transaction_timestamp() OR NEW.transaction_id <> pg_current_xact_id()) THEN
         -- A dump is restored.
         RETURN NEW;
     END IF;
@@ -11013,27 +11017,45 @@ BEGIN
     FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id) WHERE m.name = NEW.model_name;
     IF FOUND THEN
         PERFORM federated._require_model_owner(trained);
-        RETURN NEW;
+    ELSE
+        SELECT h.owner, h.workspace INTO held_owner, NEW.workspace FROM (
+            SELECT s.model_name, s.owner, s.workspace FROM federated.subscription AS s
+            UNION ALL SELECT i.name, i.owner, '' FROM federated.imported_model AS i
+        ) AS h WHERE h.model_name = NEW.model_name;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('federated model "%s" does not exist', NEW.model_name);
+        ELSIF NOT federated._has_role(held_owner) THEN
+            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+                MESSAGE = format('must be owner of federated model "%s"', NEW.model_name),
+                DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
+        END IF;
     END IF;
-    SELECT h.owner, h.workspace INTO held_owner, NEW.workspace FROM (
-        SELECT s.model_name, s.owner, s.workspace FROM federated.subscription AS s
-        UNION ALL SELECT i.name, i.owner, coalesce(i.origin ->> 'workspace', '') FROM federated.imported_model AS i
-    ) AS h WHERE h.model_name = NEW.model_name;
+    SELECT v.is_retired, v.is_withheld INTO subject
+    FROM federated.held_version AS v WHERE v.model_name = NEW.model_name AND v.version = NEW.version;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('federated model "%s" does not exist', NEW.model_name);
-    ELSIF NOT federated._has_role(held_owner) THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('must be owner of federated model "%s"', NEW.model_name),
-            DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('version %s of federated model "%s" does not exist', NEW.version, NEW.model_name);
+    ELSIF subject.is_retired OR subject.is_withheld THEN
+        PERFORM federated._refuse_withdrawn(NEW.model_name, NEW.version, subject.is_retired);
     END IF;
     RETURN NEW;
 END
 $$;
 
-COMMENT ON FUNCTION federated._check_export_owner() IS 'Lets a version be exported by members of its owner role alone, and notes whose workspace it is of';
+COMMENT ON FUNCTION federated._check_export_owner() IS
+    'Lets a version that predicts be exported, by members of its owner role alone, and notes whose workspace it is of: empty for one that was imported';
 
 CREATE TRIGGER check_owner BEFORE INSERT ON federated.model_export
     FOR EACH ROW EXECUTE FUNCTION federated._check_export_owner();
+
+CREATE FUNCTION federated._claimed_origin(origin jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_strip_nulls(jsonb_build_object('held', left(origin ->> 'held', 200), 'workspace', left(origin ->> 'workspace', 200),
+        'model', left(origin ->> 'model', 200), 'version_key', left(origin ->> 'version_key', 200),
+        'exported_at', left(origin ->> 'exported_at', 200)))
+$$;
+
+COMMENT ON FUNCTION federated._claimed_origin(jsonb) IS 'Of what a file says of where it is from what the audit log keeps: texts of at most 200 characters';
 
 CREATE FUNCTION federated._audit_model_export() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -11041,26 +11063,38 @@ BEGIN
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
     VALUES (NEW.workspace, session_user,
             CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-            'insert', 'model_export', NEW.model_name, jsonb_build_object('version', NEW.version));
+            'insert', 'model_export', NEW.model_name, jsonb_strip_nulls(jsonb_build_object('version', NEW.version, 'origin', (
+                SELECT federated._claimed_origin(i.origin) FROM federated.imported_model AS i WHERE i.name = NEW.model_name))));
     RETURN NULL;
 END
 $$;
 
-COMMENT ON FUNCTION federated._audit_model_export() IS 'Appends to the audit log that a version was read to leave as a file';
+COMMENT ON FUNCTION federated._audit_model_export() IS
+    'Appends to the audit log that a version was read to leave as a file; of one that was imported with where its file says that it is from';
 
 CREATE TRIGGER audit AFTER INSERT ON federated.model_export
     FOR EACH ROW EXECUTE FUNCTION federated._audit_model_export();
 
 -- What numpy computes by is nobody's to read but with a line that says so.
 CREATE FUNCTION federated._exported_arrays(export_id uuid) RETURNS bytea
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT v.prediction_arrays
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT v.model_name, v.version, v.prediction_arrays, v.is_retired, v.is_withheld INTO subject
     FROM federated.model_export AS e JOIN federated.held_version AS v USING (model_name, version)
     -- A line that a restored dump brought may have the number of a transaction of this server.
-    WHERE e.export_id = _exported_arrays.export_id AND e.transaction_id = pg_current_xact_id() AND e.exported_at >= transaction_timestamp()
+    WHERE e.export_id = _exported_arrays.export_id AND e.transaction_id = pg_current_xact_id() AND e.exported_at >= transaction_timestamp();
+    -- What was withdrawn since the line was written is not handed out either.
+    IF subject.is_retired OR subject.is_withheld THEN
+        PERFORM federated._refuse_withdrawn(subject.model_name, subject.version, subject.is_retired);
+    END IF;
+    RETURN subject.prediction_arrays;
+END
 $$;
 
-COMMENT ON FUNCTION federated._exported_arrays(uuid) IS 'The arrays of a version whose export this transaction has noted; else NULL';
+COMMENT ON FUNCTION federated._exported_arrays(uuid) IS
+    'The arrays of a version whose export this transaction has noted, else NULL; 55000 for a version that was retired or is withheld';
 
 CREATE FUNCTION federated._export_origin(model_name text, version integer, numbers_id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -11152,6 +11186,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     foreign_function regprocedure;
 BEGIN
+    IF NEW.name = '' OR octet_length(NEW.name) > 63 OR strpos(NEW.name, '@') > 0 OR NEW.name ~ '[[:cntrl:]]' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a model that is imported cannot be called so',
+            DETAIL = 'A name has 1 to 63 bytes, no @ and no control characters.', HINT = 'Import it under another name.';
+    END IF;
     PERFORM federated._lock_model_name(NEW.name);
     foreign_function := (
         SELECT min(p.oid::regprocedure::text)::regprocedure FROM pg_proc AS p
@@ -11256,7 +11294,7 @@ BEGIN
     VALUES ('', session_user,
             CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
             lower(TG_OP), 'imported_model', subject.name, jsonb_strip_nulls(jsonb_build_object(
-                'version', subject.version, 'origin', subject.origin, 'file_sha256', encode(subject.file_sha256, 'hex'),
+                'version', subject.version, 'origin', federated._claimed_origin(subject.origin), 'file_sha256', encode(subject.file_sha256, 'hex'),
                 'signature', subject.signature, 'signed_by', subject.signed_by)));
     RETURN NULL;
 END
@@ -11291,6 +11329,8 @@ BEGIN
              OR jsonb_path_exists(document, 'strict $.features[*] ? (@.type() != "string")') THEN 'features are no names'
         WHEN jsonb_typeof(document -> 'contract') IS DISTINCT FROM 'object' THEN 'contract is no object'
         WHEN jsonb_typeof(document -> 'origin') IS DISTINCT FROM 'object' THEN 'origin is no object'
+        WHEN octet_length(document ->> 'origin') > 4096 OR jsonb_path_exists(document, 'strict $.origin.* ? (@.type() != "string" && @.type() != "null")')
+            THEN 'origin has other than short texts'
         WHEN jsonb_typeof(document -> 'prediction') IS DISTINCT FROM 'string' THEN 'prediction is no text'
         WHEN coalesce(jsonb_typeof(document -> 'arrays'), 'null') NOT IN ('string', 'null') THEN 'arrays are no text'
         WHEN document ->> 'arrays' !~ '^[A-Za-z0-9+/]*={0,2}$' OR length(document ->> 'arrays') % 4 <> 0 THEN 'arrays are not of base64'
@@ -11331,9 +11371,13 @@ BEGIN
     END IF;
     BEGIN
         numbers := content::jsonb;
+        -- None has more than four; what goes through it would come to the end of its stack.
+        IF jsonb_path_exists(numbers, '$.**{17 to last}') THEN
+            RAISE program_limit_exceeded;
+        END IF;
     EXCEPTION WHEN invalid_text_representation OR untranslatable_character OR numeric_value_out_of_range OR program_limit_exceeded THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no exported model',
-            DETAIL = 'In it prediction is no JSON.';
+            DETAIL = 'In it prediction is no JSON, or is nested deeper than 16 levels.';
     END;
     INSERT INTO federated.imported_model AS i (name, version, features, contract, prediction, prediction_arrays, origin, card, file_sha256, signature, signed_by)
     VALUES (called, (document ->> 'version')::integer,
@@ -11344,7 +11388,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_import_model(jsonb, text, bytea, text, text) IS
-    'Makes a model of what federated_export_model returned, here or in another database, under its own name or another; returns the name. It predicts as it did there, to the bit: it is not trained further, tagged or delivered. signature (verified, none, unchecked) and signed_by are what the importer says of the file. 22023 for what was changed, damaged or is none, 0A000 for a newer format or an algorithm that is not here, 42710 where the name is taken';
+    'Makes a model of what federated_export_model returned, here or in another database, under its own name or another; returns the name. It predicts as it did there, to the bit: it is not trained further, tagged or delivered. signature (verified, delivery, none, unchecked) and signed_by are what the importer says of the file. 22023 for what was changed, damaged or is none, 0A000 for a newer format or an algorithm that is not here, 42710 where the name is taken';
 
 CREATE FUNCTION @extschema@.federated_drop_imported_model(model text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -11390,9 +11434,9 @@ COMMENT ON COLUMN @extschema@.federated_model_imports.exported_at IS 'When it wa
 COMMENT ON COLUMN @extschema@.federated_model_imports.file_sha256 IS 'SHA-256 of the file, hexadecimal; NULL where the importer did not say';
 
 COMMENT ON COLUMN @extschema@.federated_model_imports.signature IS
-    'What the importer found: verified, by a certificate that they brought; none, the file had none or none was looked at; unchecked where they do not say';
+    'What the importer found: verified, the whole file was signed by a certificate that they brought; delivery, by that one its numbers, as it delivered them: nothing else of the file was kept, and the version may not be current any more; none, the file had none or none was looked at; unchecked where they do not say';
 
-COMMENT ON COLUMN @extschema@.federated_model_imports.signed_by IS 'SHA-256 of the certificate whose key signed, hexadecimal; NULL unless verified';
+COMMENT ON COLUMN @extschema@.federated_model_imports.signed_by IS 'SHA-256 of the certificate whose key signed, hexadecimal; NULL unless signature is verified or delivery';
 
 COMMENT ON COLUMN @extschema@.federated_model_imports.card IS 'The model card that came with it; NULL where none did';
 
@@ -11405,7 +11449,7 @@ SELECT e.workspace, e.model_name, e.version, e.exported_by, e.exported_at FROM f
 
 COMMENT ON VIEW @extschema@.federated_model_exports IS 'The versions that left as files, and by whom: an erasure does not reach these copies, so their holders must be told';
 
-COMMENT ON COLUMN @extschema@.federated_model_exports.workspace IS 'The workspace in which the version was trained';
+COMMENT ON COLUMN @extschema@.federated_model_exports.workspace IS 'The workspace in which the version was trained; empty for a model that was imported';
 
 COMMENT ON COLUMN @extschema@.federated_model_exports.model_name IS 'The model, by its name at the time';
 

@@ -19,8 +19,8 @@ _SQL = Statements("exchange.sql")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an importer found of a file. signature: verified, or none; signed_by: the certificate's
-    SHA-256."""
+    """What an importer found of a file. signature: verified (all of it), delivery (what a coordinator signed
+    as it delivered the version), or none; signed_by: the certificate's SHA-256."""
 
     file_sha256: bytes
     signature: str

@@ -2,7 +2,8 @@
 
 What always holds: a file is there whole or not at all, and one that exists is written over only where that
 was asked for; a file that was asked to be signed is not there without its signature; nothing of a file is
-used before its hash, and its signature where a certificate was given, were found right.
+used before its hash, and its signature where a certificate was given, were found right; what that signature
+does not cover is not taken from the file.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from heliosdb.catalog.exchange import import_model as store_version
 from heliosdb.cli.embedded.files import write_atomically
 from heliosdb.cli.reports.command import ask
 from heliosdb.cli.reports.signing import MAX_SIGNATURE_FILE, sign_model, signature_path, verify_model
+from heliosdb.cli.tables import clean
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.subscription import Contract
 from heliosdb.exchange.document import MOST_BYTES, Document, read_document, write_document
@@ -32,6 +34,11 @@ from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.verification import find_signer
 
 _RIGHTS = "It needs the rights of federated_operator, and of the model's owner role."
+_SIGNED: Final = {
+    "verified": "signed by certificate {}",
+    "delivery": "its numbers signed at delivery by certificate {}; the file's other words were not taken",
+    "none": "no signature was verified",
+}
 _LIBRARIES: Final = {"onnx": "onnx", "sql": "sqlglot"}
 
 
@@ -74,7 +81,7 @@ def export_model(conninfo: str, model: str, output: Path | None, wishes: ExportW
         _write(signature_path(output), signed)
     elif wishes.force:
         # One of the file that was there before would be of none.
-        signature_path(output).unlink(missing_ok=True)
+        _remove(signature_path(output))
     _write(output, content)
     return None
 
@@ -108,7 +115,7 @@ def import_model(
     """
     raw = _read(file, MOST_BYTES + 1)
     document = read_document(raw)
-    found = find_signature(
+    document, found = find_signature(
         raw, document, signature or signature_path(file), certificate, named=signature is not None
     )
     called = ask(
@@ -117,8 +124,7 @@ def import_model(
         lambda connection: store_version(connection, document, name, found),
         _RIGHTS,
     )
-    signer = f"signed by certificate {found.signed_by}" if found.signed_by else "no signature was verified"
-    return f"imported as {called}, {signer}"
+    return f"imported as {clean(called)}, {_SIGNED[found.signature].format(found.signed_by)}"
 
 
 def check_signature(file: Path, signature: Path | None, certificate: Path) -> str:
@@ -130,9 +136,9 @@ def check_signature(file: Path, signature: Path | None, certificate: Path) -> st
 
 def find_signature(
     raw: bytes, document: Document, signature: Path, certificate: Path | None, *, named: bool
-) -> Found:
+) -> tuple[Document, Found]:
     """What is to be said of a file: that it is signed, beside it or, where a coordinator delivered the
-    version, in it."""
+    version, in it; and what of the document that holds for."""
     file_sha256 = hashlib.sha256(raw).digest()
     if certificate is None:
         if named:
@@ -140,32 +146,34 @@ def find_signature(
                 "a signature is verified with a certificate alone",
                 hint="Give --certificate: of whom you take to have signed.",
             )
-        return Found(file_sha256, "none")
+        return document, Found(file_sha256, "none")
     pem = _read(certificate, MAX_SIGNATURE_FILE)
     if named or signature.exists():
         statement = verify_model(raw, _read(signature, MAX_SIGNATURE_FILE), pem)
         if statement["content_sha256"] != document.get("content_sha256"):
             raise FederatedError(ErrorCode.IDENTITY, "the signature is of other numbers")
     elif document.get("delivery") is not None:
-        _verify_delivery(document, pem)
+        return _delivered(document, pem), Found(file_sha256, "delivery", fingerprint(pem))
     else:
         raise FederatedError(
             ErrorCode.IDENTITY, "the exported model is not signed",
             detail=f"There is no {signature}, and no coordinator's signature is in it.",
             hint="Without --certificate it is imported as one that is not.",
         )  # fmt: skip
-    return Found(file_sha256, "verified", fingerprint(pem))
+    return document, Found(file_sha256, "verified", fingerprint(pem))
 
 
-def _verify_delivery(document: Document, certificate: bytes) -> None:
-    """What a coordinator signed as it delivered the version must be what the file says of it."""
+def _delivered(document: Document, certificate: bytes) -> Document:
+    """Return what a coordinator signed as it delivered the version: that must be what the file says, and
+    whatever else the file says anybody can have written."""
     try:
         delivery: Mapping[str, Any] = document["delivery"]
         header, signature = (
             base64.b64decode(delivery[name], validate=True) for name in ("header", "signature")
         )
         content = bytes.fromhex(document["content_sha256"])
-    except (KeyError, TypeError, ValueError) as error:
+        sizes = len(document["prediction"].encode()), len(base64.b64decode(document["arrays"] or ""))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise invalid_value(
             "what the coordinator signed is not in the exported model as it should be"
         ) from error
@@ -176,12 +184,18 @@ def _verify_delivery(document: Document, certificate: bytes) -> None:
     agrees = (
         announced is not None
         and hmac.compare_digest(said.body_sha256, content)
+        and sizes == (announced.prediction_bytes, announced.arrays_bytes)
         and list(announced.features) == document.get("features")
         and _contract(announced.contract) == document.get("contract")
         and said.offer.version == document.get("version")
     )
     if not agrees:
         raise FederatedError(ErrorCode.IDENTITY, "the exported model is not the one that was signed")
+    origin = {
+        "held": "delivered", "workspace": said.offer.workspace, "model": said.offer.model,
+        "version_key": None if said.offer.key is None else str(said.offer.key),
+    }  # fmt: skip
+    return {**document, "model": said.offer.model, "origin": origin, "card": None}
 
 
 def _contract(contract: Contract) -> dict[str, str]:
@@ -213,6 +227,13 @@ def _write(path: Path, content: bytes) -> None:
         write_atomically(path, content, 0o600)
     except OSError as error:
         raise invalid_value(f"cannot write {path}", detail=error.strerror) from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise invalid_value(f"cannot remove {path}", detail=error.strerror) from error
 
 
 def _read(path: Path, most: int) -> bytes:

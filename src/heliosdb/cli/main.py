@@ -359,10 +359,13 @@ def _layout(directory: Path | None) -> Any:
 
 
 def _report(error: FederatedError) -> None:
-    _say(f"ERROR:  {error.sqlstate}: {error.message}")
-    for label, text in (("DETAIL", error.detail), ("HINT", error.hint)):
+    from heliosdb.cli.tables import clean
+
+    # Words of a file or of a server may be in it: they neither move the terminal's cursor nor begin a line.
+    said = (("ERROR", f"{error.sqlstate}: {error.message}"), ("DETAIL", error.detail), ("HINT", error.hint))
+    for label, text in said:
         if text:
-            _say(f"{label}:  {text}")
+            _say(f"{label}:  " + "\n    ".join(map(clean, text.splitlines())))
 
 
 def _say(line: str) -> None:

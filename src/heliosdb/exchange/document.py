@@ -20,6 +20,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 FORMAT: Final = "heliosdb-model"
 FORMAT_VERSION: Final = 1
 MOST_BYTES: Final = 256 * 1024 * 1024
+_MOST_LEVELS: Final = 64
+"""Far more than a card has. What goes through it later has less of the stack left than the parser had."""
 
 Document = Mapping[str, Any]
 
@@ -85,7 +87,23 @@ def _parse(raw: bytes) -> dict[str, Any]:
         raise _none("It is no whole JSON document.") from error
     if not isinstance(found, dict):
         raise _none("It is no JSON object.")
+    if _is_deeper(found, _MOST_LEVELS):
+        raise _none(f"It is nested deeper than {_MOST_LEVELS} levels.")
     return found
+
+
+def _is_deeper(found: dict[str, Any], most: int) -> bool:
+    level: list[Any] = [found]
+    for _ in range(most):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

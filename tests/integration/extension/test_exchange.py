@@ -162,6 +162,53 @@ def test_what_does_not_predict_is_not_exported(places: Places) -> None:
     assert value(places.there, "count(*) FROM federated.model_export") == 0
 
 
+def test_no_line_hands_out_what_does_not_predict(places: Places) -> None:
+    make_patients(places.there)
+    kind = KINDS["network"]
+    publish_prediction(places.cluster, places.there.info.dbname, "stay", kind.prediction, kind.encoding)
+    places.there.execute("UPDATE federated.model SET owner = 'an_operator'")
+    note = "INSERT INTO federated.model_export (model_name, version) VALUES ('stay', %s) RETURNING export_id"
+    withdrawals = (
+        "withheld = true",
+        "is_current = false, withheld = false, retired_at = now(), prediction = NULL, prediction_arrays = NULL, sealed = '',"
+        " scaling = '{}', report = NULL",
+    )
+    with places.as_role("an_operator", there=True) as operator:
+        with pytest.raises(psycopg.errors.UndefinedObject, match="version 99"):
+            operator.execute(note, [99])
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState), operator.transaction():
+            [(line,)] = operator.execute(note, [1]).fetchall()
+            assert value(operator, f"federated._exported_arrays('{line}')") is not None
+            places.there.execute("UPDATE federated.version SET withheld = true")
+            value(operator, f"federated._exported_arrays('{line}')")
+        for withdrawal in withdrawals:
+            places.there.execute(f"UPDATE federated.version SET {withdrawal}")  # type: ignore[arg-type]
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+                operator.execute(note, [1])
+    assert value(places.there, "count(*) FROM federated.model_export") == 0
+
+
+def test_what_a_file_says_of_its_workspace_is_not_written_into_that_ones_log(places: Places) -> None:
+    publish_risk(places)
+    before = value(places.there, "count(*) FROM federated.audit WHERE workspace = 'clinics'")
+    document = exported(places.there)
+    lines = "SELECT workspace, details -> 'origin' ->> 'workspace' FROM federated.audit WHERE object_kind = 'model_export' ORDER BY recorded_at"
+    with places.as_role("an_operator", there=True) as operator:
+        take(operator, document, "guest")
+        exported(operator, "guest")
+        places.there.execute(
+            "UPDATE federated.imported_model SET origin = jsonb_build_object('workspace', repeat('x', 5000))"
+        )
+        exported(operator, "guest")
+    assert places.there.execute(lines).fetchall() == [("clinics", None), ("", "clinics"), ("", "x" * 200)]  # type: ignore[arg-type]
+    assert value(places.there, "count(*) FROM federated.audit WHERE workspace = 'clinics'") == before + 1
+    assert (
+        value(places.there, "count(*) FROM federated.audit_head WHERE workspace NOT IN ('', 'clinics')") == 0
+    )
+    shown = places.there.execute("SELECT workspace, model_name FROM federated_model_exports").fetchall()
+    assert sorted(shown) == [("", "guest"), ("", "guest"), ("clinics", "risk")]
+
+
 def test_an_imported_model_is_listed_kept_by_its_owner_and_exported_on(places: Places) -> None:
     publish_risk(places)
     document = exported(places.there)
@@ -233,7 +280,7 @@ def test_names_are_one_space(places: Places) -> None:
     for name in ("", "a@b", "x" * 64, "a\nb"):
         with pytest.raises(psycopg.Error) as caught:
             take(places.here, document, name)
-        assert caught.value.sqlstate == "23514"
+        assert caught.value.sqlstate == "22023"
     assert functions(places.here) == ["risk", "risk@1"]
 
 
@@ -243,7 +290,11 @@ def _with(document: dict[str, Any], **members: Any) -> dict[str, Any]:
 
 def _renumbered(document: dict[str, Any], **members: Any) -> dict[str, Any]:
     """With other numbers, whose hash is right."""
-    text = json.dumps({**json.loads(document["prediction"]), **members})
+    return _rewritten(document, json.dumps({**json.loads(document["prediction"]), **members}))
+
+
+def _rewritten(document: dict[str, Any], text: str) -> dict[str, Any]:
+    """With another prediction, whose hash is right."""
     return _with(document, prediction=text, content_sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -262,6 +313,11 @@ def test_what_is_not_sound_is_refused_and_leaves_nothing(places: Places) -> None
         (_with(document, prediction=document["prediction"].replace("0.125", "0.126")), "22023"),
         (_with(document, content_sha256="00" * 32), "22023"), (_with(document, content_sha256=None), "22023"),
         (_with(document, card=[]), "22023"), (_with(document, origin=None), "22023"),
+        (_with(document, origin={"workspace": ["clinics"]}), "22023"), (_with(document, origin={"workspace": "x" * 5000}), "22023"),
+        (_rewritten(document, "[" * 17 + "1" + "]" * 17), "22023"), (_rewritten(document, "[" * 100_000), "22023"),
+        (_rewritten(document, '{"a":' * 5000 + "1" + "}" * 5000), "22023"),
+        (_rewritten(document, document["prediction"].replace("0.125", "1e999")), "22023"),
+        (_rewritten(document, document["prediction"].replace("0.125", "1e999999")), "22023"),
         (_renumbered(document, slopes=["x", 1.0]), "22023"),
         (_renumbered(document, slopes=slopes[:1]), "2202E"), (_renumbered(document, kind="pickle"), "22023"),
         (_renumbered(document, link="probit"), "22023"), (_renumbered(document, smuggled=1), "22023"),
@@ -285,6 +341,7 @@ def test_the_catalog_knows_the_algorithms_that_there_are(places: Places) -> None
 def test_a_dump_brings_an_imported_model_along(places: Places) -> None:
     publish_risk(places)
     take(places.here, exported(places.there))
+    exported(places.here)
     restored = places.cluster.create_database()
     dump = run_program(
         "pg_dump", "--format=custom", places.cluster.dsn(places.here.info.dbname, user="an_admin")
@@ -293,6 +350,7 @@ def test_a_dump_brings_an_imported_model_along(places: Places) -> None:
     with places.cluster.connect(restored) as session:
         assert value(session, ONE) == value(places.there, ONE)
         assert value(session, "signature FROM federated_model_imports") == "unchecked"
+        assert value(session, "model_name FROM federated_model_exports WHERE workspace = ''") == "risk"
     places.cluster.drop_database(restored)
 
 
@@ -411,4 +469,9 @@ def test_a_version_is_exported_where_a_subscription_holds_it(
         assert document["origin"]["held"] == "delivered"
         assert base64.b64decode(document["delivery"]["header"]) == b"header"
         assert document["card"] is None
+        vouched = "SELECT federated_import_model(%s::jsonb, 'copy', NULL, 'delivery', %s)"
+        with pytest.raises(psycopg.errors.CheckViolation):
+            sides.there.execute(vouched, [json.dumps(document), None])
+        sides.there.execute(vouched, [json.dumps(document), "ab" * 32])
+        assert value(sides.there, "signature FROM federated_model_imports") == "delivery"
         assert value(sides.here, "workspace FROM federated_model_exports") == "clinics"

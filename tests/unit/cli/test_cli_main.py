@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -123,3 +124,18 @@ def test_an_unknown_option_of_a_simulation_is_the_language_s_error() -> None:
         'ERROR:  22023: unrecognized parameter "learnig_rate"',
         'HINT:  Did you mean "learning_rate"?',
     ]
+
+
+def test_words_of_a_file_neither_move_the_cursor_nor_look_like_a_line_of_ours(tmp_path: Path) -> None:
+    file = tmp_path / "risk.json"
+    file.write_text(json.dumps({"format": "heliosdb-model", "format_version": "\x1b[2J\u202e\nHINT: x\x9b"}))
+    ended = heliosdb("import", str(file))
+    assert ended.returncode == edge(ErrorCode.NOT_SUPPORTED).exit_code
+    assert "HINT: x" in ended.stderr
+    assert all(line.isprintable() for line in ended.stderr.splitlines())
+    assert [line[:6] for line in ended.stderr.splitlines() if line[0] != " "] == [
+        "ERROR:",
+        "DETAIL",
+        "HINT: ",
+    ]
+    assert not any(line.startswith("HINT: x") for line in ended.stderr.splitlines())

@@ -9,12 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from heliosdb.catalog.exchange import Found
 from heliosdb.cli.embedded.pki import ensure_authority, ensure_identity
 from heliosdb.cli.exchange import ExportWishes, export_model, find_signature
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome
-from heliosdb.exchange.document import write_document
+from heliosdb.exchange.document import Document, write_document
 from heliosdb.transport.delivery_messages import encode_delivery
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.verification import sign_delivery
@@ -47,9 +48,13 @@ def delivered(identity: Identity) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def found(exported: dict[str, Any], certificate: Path | None) -> str:
+def taken(exported: dict[str, Any], certificate: Path | None) -> tuple[Document, Found]:
     raw = write_document(exported)
-    return find_signature(raw, exported, Path("none.sig"), certificate, named=False).signature
+    return find_signature(raw, exported, Path("none.sig"), certificate, named=False)
+
+
+def found(exported: dict[str, Any], certificate: Path | None) -> str:
+    return taken(exported, certificate)[1].signature
 
 
 def test_a_delivered_version_is_vouched_for_by_who_delivered_it(
@@ -57,11 +62,11 @@ def test_a_delivered_version_is_vouched_for_by_who_delivered_it(
 ) -> None:
     certificate, other, identity = identities
     exported = delivered(identity)
-    assert found(exported, certificate) == "verified"
+    assert found(exported, certificate) == "delivery"
     assert found(exported, None) == "none"
     changed: tuple[dict[str, Any], ...] = (
         {"version": 4}, {"features": exported["features"][::-1]}, {"contract": {"algorithm": "linear_regression"}},
-        {"content_sha256": "00" * 32}, {"delivery": None},
+        {"content_sha256": "00" * 32}, {"delivery": None}, {"prediction": exported["prediction"][:-1]}, {"arrays": "AAAA"},
         {"delivery": {**exported["delivery"], "signature": base64.b64encode(b"x" * 70).decode()}},
     )  # fmt: skip
     for members in changed:
@@ -71,6 +76,23 @@ def test_a_delivered_version_is_vouched_for_by_who_delivered_it(
     with pytest.raises(FederatedError) as caught:
         found(exported, other)
     assert caught.value.code is ErrorCode.IDENTITY
+
+
+def test_what_was_not_signed_at_delivery_is_not_taken(identities: tuple[Path, Path, Identity]) -> None:
+    certificate, _, identity = identities
+    exported = delivered(identity)
+    forged = {
+        "card": {"model": "stay", "approved": True}, "notice": "none", "model": "another",
+        "origin": {"held": "trained", "workspace": "elsewhere", "version_key": "x", "exported_at": "2099-01-01T00:00:00Z"},
+    }  # fmt: skip
+    document, about = taken(exported | forged, certificate)
+    assert (document["card"], document["model"], about.signature) == (None, "stay", "delivery")
+    assert document["origin"] == {
+        "held": "delivered", "workspace": "clinics", "model": "stay", "version_key": str(UUID(int=1)),
+    }  # fmt: skip
+    # Without a certificate nothing is vouched for, and the file's words are kept as that.
+    document, about = taken(exported | forged, None)
+    assert (document["card"], about.signature) == (forged["card"], "none")
 
 
 @pytest.mark.parametrize(
@@ -99,3 +121,15 @@ def test_no_place_is_written_to_that_should_not_be(tmp_path: Path) -> None:
             export_model("host=/nowhere", "risk", place, wishes)
         assert caught.value.code is code
     assert taken.read_text() == "mine"
+
+
+def test_a_stale_signature_that_cannot_be_removed_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = document(linear("logistic"), ENCODING)
+    monkeypatch.setattr("heliosdb.cli.exchange.ask", lambda *_: exported)
+    (tmp_path / "risk.json.sig").mkdir()
+    with pytest.raises(FederatedError) as caught:
+        export_model("", "stay", tmp_path / "risk.json", ExportWishes("json", force=True))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert not (tmp_path / "risk.json").exists()

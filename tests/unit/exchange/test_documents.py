@@ -59,6 +59,26 @@ def test_what_is_no_file_is_refused(raw: bytes) -> None:
     assert refusal(raw) is ErrorCode.INVALID_VALUE
 
 
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    for levels, is_read in ((10, True), (64, False), (950, False)):
+        card: dict[str, Any] = {}
+        for _ in range(levels):
+            card = {"card": card}
+        raw = write_document({**EXPORTED, "card": card})
+        if is_read:
+            assert read_document(raw)["card"] == card
+        else:
+            assert refusal(raw) is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000, "NaN"])
+def test_numbers_that_are_none_are_refused(number: str) -> None:
+    assert (
+        refusal(FILE.replace(b'"model": "stay"', b'"model": ' + number.encode(), 1))
+        is ErrorCode.INVALID_VALUE
+    )
+
+
 def test_a_later_format_is_not_supported() -> None:
     for version in (2, "1", True, None):
         assert refusal(changed(format_version=version)) is ErrorCode.NOT_SUPPORTED
