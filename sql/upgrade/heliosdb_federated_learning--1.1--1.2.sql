@@ -3330,17 +3330,34 @@ $$;
 COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
     'How the columns of a version become inputs, as JSON: also where each is one';
 
+-- What a session keeps of a version outlives its retirement: who scores rows of it asks first.
+CREATE FUNCTION federated._check_predicts(key uuid) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT v.model_name, v.version, v.is_retired, v.is_withheld INTO subject
+    FROM federated.held_version AS v WHERE v.numbers_id = key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the version that this function computes is no longer there';
+    ELSIF subject.is_retired OR subject.is_withheld THEN
+        PERFORM federated._refuse_withdrawn(subject.model_name, subject.version, subject.is_retired);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_predicts(uuid) IS
+    'Raises 55000 where the version of a key is not there, was retired or is withheld';
+
 CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
+    PERFORM federated._check_predicts(key);
     SELECT v.prediction, v.prediction_arrays, v.features INTO subject
     FROM federated.held_version AS v WHERE v.numbers_id = key;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'the version that this function computes is no longer there';
-    END IF;
     PERFORM federated._keep_version(key::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
         federated._encoding_text(subject.features, federated._flags(subject.prediction), subject.prediction));
 END
@@ -3373,8 +3390,10 @@ COMMENT ON FUNCTION federated._score_classes_first(text, bytea) IS
 CREATE FUNCTION federated._score_block(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    scores double precision[] := federated._score_rows(run_id, slots);
+    scores double precision[];
 BEGIN
+    PERFORM federated._check_predicts(run_id::uuid);
+    scores := federated._score_rows(run_id, slots);
     IF scores IS NULL THEN
         PERFORM federated._read_scored(run_id::uuid);
         scores := federated._score_rows(run_id, slots);
@@ -3384,7 +3403,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._score_block(text, bytea) IS
-    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
+    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes; 55000 where it was retired or is withheld';
 
 -- A model is a function federated_model.<name> from its creation on: before the first version it says so.
 CREATE OR REPLACE FUNCTION federated._describe_arguments(features jsonb) RETURNS text
@@ -7546,6 +7565,7 @@ CREATE FUNCTION federated._explain_row(
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM federated._check_predicts(run_id::uuid);
     SELECT e.failure, e.explained INTO failure, explained FROM federated._explain(run_id, slots, samples, seed) AS e;
     IF num_nonnulls(failure, explained) = 0 THEN
         PERFORM federated._read_scored(run_id::uuid);
@@ -7555,7 +7575,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._explain_row(text, bytea, integer, bigint) IS
-    'The same as _explain, once the session has read the version';
+    'The same as _explain, once the session has read the version; 55000 where it was retired or is withheld';
 
 CREATE FUNCTION federated._explained_scale(prediction jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -7657,7 +7677,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_explain_model(text) IS
-    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node leaves out who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';
+    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node tells of whole groups of subjects, and leaves out the groups of who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';
 
 -- What a statistician asks of a linear model. Everything was computed when the version was made; nothing is here but its form.
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
@@ -12175,6 +12195,7 @@ GRANT USAGE ON TYPE federated.absent TO federated_analyst;
 GRANT EXECUTE ON FUNCTION
     federated._score(text, bytea), federated._score_classes(text, bytea), federated._score_rows(text, bytea),
     federated._score_first(text, bytea), federated._score_classes_first(text, bytea), federated._read_scored(uuid),
+    federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
 
