@@ -222,16 +222,11 @@ def first_part(places: Hashes, fraction: float) -> Mask:
     return chosen
 
 
-def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Codes:
-    """Return the fold of each subject, 0 … folds - 1, by the hash of `held_out`; shape (subjects,).
+def folds_of(places: Hashes, folds: int) -> Codes:
+    """Return the fold of each place, 0 … folds - 1; shape (subjects,).
 
     Fold 0 of K are the subjects whom `held_out` chooses for the fraction 1/K.
     """
-    return folds_of(places_of(subject_keys, secret), folds)
-
-
-def folds_of(places: Hashes, folds: int) -> Codes:
-    """Return the fold of each place."""
     limits = [np.uint64(-(-(number << 64) // folds)) for number in range(1, folds)]
     return np.searchsorted(np.array(limits), places, side="right").astype(np.int64)
 
