@@ -22,6 +22,7 @@ CREATE FUNCTION federated._explain_row(
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM federated._check_predicts(run_id::uuid);
     SELECT e.failure, e.explained INTO failure, explained FROM federated._explain(run_id, slots, samples, seed) AS e;
     IF num_nonnulls(failure, explained) = 0 THEN
         PERFORM federated._read_scored(run_id::uuid);
@@ -30,7 +31,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._explain_row(text, bytea, integer, bigint) IS
-    'The same as _explain, once the session has read the version';
+    'The same as _explain, once the session has read the version; 55000 where it was retired or is withheld';
 
 CREATE FUNCTION federated._explained_scale(prediction jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -127,4 +128,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_explain_model(text) IS
-    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node leaves out who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';
+    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node tells of whole groups of subjects, and leaves out the groups of who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';

@@ -198,6 +198,7 @@ GRANT USAGE ON TYPE federated.absent TO federated_analyst;
 GRANT EXECUTE ON FUNCTION
     federated._score(text, bytea), federated._score_classes(text, bytea), federated._score_rows(text, bytea),
     federated._score_first(text, bytea), federated._score_classes_first(text, bytea), federated._read_scored(uuid),
+    federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION

@@ -146,17 +146,33 @@ $$;
 COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
     'How the columns of a version become inputs, as JSON: also where each is one';
 
+-- What a session keeps of a version outlives its retirement: who scores rows of it asks first.
+CREATE FUNCTION federated._check_predicts(key uuid) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT v.model_name, v.version, v.is_retired, v.is_withheld INTO subject
+    FROM federated.held_version AS v WHERE v.numbers_id = key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the version that this function computes is no longer there';
+    ELSIF subject.is_retired OR subject.is_withheld THEN
+        PERFORM federated._refuse_withdrawn(subject.model_name, subject.version, subject.is_retired);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_predicts(uuid) IS
+    'Raises 55000 where the version of a key is not there, was retired or is withheld';
+
 CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
+    PERFORM federated._check_predicts(key);
     SELECT v.prediction, v.prediction_arrays, v.features INTO subject
     FROM federated.held_version AS v WHERE v.numbers_id = key;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'the version that this function computes is no longer there';
-    END IF;
     PERFORM federated._keep_version(key::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
         federated._encoding_text(subject.features, federated._flags(subject.prediction), subject.prediction));
 END
@@ -186,8 +202,10 @@ COMMENT ON FUNCTION federated._score_classes_first(text, bytea) IS
 CREATE FUNCTION federated._score_block(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    scores double precision[] := federated._score_rows(run_id, slots);
+    scores double precision[];
 BEGIN
+    PERFORM federated._check_predicts(run_id::uuid);
+    scores := federated._score_rows(run_id, slots);
     IF scores IS NULL THEN
         PERFORM federated._read_scored(run_id::uuid);
         scores := federated._score_rows(run_id, slots);
@@ -196,4 +214,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._score_block(text, bytea) IS
-    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
+    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes; 55000 where it was retired or is withheld';

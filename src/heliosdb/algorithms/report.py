@@ -134,7 +134,8 @@ class ReportStep:
             return method.score(features, task, offset)
 
         layout = _layout_at_node(task, work)
-        explain = find_explainer(method, task, work.classes)
+        # Folds are elsewhere in the order in which groups of explained rows stand, and publish nothing.
+        explain = None if task.reading.fold is not None else find_explainer(method, task, work.classes)
         vector = report(table, task, layout, scores, draws.rng(), explain=explain)
         return Contribution(vector, max(1.0, float(layout.split(vector)["head"][0])), Plain())
 

@@ -20,11 +20,16 @@ from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
 
 Codes = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
 
 def _no_codes() -> Codes:
     return np.empty(0, dtype=np.int64)
+
+
+def _no_hashes() -> Hashes:
+    return np.empty(0, dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Table:
     partitions rows is about fewer data subjects. roles: by role the values of a further column, (n,) finite
     float64, such as weights. codes: of each row its subject's code as the database gives it, (n,), or ()
     where the dataset names no subject. explains: whose rows may be explained, (n,); None: everybody's.
+    places: of each row where its subject stands in the order in which subjects are held out (`places_of`),
+    (n,), or () where nobody is.
     """
 
     features: Matrix
@@ -67,6 +74,7 @@ class Table:
     roles: Mapping[str, Vector] = field(default_factory=dict)
     codes: Codes = field(default_factory=_no_codes)
     explains: Mask | None = None
+    places: Hashes = field(default_factory=_no_hashes)
 
     @classmethod
     def from_rows(
@@ -110,6 +118,7 @@ class Table:
             roles={role: column[mask] for role, column in self.roles.items()},
             codes=self.codes[mask] if self.codes.size else self.codes,
             explains=None if self.explains is None else self.explains[mask],
+            places=self.places[mask] if self.places.size else self.places,
         )
 
 
@@ -194,26 +203,35 @@ def held_out(subject_keys: Sequence[bytes], fraction: float, secret: bytes) -> M
     fraction: in [0, 1), the share held out on average. secret: 1 to 64 bytes, the node's. The choice of one
     subject does not depend on which others there are.
     """
+    return first_part(places_of(subject_keys, secret), fraction)
+
+
+def places_of(subject_keys: Sequence[bytes], secret: bytes) -> Hashes:
+    """Return where each subject stands in the order in which they are held out, in [0, 2**64); (subjects,).
+
+    Whatever the share, the first ones in it are held out.
+    """
+    return keyed_hashes(subject_keys, secret, b"held-out")
+
+
+def first_part(places: Hashes, fraction: float) -> Mask:
+    """Say who is held out where a share of all is, which lies in [0, 1)."""
     if not 0 <= fraction < 1:
         raise ValueError("fraction must lie in [0, 1)")
-    if fraction == 0:
-        return np.zeros(len(subject_keys), dtype=np.bool_)
-    limit = np.uint64(int(fraction * 2.0**64))
-    chosen: Mask = keyed_hashes(subject_keys, secret, b"held-out") < limit
+    chosen: Mask = places < np.uint64(int(fraction * 2.0**64))
     return chosen
 
 
-def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Codes:
-    """Return the fold of each subject, 0 … folds - 1, by the hash of `held_out`; shape (subjects,).
+def folds_of(places: Hashes, folds: int) -> Codes:
+    """Return the fold of each place, 0 … folds - 1; shape (subjects,).
 
     Fold 0 of K are the subjects whom `held_out` chooses for the fraction 1/K.
     """
     limits = [np.uint64(-(-(number << 64) // folds)) for number in range(1, folds)]
-    places = keyed_hashes(subject_keys, secret, b"held-out")
     return np.searchsorted(np.array(limits), places, side="right").astype(np.int64)
 
 
-def keyed_hashes(names: Sequence[bytes], secret: bytes, purpose: bytes) -> NDArray[np.uint64]:
+def keyed_hashes(names: Sequence[bytes], secret: bytes, purpose: bytes) -> Hashes:
     """Return the keyed hash (BLAKE2b) of each name, in [0, 2**64); (names,).
 
     secret: 1 to 64 bytes. purpose: at most 16 bytes; hashes for one tell nothing of those for another.

@@ -26,9 +26,10 @@ from heliosdb.algorithms.table import (
     Mask,
     RawColumn,
     Table,
-    fold_numbers,
-    held_out,
+    first_part,
+    folds_of,
     keyed_hashes,
+    places_of,
     starts_of_runs,
 )
 from heliosdb.catalog.dataset_rows import (
@@ -128,12 +129,12 @@ def table_key(secret: bytes) -> bytes:
     return hmac.digest(secret, b"held-out", hashlib.sha256)
 
 
-def choose_held_out(names: Sequence[bytes], request: TableRequest) -> Mask:
-    """Whom of the subjects a request holds out; FederatedError NODE_REFUSED where a fold of a plain answer
-    has too few."""
+def choose_held_out(places: Hashes, request: TableRequest) -> Mask:
+    """Whom of the subjects, by their places, a request holds out; FederatedError NODE_REFUSED where a fold of
+    a plain answer has too few."""
     if request.fold is None:
-        return held_out(names, request.validation_split, request.key)
-    numbers = fold_numbers(names, request.fold.of, request.key)
+        return first_part(places, request.validation_split)
+    numbers = folds_of(places, request.fold.of)
     if request.plain:
         check_folds(np.bincount(numbers, minlength=request.fold.of), request.min_rows, request.dataset)
     chosen: Mask = numbers == request.fold.number
@@ -467,7 +468,11 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
         distinct, numbers = np.unique(both, return_inverse=True)
         names = _names(distinct)
     subjects, others = np.split(numbers.astype(np.int64), [order.size])
-    chosen = choose_held_out(names, request)[subjects]
+    if request.validation_split or request.fold is not None:
+        places = places_of(names, request.key)
+        chosen, places = choose_held_out(places, request)[subjects], places[subjects]
+    else:
+        chosen, places = np.zeros(subjects.size, dtype=np.bool_), np.empty(0, dtype=np.uint64)
     first = _first_role(values, request)
     # Arrays of their own: what is kept of them is what they take.
     roles = {role: values[order, first + place] for place, (role, _) in enumerate(request.roles)}
@@ -475,6 +480,7 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
     table = Table(features, target, subjects, chosen, others, roles=roles)
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
+    table = replace(table, places=places)
     if request.subject is not None:
         table = replace(table, codes=codes[:, -1])
     assert row_names is not None

@@ -103,6 +103,7 @@ class ReadTable:
                 table.held_out,
                 table.others,
                 table.codes,
+                table.places,
                 *table.roles.values(),
             )
         }

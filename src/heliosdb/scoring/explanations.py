@@ -15,6 +15,9 @@ from heliosdb.scoring.sampled_shapley import Orders
 from heliosdb.scoring.session import Version, find_version, read_array
 from heliosdb.scoring.shapley import SAMPLED, Explainer, players_of, prepare_explanation
 
+MOST_COST = 500_000_000
+"""Numbers that are reckoned for one row: some seconds, in which the server cannot cancel it."""
+
 _explainers: dict[str, tuple[Version, Explainer]] = {}
 """By the version's key, of versions that the session keeps; the version as it was then."""
 
@@ -44,7 +47,15 @@ def _explainer(key: str, version: Version) -> Explainer:
             del _explainers[other]
         numbers = version.numbers
         players = players_of(numbers.encoding)
-        made = version, prepare_explanation(numbers.kind, numbers.content, numbers.arrays, players)
+        explain = prepare_explanation(numbers.kind, numbers.content, numbers.arrays, players)
+        if explain.cost is not None and explain.cost > MOST_COST:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT,
+                "the version is too large to be explained",
+                detail=f"A row of it takes {explain.cost} numbers; at most {MOST_COST} are reckoned.",
+                hint="Versions of fewer or less deep trees are explained: options trees and max_depth.",
+            )
+        made = version, explain
         _explainers[key] = made
     return made[1]
 

@@ -31,6 +31,9 @@ Flags = NDArray[np.bool_]
 
 _NUMBERS_AT_ONCE = 2**21
 
+MOST_STEPS = 2**24
+"""Nodes times the steps of the longest way: what is kept of the ways is as many numbers of each kind."""
+
 
 def prepare(
     content: Mapping[str, Any], arrays: State, players: Players
@@ -81,6 +84,24 @@ class _Row:
         return self._ways.directions(bins_of(row[None], self._edges, self._counts)[:, 0])
 
 
+def _check_size(arrays: State) -> None:
+    """FederatedError PROGRAM_LIMIT where all ways are too many steps; before any is kept."""
+    inner = np.flatnonzero(arrays["feature"] >= 0)
+    left = arrays["left"][inner].astype(np.int64)
+    parent = np.full(arrays["feature"].size, -1)
+    parent[left], parent[left + 1] = inner, inner
+    here, steps = np.arange(parent.size), 0
+    while here.size:
+        if parent.size * steps > MOST_STEPS:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT,
+                "the version's trees have too many nodes on too long ways to be explained",
+                hint="Versions of fewer or less deep trees are: options trees and max_depth.",
+            )
+        here, steps = parent[here], steps + 1
+        here = here[here >= 0]
+
+
 class _Leaves:
     """The ways to all leaves. splits: the node of each split on the way, (leaves, steps), 0 where there is
     none; is_left: whether the leaf lies to its left; players: whose split it is, the first time on the way
@@ -95,6 +116,7 @@ class _Leaves:
             )
         self._players = players.count
         nodes = np.flatnonzero(arrays["feature"] < 0)
+        _check_size(arrays)
         self._find_ways(arrays, nodes, players.owners)
         self._merge()
         most = int(np.count_nonzero(self._owner < self._players, axis=1).max(initial=0))

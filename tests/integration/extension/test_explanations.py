@@ -17,7 +17,7 @@ from heliosdb.domain.state import freeze
 from tests.support.cluster import Cluster
 from tests.support.encoded_model import COLUMNS, ENCODING, FEATURES, linear, make_patients, reference, softmax
 from tests.support.publication import publish_prediction
-from tests.unit.scoring.test_shapley import layers, tree_content, with_covers
+from tests.unit.scoring.test_shapley import layers, one_long_way, tree_content, with_covers
 from tests.unit.scoring.test_trees import LEVELS, make
 
 GIVEN = "to_jsonb(p) - '{id,other}'::text[]"
@@ -197,3 +197,45 @@ def test_who_may_not_predict_may_not_ask_why(cluster: Cluster, catalog: psycopg.
             pytest.raises(errors.InsufficientPrivilege, match="stay2" if user == "an_analyst" else None),
         ):
             explain(session, "'stay2'")
+
+
+def test_a_version_that_a_session_keeps_is_refused_once_it_is_withheld(
+    cluster: Cluster, catalog: psycopg.Connection
+) -> None:
+    publish(cluster, catalog, network(), NUMBERS, "net")
+    slots = "federated._bytes(ARRAY[0.25, -0.5, 1, 2]::float8[])"
+    calls = (
+        f"SELECT failure, explained IS NOT NULL FROM federated._explain_row(%s, {slots}, 5, 0)",
+        f"SELECT NULL, federated._score_block(%s, {slots.replace('ARRAY[', 'ARRAY[[').replace(']::', ']]::')}) IS NOT NULL",
+    )
+    with cluster.connect(catalog.info.dbname, user="an_analyst") as analyst:
+        [(key,)] = analyst.execute("SELECT numbers_id::text FROM federated._find_held('net')").fetchall()
+        for call in calls:
+            assert analyst.execute(call, [key]).fetchall() == [(None, True)]  # type: ignore[arg-type]
+        for change, message in (
+            ("withheld = true", "while an erasure is carried out"),
+            (
+                "withheld = false, retired_at = now(), retired_by = gen_random_uuid(), is_current = false, prediction = NULL",
+                "was retired",
+            ),
+        ):
+            catalog.execute(f"UPDATE federated.version SET {change}")  # type: ignore[arg-type]
+            for call in calls:
+                with pytest.raises(errors.ObjectNotInPrerequisiteState, match=message):
+                    analyst.execute(call, [key])  # type: ignore[arg-type]
+                with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no longer there"):
+                    analyst.execute(call, ["00000000-0000-0000-0000-000000000000"])  # type: ignore[arg-type]
+
+
+def test_a_version_that_is_too_large_is_refused_before_it_is_explained(
+    cluster: Cluster, catalog: psycopg.Connection
+) -> None:
+    arrays = one_long_way(6_000)
+    arrays |= {name: arrays[name].astype(np.int64) for name in ("n_edges", "levels")}
+    long = Prediction("trees", tree_content("logistic", boosts=False), freeze(arrays))
+    publish(cluster, catalog, long, PLAIN, "long")
+    with pytest.raises(errors.ProgramLimitExceeded, match="too long ways") as caught:
+        explain(catalog, "'long', %s", Jsonb(ROW))
+    assert "max_depth" in (caught.value.diag.message_hint or "")
+    publish(cluster, catalog, trees(boosts=True), PLAIN, "boosted")
+    assert explain(catalog, "'boosted', %s", Jsonb(ROW))

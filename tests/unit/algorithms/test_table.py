@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heliosdb.algorithms.table import Table, fold_numbers, group_by_subject, held_out, sums_of_runs
+from heliosdb.algorithms.table import Table, folds_of, group_by_subject, held_out, places_of, sums_of_runs
 
 KEYS = [f"patient-{i}".encode() for i in range(5000)]
 
@@ -53,15 +53,15 @@ def test_another_key_chooses_others() -> None:
 
 
 def test_folds_part_the_subjects_evenly_whoever_else_there_is() -> None:
-    folds = fold_numbers(KEYS, 7, b"key")
+    folds = folds_of(places_of(KEYS, b"key"), 7)
     assert np.bincount(folds, minlength=7) / len(KEYS) == pytest.approx([1 / 7] * 7, abs=0.02)
-    assert np.array_equal(folds[::3], fold_numbers(KEYS[::3], 7, b"key"))
-    assert not np.array_equal(folds, fold_numbers(KEYS, 7, b"other"))
+    assert np.array_equal(folds[::3], folds_of(places_of(KEYS[::3], b"key"), 7))
+    assert not np.array_equal(folds, folds_of(places_of(KEYS, b"other"), 7))
 
 
 @pytest.mark.parametrize("folds", [2, 4, 5, 20])
 def test_the_first_fold_is_whom_its_share_holds_out(folds: int) -> None:
-    assert np.array_equal(fold_numbers(KEYS, folds, b"key") == 0, held_out(KEYS, 1 / folds, b"key"))
+    assert np.array_equal(folds_of(places_of(KEYS, b"key"), folds) == 0, held_out(KEYS, 1 / folds, b"key"))
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])

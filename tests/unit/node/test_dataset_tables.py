@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from heliosdb.algorithms.table import Codes, Table
+from heliosdb.algorithms.table import Codes, Table, first_part
 from heliosdb.domain.ids import DatasetName
-from heliosdb.node.datasets import TableRequest, make_table, parse_copy, table_key
+from heliosdb.node.datasets import TableRequest, make_plain_table, make_table, parse_copy, table_key
 
 HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
@@ -105,6 +106,30 @@ def test_a_subject_is_held_out_with_all_its_rows_or_not_at_all() -> None:
     share = np.array([table.held_out[table.subjects == subject].mean() for subject in range(100)])
     assert set(share) == {0.0, 1.0}
     assert 0.1 < share.mean() < 0.5
+
+
+@pytest.mark.parametrize("subject", [None, "s"])
+def test_subjects_stand_in_one_order_whatever_is_read_of_them_and_whatever_share_is_held_out(
+    subject: str | None,
+) -> None:
+    rows, known = np.random.default_rng(1).normal(size=(600, 4)), np.arange(600, dtype=np.int64)
+    codes = known.reshape(-1, 1) if subject is None else np.stack([known, known % 300], axis=1)
+    orders = []
+    for columns, split in (((0, 1, 3), 0.3), ((2, 1, 3), 0.3), ((2, 0, 3), 0.8)):
+        asked = replace(request(split=split, subject=subject), plain=True)
+        table, _ = make_plain_table(rows[:, columns], codes, asked, ())
+        assert np.array_equal(table.held_out, first_part(table.places, split))
+        # A row is known again by its target.
+        orders.append(dict(zip(table.target.tolist(), table.places.tolist(), strict=True)))
+        part = table.validation()
+        assert np.array_equal(part.places, table.places[table.held_out])
+        assert np.unique(part.places).size == np.unique(part.subjects).size
+    assert orders[0] == orders[1] == orders[2]
+    none_held_out, _ = make_plain_table(
+        rows[:, :3], codes, replace(request(split=0.0, subject=subject), plain=True), ()
+    )
+    assert not none_held_out.held_out.any()
+    assert not none_held_out.places.size
 
 
 def test_removing_one_row_changes_no_other_rows_fate() -> None:

@@ -12,7 +12,7 @@ import pytest
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.state import make_state, state_to_bytes
-from heliosdb.scoring import session
+from heliosdb.scoring import explanations, session
 
 ENCODING = Encoding((ColumnEncoding("a"), ColumnEncoding("v", ColumnKind.ARRAY, elements=2)))
 LINEAR = {
@@ -60,6 +60,20 @@ def test_classes_are_probabilities_by_row_and_by_block() -> None:
     assert session.score_row_classes("c", sent(rows[0])) == pytest.approx([1 / 3] * 3)
     assert session.score_rows("c", sent(rows))[1] == pytest.approx(powers / powers.sum())  # type: ignore[index]
     assert session.score_row_classes("other", sent(rows[0])) is None
+
+
+def test_a_version_of_which_a_row_takes_too_long_is_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep("r", LINEAR)
+    row = sent(np.array([1.0, 2.0, 3.0]))
+    monkeypatch.setattr(explanations, "MOST_COST", 2)
+    failure, found = explanations.explain_row("r", row, None, None)
+    assert found is None
+    told = json.loads(failure or "")
+    assert (told["sqlstate"], told["message"]) == ("54000", "the version is too large to be explained")
+    assert "at most 2 " in told["detail"]
+    assert "max_depth" in told["hint"]
+    monkeypatch.setattr(explanations, "MOST_COST", 3)
+    assert explanations.explain_row("r", row, None, None)[0] is None
 
 
 def test_a_row_of_another_length_is_an_error() -> None:

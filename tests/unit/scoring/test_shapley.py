@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import combinations
 from math import comb
@@ -178,6 +179,34 @@ def test_trees_of_which_no_covers_are_kept_say_so(spoil: Callable[[dict[str, Any
     with pytest.raises(FederatedError) as caught:
         prepare_explanation("trees", tree_content("logistic", boosts=False), arrays, ALONE)
     assert caught.value.code is ErrorCode.WRONG_STATE
+
+
+def one_long_way(steps: int) -> dict[str, Any]:
+    """A tree of one way, at each step of which one side is a leaf."""
+    places = np.arange(2 * steps + 1)
+    inner = (places % 2 == 0) & (places < 2 * steps)
+    shape = make(1, 1, 1, boosts=False)
+    return shape | {
+        "tree": np.zeros(places.size, dtype=np.int32),
+        "feature": np.where(inner, 0, -1).astype(np.int32),
+        "split": np.zeros(places.size, dtype=np.int32),
+        "left": np.where(inner, places + 1, 0).astype(np.int32),
+        "missing_left": np.zeros(places.size, dtype=np.uint8),
+        "values": np.full((places.size, 1), 0.5),
+        "cover": np.ones(places.size),
+    }
+
+
+def test_trees_with_too_many_nodes_on_too_long_ways_are_refused_before_the_ways_are_kept() -> None:
+    content = tree_content("logistic", boosts=False)
+    short = prepare_explanation("trees", content, one_long_way(50), ALONE)(rows(3), None)
+    np.testing.assert_allclose(short.base, 0.5)
+    tracemalloc.start()
+    with pytest.raises(FederatedError, match="too long ways") as caught:
+        prepare_explanation("trees", content, one_long_way(200_000), ALONE)
+    assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
+    tracemalloc.stop()
+    assert caught.value.code is ErrorCode.PROGRAM_LIMIT
 
 
 LINEAR = {
