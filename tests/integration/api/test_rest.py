@@ -451,7 +451,17 @@ def test_while_the_database_is_away_calls_are_told_to_come_again(api: Api) -> No
 
 def test_health_says_how_it_is(api: Api) -> None:
     config = api.world.federation.directory / "api.toml"
-    command = [sys.executable, "-m", "heliosdb.cli.main", "health", "api", "--config", str(config), "--timeout", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "heliosdb.cli.main",
+        "health",
+        "api",
+        "--config",
+        str(config),
+        "--timeout",
+        "60",
+    ]
     # It looks at the database from time to time, and a test before this one took that away.
     end = time.monotonic() + DEADLINE
     done = subprocess.run(command, capture_output=True, text=True, check=False)

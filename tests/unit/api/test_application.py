@@ -47,15 +47,25 @@ async def test_without_a_database_a_call_may_come_again_later(client: httpx.Asyn
 
 async def test_a_large_body_is_refused_before_the_database_is_asked(client: httpx.AsyncClient) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
+    answer = await client.post(PREFIX + "/workspaces", headers=headers, content=b" " * ((1 << 20) + 1))
+    assert answer.status_code == 413
+    assert answer.json()["sqlstate"] == "54000"
+
+
+async def test_nothing_of_a_body_is_read_for_a_token_that_nobody_has_confirmed(
+    client: httpx.AsyncClient,
+) -> None:
+    read: list[int] = []
 
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(20):
+        for number in range(20):
+            read.append(number)
             yield b" " * (1 << 16)
 
-    for content in (b" " * ((1 << 20) + 1), pieces()):
-        answer = await client.post(PREFIX + "/workspaces", headers=headers, content=content)
-        assert answer.status_code == 413
-        assert answer.json()["sqlstate"] == "54000"
+    answer = await client.post(
+        PREFIX + "/workspaces", headers={"Authorization": f"Bearer {TOKEN}"}, content=pieces()
+    )
+    assert (answer.status_code, read) == (503, [])
 
 
 async def test_what_is_not_there_is_a_problem_document_too(client: httpx.AsyncClient) -> None:
