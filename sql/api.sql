@@ -30,6 +30,7 @@ CREATE TABLE federated.api_request (
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (role_id, idempotency_key)
 );
+CREATE INDEX api_token_by_role ON federated.api_token (role_id);
 CREATE INDEX api_request_by_age ON federated.api_request (created_at);
 COMMENT ON TABLE federated.api_request IS
     'Requests to heliosdb api that came with an Idempotency-Key, for a day: what is sent again is answered again and not done again. Not dumped';
@@ -54,6 +55,18 @@ $$;
 COMMENT ON FUNCTION federated._may_serve(oid) IS
     'Whether calls by HTTP may run as a role: it exists, has no power beyond its grants (SUPERUSER, BYPASSRLS, REPLICATION) and is no daemon''s';
 
+CREATE FUNCTION federated._has_room_for_token(role_id oid) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Two transactions would not see each other's tokens.
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.api_token:' || _has_room_for_token.role_id, 0));
+    RETURN (SELECT count(*) < 100 FROM federated.api_token AS t
+            WHERE t.role_id = _has_room_for_token.role_id AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp());
+END
+$$;
+COMMENT ON FUNCTION federated._has_room_for_token(oid) IS
+    'Whether a role has fewer valid tokens than it may have; until the transaction ends nobody else makes one for it';
+
 CREATE FUNCTION federated._check_token() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -61,8 +74,9 @@ DECLARE
 BEGIN
     IF subject IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the role of a token must exist';
-    ELSIF NOT pg_has_role(NEW.role_id, 'MEMBER') THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be member of role "%s"', subject);
+    -- From version 16 on a membership may come without the right to become the role.
+    ELSIF NOT pg_has_role(NEW.role_id, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be able to SET ROLE "%s"', subject);
     ELSIF NOT federated._may_serve(NEW.role_id) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('role "%s" can have no token', subject),
@@ -70,13 +84,17 @@ BEGIN
     ELSIF NEW.expires_at <= clock_timestamp() OR NEW.expires_at > clock_timestamp() + interval '1 year' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a token must be valid for longer than nothing and for a year at most';
+    ELSIF NOT federated._has_room_for_token(NEW.role_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('role "%s" has too many tokens', subject),
+            DETAIL = 'A role may have 100 that are valid.',
+            HINT = 'Revoke some: SELECT federated_revoke_token(token_id) FROM federated_tokens WHERE status = ''valid'' AND ...';
     END IF;
     NEW.role_name := subject;
     NEW.created_by := current_user;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that their makers are members of, and to a year';
+COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that their makers may become, to a year, and to a number for each role';
 
 CREATE FUNCTION federated._check_token_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -126,7 +144,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_create_token(name, interval, text) IS
-    'Makes a bearer token with which calls to heliosdb api run as a role, which the caller must be a member of and which must be no superuser, and returns it: it is shown this once, and kept as its hash. It is valid for a year at most. The token is hfl_, 64 hexadecimal digits of random and 8 of a checksum (the first of SHA-256 of what stands before them)';
+    'Makes a bearer token with which calls to heliosdb api run as a role, which the caller must be a member of and which must be no superuser, and returns it: it is shown this once, and kept as its hash. It is valid for a year at most, and a role has 100 valid ones at most. The token is hfl_, 64 hexadecimal digits of random and 8 of a checksum (the first of SHA-256 of what stands before them)';
 
 -- Updated through itself by federated_revoke_token: so a caller reaches the tokens that it may see, and no others.
 CREATE VIEW @extschema@.federated_tokens WITH (security_barrier) AS

@@ -104,15 +104,16 @@ DECLARE
 BEGIN
     IF new_owner IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('role "%s" does not exist', NEW.owner);
-    ELSIF NOT pg_has_role(new_owner, 'MEMBER') THEN
+    -- From version 16 on a membership may come without the right to become the role.
+    ELSIF NOT pg_has_role(new_owner, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('must be member of role "%s"', NEW.owner);
+            MESSAGE = format('must be able to SET ROLE "%s"', NEW.owner);
     END IF;
     RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION federated._check_new_owner() IS
-    'Lets ownership go only to a role that exists and that the caller is a member of';
+    'Lets ownership go only to a role that exists and that the caller may become';
 
 CREATE TRIGGER refuse_new_owner BEFORE UPDATE OF owner ON federated.workspace
     FOR EACH ROW WHEN (NEW.owner IS DISTINCT FROM OLD.owner) EXECUTE FUNCTION federated._check_new_owner();

@@ -32,6 +32,7 @@ ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
 ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._authenticate(bytea) OWNER TO federated_owner;
+ALTER FUNCTION federated._has_room_for_token(oid) OWNER TO federated_owner;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -630,7 +631,7 @@ GRANT EXECUTE ON FUNCTION federated._authenticate(bytea), federated._servable(na
 GRANT SELECT, INSERT (role_id, idempotency_key, request_sha256), UPDATE (run_id), DELETE ON federated.api_request TO federated_api;
 GRANT SELECT ON federated.api_token TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._may_serve(oid) TO federated_owner, federated_analyst, federated_auditor;
-GRANT EXECUTE ON FUNCTION federated._has_role(name) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._has_role(name), federated._has_room_for_token(oid) TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 TO federated_analyst, federated_auditor;
 GRANT INSERT (role_id, token_sha256, description, expires_at) ON federated.api_token TO federated_analyst, federated_auditor;

@@ -20,7 +20,7 @@ from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Database, Right
 from heliosdb.api.guard import BEARER, CallerHere, GuardedRoute, Services, needs
 from heliosdb.api.identity import Authenticator, BearerTokens
-from heliosdb.api.limits import Buckets, Streams
+from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.oidc import OidcTokens
 from heliosdb.api.routers import events, models, nodes, prediction, training, workspaces
 from heliosdb.api.schemas import ProblemDocument
@@ -60,7 +60,9 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         database,
         (*more_ways, *_ways(config)),
         Buckets(config.identity_rate),
-        Streams(config.event_streams, config.event_streams_each),
+        Buckets(config.identity_rate),
+        Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
+        Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
     )
     problems.install(app)
     app.add_middleware(Access, addresses=Buckets(config.address_rate))

@@ -6,31 +6,17 @@ settings; one none of whose names is in the map is nobody, as is one with names 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from cryptography import x509
 from fastapi import Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from heliosdb.api.config import CertificateSettings
 from heliosdb.api.identity import Claim, VouchedClaim
 from heliosdb.api.problems import unauthenticated
 
-_STATE = "client_certificate"
-
-
-class CertificateProtocol(H11Protocol):
-    """HTTP/1.1 that hands the certificate of a connection (DER) to its requests, in their state."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Look at the certificate before the first request is read."""
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        shown = None if tls is None else tls.getpeercert(binary_form=True)
-        if shown is not None:
-            # The state is the server's until here: each connection gets its own.
-            self.app_state = {**self.app_state, _STATE: shown}
+CONNECTION_STATE = "client_certificate"
+"""Under which name a request's state has the certificate of its connection (DER)."""
 
 
 class ClientCertificates:
@@ -41,7 +27,7 @@ class ClientCertificates:
 
     async def identify(self, request: Request) -> Claim | None:
         """The role of the certificate's name; None without a certificate and beside a bearer token."""
-        shown: bytes | None = getattr(request.state, _STATE, None)
+        shown: bytes | None = getattr(request.state, CONNECTION_STATE, None)
         if shown is None or "authorization" in request.headers:
             return None
         names = [name for name in names_of(x509.load_der_x509_certificate(shown)) if name in self._roles]

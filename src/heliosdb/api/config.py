@@ -81,12 +81,15 @@ class OidcSettings(BaseModel):
 class ApiConfig(BaseModel):
     """Where the API listens, whom it serves, and what it bears.
 
-    database: libpq connection string of a role of the API's own, NOINHERIT, a member of federated_api and of
-    the roles that calls run as. connections: how many it may have; a call that gets none within
-    connection_timeout seconds is answered 503. statement_timeout: seconds a statement may run. body_timeout:
-    seconds until a body has to be there. largest_body: bytes. health_socket: where the daemon answers
-    `heliosdb health`. event_interval: seconds from one look at a run to the next. event_streams: how many may
-    be open at once, over all callers; event_streams_each: for one.
+    database: libpq connection string of a role of the API's own, NOINHERIT, a member of federated_api and
+    of the roles that calls run as. connections: how many it may have; a call that gets none within
+    connection_timeout seconds is answered 503, and one whose role has half of them 429. statement_timeout:
+    seconds a statement may run. body_timeout: seconds until a body has to be there. largest_body: bytes.
+    bodies: how many may be held at once, over all callers; one may have half of them. client_connections:
+    how many clients may be connected; one more is cut off. head_timeout: seconds until a connection has to
+    show a whole request head, TLS before it as long. health_socket: where the daemon answers `heliosdb
+    health`. event_interval: seconds from one look at a run to the next. event_streams: how many may be open
+    at once, over all callers; event_streams_each: for one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -108,6 +111,9 @@ class ApiConfig(BaseModel):
     largest_batch: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     identity_rate: RateLimit = RateLimit(per_second=50, burst=200)
     address_rate: RateLimit = RateLimit(per_second=100, burst=400)
+    client_connections: Annotated[int, Field(ge=1, le=100_000)] = 512
+    head_timeout: Seconds = 10.0
+    bodies: Annotated[int, Field(ge=1, le=100_000)] = 64
     event_interval: Seconds = 0.5
     event_streams: Annotated[int, Field(ge=0, le=10_000)] = 64
     event_streams_each: Annotated[int, Field(ge=0, le=10_000)] = 8

@@ -1,28 +1,36 @@
 """The API's connections: a bounded pool, and one transaction a call that runs as the caller's role.
 
 What always holds: a role is set for one transaction and gone with it; what runs in it is a named statement of
-this package with parameters, or a statement of the language that was rendered from its parts.
+this package with parameters, or a statement of the language that was rendered from its parts; no role has
+more than half of the connections at once.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection, AsyncRawCursor, errors
 from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool
 
 from federated_sql.render import render
 from federated_sql.statements import Command
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.identity import Claim, TokenClaim
+from heliosdb.api.limits import Shares
 from heliosdb.api.problems import forbidden, unauthenticated
 from heliosdb.catalog.connection import load_statements
+
+log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 Connection = AsyncConnection[dict[str, Any]]
@@ -40,6 +48,19 @@ class Right(Enum):
     PREDICT = ("federated_analyst",)
     OPERATE = ("federated_operator",)
     ADMINISTER = ("federated_admin",)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A claim that the database has confirmed, and the role that it stood for then."""
+
+    claim: Claim
+    role: str
+
+    @property
+    def key(self) -> str:
+        """What its calls are counted under."""
+        return self.claim.confirmed_key(self.role)
 
 
 class Caller:
@@ -81,6 +102,7 @@ class Database:
 
     def __init__(self, config: ApiConfig) -> None:
         milliseconds = round(config.statement_timeout * 1000)
+        self._shares = Shares(max(1, config.connections // 2), config.connection_timeout)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             config.database.get_secret_value(),
             connection_class=AsyncConnection[dict[str, Any]],
@@ -89,7 +111,8 @@ class Database:
                 "row_factory": dict_row,
                 "cursor_factory": AsyncRawCursor,
                 "application_name": "heliosdb api",
-                "options": f"-c statement_timeout={milliseconds}"
+                # The first statement runs as the login role, which may become every caller's.
+                "options": f"-c search_path=pg_catalog,pg_temp -c statement_timeout={milliseconds}"
                 " -c idle_in_transaction_session_timeout=120000"
                 r" -c default_transaction_isolation=read\ committed",
             },
@@ -118,22 +141,55 @@ class Database:
         return True
 
     @asynccontextmanager
-    async def call(self, claim: Claim, right: Right) -> AsyncIterator[Caller]:
-        """A transaction as the role of a claim: committed with the block, undone by any exception.
+    async def call(self, identity: Identity, right: Right) -> AsyncIterator[Caller]:
+        """A transaction as the role of an identity: committed with the block, undone by any exception.
 
-        Problem 401 where the claim holds for no role, 403 where that lacks the right.
+        Whether it still holds is asked anew: Problem 401 where it does not, 403 where the role lacks the
+        right, 429 where it has too many transactions open.
         """
+        async with (
+            self._shares.one_of(identity.role),
+            self._pool.connection() as connection,
+            connection.transaction(),
+        ):
+            # A role that was renamed is counted anew.
+            if await _become(connection, identity.claim, right) != identity.role:
+                raise unauthenticated()
+            yield Caller(connection, identity.role)
+
+    async def confirm(self, claim: Claim, right: Right) -> Identity:
+        """Whose a claim is, in a short transaction of its own; Problem 401 or 403."""
         async with self._pool.connection() as connection, connection.transaction():
-            role = await _confirm(connection, claim)
-            await _run(connection, "act_as", role)
-            [row] = await _run(connection, "has_one_of", list(right.value))
-            if not row["has"]:
-                raise forbidden()
-            yield Caller(connection, role)
+            return Identity(claim, await _become(connection, claim, right))
+
+
+async def _become(connection: Connection, claim: Claim, right: Right) -> str:
+    role = await _confirm(connection, claim)
+    await _act_as(connection, role)
+    [row] = await _run(connection, "has_one_of", list(right.value))
+    if not row["has"]:
+        raise forbidden()
+    return role
+
+
+async def _act_as(connection: Connection, role: str) -> None:
+    """Set the role; a Problem 403 where nobody granted it to the login role, which only the log is told."""
+    try:
+        await _run(connection, "act_as", role)
+    except errors.InsufficientPrivilege:
+        login = connection.info.user
+        grant = SQL("GRANT {} TO {}").format(Identifier(role), Identifier(login)).as_string(None)
+        # A role's name may hold anything, line breaks too.
+        log.warning(
+            "calls as role %s are refused: the API's login role cannot become it. A superuser types %s",
+            json.dumps(role),
+            json.dumps(grant),
+        )
+        raise forbidden() from None
 
 
 async def _confirm(connection: Connection, claim: Claim) -> str:
-    await _run(connection, "act_as", _OWN_ROLE)
+    await _act_as(connection, _OWN_ROLE)
     if isinstance(claim, TokenClaim):
         [row] = await _run(connection, "role_of_token", claim.digest)
     else:

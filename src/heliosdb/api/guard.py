@@ -1,7 +1,7 @@
 """The way of every call: who calls, how often, the body in its bounds, one transaction as the caller's role.
 
-What always holds: a path without a stated right cannot be built; what is wrong with a request's body is said
-only to whoever may send it; the answer is sent after COMMIT.
+What always holds: a path without a stated right cannot be built; a body is read, and what is wrong with it is
+said, only for whoever may send it; the answer is sent after COMMIT.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -18,9 +19,9 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from heliosdb.api.config import ApiConfig
-from heliosdb.api.database import Caller, Database, Right
-from heliosdb.api.identity import Authenticator, Claim, identify
-from heliosdb.api.limits import Buckets, Streams
+from heliosdb.api.database import Caller, Database, Identity, Right
+from heliosdb.api.identity import Authenticator, identify
+from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.problems import Problem
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -32,13 +33,18 @@ _DEEPEST = 32
 
 @dataclass(frozen=True)
 class Services:
-    """What the application has, as `app.state.services`."""
+    """What the application has, as `app.state.services`.
+
+    claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
+    """
 
     config: ApiConfig
     database: Database
     ways: tuple[Authenticator, ...]
+    claims: Buckets
     identities: Buckets
-    streams: Streams = field(repr=False)
+    streams: Places = field(repr=False)
+    bodies: Places = field(repr=False)
 
 
 def services(request: Request) -> Services:
@@ -62,13 +68,13 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
-def _claim(request: Request) -> Claim:
-    claim: Claim = request.state.claim
-    return claim
+def _identity(request: Request) -> Identity:
+    identity: Identity = request.state.identity
+    return identity
 
 
 CallerHere = Annotated[Caller, Depends(_caller)]
-ClaimHere = Annotated[Claim, Depends(_claim)]
+IdentityHere = Annotated[Identity, Depends(_identity)]
 # Says in the OpenAPI document how callers authenticate; who they are is found before it is asked.
 BEARER = HTTPBearer(
     auto_error=False, description="A token of federated_create_token, or a JWT of the configured issuer."
@@ -136,11 +142,14 @@ class GuardedRoute(APIRoute):
         right = _right_of(self)
 
         async def handle(request: Request) -> Response:
-            claim = await _admit(request)
-            await _read_body(request, services(request).config)
-            async with services(request).database.call(claim, right) as caller:
-                request.state.caller = caller
-                request.state.role = caller.role
+            ours = services(request)
+            _check_declared(request, ours.config)
+            identity = await _admit(request, right)
+            async with AsyncExitStack() as held:
+                if _has_body(request):
+                    held.enter_context(ours.bodies.one_more(identity.key))
+                    await _read_body(request, ours.config)
+                request.state.caller = await held.enter_async_context(ours.database.call(identity, right))
                 return await inner(StrictRequest(request.scope, request.receive))
 
         return handle
@@ -152,10 +161,10 @@ class StreamRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """The handler behind the guard; TypeError for an endpoint that says no right."""
         inner = super().get_route_handler()
-        _right_of(self)
+        right = _right_of(self)
 
         async def handle(request: Request) -> Response:
-            request.state.claim = await _admit(request)
+            request.state.identity = await _admit(request, right)
             return await inner(request)
 
         return handle
@@ -168,17 +177,30 @@ def _right_of(route: APIRoute) -> Right:
     return right
 
 
-async def _admit(request: Request) -> Claim:
-    claim = await identify(request, services(request).ways)
-    services(request).identities.take(claim.key)
-    return claim
+async def _admit(request: Request, right: Right) -> Identity:
+    """Who calls, confirmed and counted, before anything of the request is kept; a Problem 401, 403 or 429."""
+    ours = services(request)
+    claim = await identify(request, ours.ways)
+    ours.claims.take(claim.key)
+    identity = await ours.database.confirm(claim, right)
+    request.state.role = identity.role
+    ours.identities.take(identity.key)
+    return identity
+
+
+def _check_declared(request: Request, config: ApiConfig) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > config.largest_body:
+        raise _too_large(config)
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 async def _read_body(request: Request, config: ApiConfig) -> None:
     """Read the body before a connection is taken; a Problem 413 for one too large, 408 for one too slow."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > config.largest_body:
-        raise _too_large(config)
     parts: list[bytes] = []
     size = 0
     try:

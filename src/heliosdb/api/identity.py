@@ -25,8 +25,12 @@ class TokenClaim:
 
     @property
     def key(self) -> str:
-        """What its calls are counted under."""
+        """What its calls are counted under before the database has said whose it is."""
         return f"token:{self.digest.hex()}"
+
+    def confirmed_key(self, role: str) -> str:
+        """What they are counted under then: its role, because whoever has a role may make tokens for it."""
+        return f"role:{role}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class VouchedClaim:
     def key(self) -> str:
         """What its calls are counted under."""
         return f"subject:{hashlib.sha256(self.subject.encode()).hexdigest()}"
+
+    def confirmed_key(self, role: str) -> str:
+        """The same once the role is confirmed: nobody gives himself another name."""
+        del role
+        return self.key
 
 
 Claim = TokenClaim | VouchedClaim

@@ -1,4 +1,4 @@
-"""How often one caller may call: token buckets, in bounded memory.
+"""How often one caller may call, and how much of it may be under way, in bounded memory.
 
 What always holds: however many callers there are, no more than `_MOST` are remembered; who is forgotten is
 the one who has not called for longest, and begins with a full bucket.
@@ -6,12 +6,13 @@ the one who has not called for longest, and begins with a full bucket.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from heliosdb.api.config import RateLimit
 from heliosdb.api.problems import Problem
@@ -41,26 +42,59 @@ class Buckets:
             raise Problem(429, "This caller calls too often.", retry_after=max(1, wait))
 
 
-class Streams:
-    """How many event streams are open."""
+class Places:
+    """How many of a kind there are at once. refusal: what one too many is told, to try again after
+    `pause` seconds."""
 
-    def __init__(self, most: int, most_each: int) -> None:
+    def __init__(self, most: int, most_each: int, refusal: str, pause: int = 10) -> None:
         self._most = most
         self._most_each = most_each
-        self._open: dict[str, int] = {}
+        self._refusal = refusal
+        self._pause = pause
+        self._taken: dict[str, int] = {}
 
     @contextmanager
     def one_more(self, key: str) -> Iterator[None]:
-        """Count a stream for as long as the block runs; a Problem 429 where there are too many."""
-        if sum(self._open.values()) >= self._most or self._open.get(key, 0) >= self._most_each:
-            raise Problem(429, "Too many event streams are open.", retry_after=10)
-        self._open[key] = self._open.get(key, 0) + 1
+        """Count one for as long as the block runs; a Problem 429 where there are too many."""
+        if sum(self._taken.values()) >= self._most or self._taken.get(key, 0) >= self._most_each:
+            raise Problem(429, self._refusal, retry_after=self._pause)
+        self._taken[key] = self._taken.get(key, 0) + 1
         try:
             yield
         finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+
+
+class Shares:
+    """How many of a kind one caller has at once. patience: seconds that one too many waits for its turn."""
+
+    def __init__(self, most_each: int, patience: float) -> None:
+        self._most_each = most_each
+        self._patience = patience
+        self._turns: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @asynccontextmanager
+    async def one_of(self, key: str) -> AsyncIterator[None]:
+        """Hold one for as long as the block runs; a Problem 429 where none came free in time."""
+        turn, users = self._turns.get(key) or (asyncio.Semaphore(self._most_each), 0)
+        self._turns[key] = (turn, users + 1)
+        try:
+            try:
+                async with asyncio.timeout(self._patience):
+                    await turn.acquire()
+            except TimeoutError:
+                raise Problem(429, "This role has too many calls under way.", retry_after=1) from None
+            try:
+                yield
+            finally:
+                turn.release()
+        finally:
+            turn, users = self._turns[key]
+            self._turns[key] = (turn, users - 1)
+            if users == 1:
+                del self._turns[key]
 
 
 def address_key(host: str | None) -> str:

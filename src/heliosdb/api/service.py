@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -19,8 +20,8 @@ import psycopg
 import uvicorn
 
 from heliosdb.api.app import create_app
-from heliosdb.api.certificates import CertificateProtocol
 from heliosdb.api.config import ApiConfig, load_config
+from heliosdb.api.protocol import BoundedConfig
 from heliosdb.domain.errors import invalid_value
 from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
@@ -43,13 +44,22 @@ def run(config_path: Path, *, ready: Callable[[int], None] | None = None) -> Non
 class Server(uvicorn.Server):
     """uvicorn's server, which says when it listens and where, and leaves signals to the process."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: BoundedConfig) -> None:
         super().__init__(config)
+        self._head_timeout = config.head_timeout
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; SystemExit where the address cannot be had."""
-        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        if self.config.is_ssl:
+            # uvicorn passes no such limit on, and asyncio's own is a minute.
+            limited = functools.partial(loop.create_server, ssl_handshake_timeout=self._head_timeout)
+            loop.create_server = limited  # type: ignore[method-assign]
+        try:
+            await super().startup(sockets)
+        finally:
+            vars(loop).pop("create_server", None)
         if self.started:
             self.listening.set()
 
@@ -100,14 +110,15 @@ async def _look(
         await asyncio.sleep(_LOOK)
 
 
-def make_server_config(config: ApiConfig) -> uvicorn.Config:
+def make_server_config(config: ApiConfig) -> BoundedConfig:
     """The server's settings; FederatedError INVALID_VALUE for certificates that cannot be used."""
     context = None if config.certificate is None else make_context(config)
-    return uvicorn.Config(
+    return BoundedConfig(
         create_app(config),
+        client_connections=config.client_connections,
+        head_timeout=config.head_timeout,
         host=config.listen_host,
         port=config.listen_port,
-        http=CertificateProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

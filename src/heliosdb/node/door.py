@@ -77,7 +77,6 @@ from heliosdb.node.policy import (
     refused,
 )
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
-from heliosdb.observing import observed
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.packing import close_update
@@ -191,7 +190,6 @@ class Door:
 
         charged = self._database.run(operation)
         faults.reach("node.charge.committed")
-        observed.charged()
         return charged
 
     def fail(self, received: ReceivedTask) -> None:

@@ -1,7 +1,7 @@
 """A node's sampled metrics: what is under way, and what its ledger holds by dataset.
 
-What always holds: they are its own DBA's, read over a connection of their own; how many rows there are, and
-what they hold, is in none of them.
+What always holds: they are its own DBA's, read over a connection of their own; how many rows there are, what
+they hold, and when a task under a budget begins and ends, is in none of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ MOST_DATASETS = 100
 
 
 def node_source(conninfo: str, interval: float, under_way: Callable[[], int]) -> Source:
-    """interval: seconds for which a reading of the ledger is shown again. under_way: how many tasks are."""
+    """interval: seconds for which a reading of the ledger is shown again. under_way: how many tasks without a
+    budget are."""
 
     def read_ledger() -> list[Sample]:
         with connected(conninfo, application_name="heliosdb node metrics") as connection:

@@ -62,7 +62,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
-from heliosdb.node.watch import TaskWatch, computing, passing_door
+from heliosdb.node.watch import TaskWatch, computing, note_charge, passing_door, tells_times
 from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
@@ -131,6 +131,7 @@ class NodeTasks:
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
         self._identifiers = Identifiers(database)
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
+        self._shown: set[tuple[TaskKey, bytes]] = set()
         self._taken: set[asyncio.Task[Subscription] | asyncio.Task[CarriedOrder]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
         self._door_turn = asyncio.Lock()
@@ -201,6 +202,8 @@ class NodeTasks:
         if name not in self._under_way:
             work = asyncio.create_task(self._answer(received))
             self._under_way[name] = work
+            if tells_times(received.task):
+                self._shown.add(name)
             work.add_done_callback(lambda done: self._end(name, done))
         return await asyncio.shield(self._under_way[name])
 
@@ -211,8 +214,8 @@ class NodeTasks:
 
     @property
     def under_way(self) -> int:
-        """How many tasks are being answered."""
-        return len(self._under_way)
+        """How many tasks without a budget are being answered: when the others end follows the rows."""
+        return len(self._shown)
 
     async def close(self) -> None:
         """Stop what is being computed; what is at the door goes through it first."""
@@ -222,6 +225,7 @@ class NodeTasks:
 
     def _end(self, name: tuple[TaskKey, bytes], done: asyncio.Task[SealedUpdate]) -> None:
         del self._under_way[name]
+        self._shown.discard(name)
         if not done.cancelled():
             # Whoever asked may be gone; an error that nobody awaits is still retrieved.
             done.exception()
@@ -293,6 +297,7 @@ class NodeTasks:
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
+            note_charge()
         request = make_table_request(task, dataset, self._key, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)
 

@@ -29,7 +29,8 @@ class TaskWatch:
 
     def __init__(self, task: Task) -> None:
         key = self._key = task.key
-        self.tells_times = task.budget is None and asked_mechanism(task) is None
+        self.tells_times = tells_times(task)
+        self.was_charged = False
         self._began = time.monotonic()
         logs.note(workspace=key.workspace, run=key.run, round=key.round, node=key.node)
         self.whole = begin_task(
@@ -50,6 +51,9 @@ class TaskWatch:
     ) -> None:
         outcome = _outcome(error)
         seconds = time.monotonic() - self._began if self.tells_times else None
+        if self.was_charged:
+            # It is charged when the computing begins: told then, that and its end would be its time.
+            observed.charged()
         observed.task_ended(self._key.step, outcome, seconds)
         self.whole.end(outcome)
 
@@ -59,6 +63,17 @@ def _outcome(error: BaseException | None) -> str:
         return "answered"
     is_refusal = isinstance(error, FederatedError) and error.code not in _FAILURES
     return "refused" if is_refusal else "failed"
+
+
+def tells_times(task: Task) -> bool:
+    """Whether anything may be told that follows the rows: when it is computed, and for how long."""
+    return task.budget is None and asked_mechanism(task) is None
+
+
+def note_charge() -> None:
+    """The task was charged; it is counted at its end."""
+    if (watch := _watch.get()) is not None:
+        watch.was_charged = True
 
 
 def computing() -> AbstractContextManager[None]:

@@ -83,7 +83,9 @@ class PrometheusMeter:
         self._registry = CollectorRegistry(auto_describe=False)
         self._sampled = _Sampled()
         self._registry.register(self._sampled)
-        ProcessCollector(registry=self._registry)
+        # A node's processor time and memory follow the rows, of tasks under a budget too.
+        if daemon is not Daemon.NODE:
+            ProcessCollector(registry=self._registry)
         self._counters: dict[Metric, Counter] = {}
         self._histograms: dict[Metric, Histogram] = {}
         self._bounds: dict[Metric, _Bounded] = {}

@@ -150,7 +150,7 @@ TASKS = _counter(
     "step",
     "outcome",
 )
-TASKS_UNDER_WAY = _gauge("heliosdb_node_tasks_under_way", "tasks that are being answered")
+TASKS_UNDER_WAY = _gauge("heliosdb_node_tasks_under_way", "tasks without a budget that are being answered")
 TASK_SECONDS = _histogram(
     "heliosdb_node_task_duration_seconds", "from a task's arrival to its answer, of tasks without a budget"
 )
@@ -162,7 +162,9 @@ DOOR_SECONDS = _histogram(
     "heliosdb_node_door_duration_seconds",
     "at the release door, its queue included, of tasks without a budget",
 )
-CHARGES = _counter("heliosdb_node_charges_total", "tasks that were charged to a privacy budget")
+CHARGES = _counter(
+    "heliosdb_node_charges_total", "tasks that were charged to a privacy budget, counted as they end"
+)
 DELIVERIES_TAKEN = _counter(
     "heliosdb_node_deliveries_total", "deliveries of versions: taken or failed", "outcome"
 )

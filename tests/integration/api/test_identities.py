@@ -6,6 +6,7 @@ import json
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg import errors, sql
 
 from heliosdb.transport.authority import Authority
-from tests.integration.api.stack import LOGIN, PREFIX, Api, drop_roles, make_roles, running_api
+from tests.integration.api.stack import LOGIN, PREFIX, Api, drop_roles, make_roles, make_token, running_api
 from tests.integration.coordinator.support import World, make_world
 from tests.support.cluster import Cluster
 
@@ -88,7 +89,10 @@ def test_a_jwt_runs_as_its_role_and_no_other(api: Api) -> None:
     assert [answer.status_code for answer in refused] == [401] * 7
     assert len({answer.text for answer in refused}) == 1
     # Nobody granted this one to the API's own role.
-    assert with_jwt(api, sub="other").status_code == 403
+    refused_role = with_jwt(api, sub="other")
+    assert refused_role.status_code == 403
+    assert "GRANT" not in refused_role.text
+    assert r"GRANT \"an_analyst\" TO \"rest_login\"" in api.log.read_text()
 
 
 def test_a_certificate_runs_as_the_role_of_its_name(api: Api) -> None:
@@ -153,6 +157,110 @@ def test_a_row_that_is_inserted_past_the_function_is_held_to_the_same(api: Api) 
     ):
         with as_role(api, "rest_analyst") as connection, pytest.raises(error):
             connection.execute(insert.encode(), [role, valid])
+
+
+def test_a_role_has_so_many_tokens_and_no_more(api: Api) -> None:
+    with api.world.cluster.connect(api.world.database) as connection:
+        connection.execute("CREATE ROLE rest_hoarder IN ROLE federated_analyst")
+    try:
+        make = "SELECT federated_create_token('rest_hoarder', '1 hour')"
+        with as_role(api, "rest_hoarder") as connection:
+            connection.execute(f"{make} FROM generate_series(1, 100)".encode())
+            with pytest.raises(errors.ProgramLimitExceeded) as caught:
+                connection.execute(make.encode())
+            assert "federated_revoke_token" in (caught.value.diag.message_hint or "")
+            one = "SELECT federated_revoke_token(token_id) FROM (SELECT token_id FROM federated_tokens LIMIT 1) AS t"
+            connection.execute(one.encode())
+            connection.execute(make.encode())
+            with pytest.raises(errors.ProgramLimitExceeded):
+                connection.execute(make.encode())
+        with as_role(api, "postgres") as connection:
+            # What time does by itself.
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                "UPDATE federated.api_token SET expires_at = now() WHERE role_name = 'rest_hoarder'"
+            )
+        with as_role(api, "rest_hoarder") as connection:
+            connection.execute(make.encode())
+    finally:
+        with as_role(api, "postgres") as connection:
+            connection.execute("DELETE FROM federated.api_token WHERE role_name = 'rest_hoarder'")
+            connection.execute("DROP ROLE rest_hoarder")
+
+
+def test_a_membership_without_the_right_to_become_the_role_makes_no_token(api: Api) -> None:
+    with as_role(api, "postgres") as connection:
+        if connection.info.server_version < 160_000:
+            pytest.skip("memberships have no options before PostgreSQL 16")
+        connection.execute("GRANT rest_admin TO rest_analyst WITH INHERIT FALSE, SET FALSE")
+        try:
+            connection.execute("SET ROLE rest_analyst")
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute("SELECT federated_create_token('rest_admin')")
+        finally:
+            connection.execute("RESET ROLE")
+            connection.execute("REVOKE rest_admin FROM rest_analyst")
+
+
+PLANTED = """
+    CREATE TABLE public.caught (who name);
+    GRANT INSERT ON public.caught TO PUBLIC;
+    CREATE FUNCTION public.format(a text, b name) RETURNS text LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.caught VALUES (session_user); RETURN pg_catalog.format(a, b); END';
+    CREATE FUNCTION public.quote_ident(a name) RETURNS text LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.caught VALUES (session_user); RETURN pg_catalog.quote_ident(a); END';
+    CREATE FUNCTION public.pg_has_role(a oid, b varchar) RETURNS boolean LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.caught VALUES (session_user); RETURN true; END';
+    CREATE FUNCTION public.set_config(a text, b name, c boolean) RETURNS text LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.caught VALUES (session_user); RETURN pg_catalog.set_config(a, b, c); END';
+"""
+UNPLANTED = """
+    DROP TABLE public.caught;
+    DROP FUNCTION public.format(text, name), public.quote_ident(name), public.pg_has_role(oid, varchar),
+        public.set_config(text, name, boolean);
+"""
+
+
+def test_functions_that_others_created_are_not_called_as_the_apis_role(api: Api) -> None:
+    with as_role(api, "postgres") as connection:
+        connection.execute(PLANTED.encode())
+        try:
+            with running_api(api.world, "planted", api.tokens) as other:
+                assert other.call("rest_analyst", "GET", "/workspaces").status_code == 200
+                assert other.call("rest_nobody", "GET", "/workspaces").status_code == 403
+            assert connection.execute("SELECT who FROM public.caught").fetchall() == []
+        finally:
+            connection.execute(UNPLANTED.encode())
+
+
+def test_more_tokens_give_a_role_no_more_calls_and_connections(api: Api) -> None:
+    tokens = [make_token(api.world, "rest_analyst") for _ in range(3)]
+    rate = {"per_second": 0.001, "burst": 6}
+
+    def status(other: Api, token: str, path: str = "/workspaces") -> int:
+        answer = httpx.get(
+            other.url + PREFIX + path, headers={"Authorization": f"Bearer {token}"}, timeout=120
+        )
+        assert answer.status_code != 429 or int(answer.headers["retry-after"]) > 0
+        return answer.status_code
+
+    with running_api(
+        api.world, "narrow", api.tokens, connections=2, connection_timeout=1, identity_rate=rate
+    ) as other, ThreadPoolExecutor(1) as pool:  # fmt: skip
+        with as_role(api, "postgres") as connection, connection.transaction():
+            connection.execute("LOCK TABLE federated.workspace")
+            held = pool.submit(status, other, tokens[0])
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'"
+            while connection.execute(waiting, [LOGIN]).fetchone() != (1,):
+                connection.execute("SELECT pg_stat_clear_snapshot()")
+                assert not held.done()
+            # One of two connections is the most that a role has; the other one serves the others.
+            assert status(other, tokens[1], "/openapi.json") == 429
+            assert status(other, api.tokens["rest_auditor"], "/openapi.json") == 200
+        assert held.result() == 200
+        assert [status(other, token) for token in tokens[:2] * 2] == [200] * 4
+        assert [status(other, token) for token in tokens] == [429] * 3
+        assert status(other, api.tokens["rest_auditor"]) == 200
 
 
 def test_tokens_are_shown_to_those_they_concern_and_revoked_by_them(api: Api) -> None:

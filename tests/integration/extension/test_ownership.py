@@ -164,7 +164,7 @@ def test_ownership_goes_only_to_a_role_of_the_callers(
         for session, kind, name in ((admin, "WORKSPACE", "clinics"), (operator, "MODEL", "risk")):
             with pytest.raises(errors.UndefinedObject, match='role "nobody at all" does not exist'):
                 execute(session, f'ALTER FEDERATED {kind} {name} OWNER TO "nobody at all"')
-            with pytest.raises(errors.InsufficientPrivilege, match='must be member of role "a_group"'):
+            with pytest.raises(errors.InsufficientPrivilege, match='must be able to SET ROLE "a_group"'):
                 execute(session, f"ALTER FEDERATED {kind} {name} OWNER TO a_group")
             execute(session, f"ALTER FEDERATED {kind} {name} OWNER TO {session.info.user}")
             with pytest.raises(errors.UndefinedObject, match="does not exist"):

@@ -86,6 +86,40 @@ async def test_times_are_told_of_plain_answers_and_of_no_others(
     assert later[SPENT] == spent
 
 
+async def test_no_scrape_tells_when_a_task_under_a_budget_is_computed(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation, port = Federation(tmp_path), free_port()
+    create_patients(cluster, federated_database)
+    config = federation.node_config(cluster, federated_database, metrics=f"127.0.0.1:{port}")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def scraped_in(task: object) -> dict[str, float]:
+        """What a scrape shows while the task's rows are being read."""
+        with cluster.connect(federated_database) as holder, cluster.connect(federated_database) as watcher:
+            with holder.transaction():
+                holder.execute("LOCK TABLE patient")
+                work = asyncio.create_task(client.perform(task, federation.sealing, TIMEOUT))  # type: ignore[arg-type]
+                async with asyncio.timeout(TIMEOUT):
+                    while watcher.execute(waiting).fetchone() == (0,):
+                        assert not work.done()
+                        await asyncio.sleep(0.02)
+                found = await asyncio.to_thread(scrape, port)
+            await work
+        return found
+
+    async with running_node(config) as node:
+        client = federation.client(node)
+        plain = await scraped_in(statistics_task())
+        private = await scraped_in(statistics_task(noise_multiplier=20.0, budget=BUDGET))
+        after = await asyncio.to_thread(scrape, port)
+        await client.close()
+    assert plain["heliosdb_node_tasks_under_way"] == 1
+    assert private["heliosdb_node_tasks_under_way"] == private["heliosdb_node_charges_total"] == 0
+    assert after["heliosdb_node_charges_total"] == 1
+    assert not any(name.startswith("process_") for name in after)
+
+
 async def test_nodes_that_share_a_process_have_no_metrics(tmp_path: Path, cluster: Cluster) -> None:
     federation = Federation(tmp_path)
     configs = [

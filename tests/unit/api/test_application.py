@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -11,7 +14,10 @@ from fastapi import APIRouter
 
 from heliosdb.api.app import PREFIX, create_app
 from heliosdb.api.config import ApiConfig, RateLimit
+from heliosdb.api.database import Database, Identity, Right
 from heliosdb.api.guard import GuardedRoute, StreamRoute
+from heliosdb.api.identity import Claim, TokenClaim
+from heliosdb.api.tokens import digest_of
 from tests.unit.api.test_tokens import TOKEN
 
 SETTINGS = {"database": "host=/nonexistent dbname=x", "connection_timeout": 0.05}
@@ -47,15 +53,63 @@ async def test_without_a_database_a_call_may_come_again_later(client: httpx.Asyn
 
 async def test_a_large_body_is_refused_before_the_database_is_asked(client: httpx.AsyncClient) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
+    answer = await client.post(PREFIX + "/workspaces", headers=headers, content=b" " * ((1 << 20) + 1))
+    assert answer.status_code == 413
+    assert answer.json()["sqlstate"] == "54000"
+
+
+async def test_nothing_of_a_body_is_read_for_a_token_that_nobody_has_confirmed(
+    client: httpx.AsyncClient,
+) -> None:
+    read: list[int] = []
 
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(20):
+        for number in range(20):
+            read.append(number)
             yield b" " * (1 << 16)
 
-    for content in (b" " * ((1 << 20) + 1), pieces()):
-        answer = await client.post(PREFIX + "/workspaces", headers=headers, content=content)
-        assert answer.status_code == 413
-        assert answer.json()["sqlstate"] == "54000"
+    answer = await client.post(
+        PREFIX + "/workspaces", headers={"Authorization": f"Bearer {TOKEN}"}, content=pieces()
+    )
+    assert (answer.status_code, read) == (503, [])
+
+
+class Confirming(Database):
+    """A database that knows every token, as a role by its digest, and serves nothing."""
+
+    async def confirm(self, claim: Claim, right: Right) -> Identity:
+        del right
+        assert isinstance(claim, TokenClaim)
+        return Identity(claim, "ann" if claim.digest == digest_of(TOKEN) else "bob")
+
+
+async def test_one_callers_bodies_leave_room_for_those_of_others() -> None:
+    config = ApiConfig.model_validate(SETTINGS | {"bodies": 2})
+    app = create_app(config)
+    app.state.services = replace(app.state.services, database=Confirming(config))
+    began, go_on = asyncio.Event(), asyncio.Event()
+    body = "hfl_" + "0" * 64
+    other = body + hashlib.sha256(body.encode()).hexdigest()[:8]
+
+    async def slow() -> AsyncIterator[bytes]:
+        began.set()
+        await go_on.wait()
+        yield b"{}"
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+
+        async def post(token: str, content: bytes | AsyncIterator[bytes]) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return (await client.post(PREFIX + "/workspaces", headers=headers, content=content)).status_code
+
+        first = asyncio.create_task(post(TOKEN, slow()))
+        await began.wait()
+        assert await post(TOKEN, b"{}") == 429
+        # It gets as far as the connection that there is none of.
+        assert await post(other, b"{}") == 503
+        go_on.set()
+        assert await first == 503
+        assert await post(TOKEN, b"{}") == 503
 
 
 async def test_what_is_not_there_is_a_problem_document_too(client: httpx.AsyncClient) -> None:

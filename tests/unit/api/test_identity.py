@@ -18,6 +18,7 @@ from fastapi import Request
 
 from heliosdb.api.certificates import ClientCertificates
 from heliosdb.api.config import CertificateSettings, OidcSettings
+from heliosdb.api.database import Identity
 from heliosdb.api.identity import BearerTokens, TokenClaim, VouchedClaim, identify
 from heliosdb.api.oidc import KeySet, OidcTokens
 from heliosdb.api.problems import Problem
@@ -235,3 +236,13 @@ async def test_a_certificate_with_another_name_or_names_of_two_roles_is_nobodys(
 
 async def test_without_a_certificate_it_is_another_ways_turn() -> None:
     assert await CERTIFICATES.identify(request()) is None
+
+
+def test_tokens_are_counted_by_their_role_and_whom_others_vouch_for_by_their_names() -> None:
+    tokens = {Identity(TokenClaim(bytes([number])), "ann").key for number in range(3)}
+    assert tokens == {Identity(TokenClaim(b"x"), "ann").key}
+    assert tokens != {Identity(TokenClaim(b"x"), "bob").key}
+    assert (
+        Identity(VouchedClaim("clinic", "a"), "clinic").key
+        != Identity(VouchedClaim("clinic", "b"), "clinic").key
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from heliosdb.api import limits
 from heliosdb.api.config import RateLimit
-from heliosdb.api.limits import Buckets, Streams, address_key
+from heliosdb.api.limits import Buckets, Places, Shares, address_key
 from heliosdb.api.problems import Problem
 
 
@@ -58,8 +60,8 @@ def test_as_many_callers_are_remembered_as_there_is_room_for(monkeypatch: pytest
         buckets.take("c")
 
 
-def test_streams_are_counted_over_all_and_for_each() -> None:
-    streams = Streams(most=2, most_each=1)
+def test_places_are_counted_over_all_and_for_each() -> None:
+    streams = Places(2, 1, "too many")
     with streams.one_more("a"):
         with pytest.raises(Problem), streams.one_more("a"):
             pass
@@ -67,6 +69,31 @@ def test_streams_are_counted_over_all_and_for_each() -> None:
             pass
     with streams.one_more("a"):
         pass
+
+
+async def test_a_share_is_waited_for_and_leaves_others_theirs() -> None:
+    shares, hasty = Shares(1, patience=60), Shares(1, patience=0.01)
+    order: list[str] = []
+
+    async def second() -> None:
+        async with shares.one_of("a"):
+            order.append("second")
+
+    async with shares.one_of("a"):
+        waiting = asyncio.create_task(second())
+        async with shares.one_of("b"):
+            order.append("another")
+    await waiting
+    assert order == ["another", "second"]
+    async with hasty.one_of("a"):
+        with pytest.raises(Problem) as caught:
+            async with hasty.one_of("a"):
+                pass
+        assert (caught.value.status, caught.value.retry_after) == (429, 1)
+    async with hasty.one_of("a"):
+        pass
+    assert not shares._turns
+    assert not hasty._turns
 
 
 @pytest.mark.parametrize(

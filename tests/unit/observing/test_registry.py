@@ -55,6 +55,10 @@ async def test_reports_are_counted(meter: PrometheusMeter) -> None:
     assert "process_resident_memory_bytes" in found
 
 
+async def test_a_node_does_not_show_what_its_process_costs() -> None:
+    assert not any(name.startswith("process_") for name in await series(PrometheusMeter(Daemon.NODE)))
+
+
 async def test_what_is_another_daemons_is_not_kept(meter: PrometheusMeter) -> None:
     observed.charged()
     assert not any(name.startswith("heliosdb_node_") for name in await series(meter))

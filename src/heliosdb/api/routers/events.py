@@ -16,9 +16,8 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 
-from heliosdb.api.database import Right
-from heliosdb.api.guard import ClaimHere, Services, StreamRoute, needs, services
-from heliosdb.api.identity import Claim
+from heliosdb.api.database import Identity, Right
+from heliosdb.api.guard import IdentityHere, Services, StreamRoute, needs, services
 from heliosdb.api.problems import as_problem, missing
 
 router = APIRouter(route_class=StreamRoute, tags=["training"])
@@ -35,31 +34,30 @@ _OVER = frozenset({"converged", "completed", "stopped", "failed", "budget_exhaus
 @needs(Right.READ)
 async def follow_run(
     request: Request,
-    claim: ClaimHere,
+    identity: IdentityHere,
     run_id: UUID,
     last_event_id: Annotated[int, Header(ge=0, le=2**63 - 1)] = 0,
 ) -> StreamingResponse:
     """Follow a run: an event for each that the coordinator recorded, then `end` with how it ended."""
     ours = services(request)
-    async with ours.database.call(claim, Right.READ) as caller:
-        request.state.role = caller.role
+    async with ours.database.call(identity, Right.READ) as caller:
         if await caller.row("run_status", run_id) is None:
             raise missing("run", str(run_id))
     return StreamingResponse(
-        _stream(ours, claim, run_id, last_event_id),
+        _stream(ours, identity, run_id, last_event_id),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(ours: Services, claim: Claim, run_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def _stream(ours: Services, identity: Identity, run_id: UUID, after: int) -> AsyncIterator[bytes]:
     silent = 0.0
     try:
-        with ours.streams.one_more(claim.key):
+        with ours.streams.one_more(identity.key):
             yield b"retry: 2000\n\n"
             while True:
                 # How it stands is read first: what it leaves behind when it ends is then there.
-                async with ours.database.call(claim, Right.READ) as caller:
+                async with ours.database.call(identity, Right.READ) as caller:
                     status = await caller.row("run_status", run_id)
                     events = await caller.rows("events", run_id, after)
                 for event in events:

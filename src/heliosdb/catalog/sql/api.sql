@@ -1,9 +1,10 @@
 -- name: find_functions()
-SELECT set_config('search_path', format('pg_catalog, %I, pg_temp', n.nspname), false)
-FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'heliosdb_federated_learning'
+SELECT pg_catalog.set_config('search_path', pg_catalog.format('pg_catalog, %I, pg_temp', n.nspname), false)
+FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'
 
 -- name: act_as(text)
-SELECT set_config('role', $1, true)
+SELECT pg_catalog.set_config('role', $1, true)
 
 -- name: role_of_token(bytea)
 SELECT federated._authenticate($1::bytea) AS role
@@ -12,7 +13,8 @@ SELECT federated._authenticate($1::bytea) AS role
 SELECT CASE WHEN federated._servable($1::name) THEN $1 END AS role
 
 -- name: has_one_of(text[])
-SELECT coalesce(bool_or(pg_has_role(r.oid, 'USAGE')), false) AS has FROM pg_roles AS r WHERE r.rolname = ANY ($1::text[])
+SELECT coalesce(pg_catalog.bool_or(pg_catalog.pg_has_role(r.oid, 'USAGE')), false) AS has
+FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) ANY ($1::text[])
 
 -- name: execute(text)
 CALL federated.execute($1)

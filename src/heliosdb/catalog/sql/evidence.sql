@@ -4,9 +4,9 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: find_extension_schema()
-SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(n.nspname) || ', pg_temp', true) AS search_path, e.extversion AS version
-FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
-WHERE e.extname = 'heliosdb_federated_learning'
+SELECT pg_catalog.set_config('search_path', pg_catalog.format('pg_catalog, %I, pg_temp', n.nspname), true) AS search_path, e.extversion AS version
+FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'
 
 -- name: set_time_zone()
 SELECT set_config('TimeZone', 'UTC', true) AS zone, set_config('DateStyle', 'ISO, YMD', true) AS style
@@ -16,19 +16,19 @@ SELECT to_char(now(), 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS made_at, current_user::te
        current_setting('server_version') AS server_version
 
 -- name: record_check(text, text)
-SELECT count(*) AS requirements FROM federated_record_compliance_check($1, $2)
+SELECT count(*) AS requirements FROM federated_record_compliance_check($1::text, $2::text)
 
 -- name: list_findings(text, text)
 SELECT c.requirement, c.status, c.details, c.evidence, c.reference, r.remediation
-FROM federated_compliance_check($1, $2) AS c
-JOIN federated._requirements() AS r ON r.regulation = upper($2) AND r.requirement = c.requirement
+FROM federated_compliance_check($1::text, $2::text) AS c
+JOIN federated._requirements() AS r ON r.regulation = upper($2::text) AND r.requirement = c.requirement
 ORDER BY r.place
 
 -- name: read_processing_record(text)
-SELECT federated_processing_record($1)::text AS record
+SELECT federated_processing_record($1::text)::text AS record
 
 -- name: read_model_card(text)
-SELECT federated_model_card($1)::text AS card
+SELECT federated_model_card($1::text)::text AS card
 
 -- name: list_attestations(text)
 SELECT requirement, state, author, attested_at::text AS attested_at, valid_until::text AS valid_until, statement, evidence_then, statement_sha256
@@ -65,7 +65,7 @@ SELECT h.origin::text AS origin, h.chain_position AS entries, encode(h.hash, 'he
 FROM federated.audit_head AS h WHERE h.workspace = $1 ORDER BY h.origin
 
 -- name: list_signed_heads(text)
-SELECT h.entries, h.root_sha256, h.signed_at::text AS signed_at, array_to_string(h.witnesses, ', ') AS witnesses, h.signature
+SELECT h.entries, h.root_sha256, h.signed_at::text AS signed_at, pg_catalog.array_to_string(h.witnesses, ', ') AS witnesses, h.signature
 FROM federated_audit_heads AS h WHERE h.workspace = $1 ORDER BY h.signed_at DESC LIMIT 100
 
 -- name: list_requests(text)
@@ -75,7 +75,7 @@ FROM federated_orders AS o WHERE o.workspace = $1 ORDER BY o.requested_at DESC, 
 
 -- name: list_erasures(text)
 SELECT DISTINCT ON (e.requested_at, e.request_id) e.request_id::text AS request, e.requested_at::text AS requested_at, e.deadline::text AS deadline,
-       e.status, e.method, e.exactness, array_to_string(e.versions, ', ') AS versions, e.completed_at::text AS completed_at
+       e.status, e.method, e.exactness, pg_catalog.array_to_string(e.versions, ', ') AS versions, e.completed_at::text AS completed_at
 FROM federated_erasure_status AS e WHERE e.workspace = $1 ORDER BY e.requested_at DESC, e.request_id LIMIT 1000
 
 -- name: list_exports(text)
@@ -98,7 +98,7 @@ SELECT r.what, r.entries, r.older_than::text AS older_than, r.deleted_at::text A
 FROM federated_retention AS r WHERE r.workspace = $1 ORDER BY r.deleted_at DESC LIMIT 1000
 
 -- name: list_security_checks(text)
-SELECT s.check_name, s.status, s.recommendation FROM federated_security_audit($1) AS s
+SELECT s.check_name, s.status, s.recommendation FROM federated_security_audit($1::text) AS s
 
 -- name: list_records(text)
 SELECT h.recorded_at::text AS recorded_at, h.regulation, h.recorded_by,

@@ -3,9 +3,9 @@
 -- PostgreSQL's own names first, and every call with the types that the function has: the caller may be a superuser.
 
 -- name: enter_extension_schema()
-SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(n.nspname) || ', pg_temp', false) AS search_path
-FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
-WHERE e.extname = 'heliosdb_federated_learning'
+SELECT pg_catalog.set_config('search_path', pg_catalog.format('pg_catalog, %I, pg_temp', n.nspname), false) AS search_path
+FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'
 
 -- name: list_workspaces()
 SELECT s.workspace_name, s.status, s.registered_nodes, s.active_nodes, s.min_nodes_required
@@ -43,13 +43,13 @@ ORDER BY r.status IN ('queued', 'running') DESC, r.status = 'waiting' DESC, r.ru
 
 -- name: list_rounds(text, integer)
 SELECT m.round_number, m.global_loss, m.global_accuracy, m.participating_nodes, m.dropped_nodes, m.privacy_consumed_epsilon AS epsilon
-FROM federated_training_metrics($1, $2) AS m
-JOIN federated_training_status($1, $2) AS s USING (round_number)
+FROM federated_training_metrics($1::text, $2::integer) AS m
+JOIN federated_training_status($1::text, $2::integer) AS s USING (round_number)
 WHERE s.finished_at IS NOT NULL
 ORDER BY m.round_number
 
 -- name: how_it_ended(text)
-SELECT wait_for_convergence($1, 0::double precision) AS status
+SELECT wait_for_convergence($1::text, 0::double precision) AS status
 
 -- name: demand_model(text)
-SELECT count(*) FROM federated_training_status($1, NULL::integer)
+SELECT count(*) FROM federated_training_status($1::text, NULL::integer)

@@ -22,9 +22,9 @@ DELETE FROM federated.refusal WHERE refusal_id IN (
     SELECT o.refusal_id FROM federated.refusal AS o ORDER BY o.last_at DESC, o.refusal_id DESC OFFSET $1)
 
 -- name: find_extension_schema()
-SELECT set_config('search_path', quote_ident(n.nspname) || ', pg_catalog, pg_temp', false) AS search_path
-FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
-WHERE e.extname = 'heliosdb_federated_learning'
+SELECT pg_catalog.set_config('search_path', pg_catalog.format('pg_catalog, %I, pg_temp', n.nspname), false) AS search_path
+FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'
 
 -- name: list_datasets()
 SELECT d.name, d.workspace, d.relation, d.columns, coalesce((d.options ->> 'paused')::boolean, false) AS paused
@@ -42,7 +42,7 @@ FROM federated_dataset_budget AS b ORDER BY b.dataset, b.workspace
 -- name: list_releases(integer)
 SELECT r.day, r.workspace, r.dataset, r.private_vectors, r.plain_vectors, r.messages, r.payload_bytes, r.only_charged, r.failed, r.exports
 FROM federated_node_releases AS r
-WHERE r.day > (now() AT TIME ZONE 'UTC')::date - $1 ORDER BY r.day DESC, r.workspace, r.dataset
+WHERE r.day > (now() AT TIME ZONE 'UTC')::date - $1::integer ORDER BY r.day DESC, r.workspace, r.dataset
 
 -- name: list_refusals(integer)
 SELECT f.last_at, f.count, f.workspace, f.step, f.dataset, f.message
@@ -52,7 +52,7 @@ FROM federated_node_refusals AS f ORDER BY f.last_at DESC, f.first_at DESC LIMIT
 SELECT to_regclass('federated_subscriptions') IS NOT NULL AS there
 
 -- name: list_subscriptions()
-SELECT to_json(s)::text AS subscription FROM federated_subscriptions AS s ORDER BY s.subscription_name
+SELECT pg_catalog.to_json(s)::text AS subscription FROM federated_subscriptions AS s ORDER BY s.subscription_name
 
 -- name: has_orders()
 SELECT to_regclass('federated_node_orders') IS NOT NULL AS there

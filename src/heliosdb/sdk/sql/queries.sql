@@ -4,9 +4,10 @@
 -- name: find_extension()
 SELECT pg_catalog.to_regnamespace('federated') IS NOT NULL AS is_there,
        pg_catalog.set_config('extra_float_digits', '1', false) AS digits,
-       pg_catalog.set_config('search_path', 'pg_catalog, ' || pg_catalog.quote_ident(coalesce(
-           (SELECT n.nspname::text FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
-            WHERE e.extname = 'heliosdb_federated_learning'), 'public')) || ', pg_temp', false) AS search_path
+       pg_catalog.set_config('search_path', pg_catalog.format('pg_catalog, %I, pg_temp', coalesce(
+           (SELECT n.nspname::text FROM pg_catalog.pg_extension AS e
+            JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+            WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'), 'public')), false) AS search_path
 
 -- name: execute(text)
 CALL federated.execute($1::text)
