@@ -90,25 +90,29 @@ BEGIN
     ELSIF key = '' OR octet_length(key) > 1024 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = CASE key WHEN '' THEN 'the key must not be empty' ELSE 'the key is too long' END,
-            DETAIL = CASE WHEN key <> '' THEN format('It has %s bytes; at most 1024 are allowed.', octet_length(key)) END;
+            DETAIL = format('It has %s bytes; it may have from 1 to 1024.', octet_length(key));
     END IF;
 END
 $$;
 COMMENT ON FUNCTION federated._check_key(text) IS 'Raises 22004 for no key, 22023 for an empty one or one of more than 1024 bytes';
 
 CREATE FUNCTION federated._key_sha256(experiment_id uuid, key text) RETURNS bytea
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT sha256(uuid_send(experiment_id) || convert_to(key, 'UTF8'))
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN sha256(uuid_send(experiment_id) || convert_to(key, 'UTF8'));
+END
 $$;
 COMMENT ON FUNCTION federated._key_sha256(uuid, text) IS 'SHA-256 of the 16 bytes of an experiment''s id and the UTF-8 text of a key';
 
--- The last arm takes what rounding of the shares leaves over.
+-- The last arm takes what rounding of the shares leaves over. In PL/pgSQL, whose plans a session keeps, as what is called at each prediction.
 CREATE FUNCTION federated._place_of(experiment_id uuid, key_sha256 bytea) RETURNS integer
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(min(a.place) FILTER (WHERE drawn.number < a.upto), max(a.place))
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(min(a.place) FILTER (WHERE drawn.number < a.upto), max(a.place))
     FROM (SELECT k.place, sum(k.share) OVER (ORDER BY k.place) AS upto
           FROM federated.experiment_arm AS k WHERE k.experiment_id = _place_of.experiment_id) AS a
-    CROSS JOIN (SELECT ('x' || left(encode(key_sha256, 'hex'), 13))::bit(52)::bigint / 4503599627370496::double precision AS number) AS drawn
+    CROSS JOIN (SELECT ('x' || left(encode(key_sha256, 'hex'), 13))::bit(52)::bigint / 4503599627370496::double precision AS number) AS drawn);
+END
 $$;
 COMMENT ON FUNCTION federated._place_of(uuid, bytea) IS
     'The arm of a key: its hash''s first 52 bits, as a number in [0, 1), fall into the share of one';
@@ -116,14 +120,8 @@ COMMENT ON FUNCTION federated._place_of(uuid, bytea) IS
 CREATE FUNCTION federated._check_arm(model text, version integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject record;
-    found   record;
+    found record;
 BEGIN
-    SELECT v.retired_at IS NOT NULL AS is_retired, v.withheld INTO subject
-    FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model AND v.version = _check_arm.version;
-    IF subject.is_retired OR subject.withheld THEN
-        PERFORM federated._refuse_withdrawn(model, version, subject.is_retired);
-    END IF;
     SELECT f.* INTO found FROM federated._find_function(model || '@' || version) AS f;
     IF federated._has_many_classes(found.prediction) THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
@@ -202,7 +200,6 @@ CREATE FUNCTION @extschema@.federated_report_outcome(experiment text, key text, 
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject uuid := federated._experiment_id(experiment);
-    found   record;
 BEGIN
     PERFORM federated._check_key(key);
     IF outcome IS NULL THEN
@@ -211,10 +208,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the outcome must be a number, not %s', outcome),
             DETAIL = 'It may be from -1e100 to 1e100.';
     END IF;
-    SELECT f.* INTO found FROM federated.experiment AS e JOIN federated.model AS m USING (model_id)
-    CROSS JOIN LATERAL (SELECT a.version FROM @extschema@.federated_experiment_arm(experiment, key) AS a) AS a
-    CROSS JOIN LATERAL federated._find_function(m.name || '@' || a.version) AS f WHERE e.experiment_id = subject;
-    PERFORM federated._check_may_predict(found.function_name, found.prediction);
+    -- By the function's name alone: a version that predicts no more still has outcomes to come.
+    PERFORM federated._check_may_predict(m.name || '@' || a.version, NULL)
+    FROM federated.experiment AS e JOIN federated.model AS m USING (model_id)
+    CROSS JOIN LATERAL @extschema@.federated_experiment_arm(experiment, key) AS a WHERE e.experiment_id = subject;
     IF NOT federated._record_outcome(subject, key, outcome) THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated experiment "%s" has not served this key', experiment),
@@ -240,23 +237,27 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     LEFT JOIN (
         SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, var_samp(k.outcome) AS variance,
                CASE WHEN bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1))
-                    THEN avg(CASE WHEN k.score BETWEEN 0 AND 1 AND k.outcome IN (0, 1) THEN power(k.score - k.outcome, 2) END) END AS brier
+                    THEN avg(CASE WHEN k.score BETWEEN 0 AND 1 AND k.outcome IN (0, 1)
+                             THEN power(greatest(abs(k.score - k.outcome), 1e-150), 2) END) END AS brier
         FROM federated.experiment_outcome AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
     ) AS o USING (place)
     WHERE a.experiment_id = _experiment_sums.experiment_id
 $$;
 COMMENT ON FUNCTION federated._experiment_sums(uuid) IS 'Of each arm how often and for how many keys it was asked, and what is known of outcomes';
 
-CREATE FUNCTION federated._t_quantile(degrees_of_freedom double precision) RETURNS double precision
+CREATE FUNCTION federated._welch_half_width(
+    variance double precision, count bigint, other_variance double precision, other_count bigint
+) RETURNS double precision
 LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.t_quantile(plpy, degrees_of_freedom, "@VERSION@")
+return door.welch_half_width(plpy, variance, count, other_variance, other_count, "@VERSION@")
 $$;
-COMMENT ON FUNCTION federated._t_quantile(double precision) IS 'The 0.975 quantile of Student''s t';
+COMMENT ON FUNCTION federated._welch_half_width(double precision, bigint, double precision, bigint) IS
+    'Half the width of the interval of 95 % of the difference of two means, by their samples'' variances; NULL where neither varies';
 
 -- Welch (1947), with the degrees of freedom of Satterthwaite (1946): outcomes of 0 and 1 too, whose variances are those of their sample.
 CREATE FUNCTION @extschema@.federated_experiment(
@@ -266,20 +267,18 @@ CREATE FUNCTION @extschema@.federated_experiment(
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH subject AS MATERIALIZED (SELECT federated._experiment_id(experiment) AS experiment_id),
-    s AS MATERIALIZED (SELECT k.*, k.variance / nullif(k.outcomes, 0) AS squared_error FROM subject, federated._experiment_sums(subject.experiment_id) AS k),
-    compared AS (
-        SELECT s.*, CASE WHEN s.place > 1 THEN s.mean - first.mean END AS difference, first.squared_error AS first_squared, first.outcomes AS first_outcomes
-        FROM s CROSS JOIN (SELECT * FROM s WHERE s.place = 1) AS first
-    ),
-    bounded AS (
-        SELECT c.*, sqrt(c.squared_error + c.first_squared) * federated._t_quantile(
-                   power(c.squared_error + c.first_squared, 2)
-                   / (power(c.squared_error, 2) / (c.outcomes - 1) + power(c.first_squared, 2) / (c.first_outcomes - 1))) AS half_width
-        FROM compared AS c WHERE c.place > 1 AND c.outcomes > 1 AND c.first_outcomes > 1 AND c.squared_error + c.first_squared > 0
-    )
-    SELECT a.name, a.version, a.share, c.calls, c.keys, c.outcomes, c.mean, sqrt(c.squared_error), c.difference,
-           c.difference - b.half_width, c.difference + b.half_width, c.brier
-    FROM federated.experiment_arm AS a JOIN subject USING (experiment_id) JOIN compared AS c USING (place) LEFT JOIN bounded AS b USING (place)
+    s AS MATERIALIZED (SELECT k.* FROM subject, federated._experiment_sums(subject.experiment_id) AS k)
+    SELECT a.name, a.version, a.share, s.calls, s.keys, s.outcomes, s.mean, sqrt(s.variance) / sqrt(s.outcomes::double precision), d.difference,
+           d.difference - w.half, d.difference + w.half, s.brier
+    FROM federated.experiment_arm AS a
+    JOIN subject USING (experiment_id)
+    JOIN s USING (place)
+    JOIN s AS f ON f.place = 1
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.place > 1 THEN s.mean - f.mean END AS difference) AS d
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.place > 1 AND least(s.outcomes, f.outcomes) > 1
+                    THEN federated._welch_half_width(s.variance, s.outcomes, f.variance, f.outcomes) END AS half
+    ) AS w
     ORDER BY a.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_experiment(text) IS

@@ -646,7 +646,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision),
     federated._record_call(uuid, text, double precision), federated._record_outcome(uuid, text, double precision)
 TO federated_analyst;
-GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._t_quantile(double precision)
+GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)
 TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._experiment_sums(uuid) TO federated_owner;
 

@@ -22,7 +22,7 @@ from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
-from heliosdb.domain.student_t import upper_quantile
+from heliosdb.domain.welch import half_width
 from heliosdb.extension import exports
 from heliosdb.extension.encodings import in_encoding
 from heliosdb.extension.explaining import answer
@@ -168,13 +168,15 @@ def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool
     return residency_allows(required, stated)
 
 
-def t_quantile(plpy: Any, degrees_of_freedom: float, version: str) -> float:
-    """Return the 0.975 quantile of Student's t with these degrees of freedom."""
+def welch_half_width(
+    plpy: Any, variance: float, count: int, other_variance: float, other_count: int, version: str
+) -> float | None:
+    """Return half the width of the interval of 95 % of the difference of two means."""
     try:
         serves(version)
     except FederatedError as error:
         plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
-    return upper_quantile(degrees_of_freedom)
+    return half_width(variance, count, other_variance, other_count)
 
 
 def scoring(plpy: Any, version: str, function: str, module: str = "session") -> Callable[..., Any]:
