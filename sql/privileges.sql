@@ -630,7 +630,8 @@ GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, d
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
 -- Experiments. Nobody reads whose key had which outcome, or writes it but by the functions: the database's backup alone has it.
-GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor, federated_owner;
+GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.experiment_arm TO federated_owner;
 GRANT INSERT (model_id, name), DELETE ON federated.experiment TO federated_operator;
 GRANT INSERT (experiment_id, model_id, place, name, version, share) ON federated.experiment_arm TO federated_operator;
 GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm TO federated_owner;
@@ -638,8 +639,9 @@ GRANT SELECT, INSERT ON federated.experiment_call TO federated_owner;
 GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at) ON federated.experiment_outcome TO federated_owner;
 REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome FROM federated_daemon;
 GRANT EXECUTE ON FUNCTION
-    federated._experiment_id(text), federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
-TO federated_analyst, federated_auditor, federated_owner;
+    federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
+TO federated_analyst, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
@@ -648,7 +650,6 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)
 TO federated_analyst, federated_auditor;
-GRANT EXECUTE ON FUNCTION federated._experiment_sums(uuid) TO federated_owner;
 
 -- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
 GRANT USAGE ON SCHEMA federated TO federated_api;

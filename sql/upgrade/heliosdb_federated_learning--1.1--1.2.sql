@@ -7768,7 +7768,7 @@ BEGIN
     ELSIF key = '' OR octet_length(key) > 1024 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = CASE key WHEN '' THEN 'the key must not be empty' ELSE 'the key is too long' END,
-            DETAIL = CASE WHEN key <> '' THEN format('It has %s bytes; at most 1024 are allowed.', octet_length(key)) END;
+            DETAIL = format('It has %s bytes; it may have from 1 to 1024.', octet_length(key));
     END IF;
 END
 $$;
@@ -13183,7 +13183,9 @@ GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, d
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
 -- Experiments. Nobody reads whose key had which outcome, or writes it but by the functions: the database's backup alone has it.
-GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor, federated_owner;
+GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.experiment_arm TO federated_owner;
 
 GRANT INSERT (model_id, name), DELETE ON federated.experiment TO federated_operator;
 
@@ -13198,8 +13200,10 @@ GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at) ON federated.experime
 REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome FROM federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    federated._experiment_id(text), federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
-TO federated_analyst, federated_auditor, federated_owner;
+    federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
+TO federated_analyst, federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;
 
@@ -13211,8 +13215,6 @@ TO federated_analyst;
 
 GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)
 TO federated_analyst, federated_auditor;
-
-GRANT EXECUTE ON FUNCTION federated._experiment_sums(uuid) TO federated_owner;
 
 -- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
 GRANT USAGE ON SCHEMA federated TO federated_api;
