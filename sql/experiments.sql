@@ -254,7 +254,7 @@ if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.welch_half_width(plpy, variance, count, other_variance, other_count, "@VERSION@")
+return door.welch(plpy, "@VERSION@")(variance, count, other_variance, other_count)
 $$;
 COMMENT ON FUNCTION federated._welch_half_width(double precision, bigint, double precision, bigint) IS
     'Half the width of the interval of 95 % of the difference of two means, by their samples'' variances; NULL where neither varies';

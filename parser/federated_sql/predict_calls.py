@@ -3,8 +3,8 @@
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
 column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
 literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`), and so
-do `federated_explain('m', a => x)` and `federated_predict_experiment('e', key, a => x)`. A call with a row, `federated_predict('m', p)`, is found by
-`predicted_rows`.
+do `federated_explain('m', a => x)` and `federated_predict_experiment('e', key, a => x)`. A call with a row,
+`federated_predict('m', p)`, is found by `predicted_rows`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Finder:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))
 
     def _understand_computed(self, body: Body) -> None:
-        """Give the function its features as JSON, where all that stands behind its own is named as they are."""
+        """Give the function its features as JSON, where all behind its own are named as they are."""
         arguments = [node_of(argument) for argument in body.get("args", ())]
         named = [argument for argument in arguments if argument.kind == "NamedArgExpr"]
         own = AS_JSON[strings(body["funcname"])[-1]]

@@ -7942,7 +7942,7 @@ if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.welch_half_width(plpy, variance, count, other_variance, other_count, "1.2")
+return door.welch(plpy, "1.2")(variance, count, other_variance, other_count)
 $$;
 
 COMMENT ON FUNCTION federated._welch_half_width(double precision, bigint, double precision, bigint) IS

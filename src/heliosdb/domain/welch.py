@@ -1,4 +1,4 @@
-"""The interval of 95 % of a difference of means by Welch's t, without scipy, which the server's Python need not have.
+"""The interval of 95 % of a difference of means by Welch's t, where there is no scipy: inside the server.
 
 What always holds: standard library alone; any number of degrees of freedom above 0, fractions too.
 """

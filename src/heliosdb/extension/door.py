@@ -168,15 +168,13 @@ def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool
     return residency_allows(required, stated)
 
 
-def welch_half_width(
-    plpy: Any, variance: float, count: int, other_variance: float, other_count: int, version: str
-) -> float | None:
-    """Return half the width of the interval of 95 % of the difference of two means."""
+def welch(plpy: Any, version: str) -> Callable[[float, int, float, int], float | None]:
+    """Return what computes half the width of the interval of a difference of means."""
     try:
         serves(version)
     except FederatedError as error:
         plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
-    return half_width(variance, count, other_variance, other_count)
+    return half_width
 
 
 def scoring(plpy: Any, version: str, function: str, module: str = "session") -> Callable[..., Any]:

@@ -65,7 +65,7 @@ class Session:
             raise _not_owner("alert", name)
 
     def own_experiment(self, name: str, *, owned: bool) -> None:
-        """Raise 42501 unless the caller is a member of the owner role of its model or that one's workspace."""
+        """Raise 42501 unless the caller is a member of the owner role of its model, or the workspace's."""
         if not owned:
             raise _not_owner("experiment", name)
 

@@ -172,7 +172,7 @@ def test_what_few_or_equal_outcomes_cannot_tell_is_null(
     assert told()[1][4:6] == pytest.approx((interval.low, interval.high), rel=1e-9)
     report(operator, {first[2]: 1e100, first[3]: -1e100})
     assert told()[1][5] > 1e99
-    report(operator, {key: 1e-160 for key in second[2:6]} | {key: 1e-200 for key in first[:4]})
+    report(operator, dict.fromkeys(second[2:6], 1e-160) | dict.fromkeys(first[:4], 1e-200))
     assert told()[0][0] == 4
 
 
@@ -188,7 +188,7 @@ def test_a_withdrawn_version_answers_for_itself_and_its_outcomes_are_still_taken
         operator.execute(ASK, [first])
     trained.execute("UPDATE federated.version SET withheld = false WHERE version = 1")
     trained.execute(RETIRE)
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="version 1 .* was retired"):
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match=r"version 1 .* was retired"):
         operator.execute(ASK, [first])
     operator.execute(ASK, [second])
     operator.execute("SELECT federated_report_outcome('ab', %s, 1)", [first])
