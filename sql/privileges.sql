@@ -10,6 +10,10 @@ ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
+ALTER FUNCTION federated._record_call(uuid, text, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._record_outcome(uuid, text, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._experiment_sums(uuid) OWNER TO federated_owner;
+ALTER FUNCTION federated._close_arms() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
@@ -58,6 +62,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
     @extschema@.federated_erasure_certificate(uuid),
     @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
+    @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
+    @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_export_model(text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
@@ -624,6 +630,28 @@ GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert
 GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
 GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
+
+-- Experiments. Nobody reads whose key had which outcome, or writes it but by the functions: the database's backup alone has it.
+GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.experiment_arm TO federated_owner;
+GRANT INSERT (model_id, name), DELETE ON federated.experiment TO federated_operator;
+GRANT INSERT (experiment_id, model_id, place, name, version, share) ON federated.experiment_arm TO federated_operator;
+GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm TO federated_owner;
+GRANT SELECT, INSERT ON federated.experiment_call TO federated_owner;
+GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at) ON federated.experiment_outcome TO federated_owner;
+REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome FROM federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
+TO federated_analyst, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
+    @extschema@.federated_report_outcome(text, text, double precision),
+    federated._record_call(uuid, text, double precision), federated._record_outcome(uuid, text, double precision)
+TO federated_analyst;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)
+TO federated_analyst, federated_auditor;
 
 -- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
 GRANT USAGE ON SCHEMA federated TO federated_api;

@@ -13,6 +13,7 @@ _SHOWN = ("workspace", "model", "dataset", "node", "run")
 _READ = {
     "subscription": "SELECT * FROM federated_subscriptions;",
     "subscriber": "SELECT * FROM federated_subscribers;",
+    "experiment": "SELECT * FROM federated_experiments;",
     "training": _TRAINING,
     "privacy": "SELECT * FROM federated_privacy_budget('workspace');",
     "budget": "SELECT * FROM federated_privacy_budget('workspace');",

@@ -3,8 +3,8 @@
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
 column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
 literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`), and so
-does `federated_explain('m', a => x)`. A call with a row, `federated_predict('m', p)`, is found by
-`predicted_rows`.
+do `federated_explain('m', a => x)` and `federated_predict_experiment('e', key, a => x)`. A call with a row,
+`federated_predict('m', p)`, is found by `predicted_rows`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
 FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
-EXPLANATION = "federated_explain"
+AS_JSON = {"federated_explain": 1, "federated_predict_experiment": 2}
+"""Functions whose named features become JSON, with how many arguments stand before these."""
 MOST_FEATURES = 99
 """Most features that a model's function has: PostgreSQL allows 100 arguments."""
 
@@ -96,8 +97,8 @@ class _Finder:
                     self._understand_row(node.body, rows[id(node.body)])
                 else:
                     self._understand(node.body, may_rename=id(node.body) not in nameless)
-            elif _is_call(node, (EXPLANATION,)):
-                self._understand_explanation(node.body)
+            elif _is_call(node, AS_JSON):
+                self._understand_computed(node.body)
         for node in nodes if self._calls else ():
             self._name_outputs(node)
         self._edits.extend(edit for call in self._calls.values() for edit in self._call_edits(call))
@@ -123,11 +124,12 @@ class _Finder:
         else:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))
 
-    def _understand_explanation(self, body: Body) -> None:
-        """Give the function its features as JSON, where all that follows the model is named as they are."""
+    def _understand_computed(self, body: Body) -> None:
+        """Give the function its features as JSON, where all behind its own are named as they are."""
         arguments = [node_of(argument) for argument in body.get("args", ())]
         named = [argument for argument in arguments if argument.kind == "NamedArgExpr"]
-        if len(arguments) < 2 or named != arguments[1:]:
+        own = AS_JSON[strings(body["funcname"])[-1]]
+        if len(arguments) <= own or named != arguments[own:]:
             return
         if any(argument.body["name"] == _PARAMETER for argument in named):
             return  # the function's own parameters, by their names

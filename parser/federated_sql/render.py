@@ -20,7 +20,10 @@ from federated_sql.lexer import Kind, scan
 from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.serving_statements import (
     AlterSubscription,
+    ArmShare,
+    CreateExperiment,
     CreateSubscription,
+    DropExperiment,
     DropSubscription,
     GrantSubscribe,
     RefreshSubscription,
@@ -191,7 +194,16 @@ def _serving_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - o
             return ["ON MODEL", quote_name(model), "TO", *_nodes(node)]
         case RevokeSubscribe(model, node):
             return ["ON MODEL", quote_name(model), "FROM", *_nodes(node)]
+        case CreateExperiment(name, model, arms, if_not_exists):
+            on = ["ON MODEL", quote_name(model), "VERSIONS", f"({', '.join(map(_arm, arms))})"]
+            return [*_unless(if_not_exists), quote_name(name), *on]
+        case DropExperiment(name, if_exists):
+            return [*_where(if_exists), quote_name(name)]
     return None
+
+
+def _arm(arm: ArmShare) -> str:
+    return f"{quote_string(arm.version)} => {arm.share!r}"
 
 
 def _nodes(node: str | None) -> list[str]:

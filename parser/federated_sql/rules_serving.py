@@ -1,4 +1,4 @@
-"""Statements about models where they are used: a participant's subscriptions, and who may subscribe."""
+"""Statements about models where they are used: subscriptions, who may subscribe, and experiments."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from federated_sql.clauses import (
     in_workspace,
     reset_options,
     set_options,
+    text,
     with_options,
 )
 from federated_sql.cursor import Cursor
+from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.serving_statements import (
     AlterSubscription,
+    ArmShare,
+    CreateExperiment,
     CreateSubscription,
+    DropExperiment,
     DropSubscription,
     GrantSubscribe,
     RefreshSubscription,
@@ -23,6 +28,10 @@ from federated_sql.serving_statements import (
     RevokeSubscribe,
 )
 from federated_sql.statements import Command
+from federated_sql.values import parse_number
+
+MAX_ARMS = 20
+"""Most versions that one experiment compares."""
 
 
 def _create_subscription(cursor: Cursor) -> Command:
@@ -75,6 +84,36 @@ def _nodes(cursor: Cursor) -> str | None:
     return cursor.string_name("node")
 
 
+def _create_experiment(cursor: Cursor) -> Command:
+    unless = if_not_exists(cursor)
+    name = cursor.name("experiment")
+    model = _on_model(cursor)
+    cursor.expect_words("versions")
+    cursor.expect_symbol("(", "The versions are written: ('tag or number' => share, …).")
+    arms = [_arm(cursor)]
+    while cursor.accept_symbol(","):
+        if len(arms) == MAX_ARMS:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT,
+                f"an experiment may not have more than {MAX_ARMS} versions",
+                position=cursor.current.position if cursor.current else None,
+            )
+        arms.append(_arm(cursor))
+    cursor.expect_symbol(")", "Versions are separated by commas.")
+    return CreateExperiment(name, model, tuple(arms), unless)
+
+
+def _arm(cursor: Cursor) -> ArmShare:
+    version = text(cursor, "version")
+    cursor.expect_symbol("=>", "A version's share is written: 'tag or number' => share.")
+    return ArmShare(version, parse_number(cursor))
+
+
+def _drop_experiment(cursor: Cursor) -> Command:
+    where = if_exists(cursor)
+    return DropExperiment(cursor.name("experiment"), where)
+
+
 RULES = (
     Rule(
         "CREATE FEDERATED SUBSCRIPTION",
@@ -101,5 +140,16 @@ RULES = (
         "REVOKE FEDERATED SUBSCRIBE",
         "REVOKE FEDERATED SUBSCRIBE ON MODEL model FROM NODE 'name' | ALL NODES",
         _revoke_subscribe,
+    ),
+    Rule(
+        "CREATE FEDERATED EXPERIMENT",
+        "CREATE FEDERATED EXPERIMENT [IF NOT EXISTS] name ON MODEL model "
+        "VERSIONS ('tag or number' => share, …)",
+        _create_experiment,
+    ),
+    Rule(
+        "DROP FEDERATED EXPERIMENT",
+        "DROP FEDERATED EXPERIMENT [IF EXISTS] name",
+        _drop_experiment,
     ),
 )

@@ -1,4 +1,4 @@
-"""Statements about models where they are used: a participant's subscriptions, and to whom a model is granted.
+"""Statements about models where they are used: subscriptions, to whom a model is granted, and experiments.
 
 What always holds: as in `statements`, a command carries what the user typed and nothing more.
 """
@@ -70,3 +70,29 @@ class RevokeSubscribe:
 
     model: str
     node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmShare:
+    """One arm of an experiment: a version by its tag or number, and which part of the keys it serves."""
+
+    version: str
+    share: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateExperiment:
+    """CREATE FEDERATED EXPERIMENT: keys are divided among versions of a model."""
+
+    name: str
+    model: str
+    arms: tuple[ArmShare, ...]
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropExperiment:
+    """DROP FEDERATED EXPERIMENT: its calls and outcomes go with it."""
+
+    name: str
+    if_exists: bool = False

@@ -13,7 +13,9 @@ from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.serving_statements import (
     AlterSubscription,
+    CreateExperiment,
     CreateSubscription,
+    DropExperiment,
     DropSubscription,
     GrantSubscribe,
     RefreshSubscription,
@@ -419,6 +421,8 @@ Command = (
     | DropSubscription
     | GrantSubscribe
     | RevokeSubscribe
+    | CreateExperiment
+    | DropExperiment
     | AttestCompliance
     | ExplainTraining
     | ShowObjects
@@ -469,6 +473,8 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropSubscription: "DROP FEDERATED SUBSCRIPTION",
     GrantSubscribe: "GRANT FEDERATED SUBSCRIBE",
     RevokeSubscribe: "REVOKE FEDERATED SUBSCRIBE",
+    CreateExperiment: "CREATE FEDERATED EXPERIMENT",
+    DropExperiment: "DROP FEDERATED EXPERIMENT",
     AttestCompliance: "ATTEST FEDERATED COMPLIANCE",
     ExplainTraining: "EXPLAIN",
     ShowObjects: "SHOW",

@@ -22,6 +22,7 @@ from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
+from heliosdb.domain.welch import half_width
 from heliosdb.extension import exports
 from heliosdb.extension.encodings import in_encoding
 from heliosdb.extension.explaining import answer
@@ -165,6 +166,15 @@ def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool
     except FederatedError as error:
         plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
     return residency_allows(required, stated)
+
+
+def welch(plpy: Any, version: str) -> Callable[[float, int, float, int], float | None]:
+    """Return what computes half the width of the interval of a difference of means."""
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    return half_width
 
 
 def scoring(plpy: Any, version: str, function: str, module: str = "session") -> Callable[..., Any]:

@@ -64,6 +64,11 @@ class Session:
         if not owned:
             raise _not_owner("alert", name)
 
+    def own_experiment(self, name: str, *, owned: bool) -> None:
+        """Raise 42501 unless the caller is a member of the owner role of its model, or the workspace's."""
+        if not owned:
+            raise _not_owner("experiment", name)
+
     def role_name(self, role: RoleSpec) -> str:
         """Return the name of the role that is named or, by a keyword, meant."""
         if isinstance(role, str):

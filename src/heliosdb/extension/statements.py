@@ -9,7 +9,9 @@ from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.reading_statements import ExplainTraining, ShowObjects
 from federated_sql.serving_statements import (
     AlterSubscription,
+    CreateExperiment,
     CreateSubscription,
+    DropExperiment,
     DropSubscription,
     GrantSubscribe,
     RefreshSubscription,
@@ -65,6 +67,7 @@ from heliosdb.extension import (
     dataset_options,
     datasets,
     erasures,
+    experiments,
     explaining,
     exports,
     models,
@@ -123,6 +126,8 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropSubscription: subscriptions.drop_subscription,
     GrantSubscribe: subscribers.grant_subscribe,
     RevokeSubscribe: subscribers.revoke_subscribe,
+    CreateExperiment: experiments.create_experiment,
+    DropExperiment: experiments.drop_experiment,
     AttestCompliance: attestations.attest_compliance,
     ExplainTraining: explaining.refuse_call,
     ShowObjects: explaining.refuse_call,

@@ -34,6 +34,11 @@ ATTESTED = (
     "SELECT a.requirement, a.author, a.attested_at, a.valid_until, a.state, a.evidence_then, h.recorded_at, h.findings_sha256"
     " FROM federated_attestations AS a, federated_compliance_history AS h ORDER BY h.place"
 )
+EXPERIMENT = (
+    "SELECT e.*, (SELECT array_agg((federated_experiment_arm('ab', g::text)).arm ORDER BY g) FROM generate_series(1, 40) AS g)"
+    " FROM federated_experiment('ab') AS e"
+)
+SERVED = "federated_predict_experiment('ab', g::text), federated_report_outcome('ab', g::text, g)"
 CALL = "federated_predict('risk', '{\"age\": 10, \"smoker\": true}')"
 
 
@@ -44,8 +49,14 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
     make_current(catalog, ["age", "smoker"])
     catalog.execute("CALL federated.execute('STOP FEDERATED TRAINING risk')")
     finish_run(catalog, daemon, intercept=1 / 7)
-    for statement in ("TAG FEDERATED MODEL risk AS 'best'", "TAG FEDERATED MODEL risk VERSION 1 AS 'old'"):
+    finish_run(catalog, daemon, intercept=1 / 9)
+    for statement in (
+        "TAG FEDERATED MODEL risk AS 'best'",
+        "TAG FEDERATED MODEL risk VERSION 1 AS 'old'",
+        "CREATE FEDERATED EXPERIMENT ab ON MODEL risk VERSIONS ('2' => 0.5, 'best' => 0.5)",
+    ):
         catalog.execute("CALL federated.execute(%s)", [statement])
+    catalog.execute(f"SELECT {SERVED} FROM generate_series(1, 40) AS g")  # type: ignore[arg-type]
     catalog.execute("CALL federated.execute('CREATE FEDERATED MODEL untrained IN WORKSPACE clinics')")
     catalog.execute(
         "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, noise_multiplier,"
@@ -75,6 +86,7 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
             f"SELECT {CALL}",
             "SELECT * FROM federated.tag ORDER BY name",
             VERSIONS,
+            EXPERIMENT,
         ):
             expected = catalog.execute(query).fetchall()  # type: ignore[arg-type]
             assert expected

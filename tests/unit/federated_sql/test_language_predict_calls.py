@@ -358,6 +358,10 @@ def test_what_may_be_no_tables_row_stays_as_it_is(text: str) -> None:
             "federated_explain('m', a => federated_predict('n', b => 1))",
             "federated_explain('m', {}'a', federated_model.\"n\"( b => 1)))",
         ),
+        (
+            "federated_predict_experiment('e', p.id::text, a => 1, b => $1)",
+            "federated_predict_experiment('e', p.id::text, {}'a', 1, 'b', $1::text))",
+        ),
     ],
 )
 def test_an_explanation_gets_its_named_features_as_json(call: str, ours: str) -> None:
@@ -377,6 +381,11 @@ def test_an_explanation_gets_its_named_features_as_json(call: str, ours: str) ->
         "federated_explain(model => 'm', a => 1)",
         "federated_explain('m', a => 1, a => 2)",
         "federated_explain_model('m')",
+        "federated_predict_experiment('e', 'k')",
+        "federated_predict_experiment('e', 'k', '{}')",
+        "federated_predict_experiment('e', 'k', features => '{}')",
+        "federated_predict_experiment('e', a => 1)",
+        "federated_predict_experiment('e', key => 'k', a => 1)",
         "other.federated_explain('m', a => 1)",
     ],
 )

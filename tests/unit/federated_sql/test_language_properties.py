@@ -15,7 +15,10 @@ from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.options import OPTIONS, OptionKind, validate
 from federated_sql.serving_statements import (
     AlterSubscription,
+    ArmShare,
+    CreateExperiment,
     CreateSubscription,
+    DropExperiment,
     DropSubscription,
     GrantSubscribe,
     RefreshSubscription,
@@ -87,6 +90,11 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
     str.strip
 )
 ROLES = NAMES | st.sampled_from(RoleKeyword)
+ARMS = st.builds(
+    ArmShare,
+    TEXTS,
+    st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False),
+)
 CONDITIONS = st.builds(
     AlertCondition,
     NAMES,
@@ -152,6 +160,8 @@ SERVING: st.SearchStrategy[Command] = st.one_of(
     st.builds(DropSubscription, NAMES, BOOL, BOOL),
     st.builds(GrantSubscribe, NAMES, st.none() | NAMES),
     st.builds(RevokeSubscribe, NAMES, st.none() | NAMES),
+    st.builds(CreateExperiment, NAMES, NAMES, st.lists(ARMS, min_size=1, max_size=3).map(tuple), BOOL),
+    st.builds(DropExperiment, NAMES, BOOL),
 )
 SUBJECT = TEXTS | st.builds(SealedSubject, st.binary(min_size=1).map(lambda raw: b64encode(raw).decode()))
 SUBJECTS: st.SearchStrategy[Command] = st.one_of(
