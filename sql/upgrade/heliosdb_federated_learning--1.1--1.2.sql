@@ -1176,6 +1176,25 @@ $$;
 COMMENT ON FUNCTION federated._check_model_owner() IS
     'Keeps a model, its training and its tags for members of its owner role or its workspace''s';
 
+CREATE OR REPLACE FUNCTION federated._check_new_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    new_owner oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = NEW.owner);
+BEGIN
+    IF new_owner IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('role "%s" does not exist', NEW.owner);
+    -- From version 16 on a membership may come without the right to become the role.
+    ELSIF NOT pg_has_role(new_owner, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be able to SET ROLE "%s"', NEW.owner);
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_new_owner() IS
+    'Lets ownership go only to a role that exists and that the caller may become';
+
 -- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
 CREATE OR REPLACE FUNCTION federated._check_dataset_owner() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1497,6 +1516,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
        OR subject ? 'token_sha256' AND key IN ('role_name', 'created_by', 'expires_at', 'revoked_at', 'revoked_by')
+       OR subject ? 'experiment_id' AND key IN ('experiment_id', 'share', 'calls', 'outcomes', 'outcome_sum')
        OR subject ? 'stub_id' AND key NOT IN ('statement', 'signature', 'certificate', 'deleted_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
@@ -1667,7 +1687,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
     'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age), api_token or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, experiment, experiment_arm (its sums are there when the experiment is dropped), attestation, compliance_record, retention_stub (what was deleted for its age), api_token or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation; of a token its token_id';
 
@@ -3330,17 +3350,34 @@ $$;
 COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
     'How the columns of a version become inputs, as JSON: also where each is one';
 
+-- What a session keeps of a version outlives its retirement: who scores rows of it asks first.
+CREATE FUNCTION federated._check_predicts(key uuid) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT v.model_name, v.version, v.is_retired, v.is_withheld INTO subject
+    FROM federated.held_version AS v WHERE v.numbers_id = key;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the version that this function computes is no longer there';
+    ELSIF subject.is_retired OR subject.is_withheld THEN
+        PERFORM federated._refuse_withdrawn(subject.model_name, subject.version, subject.is_retired);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_predicts(uuid) IS
+    'Raises 55000 where the version of a key is not there, was retired or is withheld';
+
 CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
+    PERFORM federated._check_predicts(key);
     SELECT v.prediction, v.prediction_arrays, v.features INTO subject
     FROM federated.held_version AS v WHERE v.numbers_id = key;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'the version that this function computes is no longer there';
-    END IF;
     PERFORM federated._keep_version(key::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
         federated._encoding_text(subject.features, federated._flags(subject.prediction), subject.prediction));
 END
@@ -3373,8 +3410,10 @@ COMMENT ON FUNCTION federated._score_classes_first(text, bytea) IS
 CREATE FUNCTION federated._score_block(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    scores double precision[] := federated._score_rows(run_id, slots);
+    scores double precision[];
 BEGIN
+    PERFORM federated._check_predicts(run_id::uuid);
+    scores := federated._score_rows(run_id, slots);
     IF scores IS NULL THEN
         PERFORM federated._read_scored(run_id::uuid);
         scores := federated._score_rows(run_id, slots);
@@ -3384,7 +3423,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._score_block(text, bytea) IS
-    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
+    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes; 55000 where it was retired or is withheld';
 
 -- A model is a function federated_model.<name> from its creation on: before the first version it says so.
 CREATE OR REPLACE FUNCTION federated._describe_arguments(features jsonb) RETURNS text
@@ -7546,6 +7585,7 @@ CREATE FUNCTION federated._explain_row(
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM federated._check_predicts(run_id::uuid);
     SELECT e.failure, e.explained INTO failure, explained FROM federated._explain(run_id, slots, samples, seed) AS e;
     IF num_nonnulls(failure, explained) = 0 THEN
         PERFORM federated._read_scored(run_id::uuid);
@@ -7555,7 +7595,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._explain_row(text, bytea, integer, bigint) IS
-    'The same as _explain, once the session has read the version';
+    'The same as _explain, once the session has read the version; 55000 where it was retired or is withheld';
 
 CREATE FUNCTION federated._explained_scale(prediction jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -7657,7 +7697,412 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_explain_model(text) IS
-    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node leaves out who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';
+    'By how much each feature moves the score of held-out rows, up or down: the mean over rows of all nodes of the size of its contribution (federated_explain), by the current version of a model or the one that model@tag names, the largest first; of several classes for each one. Nodes told sums when the run ended; rows: how many they are of. A node tells of whole groups of subjects, and leaves out the groups of who has withdrawn the consent purpose explanation. Error 55000 where there is no such report, 0A000 under a privacy_budget';
+
+-- Experiments: which version of a model serves a key, what was asked for and what came of it.
+--
+-- What always holds: a key's arm follows from the experiment and the key alone, so it is the same in every session and after a restore; a
+-- key is kept as a hash salted by the experiment's id, which no role but the backup's reads. The versions of an experiment are pinned.
+CREATE TABLE federated.experiment (
+    experiment_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    model_id      bigint NOT NULL REFERENCES federated.model ON DELETE CASCADE,
+    name          text NOT NULL UNIQUE CHECK (name <> '' AND octet_length(name) <= 63),
+    created_by    name NOT NULL DEFAULT current_user,
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (experiment_id, model_id)
+);
+
+CREATE INDEX experiment_by_model ON federated.experiment (model_id);
+
+COMMENT ON TABLE federated.experiment IS 'What CREATE FEDERATED EXPERIMENT compares; it belongs to its model''s owner';
+
+COMMENT ON COLUMN federated.experiment.created_by IS 'Who made it; the owner of the model may drop it';
+
+CREATE TABLE federated.experiment_arm (
+    experiment_id uuid NOT NULL,
+    model_id      bigint NOT NULL,
+    place         integer NOT NULL CHECK (place BETWEEN 1 AND 20),
+    name          text NOT NULL CHECK (name <> '' AND octet_length(name) <= 1024),
+    version       integer NOT NULL,
+    share         double precision NOT NULL CHECK (share > 0 AND share < 1),
+    calls         bigint,
+    outcomes      bigint,
+    outcome_sum   double precision,
+    PRIMARY KEY (experiment_id, place),
+    UNIQUE (experiment_id, name),
+    UNIQUE (experiment_id, version),
+    FOREIGN KEY (experiment_id, model_id) REFERENCES federated.experiment (experiment_id, model_id) ON DELETE CASCADE,
+    FOREIGN KEY (model_id, version) REFERENCES federated.version (model_id, version)
+);
+
+CREATE INDEX experiment_arm_by_version ON federated.experiment_arm (model_id, version);
+
+COMMENT ON TABLE federated.experiment_arm IS 'The versions that an experiment compares, each with its share of the keys';
+
+COMMENT ON COLUMN federated.experiment_arm.place IS 'Its place in the statement, from 1';
+
+COMMENT ON COLUMN federated.experiment_arm.name IS 'The tag or number that the statement gave; version is what it named then';
+
+COMMENT ON COLUMN federated.experiment_arm.calls IS 'Written, with outcomes and outcome_sum, as the experiment is dropped, for the audit log';
+
+CREATE TABLE federated.experiment_call (
+    experiment_id uuid NOT NULL REFERENCES federated.experiment ON DELETE CASCADE,
+    key_sha256    bytea NOT NULL CHECK (octet_length(key_sha256) = 32),
+    place         integer NOT NULL,
+    score         double precision,
+    called_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX experiment_call_by_key ON federated.experiment_call (experiment_id, key_sha256, called_at);
+
+COMMENT ON TABLE federated.experiment_call IS 'Predictions that were asked for by experiment, each once and never changed';
+
+COMMENT ON COLUMN federated.experiment_call.key_sha256 IS 'As federated._key_sha256 makes it: no key is kept in clear';
+
+CREATE TABLE federated.experiment_outcome (
+    experiment_id uuid NOT NULL REFERENCES federated.experiment ON DELETE CASCADE,
+    key_sha256    bytea NOT NULL CHECK (octet_length(key_sha256) = 32),
+    place         integer NOT NULL,
+    score         double precision,
+    outcome       double precision NOT NULL CHECK (outcome BETWEEN -1e100 AND 1e100),
+    reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (experiment_id, key_sha256)
+);
+
+COMMENT ON TABLE federated.experiment_outcome IS 'What was last reported of each key that an experiment served';
+
+COMMENT ON COLUMN federated.experiment_outcome.score IS 'Of the last call for the key before the report';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.experiment', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.experiment_arm', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.experiment_call', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.experiment_outcome', '');
+
+CREATE FUNCTION federated._experiment_id(experiment text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id uuid := (SELECT e.experiment_id FROM federated.experiment AS e WHERE e.name = experiment);
+BEGIN
+    IF experiment IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the name of a federated experiment must not be null';
+    ELSIF found_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('federated experiment "%s" does not exist', left(experiment, 63)),
+            HINT = 'SELECT experiment_name FROM federated_experiments; lists them.';
+    END IF;
+    RETURN found_id;
+END
+$$;
+
+COMMENT ON FUNCTION federated._experiment_id(text) IS 'The id of an experiment, or error 42704';
+
+CREATE FUNCTION federated._check_key(key text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF key IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the key must not be null',
+            HINT = 'Give what stays the same for whom the prediction is: an id.';
+    ELSIF key = '' OR octet_length(key) > 1024 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE key WHEN '' THEN 'the key must not be empty' ELSE 'the key is too long' END,
+            DETAIL = format('It has %s bytes; it may have from 1 to 1024.', octet_length(key));
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_key(text) IS 'Raises 22004 for no key, 22023 for an empty one or one of more than 1024 bytes';
+
+CREATE FUNCTION federated._key_sha256(experiment_id uuid, key text) RETURNS bytea
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN sha256(uuid_send(experiment_id) || convert_to(key, 'UTF8'));
+END
+$$;
+
+COMMENT ON FUNCTION federated._key_sha256(uuid, text) IS 'SHA-256 of the 16 bytes of an experiment''s id and the UTF-8 text of a key';
+
+-- The last arm takes what rounding of the shares leaves over. In PL/pgSQL, whose plans a session keeps, as what is called at each prediction.
+CREATE FUNCTION federated._place_of(experiment_id uuid, key_sha256 bytea) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(min(a.place) FILTER (WHERE drawn.number < a.upto), max(a.place))
+    FROM (SELECT k.place, sum(k.share) OVER (ORDER BY k.place) AS upto
+          FROM federated.experiment_arm AS k WHERE k.experiment_id = _place_of.experiment_id) AS a
+    CROSS JOIN (SELECT ('x' || left(encode(key_sha256, 'hex'), 13))::bit(52)::bigint / 4503599627370496::double precision AS number) AS drawn);
+END
+$$;
+
+COMMENT ON FUNCTION federated._place_of(uuid, bytea) IS
+    'The arm of a key: its hash''s first 52 bits, as a number in [0, 1), fall into the share of one';
+
+CREATE FUNCTION federated._check_arm(model text, version integer) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found record;
+BEGIN
+    SELECT f.* INTO found FROM federated._find_function(model || '@' || version) AS f;
+    IF federated._has_many_classes(found.prediction) THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('version %s of federated model "%s" predicts one of several classes, and no number', version, model),
+            DETAIL = 'An experiment compares versions that predict a number or the probability of one of two classes.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_arm(text, integer) IS
+    'Raises 55000 for a version that has no function, was retired or is withheld, 0A000 for one of several classes';
+
+CREATE FUNCTION @extschema@.federated_experiment_arm(experiment text, key text, OUT arm text, OUT version integer)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject uuid := federated._experiment_id(experiment);
+BEGIN
+    PERFORM federated._check_key(key);
+    SELECT a.name, a.version INTO arm, version FROM federated.experiment_arm AS a
+    WHERE a.experiment_id = subject AND a.place = federated._place_of(subject, federated._key_sha256(subject, key));
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_experiment_arm(text, text) IS
+    'Which arm of an experiment serves a key, and which version that is: always the same one. Nothing is recorded';
+
+CREATE FUNCTION federated._record_call(experiment_id uuid, key text, score double precision) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    hashed bytea := federated._key_sha256(experiment_id, key);
+BEGIN
+    PERFORM federated._check_key(key);
+    INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
+    VALUES (_record_call.experiment_id, hashed, federated._place_of(experiment_id, hashed), _record_call.score);
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_call(uuid, text, double precision) IS 'Counts a prediction for the arm that serves the key';
+
+CREATE FUNCTION @extschema@.federated_predict_experiment(
+    experiment text, key text, features jsonb DEFAULT '{}', OUT score double precision, OUT arm text, OUT version integer
+)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject uuid := federated._experiment_id(experiment);
+    model   text := (SELECT m.name FROM federated.experiment AS e JOIN federated.model AS m USING (model_id) WHERE e.experiment_id = subject);
+BEGIN
+    IF features IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the features must not be null',
+            HINT = 'Name each feature: {"feature": value, ...}.';
+    END IF;
+    SELECT a.arm, a.version INTO arm, version FROM @extschema@.federated_experiment_arm(experiment, key) AS a;
+    score := @extschema@.federated_predict(model || '@' || version, features);
+    PERFORM federated._record_call(subject, key, score);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_experiment(text, text, jsonb) IS
+    'Prediction by the version of the arm that serves the key, with the arm''s label; the call is counted. A version that was retired or is withheld answers 55000: no other one takes its place';
+
+CREATE FUNCTION federated._record_outcome(experiment_id uuid, key text, outcome double precision) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    hashed bytea := federated._key_sha256(experiment_id, key);
+BEGIN
+    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
+    SELECT c.experiment_id, c.key_sha256, c.place, c.score, _record_outcome.outcome
+    FROM federated.experiment_call AS c
+    WHERE c.experiment_id = _record_outcome.experiment_id AND c.key_sha256 = hashed
+    ORDER BY c.called_at DESC LIMIT 1
+    ON CONFLICT ON CONSTRAINT experiment_outcome_pkey
+    DO UPDATE SET score = excluded.score, outcome = excluded.outcome, reported_at = excluded.reported_at;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_outcome(uuid, text, double precision) IS
+    'Keeps the outcome of a key in place of an earlier one; false for a key that was never served';
+
+CREATE FUNCTION @extschema@.federated_report_outcome(experiment text, key text, outcome double precision) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject uuid := federated._experiment_id(experiment);
+BEGIN
+    PERFORM federated._check_key(key);
+    IF outcome IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the outcome must not be null';
+    ELSIF NOT outcome BETWEEN -1e100 AND 1e100 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the outcome must be a number, not %s', outcome),
+            DETAIL = 'It may be from -1e100 to 1e100.';
+    END IF;
+    -- By the function's name alone: a version that predicts no more still has outcomes to come.
+    PERFORM federated._check_may_predict(m.name || '@' || a.version, NULL)
+    FROM federated.experiment AS e JOIN federated.model AS m USING (model_id)
+    CROSS JOIN LATERAL @extschema@.federated_experiment_arm(experiment, key) AS a WHERE e.experiment_id = subject;
+    IF NOT federated._record_outcome(subject, key, outcome) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated experiment "%s" has not served this key', experiment),
+            HINT = 'An outcome is of a key for which federated_predict_experiment was called, in a transaction that committed.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_report_outcome(text, text, double precision) IS
+    'What came of a key that an experiment has served: a number, 1 or 0 for yes or no. One outcome a key counts, the last that was reported; error 42704 for a key never served';
+
+-- Sums alone come out: whose they are stays in the tables.
+CREATE FUNCTION federated._experiment_sums(experiment_id uuid) RETURNS TABLE (
+    place integer, calls bigint, keys bigint, outcomes bigint, outcome_sum double precision, mean double precision,
+    variance double precision, brier double precision
+)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.place, coalesce(c.calls, 0), coalesce(c.keys, 0), coalesce(o.outcomes, 0), o.outcome_sum, o.mean, o.variance, o.brier
+    FROM federated.experiment_arm AS a
+    LEFT JOIN (
+        SELECT k.place, count(*) AS calls, count(DISTINCT k.key_sha256) AS keys
+        FROM federated.experiment_call AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
+    ) AS c USING (place)
+    LEFT JOIN (
+        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, var_samp(k.outcome) AS variance,
+               CASE WHEN bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1))
+                    THEN avg(CASE WHEN k.score BETWEEN 0 AND 1 AND k.outcome IN (0, 1)
+                             THEN power(greatest(abs(k.score - k.outcome), 1e-150), 2) END) END AS brier
+        FROM federated.experiment_outcome AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
+    ) AS o USING (place)
+    WHERE a.experiment_id = _experiment_sums.experiment_id
+$$;
+
+COMMENT ON FUNCTION federated._experiment_sums(uuid) IS 'Of each arm how often and for how many keys it was asked, and what is known of outcomes';
+
+CREATE FUNCTION federated._welch_half_width(
+    variance double precision, count bigint, other_variance double precision, other_count bigint
+) RETURNS double precision
+LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.welch(plpy, "1.2")(variance, count, other_variance, other_count)
+$$;
+
+COMMENT ON FUNCTION federated._welch_half_width(double precision, bigint, double precision, bigint) IS
+    'Half the width of the interval of 95 % of the difference of two means, by their samples'' variances; NULL where neither varies';
+
+-- Welch (1947), with the degrees of freedom of Satterthwaite (1946): outcomes of 0 and 1 too, whose variances are those of their sample.
+CREATE FUNCTION @extschema@.federated_experiment(
+    experiment text, OUT arm text, OUT version integer, OUT share double precision, OUT calls bigint, OUT keys bigint, OUT outcomes bigint,
+    OUT mean_outcome double precision, OUT std_error double precision, OUT difference double precision,
+    OUT conf_low double precision, OUT conf_high double precision, OUT brier_score double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH subject AS MATERIALIZED (SELECT federated._experiment_id(experiment) AS experiment_id),
+    s AS MATERIALIZED (SELECT k.* FROM subject, federated._experiment_sums(subject.experiment_id) AS k)
+    SELECT a.name, a.version, a.share, s.calls, s.keys, s.outcomes, s.mean, sqrt(s.variance) / sqrt(s.outcomes::double precision), d.difference,
+           d.difference - w.half, d.difference + w.half, s.brier
+    FROM federated.experiment_arm AS a
+    JOIN subject USING (experiment_id)
+    JOIN s USING (place)
+    JOIN s AS f ON f.place = 1
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.place > 1 THEN s.mean - f.mean END AS difference) AS d
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.place > 1 AND least(s.outcomes, f.outcomes) > 1
+                    THEN federated._welch_half_width(s.variance, s.outcomes, f.variance, f.outcomes) END AS half
+    ) AS w
+    ORDER BY a.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_experiment(text) IS
+    'How an experiment stands, a row for each arm: its version and share of the keys; calls, different keys, and keys whose outcome was reported; mean_outcome and its std_error; difference: by how much the mean is above that of the first arm, with the interval of 95 % by Welch''s t (outcomes of 0 and 1 too), conf_low to conf_high; brier_score: mean squared difference of score and outcome, where outcomes are 0 and 1 and scores probabilities. NULL where outcomes are too few or all equal. An interval that is looked at again and again, to stop when it leaves 0 out, is too narrow';
+
+CREATE VIEW @extschema@.federated_experiments AS
+SELECT e.name AS experiment_name, w.name AS workspace_name, m.name AS model_name,
+       (SELECT jsonb_agg(jsonb_build_object('arm', a.name, 'version', a.version, 'share', a.share) ORDER BY a.place)
+        FROM federated.experiment_arm AS a WHERE a.experiment_id = e.experiment_id) AS arms,
+       e.created_by::text AS created_by, e.created_at
+FROM federated.experiment AS e JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id);
+
+COMMENT ON VIEW @extschema@.federated_experiments IS 'The experiments that there are; federated_experiment(name) tells how one stands';
+
+COMMENT ON COLUMN @extschema@.federated_experiments.experiment_name IS 'Name of the experiment';
+
+COMMENT ON COLUMN @extschema@.federated_experiments.workspace_name IS 'The workspace of its model';
+
+COMMENT ON COLUMN @extschema@.federated_experiments.model_name IS 'The model whose versions it compares';
+
+COMMENT ON COLUMN @extschema@.federated_experiments.arms IS
+    'In their order: arm (the tag or number that the statement gave), version (what that named then), share (of the keys)';
+
+COMMENT ON COLUMN @extschema@.federated_experiments.created_by IS 'Who made it; the owner of the model may drop it';
+
+COMMENT ON COLUMN @extschema@.federated_experiments.created_at IS 'When it was made';
+
+-- Runs as federated_owner: the sums are of what nobody else reads. Sorts behind check_owner.
+CREATE FUNCTION federated._close_arms() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE federated.experiment_arm AS a SET calls = s.calls, outcomes = s.outcomes, outcome_sum = s.outcome_sum
+    FROM federated._experiment_sums(OLD.experiment_id) AS s
+    WHERE a.experiment_id = OLD.experiment_id AND a.place = s.place;
+    DELETE FROM federated.experiment_arm AS a WHERE a.experiment_id = OLD.experiment_id;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._close_arms() IS 'Has the audit log keep the sums of an experiment that is dropped';
+
+CREATE FUNCTION federated._keep_experiments() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    number     integer;
+    dependents text[];
+    dependent  text;
+BEGIN
+    IF TG_TABLE_NAME = 'version' THEN
+        number := OLD.version;
+    END IF;
+    dependents := ARRAY(
+        SELECT e.name FROM federated.experiment AS e
+        WHERE e.model_id = OLD.model_id
+          AND (number IS NULL OR EXISTS (SELECT FROM federated.experiment_arm AS a
+                                         WHERE a.experiment_id = e.experiment_id AND a.version = number))
+        ORDER BY e.name);
+    IF cardinality(dependents) > 0 AND coalesce(current_setting('federated.drop_behavior', true), '') <> 'cascade' THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format(CASE WHEN number IS NULL THEN 'cannot drop federated model "%s" because experiments compare its versions'
+                                  ELSE 'cannot drop version %2$s of federated model "%1$s" because experiments compare it' END,
+                             (SELECT m.name FROM federated.model AS m WHERE m.model_id = OLD.model_id), number),
+            DETAIL = (SELECT string_agg(format('experiment "%s"', d), E'\n') FROM unnest(dependents[1:20]) AS d),
+            HINT = format('Use DROP FEDERATED MODEL ... %sCASCADE to drop them too.', CASE WHEN number IS NOT NULL THEN 'VERSION ... ' END);
+    END IF;
+    FOREACH dependent IN ARRAY dependents LOOP
+        RAISE NOTICE 'drop cascades to federated experiment "%"', dependent;
+        DELETE FROM federated.experiment AS e WHERE e.name = dependent;
+    END LOOP;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_experiments() IS 'Lets a model or a version that an experiment compares be dropped only by CASCADE, and the experiment with it';
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.experiment
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+CREATE TRIGGER close_arms BEFORE DELETE ON federated.experiment
+    FOR EACH ROW EXECUTE FUNCTION federated._close_arms();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.experiment
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.experiment_arm
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF calls, outcomes, outcome_sum ON federated.experiment_arm
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE TRIGGER drop_experiments BEFORE DELETE ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_experiments();
+
+CREATE TRIGGER drop_experiments BEFORE DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_experiments();
 
 -- What a statistician asks of a linear model. Everything was computed when the version was made; nothing is here but its form.
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
@@ -11495,6 +11940,8 @@ CREATE TABLE federated.api_request (
     PRIMARY KEY (role_id, idempotency_key)
 );
 
+CREATE INDEX api_token_by_role ON federated.api_token (role_id);
+
 CREATE INDEX api_request_by_age ON federated.api_request (created_at);
 
 COMMENT ON TABLE federated.api_request IS
@@ -11524,6 +11971,19 @@ $$;
 COMMENT ON FUNCTION federated._may_serve(oid) IS
     'Whether calls by HTTP may run as a role: it exists, has no power beyond its grants (SUPERUSER, BYPASSRLS, REPLICATION) and is no daemon''s';
 
+CREATE FUNCTION federated._has_room_for_token(role_id oid) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Two transactions would not see each other's tokens.
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.api_token:' || _has_room_for_token.role_id, 0));
+    RETURN (SELECT count(*) < 100 FROM federated.api_token AS t
+            WHERE t.role_id = _has_room_for_token.role_id AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp());
+END
+$$;
+
+COMMENT ON FUNCTION federated._has_room_for_token(oid) IS
+    'Whether a role has fewer valid tokens than it may have; until the transaction ends nobody else makes one for it';
+
 CREATE FUNCTION federated._check_token() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -11531,8 +11991,9 @@ DECLARE
 BEGIN
     IF subject IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the role of a token must exist';
-    ELSIF NOT pg_has_role(NEW.role_id, 'MEMBER') THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be member of role "%s"', subject);
+    -- From version 16 on a membership may come without the right to become the role.
+    ELSIF NOT pg_has_role(NEW.role_id, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('must be able to SET ROLE "%s"', subject);
     ELSIF NOT federated._may_serve(NEW.role_id) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('role "%s" can have no token', subject),
@@ -11540,6 +12001,10 @@ BEGIN
     ELSIF NEW.expires_at <= clock_timestamp() OR NEW.expires_at > clock_timestamp() + interval '1 year' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a token must be valid for longer than nothing and for a year at most';
+    ELSIF NOT federated._has_room_for_token(NEW.role_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = format('role "%s" has too many tokens', subject),
+            DETAIL = 'A role may have 100 that are valid.',
+            HINT = 'Revoke some: SELECT federated_revoke_token(token_id) FROM federated_tokens WHERE status = ''valid'' AND ...';
     END IF;
     NEW.role_name := subject;
     NEW.created_by := current_user;
@@ -11547,7 +12012,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that their makers are members of, and to a year';
+COMMENT ON FUNCTION federated._check_token() IS 'Keeps tokens to roles that their makers may become, to a year, and to a number for each role';
 
 CREATE FUNCTION federated._check_token_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -11601,7 +12066,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_create_token(name, interval, text) IS
-    'Makes a bearer token with which calls to heliosdb api run as a role, which the caller must be a member of and which must be no superuser, and returns it: it is shown this once, and kept as its hash. It is valid for a year at most. The token is hfl_, 64 hexadecimal digits of random and 8 of a checksum (the first of SHA-256 of what stands before them)';
+    'Makes a bearer token with which calls to heliosdb api run as a role, which the caller must be a member of and which must be no superuser, and returns it: it is shown this once, and kept as its hash. It is valid for a year at most, and a role has 100 valid ones at most. The token is hfl_, 64 hexadecimal digits of random and 8 of a checksum (the first of SHA-256 of what stands before them)';
 
 -- Updated through itself by federated_revoke_token: so a caller reaches the tokens that it may see, and no others.
 CREATE VIEW @extschema@.federated_tokens WITH (security_barrier) AS
@@ -11966,6 +12431,14 @@ ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._record_call(uuid, text, double precision) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._record_outcome(uuid, text, double precision) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._experiment_sums(uuid) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._close_arms() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
@@ -12010,6 +12483,8 @@ ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._authenticate(bytea) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._has_room_for_token(oid) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -12037,6 +12512,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
     @extschema@.federated_erasure_certificate(uuid),
     @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
+    @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
+    @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_export_model(text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
@@ -12219,6 +12696,7 @@ GRANT USAGE ON TYPE federated.absent TO federated_analyst;
 GRANT EXECUTE ON FUNCTION
     federated._score(text, bytea), federated._score_classes(text, bytea), federated._score_rows(text, bytea),
     federated._score_first(text, bytea), federated._score_classes_first(text, bytea), federated._read_scored(uuid),
+    federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
 
@@ -12810,6 +13288,40 @@ GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, d
 
 GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
+-- Experiments. Nobody reads whose key had which outcome, or writes it but by the functions: the database's backup alone has it.
+GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.experiment_arm TO federated_owner;
+
+GRANT INSERT (model_id, name), DELETE ON federated.experiment TO federated_operator;
+
+GRANT INSERT (experiment_id, model_id, place, name, version, share) ON federated.experiment_arm TO federated_operator;
+
+GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm TO federated_owner;
+
+GRANT SELECT, INSERT ON federated.experiment_call TO federated_owner;
+
+GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at) ON federated.experiment_outcome TO federated_owner;
+
+REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome FROM federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
+TO federated_analyst, federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
+    @extschema@.federated_report_outcome(text, text, double precision),
+    federated._record_call(uuid, text, double precision), federated._record_outcome(uuid, text, double precision)
+TO federated_analyst;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)
+TO federated_analyst, federated_auditor;
+
 -- Calls by HTTP. A trigger fills in all else of a token and says whose it may be; one is revoked through the view.
 GRANT USAGE ON SCHEMA federated TO federated_api;
 
@@ -12821,7 +13333,7 @@ GRANT SELECT ON federated.api_token TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._may_serve(oid) TO federated_owner, federated_analyst, federated_auditor;
 
-GRANT EXECUTE ON FUNCTION federated._has_role(name) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._has_role(name), federated._has_room_for_token(oid) TO federated_analyst, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 TO federated_analyst, federated_auditor;
