@@ -63,7 +63,14 @@ def cargo(directory: Path, *arguments: str, given: str = "", **environment: str)
     ended = subprocess.run(
         [program, command, *source, *rest],
         cwd=directory,
-        env={**os.environ, "CARGO_TARGET_DIR": str(BUILD / "target"), "RUST_BACKTRACE": "0", **environment},
+        env={
+            **os.environ,
+            "CARGO_TARGET_DIR": str(BUILD / "target"),
+            "RUST_BACKTRACE": "0",
+            "CARGO_PROFILE_DEV_DEBUG": "0",
+            "CARGO_INCREMENTAL": "0",
+            **environment,
+        },
         input=given,
         capture_output=True,
         text=True,
@@ -139,7 +146,7 @@ def test_it_keeps_its_promises(page: dict[str, Any], federation: World, site: Si
     assert "8 passed; 0 failed; 0 ignored" in printed
 
 
-async def test_a_training_that_is_dropped_goes_on(page: dict[str, Any], federation: World) -> None:  # noqa: F811
+def test_a_training_that_is_dropped_goes_on(page: dict[str, Any], federation: World) -> None:  # noqa: F811
     """The page drops one that it queues, and follows the same run afterwards: it is its only one of five rounds."""
     runs = federation.query(
         "SELECT status, options FROM federated_runs WHERE model_name = 'risk' ORDER BY run"
