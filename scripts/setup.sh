@@ -81,7 +81,18 @@ ensure_extension() {
     fi
 }
 
-# Java's and Node's drivers. A Java or a Node that is on PATH is taken, whatever installed it.
+# What the Rust crate is built against in tests: Debian's packaged crates, and a cargo where none is on PATH.
+ensure_crates() {
+    local crates=/usr/share/cargo/registry missing=()
+    command -v cargo > /dev/null || missing+=(cargo)
+    compgen -G "$crates/tokio-postgres-*" > /dev/null || missing+=(librust-tokio-postgres-dev "librust-tokio-postgres+with-serde-json-1-dev")
+    compgen -G "$crates/tokio-1.*" > /dev/null || missing+=("librust-tokio+macros-dev" "librust-tokio+rt-multi-thread-dev")
+    compgen -G "$crates/serde_json-*" > /dev/null || missing+=(librust-serde-json-dev)
+    compgen -G "$crates/futures-util-*" > /dev/null || missing+=(librust-futures-util-dev)
+    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+# Java's, Node's and Rust's drivers. A Java, Node or cargo that is on PATH is taken, whatever installed it.
 ensure_clients() {
     local missing=() built=build/clients/node wanted
     command -v javac > /dev/null || missing+=(default-jdk-headless)
@@ -93,6 +104,7 @@ ensure_clients() {
         [ -d /usr/share/man/man1 ] || as_root mkdir -p /usr/share/man/man1
         apt_install "${missing[@]}"
     fi
+    ensure_crates
     wanted=$(hash_of tests/clients/node/package.json tests/clients/node/package-lock.json)
     if [ "$(cat "$built/.packages" 2> /dev/null)" != "$wanted" ]; then
         say "installing the locked packages for Node into $built"

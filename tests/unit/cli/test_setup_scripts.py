@@ -268,6 +268,14 @@ def test_java_and_node_are_installed_where_there_are_none(checkout: Checkout) ->
     assert calls[0].endswith(" nodejs")
 
 
+def test_cargo_is_installed_where_there_is_none(checkout: Checkout) -> None:
+    environment = with_clients(checkout, "javac", "node")
+    asked = "apt-get install -y -q --no-install-recommends --no-upgrade cargo"
+    assert [call for call in setup_clients(checkout, environment) if call.startswith(asked)]
+    checkout.write("bin/cargo", "#!/bin/sh\n")
+    assert not [call for call in setup_clients(checkout, environment) if call.startswith(asked)]
+
+
 def test_the_drivers_are_nothing_that_a_plain_setup_installs(checkout: Checkout) -> None:
     with_clients(checkout)
     assert checkout.setup().returncode == 0

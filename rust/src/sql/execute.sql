@@ -1,0 +1,1 @@
+CALL federated.execute($1::text)

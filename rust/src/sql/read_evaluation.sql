@@ -1,0 +1,1 @@
+SELECT metric::text, value::float8 FROM federated_evaluate($1::text)
