@@ -246,14 +246,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own_name    text := made.name || '@' || made.version;
     description text := format('Version %s of federated model %s, imported', made.version, made.name);
-    taken       federated.delivered_version;
     booleans    boolean[];
 BEGIN
     PERFORM federated._check_delivery(made.features, made.contract, made.prediction, made.prediction_arrays);
-    taken.features := made.features;
-    taken.prediction := made.prediction;
-    taken.prediction_arrays := made.prediction_arrays;
-    PERFORM federated._check_scored(taken);
+    PERFORM federated._check_scored(made.features, made.prediction, made.prediction_arrays);
     -- Restoring a dump brings functions before rows.
     IF EXISTS (SELECT FROM federated._list_functions(made.name) AS f) THEN
         RETURN;

@@ -289,7 +289,7 @@ GRANT EXECUTE ON FUNCTION
     federated._write_undelivered_function(text), federated._lock_subscription(text), federated._one_line(text),
     federated._check_delivery(text[], jsonb, jsonb, bytea), federated._check_encoding(text[], boolean[], jsonb), federated._flags(jsonb),
     federated._check_numbers(text, bytea, text), federated._try_prediction(text, jsonb),
-    federated._check_scored(federated.delivered_version), federated._forget_version(text, federated.delivered_version),
+    federated._check_scored(text[], jsonb, bytea), federated._forget_version(text, federated.delivered_version),
     federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
     federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
     federated._encoding_text(text[], boolean[], jsonb)

@@ -5275,27 +5275,27 @@ $$;
 
 COMMENT ON FUNCTION federated._try_prediction(text, jsonb) IS 'Raises an error where the function of a version that was delivered computes nothing';
 
-CREATE FUNCTION federated._check_scored(taken federated.delivered_version) RETURNS void
+CREATE FUNCTION federated._check_scored(features text[], prediction jsonb, prediction_arrays bytea) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    booleans boolean[] := federated._flags(taken.prediction);
+    booleans boolean[] := federated._flags(prediction);
     wrong    text;
 BEGIN
-    IF federated._is_expression(taken.features, booleans, taken.prediction) THEN
-        IF taken.prediction_arrays IS NOT NULL THEN
+    IF federated._is_expression(features, booleans, prediction) THEN
+        IF prediction_arrays IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no prediction: an expression has no arrays';
         END IF;
         RETURN;
     END IF;
-    wrong := federated._check_numbers((taken.prediction - '{encoding,booleans}'::text[])::text, taken.prediction_arrays,
-                                      federated._encoding_text(taken.features, booleans, taken.prediction));
+    wrong := federated._check_numbers((prediction - '{encoding,booleans}'::text[])::text, prediction_arrays,
+                                      federated._encoding_text(features, booleans, prediction));
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('this is no prediction: %s', wrong);
     END IF;
 END
 $$;
 
-COMMENT ON FUNCTION federated._check_scored(federated.delivered_version) IS
+COMMENT ON FUNCTION federated._check_scored(text[], jsonb, bytea) IS
     'Raises an error where numpy could not compute what was delivered, or would not come to an end';
 
 CREATE FUNCTION federated._forget_version(model_name text, former federated.delivered_version) RETURNS void
@@ -5370,7 +5370,7 @@ DECLARE
     numbers_id  uuid;
 BEGIN
     PERFORM federated._check_delivery(taken.features, taken.contract, taken.prediction, taken.prediction_arrays);
-    PERFORM federated._check_scored(taken);
+    PERFORM federated._check_scored(taken.features, taken.prediction, taken.prediction_arrays);
     booleans := federated._flags(taken.prediction);
     numbers_id := federated._place_version(model_name, taken);
     PERFORM federated._define_prediction(model_name, description, taken.features, booleans, taken.prediction, numbers_id);
@@ -11684,14 +11684,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own_name    text := made.name || '@' || made.version;
     description text := format('Version %s of federated model %s, imported', made.version, made.name);
-    taken       federated.delivered_version;
     booleans    boolean[];
 BEGIN
     PERFORM federated._check_delivery(made.features, made.contract, made.prediction, made.prediction_arrays);
-    taken.features := made.features;
-    taken.prediction := made.prediction;
-    taken.prediction_arrays := made.prediction_arrays;
-    PERFORM federated._check_scored(taken);
+    PERFORM federated._check_scored(made.features, made.prediction, made.prediction_arrays);
     -- Restoring a dump brings functions before rows.
     IF EXISTS (SELECT FROM federated._list_functions(made.name) AS f) THEN
         RETURN;
@@ -12794,7 +12790,7 @@ GRANT EXECUTE ON FUNCTION
     federated._write_undelivered_function(text), federated._lock_subscription(text), federated._one_line(text),
     federated._check_delivery(text[], jsonb, jsonb, bytea), federated._check_encoding(text[], boolean[], jsonb), federated._flags(jsonb),
     federated._check_numbers(text, bytea, text), federated._try_prediction(text, jsonb),
-    federated._check_scored(federated.delivered_version), federated._forget_version(text, federated.delivered_version),
+    federated._check_scored(text[], jsonb, bytea), federated._forget_version(text, federated.delivered_version),
     federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
     federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
     federated._encoding_text(text[], boolean[], jsonb)
