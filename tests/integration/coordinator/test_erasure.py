@@ -101,11 +101,15 @@ def hashes(world: World, *, current: bool) -> dict[str, str]:
     }
 
 
-def predictions(world: World) -> dict[str, float]:
-    """Return what each model predicts for one row."""
-    rows = {name: {"age": 51} | ({} if name == "linear" else {"pressure": 119}) for name in MODELS}
+def predictions(world: World) -> dict[str, list[float]]:
+    """Return what each model predicts for some rows: of trees one row's prediction may stay."""
     query = "SELECT federated_predict(%s, %s::jsonb) AS p"
-    return {name: world.query(query, name, json.dumps(row))[0]["p"] for name, row in rows.items()}
+    found: dict[str, list[float]] = {}
+    for name in MODELS:
+        for age in range(20, 90, 3):
+            row = {"age": age} | ({} if name == "linear" else {"pressure": 90 + age})
+            found.setdefault(name, []).append(world.query(query, name, json.dumps(row))[0]["p"])
+    return found
 
 
 async def test_a_model_that_is_trained_anew_has_the_bits_of_one_that_never_had_the_subject(
