@@ -7,6 +7,7 @@ the kind that came in, with a row for each row in the same order.
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -88,7 +89,7 @@ class _Dicts:
         ]
 
 
-class _Frame:
+class _Frame(ABC):
     """A table with named columns: those that are no features are ignored, as in a row of SQL's."""
 
     def __init__(self, frame: Any) -> None:
@@ -113,8 +114,9 @@ class _Frame:
     def _names(self) -> list[str]:
         return list(self._frame.columns)
 
+    @abstractmethod
     def _values(self, name: str) -> Sequence[Any]:
-        raise NotImplementedError
+        """Return a column's values, None where one is missing."""
 
 
 class _Pandas(_Frame):
