@@ -156,6 +156,7 @@ async fn the_proxy_makes_no_difference() {
     let fl = connected("HELIOSDB_PROXY_DSN").await;
     let predicted = fl.model("risk").predict([("age", 1.0), ("bmi", 1.0)]).await.expect("a prediction");
     assert_eq!(predicted, 2.75);
-    assert_eq!(fl.workspaces().await.expect("workspaces")[0].workspace_name, "clinics");
+    let workspaces = fl.workspaces().await.expect("workspaces");
+    assert!(workspaces.iter().any(|one| one.workspace_name == "clinics"));
     refused(fl.model("risk").predict([("height", 1.0)]).await, "42703", "height");
 }

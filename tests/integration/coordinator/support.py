@@ -22,6 +22,10 @@ from tests.support.federation import Federation, NodeProcess, until
 WORKSPACE = "consortium"
 MODEL = "risk"
 FEATURES = ("age", "pressure")
+ENDED = (
+    "SELECT run_id, status::text, message FROM federated.run"
+    " WHERE status NOT IN ('queued', 'running') ORDER BY created_at"
+)
 
 
 @dataclass
@@ -105,18 +109,17 @@ class World:
         return self.query("SELECT run_id, status::text, message FROM federated.run ORDER BY created_at")
 
     async def finished(self, *, count: int = 1) -> dict[str, Any]:
-        """Wait until so many runs have ended; returns the last."""
+        """Wait until so many runs have ended; returns the last of these, whatever was queued after them."""
+        ended: list[dict[str, Any]] = []
         with self.catalog() as connection:
 
-            def ended() -> bool:
+            def enough() -> bool:
                 self.check_processes()
-                row = connection.execute(
-                    "SELECT count(*) AS n FROM federated.run WHERE status NOT IN ('queued', 'running')"
-                ).fetchone()
-                return row is not None and row["n"] >= count
+                ended[:] = connection.execute(ENDED).fetchall()
+                return len(ended) >= count
 
-            await until(ended)
-        return self.runs()[-1]
+            await until(enough)
+        return ended[count - 1]
 
     async def reached(self, condition: str, *values: object) -> None:
         """Wait until a condition holds in the catalog."""
