@@ -1,7 +1,7 @@
 """The way of every call: who calls, how often, the body in its bounds, one transaction as the caller's role.
 
 What always holds: a path without a stated right cannot be built; a body is read, and what is wrong with it is
-said, only for whoever may send it; the answer is sent after COMMIT.
+said, only for whoever may send it; no parameter is ignored; the answer is sent after COMMIT.
 """
 
 from __future__ import annotations
@@ -140,11 +140,13 @@ class GuardedRoute(APIRoute):
         """The handler behind the guard; TypeError for an endpoint that says no right."""
         inner = super().get_route_handler()
         right = _right_of(self)
+        known = _query_of(self)
 
         async def handle(request: Request) -> Response:
             ours = services(request)
             _check_declared(request, ours.config)
             identity = await _admit(request, right)
+            _check_query(request, known)
             async with AsyncExitStack() as held:
                 if _has_body(request):
                     held.enter_context(ours.bodies.one_more(identity.key))
@@ -162,9 +164,11 @@ class StreamRoute(APIRoute):
         """The handler behind the guard; TypeError for an endpoint that says no right."""
         inner = super().get_route_handler()
         right = _right_of(self)
+        known = _query_of(self)
 
         async def handle(request: Request) -> Response:
             request.state.identity = await _admit(request, right)
+            _check_query(request, known)
             return await inner(request)
 
         return handle
@@ -175,6 +179,25 @@ def _right_of(route: APIRoute) -> Right:
     if not isinstance(right, Right):
         raise TypeError(f"{route.path} does not say what right it needs")
     return right
+
+
+def _query_of(route: APIRoute) -> frozenset[str]:
+    """The query parameters that a path takes: those of its endpoint, for no dependency has any."""
+    return frozenset(field.alias for field in route.dependant.query_params)
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    """Refuse what would be ignored: a parameter that the path has not, or one that is given twice."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    faults = {name: "is not taken by this path" for name in given if name not in known}
+    faults |= {name: "is given twice" for name in known if given.count(name) > 1}
+    if faults:
+        raise Problem(
+            422,
+            "The request is not what this path takes.",
+            sqlstate="22023",
+            faults=[{"where": f"query.{name[:63]}", "fault": fault} for name, fault in faults.items()][:20],
+        )
 
 
 async def _admit(request: Request, right: Right) -> Identity:

@@ -23,6 +23,8 @@ from tests.support.ports import free_port
 LOGIN = "rest_login"
 ROLES = {
     "rest_admin": "federated_admin",
+    # Owns nothing.
+    "rest_stranger": "federated_admin",
     "rest_operator": "federated_operator",
     "rest_analyst": "federated_analyst",
     "rest_auditor": "federated_auditor",
@@ -166,3 +168,10 @@ def follow(api: Api, run_id: str, **headers: str) -> list[tuple[str, str, Any]]:
 
 def query(api: Api, text: str, *values: object) -> list[dict[str, Any]]:
     return api.world.query(text, *values)
+
+
+def until_served(api: Api) -> None:
+    """Wait until the API has found out that connections were cut, and has new ones."""
+    end = time.monotonic() + DEADLINE
+    while api.call("rest_analyst", "GET", "/workspaces").status_code == 503:
+        assert time.monotonic() < end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import re
@@ -16,12 +15,10 @@ from typing import Any
 
 import httpx
 import psycopg
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
 
 from heliosdb.domain.prediction import Prediction
-from tests.integration.api.cases import BAD, MISSING, MODEL, PAYLOADS, TEMPLATES, WORKSPACE, payload_calls
-from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, ROLES, Api, follow, make_token, query
+from tests.integration.api.cases import MODEL, WORKSPACE
+from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, Api, follow, make_token, query
 from tests.support.publication import publish_prediction
 
 GOLDEN = Path(__file__).with_name("rights.golden")
@@ -187,84 +184,6 @@ def test_a_key_starts_one_run(api: Api, trained: dict[str, Any]) -> None:
     )
 
 
-def test_bad_input_is_one_clear_problem(api: Api, trained: dict[str, Any]) -> None:
-    found = []
-    for method, path, options, status in BAD:
-        headers = {"Content-Type": "application/json"} if "content" in options else {}
-        answer = api.call("rest_admin", method, path, headers=headers, **options)
-        shown = (method, path, str(options)[:60])
-        assert answer.headers["content-type"] == "application/problem+json", (shown, answer.text)
-        assert answer.json()["status"] == answer.status_code
-        found.append((shown, answer.status_code))
-        assert answer.status_code == status, (shown, answer.text)
-    del trained
-
-
-def test_each_role_may_what_the_page_says(api: Api, trained: dict[str, Any]) -> None:
-    """Statuses over every path × role; whoever lacks the right is told the same of what exists and what does not."""
-    present = {"w": WORKSPACE, "n": "a", "m": "risk", "r": trained["run"]["run_id"], "new": WORKSPACE}
-    roles = (None, *ROLES)
-    lines = []
-    for method, template, body in TEMPLATES:
-        cells = []
-        for role in roles:
-            answers = [
-                api.call(
-                    role, method, template.format_map(names),
-                    json=None if body is None else json.loads(json.dumps(body).replace("{new}", names["new"])),
-                )
-                for names in (present, MISSING)
-            ]  # fmt: skip
-            if answers[0].status_code in (401, 403):
-                assert answers[0].text == answers[1].text, (role, template)
-            cells.append(
-                f"{(role or 'none').removeprefix('rest_')} {answers[0].status_code}/{answers[1].status_code}"
-            )
-        lines.append(f"{method} {template}: " + ", ".join(cells))
-    paths = {
-        path.removeprefix(PREFIX) for path in api.call("rest_admin", "GET", "/openapi.json").json()["paths"]
-    }
-    aliases = {"w": "{workspace}", "n": "{node}", "m": "{model}", "r": "{run_id}"}
-    assert paths == {template.format_map(aliases) for _, template, _ in TEMPLATES} - {"/openapi.json"}, (
-        "a path is missing here"
-    )
-    head = (
-        "# Path by role: the status where the object exists / where it does not. Compared by test_rest.py.\n"
-    )
-    assert head + "\n".join(lines) + "\n" == GOLDEN.read_text(), "\n".join(lines)
-
-
-def test_a_token_that_ended_opens_nothing(api: Api) -> None:
-    world = api.world
-    good, revoked, expired = (make_token(world, "rest_analyst", by="rest_analyst") for _ in range(3))
-
-    def status(token: str) -> tuple[int, str]:
-        answer = httpx.get(api.url + PREFIX + "/workspaces", headers={"Authorization": f"Bearer {token}"})
-        return answer.status_code, answer.text
-
-    assert [status(token)[0] for token in (good, revoked, expired)] == [200, 200, 200]
-    with world.cluster.connect(world.database) as connection:
-        find = "SELECT token_id FROM federated.api_token WHERE token_sha256 = sha256(convert_to(%s, 'UTF8'))"
-        [(token_id,)] = connection.execute(find, [revoked]).fetchall()
-        connection.execute("SET ROLE rest_analyst")
-        connection.execute("SELECT federated_revoke_token(%s)", [token_id])
-        connection.execute("RESET ROLE")
-        # What time does by itself.
-        connection.execute("SET session_replication_role = replica")
-        connection.execute(
-            "UPDATE federated.api_token SET expires_at = now() WHERE token_sha256 = sha256(convert_to(%s, 'UTF8'))",
-            [expired],
-        )
-    body = "hfl_" + "0" * 64
-    foreign = body + hashlib.sha256(body.encode()).hexdigest()[:8]
-    refused = {
-        status(token) for token in (revoked, expired, foreign, good[:-1] + ("0" if good[-1] != "0" else "1"))
-    }
-    assert len(refused) == 1
-    assert refused.pop()[0] == 401
-    assert status(good)[0] == 200
-
-
 def test_a_token_ends_with_its_role_and_with_the_roles_innocence(api: Api) -> None:
     world = api.world
     with world.cluster.connect(world.database) as connection:
@@ -317,79 +236,6 @@ def test_a_stream_ends_with_its_token(api: Api, trained: dict[str, Any]) -> None
     world.execute("STOP FEDERATED TRAINING waits")
     world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes = 3)")
     del trained
-
-
-def test_what_is_sent_stays_what_it_is(api: Api, trained: dict[str, Any]) -> None:
-    """SQL in every field is a value: it makes no object but one of that very name, starts nothing and breaks nothing."""
-    kept = "SELECT (SELECT count(*) FROM pg_class) AS classes, (SELECT count(*) FROM federated.run) AS runs, (SELECT count(*) FROM pg_roles) AS roles"
-    before = query(api, kept)
-    made = []
-    for number, payload in enumerate(PAYLOADS):
-        # Every other field, in turn: each field gets half of the payloads.
-        for method, path, options in payload_calls(payload)[number % 2 :: 2]:
-            answer = api.call("rest_admin", method, path, **options)
-            assert answer.status_code < 500, (payload, path, answer.text)
-            if answer.status_code == 201:
-                made.append(answer.json()["name"])
-    assert query(api, kept) == before
-    assert set(made) <= {payload[:60] for payload in PAYLOADS} | set(PAYLOADS)
-    owners = {
-        row["owner"]
-        for row in query(api, "SELECT owner FROM federated.workspace UNION SELECT owner FROM federated.model")
-    }
-    assert owners <= {"rest_admin", "postgres"}
-    for name in made:
-        query(api, "DELETE FROM federated.model WHERE name = %s", name)
-        query(api, "DELETE FROM federated.workspace WHERE name = %s AND name <> %s", name, WORKSPACE)
-        query(api, "DELETE FROM federated.node WHERE name = %s AND name NOT IN ('a', 'b', 'c')", name)
-    del trained
-
-
-def test_no_generated_call_ends_in_an_error_of_ours(api: Api, trained: dict[str, Any]) -> None:
-    schema = schemathesis.openapi.from_dict(api.call("rest_admin", "GET", "/openapi.json").json())
-    headers = {"Authorization": f"Bearer {api.tokens['rest_operator']}"}
-    statuses: list[int] = []
-
-    def check(case: Any) -> None:
-        answer = case.call(base_url=api.url, headers=headers, timeout=DEADLINE)
-        statuses.append(answer.status_code)
-        assert answer.status_code < 500 or answer.status_code == 501, (case.as_curl_command(), answer.text)
-        kind = "application/json" if answer.status_code < 400 else "application/problem+json"
-        assert answer.headers["content-type"] == [kind], case.as_curl_command()
-
-    few = settings(
-        max_examples=6, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )  # fmt: skip
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        # A stream of a run that goes on would go on.
-        if not operation.path.endswith("/events"):
-            few(given(case=operation.as_strategy())(check))()
-    assert 401 not in statuses
-    assert {200, 422} <= set(statuses)
-    del trained
-
-
-def test_while_the_database_is_away_calls_are_told_to_come_again(api: Api) -> None:
-    world = api.world
-    assert api.call("rest_analyst", "GET", "/workspaces").status_code == 200
-    allow = "UPDATE pg_database SET datallowconn = %s WHERE datname = %s"
-    with world.cluster.connect() as connection:
-        connection.execute(allow, [False, world.database])
-        try:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [LOGIN]
-            )
-            answer = api.call("rest_analyst", "GET", "/workspaces")
-            assert answer.status_code == 503
-            assert int(answer.headers["retry-after"]) > 0
-            assert "datallowconn" not in answer.text
-        finally:
-            connection.execute(allow, [True, world.database])
-    end = time.monotonic() + DEADLINE
-    while api.call("rest_analyst", "GET", "/workspaces").status_code == 503:
-        assert time.monotonic() < end
-    assert api.call("rest_analyst", "GET", "/workspaces").status_code == 200
 
 
 def test_health_says_how_it_is(api: Api) -> None:
