@@ -27,10 +27,12 @@ test: setup  ## all tests, against a real PostgreSQL
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
 
-fuzz: setup  ## long fuzz run of the proxy and the scanner: make fuzz SESSIONS=100000 (a fifth with a real server)
+fuzz: setup  ## long fuzz run of the proxy, the scanner and the API: make fuzz SESSIONS=100000 (a fifth with a real server)
 	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
 	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py \
-	    tests/unit/federated_sql/test_language_fallback_scanner.py
+	    tests/unit/federated_sql/test_language_fallback_scanner.py \
+	    tests/integration/api/test_rest_walls.py::test_what_is_sent_stays_what_it_is \
+	    tests/integration/api/test_rest_walls.py::test_no_generated_call_ends_in_an_error_of_ours
 
 check: setup  ## style, types, import layers, the SQL scripts
 	.venv/bin/ruff check .

@@ -1,4 +1,4 @@
-"""The product by HTTP on a real federation: the quick start, who may what, bad input, and nothing beside the catalog's rights."""
+"""The product by HTTP on a real federation: the quick start, streams, and what ends with a token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tests.integration.api.cases import MODEL, WORKSPACE
 from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, Api, follow, make_token, query
 from tests.support.publication import publish_prediction
 
-GOLDEN = Path(__file__).with_name("rights.golden")
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rest.md"
 
 
@@ -290,13 +289,15 @@ def test_the_pages_quick_start_runs_as_it_stands(api: Api) -> None:
                 name: f"https://localhost:{site.port}" for name, site in zip("ABC", world.sites, strict=True)
             }
             done = subprocess.run(
-                ["bash", "-eu", "-c", blocks("sh quickstart")],
+                ["bash", "-eu", "-c", blocks("sh quickstart") + blocks("sh changes")],
                 env={**os.environ, **ends, "API": api.url, "TOKEN": row[0], "CERTS": str(world.federation.directory)},
                 capture_output=True, text=True, check=False, timeout=DEADLINE * 2,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
             assert 'event: end\ndata: {"status": "completed"}' in done.stdout
             assert '"predictions":[{"value":0.' in done.stdout
+            assert '"tags":["reviewed"]' in done.stdout
+            assert '"predicted":"1","actual":"1"' in done.stdout
         finally:
             for role in ("ann", "heliosdb_api"):
                 connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,8 +52,9 @@ from tests.support.cluster import Cluster
 from tests.support.publication import publish_version
 
 GOLDEN = Path(__file__).with_name("rights.golden")
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "rest.md"
 SESSIONS = int(os.environ.get("SESSIONS", "0"))
-"""`make fuzz SESSIONS=100000` tries every payload in every place, and the OpenAPI document at length."""
+"""How many calls with payloads `make fuzz` makes; without it one a payload."""
 HEAD = "# Path by role: the status where the object exists / where it does not. Compared by test_rest_walls.py.\n"
 
 
@@ -125,6 +127,16 @@ def test_every_path_is_tried_here(api: Api) -> None:
     }
     tried = {(one.method, one.path.format_map(PARAMETERS)) for one in OPERATIONS} - {("GET", "/openapi.json")}
     assert described == tried
+
+
+def test_the_page_has_every_path() -> None:
+    shown = set()
+    for row in re.findall(r"^\| ([/…]\S.*?) \| ([A-Z, ]+) \|", PAGE.read_text(), re.MULTILINE):
+        first, *others = row[0].replace("…/{m}", "/workspaces/{w}/models/{m}").split(", ")
+        for path in (first, *(first.rpartition("/")[0] + other for other in others)):
+            shown |= {(method, path) for method in row[1].split(", ")}
+    tried = {(one.method, one.path.replace("{d}", "{m}").replace("{r}", "{id}")) for one in OPERATIONS}
+    assert shown == tried - {("GET", "/openapi.json")}
 
 
 def test_each_role_may_what_the_page_says(api: Api) -> None:
@@ -334,20 +346,11 @@ def test_what_is_sent_stays_what_it_is(api: Api) -> None:
     ]
     bodies = [one for one in everywhere if one.kind == "body"]
     with Kept(api) as kept:
-        if SESSIONS:
-            tried = [(place, text) for text in payloads[: SESSIONS // 40] for place in everywhere]
-        else:
-            # One step more after each turn, so that a place has payloads of every kind.
-            tried = [
-                (everywhere[(n + n // len(everywhere)) % len(everywhere)], text)
-                for n, text in enumerate(payloads)
-            ]
-        for place, text in tried:
-            if place.kind != "key" or text:
-                send(api, place, text, names, kept)
-        for place, value in (
-            [(b, v) for b in bodies for v in VALUES] if SESSIONS else zip(bodies, cycle(VALUES), strict=False)
-        ):
+        for number in range(SESSIONS or len(payloads)):
+            turn, payload = divmod(number, len(payloads))
+            # In each turn every payload has another place.
+            send(api, everywhere[(number + turn) % len(everywhere)], payloads[payload], names, kept)
+        for place, value in zip(bodies * (len(VALUES) if SESSIONS else 1), cycle(VALUES), strict=False):
             send(api, place, value, names, kept)
         kept.put_back()
         after = kept.digest()
