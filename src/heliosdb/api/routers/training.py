@@ -110,9 +110,10 @@ async def stop(caller: CallerHere, workspace: WorkspaceName, model: ModelName) -
     await find_model(caller, workspace, model)
     active = await caller.row("active_run", workspace, model)
     await caller.execute(StopTraining(model))
-    found = None if active is None else await caller.row("run", active["run_id"])
-    # It began between the two looks.
-    return found or await caller.row("active_run", workspace, model)
+    if active is None:
+        # It began between the two.
+        [active] = await caller.rows("runs", workspace, model, 1, 0)
+    return await caller.row("run", active["run_id"])
 
 
 @router.post(_MODEL + "/resume", response_model=StartedRun, status_code=202)

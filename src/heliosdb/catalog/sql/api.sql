@@ -135,8 +135,9 @@ SELECT * FROM federated_runs WHERE $1::text IS NULL OR workspace_name = $1
 ORDER BY queued_at DESC, run_id LIMIT $2 OFFSET $3
 
 -- name: active_run(text, text)
-SELECT * FROM federated_runs
-WHERE workspace_name = $1 AND model_name = $2 AND status IN ('queued', 'running') ORDER BY run DESC LIMIT 1
+SELECT run_id FROM federated_runs
+WHERE workspace_name = $1 AND model_name = $2 AND status IN ('queued', 'running', 'waiting')
+ORDER BY status = 'waiting', run DESC LIMIT 1
 
 -- name: rounds(uuid, integer, integer)
 WITH chosen AS MATERIALIZED (
@@ -159,7 +160,7 @@ ORDER BY s.round_number LIMIT $2 OFFSET $3
 WITH answers AS (
     SELECT p.round_number, p.node_id, p.outcome, p.reason, row_number() OVER (
                PARTITION BY p.round_number, p.node_id
-               ORDER BY array_position(ARRAY['rejected', 'refused', 'dropped', 'pending', 'received']::federated.participation_outcome[], p.outcome),
+               ORDER BY pg_catalog.array_position(ARRAY['rejected', 'refused', 'dropped', 'pending', 'received']::federated.participation_outcome[], p.outcome),
                         p.exchange, p.step) AS place,
            sum(p.duration_seconds) OVER whole AS duration_seconds,
            (sum(p.bytes_sent) OVER whole)::bigint AS bytes_sent, (sum(p.bytes_received) OVER whole)::bigint AS bytes_received
@@ -167,10 +168,10 @@ WITH answers AS (
     WINDOW whole AS (PARTITION BY p.round_number, p.node_id)
 )
 SELECT a.round_number, n.name AS node_name, a.outcome::text AS outcome, a.reason,
-       EXISTS (SELECT FROM federated.part_taken AS k
-               WHERE k.run_id = $1::uuid AND k.round_number = a.round_number AND k.node_id = a.node_id) AS took_part,
-       a.duration_seconds, a.bytes_sent, a.bytes_received
-FROM answers AS a JOIN federated.node AS n USING (node_id)
+       k.node_id IS NOT NULL AS took_part, a.duration_seconds, a.bytes_sent, a.bytes_received
+FROM answers AS a
+JOIN federated.node AS n USING (node_id)
+LEFT JOIN federated.part_taken AS k ON k.run_id = $1::uuid AND k.round_number = a.round_number AND k.node_id = a.node_id
 WHERE a.place = 1 ORDER BY a.round_number, n.name LIMIT $2 OFFSET $3
 
 -- name: coefficients(text)
@@ -197,7 +198,7 @@ WITH measured AS MATERIALIZED (
     WHERE w.name = $1 AND EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = m.model_id AND r.scaling ? 'means')
     ORDER BY m.name LIMIT $2 OFFSET $3
 )
-SELECT m.name AS model_name, q.* FROM measured AS m CROSS JOIN LATERAL federated_data_quality_check(m.name) AS q
+SELECT m.name AS model_name, q.* FROM measured AS m CROSS JOIN LATERAL federated_data_quality_check(m.name, NULL::integer) AS q
 ORDER BY m.name, q.node_name NULLS FIRST
 
 -- name: audit(text, integer, integer)
