@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 
 from heliosdb.api import pages, problems
 from heliosdb.api.access import Access
+from heliosdb.api.box import Box
 from heliosdb.api.certificates import ClientCertificates
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Database, Right
@@ -22,7 +23,7 @@ from heliosdb.api.guard import BEARER, CallerHere, GuardedRoute, Services, needs
 from heliosdb.api.identity import Authenticator, BearerTokens, BearerWay
 from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.oidc import OidcTokens
-from heliosdb.api.routers import events, models, nodes, prediction, training, workspaces
+from heliosdb.api.routers import events, models, nodes, prediction, sql, training, workspaces
 from heliosdb.api.routers import sessions as session_paths
 from heliosdb.api.schemas import ProblemDocument
 from heliosdb.api.sessions import Sessions
@@ -65,14 +66,16 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         (*more_ways, sessions, *bearers, *_certificates(config)),
         bearers,
         sessions,
+        Box(database, config.sql_timeout) if config.sql_box else None,
         Buckets(config.identity_rate),
         Buckets(config.identity_rate),
         Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
+        Places(config.sql_connections, max(1, config.sql_connections // 2), "Too many statements run.", 1),
         Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
     )
     problems.install(app)
     app.add_middleware(Access, addresses=Buckets(config.address_rate))
-    modules = (workspaces, nodes, models, training, events, prediction, session_paths)
+    modules = (workspaces, nodes, models, training, events, prediction, session_paths, sql)
     for router in (*(module.router for module in modules), session_paths.open_router):
         app.include_router(
             router,
