@@ -152,7 +152,9 @@ class Sessions:
 
     def _open(self, value: str) -> Session | None:
         try:
-            sealed = base64.b64decode(value.encode() + b"=" * (-len(value) % 4), altchars=b"-_", validate=True)
+            sealed = base64.b64decode(
+                value.encode() + b"=" * (-len(value) % 4), altchars=b"-_", validate=True
+            )
             text = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], _CONTEXT)
         except (ValueError, binascii.Error, InvalidTag):
             return None
