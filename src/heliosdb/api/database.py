@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, errors
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from federated_sql.render import render
 from federated_sql.statements import Command
@@ -41,6 +42,7 @@ _BOX = "box.sql"
 _OWN_ROLE = "federated_api"
 _MOST_WAITING = 256
 _RECONNECT = 5.0
+_GLANCE = 0.5
 
 
 class Right(Enum):
@@ -114,6 +116,7 @@ class Database:
     def __init__(self, config: ApiConfig) -> None:
         milliseconds = round(config.statement_timeout * 1000)
         self._patience = config.connection_timeout
+        self._lacks_extension = False
         self._conninfo = config.database.get_secret_value()
         # The first statement runs as the login role, which may become every caller's.
         self._options = (
@@ -135,7 +138,7 @@ class Database:
             max_size=config.connections,
             max_waiting=_MOST_WAITING,
             timeout=config.connection_timeout,
-            configure=_configure,
+            configure=self._configure,
             # After longer the next call begins to connect anew, and waits for no pause that has grown.
             reconnect_timeout=_RECONNECT,
             open=False,
@@ -150,10 +153,26 @@ class Database:
         await self._pool.close()
 
     async def answers(self) -> bool:
-        """Whether a connection is to be had; psycopg.Error where none is."""
-        async with self._pool.connection() as connection:
-            await connection.execute("SELECT 1")
-        return True
+        """Whether the database has the extension; psycopg.Error where no connection is to be had."""
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                async with self._pool.connection(timeout=min(_GLANCE, self._patience)) as connection:
+                    await connection.execute("SELECT 1")
+                return True
+            except PoolTimeout:
+                if self._lacks_extension:
+                    return False
+                if time.monotonic() > end:
+                    raise
+
+    async def _configure(self, connection: Connection) -> None:
+        # Where the extension's functions are is the user's choice at CREATE EXTENSION.
+        self._lacks_extension = not await _run(connection, "find_functions")
+        if self._lacks_extension:
+            raise psycopg.OperationalError(
+                "the extension heliosdb_federated_learning is not in this database"
+            )
 
     @asynccontextmanager
     async def call(self, identity: Identity, right: Right) -> AsyncIterator[Caller]:
@@ -183,7 +202,7 @@ class Database:
         async with asyncio.timeout(self._patience):
             connection = await Connection.connect(self._conninfo, **kwargs)
         try:
-            await _configure(connection)
+            await self._configure(connection)
             await connection.execute("BEGIN")
             if await _become(connection, identity.claim, right) != identity.role:
                 raise unauthenticated()
@@ -244,12 +263,6 @@ async def _confirm(connection: Connection, claim: Claim) -> str:
     if row["role"] is None:
         raise unauthenticated()
     return str(row["role"])
-
-
-async def _configure(connection: Connection) -> None:
-    # Where the extension's functions are is the user's choice at CREATE EXTENSION.
-    if not await _run(connection, "find_functions"):
-        raise psycopg.OperationalError("the extension heliosdb_federated_learning is not in this database")
 
 
 async def _run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:
