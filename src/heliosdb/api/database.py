@@ -1,14 +1,16 @@
 """The API's connections: a bounded pool, and one transaction a call that runs as the caller's role.
 
 What always holds: a role is set for one transaction and gone with it; what runs in it is a named statement of
-this package with parameters, or a statement of the language that was rendered from its parts; no role has
-more than half of the connections at once.
+this package with parameters, or a statement of the language that was rendered from its parts (of the caller's
+own, see `box`); no role has more than half of the pool at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,12 +22,12 @@ import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, errors
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from federated_sql.render import render
 from federated_sql.statements import Command
 from heliosdb.api.config import ApiConfig
-from heliosdb.api.identity import Claim, TokenClaim
+from heliosdb.api.identity import Claim, SessionClaim, TokenClaim
 from heliosdb.api.limits import Shares
 from heliosdb.api.problems import forbidden, unauthenticated
 from heliosdb.catalog.connection import load_statements
@@ -36,14 +38,20 @@ Row = Mapping[str, Any]
 Connection = AsyncConnection[dict[str, Any]]
 
 _FILE = "api.sql"
+_BOX = "box.sql"
 _OWN_ROLE = "federated_api"
 _MOST_WAITING = 256
 _RECONNECT = 5.0
+_GLANCE = 0.5
 
 
 class Right(Enum):
-    """What a path needs: membership in one of these roles. The database asks for its own grants besides."""
+    """What a path needs: membership in one of these roles. The database asks for its own grants besides.
 
+    KNOWN: of none of them, of whoever is known.
+    """
+
+    KNOWN = ()
     READ = ("federated_analyst", "federated_auditor")
     PREDICT = ("federated_analyst",)
     OPERATE = ("federated_operator",)
@@ -80,6 +88,11 @@ class Caller:
         found = await self.rows(name, *values)
         return found[0] if found else None
 
+    async def rights(self) -> list[str]:
+        """Which rights the role has, by their names."""
+        asked = (right for right in Right if right is not Right.KNOWN)
+        return [right.name.lower() for right in asked if await _has(self._connection, right)]
+
     async def execute(self, command: Command) -> None:
         """Execute a statement of the language; psycopg.Error is its error."""
         await self.rows("execute", render(command))
@@ -103,25 +116,30 @@ class Database:
 
     def __init__(self, config: ApiConfig) -> None:
         milliseconds = round(config.statement_timeout * 1000)
+        self._patience = config.connection_timeout
+        self._lacks_extension = False
+        self._conninfo = config.database.get_secret_value()
+        # The first statement runs as the login role, which may become every caller's.
+        self._options = (
+            "-c search_path=pg_catalog,pg_temp -c idle_in_transaction_session_timeout=120000"
+            r" -c default_transaction_isolation=read\ committed"
+        )
+        self._kwargs: dict[str, Any] = {
+            "autocommit": True,
+            "row_factory": dict_row,
+            "cursor_factory": AsyncRawCursor,
+            "application_name": "heliosdb api",
+        }
         self._shares = Shares(max(1, config.connections // 2), config.connection_timeout)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            config.database.get_secret_value(),
+            self._conninfo,
             connection_class=AsyncConnection[dict[str, Any]],
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "cursor_factory": AsyncRawCursor,
-                "application_name": "heliosdb api",
-                # The first statement runs as the login role, which may become every caller's.
-                "options": f"-c search_path=pg_catalog,pg_temp -c statement_timeout={milliseconds}"
-                " -c idle_in_transaction_session_timeout=120000"
-                r" -c default_transaction_isolation=read\ committed",
-            },
+            kwargs={**self._kwargs, "options": f"{self._options} -c statement_timeout={milliseconds}"},
             min_size=1,
             max_size=config.connections,
             max_waiting=_MOST_WAITING,
             timeout=config.connection_timeout,
-            configure=_configure,
+            configure=self._configure,
             # After longer the next call begins to connect anew, and waits for no pause that has grown.
             reconnect_timeout=_RECONNECT,
             open=False,
@@ -136,10 +154,26 @@ class Database:
         await self._pool.close()
 
     async def answers(self) -> bool:
-        """Whether a connection is to be had; psycopg.Error where none is."""
-        async with self._pool.connection() as connection:
-            await connection.execute("SELECT 1")
-        return True
+        """Whether the database has the extension; psycopg.Error where no connection is to be had."""
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                async with self._pool.connection(timeout=min(_GLANCE, self._patience)) as connection:
+                    await connection.execute("SELECT 1")
+                return True
+            except PoolTimeout:
+                if self._lacks_extension:
+                    return False
+                if time.monotonic() > end:
+                    raise
+
+    async def _configure(self, connection: Connection) -> None:
+        # Where the extension's functions are is the user's choice at CREATE EXTENSION.
+        self._lacks_extension = not await _run(connection, "find_functions")
+        if self._lacks_extension:
+            raise psycopg.OperationalError(
+                "the extension heliosdb_federated_learning is not in this database"
+            )
 
     @asynccontextmanager
     async def call(self, identity: Identity, right: Right) -> AsyncIterator[Caller]:
@@ -158,6 +192,30 @@ class Database:
                 raise unauthenticated()
             yield Caller(connection, identity.role)
 
+    @asynccontextmanager
+    async def apart(self, identity: Identity, right: Right, seconds: float) -> AsyncIterator[Connection]:
+        """The same on a connection of its own, which nobody had before and nobody has afterwards.
+
+        It is the block's to commit. seconds: how long a statement may take.
+        """
+        options = f"{self._options} -c statement_timeout={round(seconds * 1000)}"
+        kwargs = {**self._kwargs, "options": options, "prepare_threshold": None}
+        async with asyncio.timeout(self._patience):
+            connection = await Connection.connect(self._conninfo, **kwargs)
+        try:
+            await self._configure(connection)
+            await connection.execute("BEGIN")
+            if await _become(connection, identity.claim, right) != identity.role:
+                raise unauthenticated()
+            yield connection
+        finally:
+            await connection.close()
+
+    async def end_backend(self, process: int) -> None:
+        """End a connection of this process's at the server, whatever runs on it."""
+        async with self._pool.connection() as connection:
+            await run_named(connection, _BOX, "end_backend", process)
+
     async def confirm(self, claim: Claim, right: Right) -> Identity:
         """Whose a claim is, in a short transaction of its own; Problem 401 or 403."""
         async with self._pool.connection() as connection, connection.transaction():
@@ -167,10 +225,14 @@ class Database:
 async def _become(connection: Connection, claim: Claim, right: Right) -> str:
     role = await _confirm(connection, claim)
     await _act_as(connection, role)
-    [row] = await _run(connection, "has_one_of", list(right.value))
-    if not row["has"]:
+    if right is not Right.KNOWN and not await _has(connection, right):
         raise forbidden()
     return role
+
+
+async def _has(connection: Connection, right: Right) -> bool:
+    [row] = await _run(connection, "has_one_of", list(right.value))
+    return bool(row["has"])
 
 
 async def _act_as(connection: Connection, role: str) -> None:
@@ -190,6 +252,10 @@ async def _act_as(connection: Connection, role: str) -> None:
 
 
 async def _confirm(connection: Connection, claim: Claim) -> str:
+    if not claim.holds():
+        raise unauthenticated()
+    if isinstance(claim, SessionClaim):
+        claim = claim.shown
     await _act_as(connection, _OWN_ROLE)
     if isinstance(claim, TokenClaim):
         [row] = await _run(connection, "role_of_token", claim.digest)
@@ -200,14 +266,13 @@ async def _confirm(connection: Connection, claim: Claim) -> str:
     return str(row["role"])
 
 
-async def _configure(connection: Connection) -> None:
-    # Where the extension's functions are is the user's choice at CREATE EXTENSION.
-    if not await _run(connection, "find_functions"):
-        raise psycopg.OperationalError("the extension heliosdb_federated_learning is not in this database")
-
-
 async def _run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:
-    statement = load_statements(_FILE)[name]
+    return await run_named(connection, _FILE, name, *values)
+
+
+async def run_named(connection: Connection, file: str, name: str, *values: object) -> list[dict[str, Any]]:
+    """Run the statement of that name in a file of the catalog, and return its rows."""
+    statement = load_statements(file)[name]
     # The text comes from a file of the catalog; as bytes it needs no claim to be a literal.
     cursor = await connection.execute(statement.text.encode(), values)
     return await cursor.fetchall() if cursor.description else []

@@ -10,25 +10,32 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.types import Receive
 
+from heliosdb.api.box import Box
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Caller, Database, Identity, Right
-from heliosdb.api.identity import Authenticator, identify
-from heliosdb.api.limits import Buckets, Places
+from heliosdb.api.identity import Authenticator, BearerWay, identify
+from heliosdb.api.limits import Buckets, Places, address_key
+from heliosdb.api.origins import require_own_page
 from heliosdb.api.problems import Problem
+from heliosdb.api.sessions import Sessions
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _RIGHT = "heliosdb_right"
 _DEEPEST = 32
+# Of who is not known yet: a JWT and little else.
+_SMALL = 20_000
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,19 @@ class Services:
     """What the application has, as `app.state.services`.
 
     claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
+    bearers: the ways among `ways` that a session may begin with.
     """
 
     config: ApiConfig
     database: Database
     ways: tuple[Authenticator, ...]
+    bearers: tuple[BearerWay, ...]
+    sessions: Sessions = field(repr=False)
+    box: Box | None = field(repr=False)
     claims: Buckets
     identities: Buckets
     streams: Places = field(repr=False)
+    statements: Places = field(repr=False)
     bodies: Places = field(repr=False)
 
 
@@ -152,7 +164,9 @@ class GuardedRoute(APIRoute):
                     held.enter_context(ours.bodies.one_more(identity.key))
                     await _read_body(request, ours.config)
                 request.state.caller = await held.enter_async_context(ours.database.call(identity, right))
-                return await inner(StrictRequest(request.scope, request.receive))
+                response = await inner(StrictRequest(request.scope, request.receive))
+                ours.sessions.renew(request, response)
+                return response
 
         return handle
 
@@ -169,7 +183,65 @@ class StreamRoute(APIRoute):
         async def handle(request: Request) -> Response:
             request.state.identity = await _admit(request, right)
             _check_query(request, known)
-            return await inner(request)
+            response = await inner(request)
+            services(request).sessions.renew(request, response)
+            return response
+
+        return handle
+
+
+class BodyRoute(APIRoute):
+    """A path whose endpoint gets who calls and a body, and opens no transaction of the pool's.
+
+    `request.state.gone` is to be awaited: it returns when the client has gone.
+    """
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind the guard; TypeError for an endpoint that says no right."""
+        inner = super().get_route_handler()
+        right = _right_of(self)
+        known = _query_of(self)
+
+        async def handle(request: Request) -> Response:
+            ours = services(request)
+            _check_declared(request, ours.config)
+            identity = request.state.identity = await _admit(request, right)
+            _check_query(request, known)
+            request.state.gone = partial(_until_gone, request.receive)
+            with ours.bodies.one_more(identity.key):
+                await _read_body(request, ours.config)
+                response = await inner(StrictRequest(request.scope, request.receive))
+            ours.sessions.renew(request, response)
+            return response
+
+        return handle
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class OpenRoute(APIRoute):
+    """A path that says itself who calls, from a small body; what another site's page sends is refused."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind what holds for everybody."""
+        inner = super().get_route_handler()
+        known = _query_of(self)
+
+        async def handle(request: Request) -> Response:
+            ours = services(request)
+            _check_query(request, known)
+            require_own_page(request, ours.config)
+            small = ours.config.model_copy(update={"largest_body": min(_SMALL, ours.config.largest_body)})
+            _check_declared(request, small)
+            with ExitStack() as held:
+                if _has_body(request):
+                    address = address_key(request.client.host if request.client else None)
+                    held.enter_context(ours.bodies.one_more(f"address:{address}"))
+                    await _read_body(request, small)
+                return await inner(StrictRequest(request.scope, request.receive))
 
         return handle
 
@@ -204,6 +276,8 @@ async def _admit(request: Request, right: Right) -> Identity:
     """Who calls, confirmed and counted, before anything of the request is kept; a Problem 401, 403 or 429."""
     ours = services(request)
     claim = await identify(request, ours.ways)
+    if "authorization" not in request.headers:
+        require_own_page(request, ours.config)
     ours.claims.take(claim.key)
     identity = await ours.database.confirm(claim, right)
     request.state.role = identity.role

@@ -25,12 +25,13 @@ from heliosdb.api.protocol import BoundedConfig
 from heliosdb.domain.errors import invalid_value
 from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
-from heliosdb.liveness.standing import Obstacle, Standing
+from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
 
 log = logging.getLogger(__name__)
 
 _SHUTDOWN = 10
 _LOOK = 2.0
+_NO_EXTENSION = Obstacle(EXTENSION, "waiting for CREATE EXTENSION heliosdb_federated_learning")
 
 
 def run(config_path: Path, *, ready: Callable[[int], None] | None = None) -> None:
@@ -103,10 +104,12 @@ async def _look(
         ready(server.port())
     while True:
         try:
-            await database.answers()
-            standing.ready()
+            if await database.answers():
+                standing.ready()
+            else:
+                standing.waits(_NO_EXTENSION)
         except psycopg.Error:
-            standing.waits(Obstacle("unreachable", "the database, or the extension in it, does not answer"))
+            standing.waits(Obstacle("unreachable", "the database does not answer"))
         await asyncio.sleep(_LOOK)
 
 

@@ -98,6 +98,10 @@ def up(
     as_json: Annotated[
         bool, typer.Option("--json", help="Also on a terminal: one line of JSON when all is ready.")
     ] = False,
+    *,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Also serve the page and the API, on this machine alone.")
+    ] = True,
     clusters_only: Annotated[bool, typer.Option("--clusters-only", hidden=True)] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C; says what to type next, or to a pipe JSON."""
@@ -111,7 +115,7 @@ def up(
         for line in next_steps(installation) if for_people else (facts_line(facts),):
             _print_line(line)
 
-    bring_up(_layout(directory), Wishes(nodes, port, clusters_only), _say, tell)
+    bring_up(_layout(directory), Wishes(nodes, port, clusters_only, page), _say, tell)
 
 
 @app.command()

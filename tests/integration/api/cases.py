@@ -94,6 +94,10 @@ OPERATIONS = (
     Operation("POST", "/experiments/{e}/outcomes", {"key": "k", "outcome": 1}),
     Operation("DELETE", "/experiments/{e}", again=("POST", "/experiments", {"name": "compare", "model": "risk", "arms": ARMS})),
     Operation("GET", "/audit"),
+    Operation("GET", "/session"),
+    Operation("POST", "/session", {"token": "none"}),
+    Operation("DELETE", "/session"),
+    Operation("POST", "/sql", {"statement": "SELECT 1"}),
     Operation("GET", "/openapi.json"),
 )  # fmt: skip
 PARAMETERS = {

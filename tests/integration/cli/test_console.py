@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -167,6 +168,20 @@ def stack() -> Iterator[Stack]:
 def test_no_password_is_shown_on_the_terminal(stack: Stack) -> None:
     assert stack.environment["PGPASSWORD"] not in stack.shown
     assert "Logs: " in stack.shown
+
+
+def test_the_token_that_is_shown_how_to_make_opens_the_page(stack: Stack) -> None:
+    [line] = re.findall(
+        r"^  (PGPASSWORD=.* psql .* -Atc .*)$", stack.shown.replace("\r\n", "\n"), re.MULTILINE
+    )
+    [url] = re.findall(r"http://127\.0\.0\.1:\d+/", stack.shown)
+    token = subprocess.run(
+        ["bash", "-c", line], text=True, check=True, timeout=_DEADLINE, capture_output=True
+    ).stdout.strip()
+    answer = httpx.get(
+        f"{url}api/v1/federated/workspaces", headers={"Authorization": f"Bearer {token}"}, timeout=_DEADLINE
+    )
+    assert [one["name"] for one in answer.json()] == ["clinics"]
 
 
 def test_a_model_that_was_never_trained_cannot_be_watched_nor_one_that_is_not_there(stack: Stack) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -137,7 +138,7 @@ def test_clusters_come_up_prepared_and_keep_their_state_over_a_restart(directory
             "SELECT count(*) FROM pg_authid"
             " WHERE rolname ~ '^heliosdb_' AND rolcanlogin AND rolpassword IS NULL"
         )
-        assert one(dsn, without_password) == 2
+        assert one(dsn, without_password) == (3 if dsn == coordinator else 2)
         rules = "SELECT array_agg(DISTINCT auth_method ORDER BY auth_method) FROM pg_hba_file_rules"
         assert one(dsn, rules) == ["peer", "scram-sha-256"]
     extension = "SELECT count(*) FROM pg_extension WHERE extname = 'heliosdb_federated_learning'"
@@ -258,7 +259,7 @@ def test_a_long_directory_name_works_and_its_sockets_are_private(directory: Path
 
 def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(directory: Path) -> None:
     running = up(directory, daemons=True)
-    assert sorted(daemons_of(directory)) == ["coordinator", "node_1", "proxy"]
+    assert sorted(daemons_of(directory)) == ["api", "coordinator", "node_1", "proxy"]
     node = running.facts["nodes"]["node_1"]
     assert one(node["proxy"], "SELECT current_database()") == "node_1"
     with psycopg.connect(running.facts["proxy"], autocommit=True) as connection:
@@ -271,11 +272,32 @@ def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(
         connection.execute(register.encode())
         status = b"SELECT status FROM federated_node_status WHERE node_name = 'n'"
         wait_until(lambda: connection.execute(status).fetchone() == ("active",))
-    for kind, name in (("proxy", "proxy"), ("coordinator", "coordinator"), ("node", "node_1")):
+        [(token,)] = connection.execute(
+            "SELECT federated_create_token('heliosdb_admin', '1 hour')"
+        ).fetchall()
+    page_answers(running.facts["page"], token)
+    for kind, name in (("proxy",) * 2, ("coordinator",) * 2, ("node", "node_1"), ("api",) * 2):
         asked = run("health", kind, "--config", str(directory / "config" / f"{name}.toml"))
         assert (asked.returncode, asked.stderr) == (0, ""), asked.stdout
     assert running.stop() == 0
     assert daemons_of(directory) == {}
+
+
+def page_answers(url: str, token: str) -> None:
+    """Log in as the page does, and ask what the database says."""
+    api = f"{url}api/v1/federated"
+    with httpx.Client(timeout=60, headers={"Origin": url.rstrip("/")}) as browser:
+        assert "script-src 'self'" in browser.get(f"{url}docs").headers["content-security-policy"]
+        # The API looks for the extension again every few seconds.
+        wait_until(lambda: browser.post(f"{api}/session", json={"token": token}).status_code == 200)
+        session = browser.get(f"{api}/session").json()
+        assert (session["role"], "sql" in session["rights"]) == ("heliosdb_admin", True)
+        asked = browser.post(
+            f"{api}/sql",
+            json={"statement": "SHOW FEDERATED WORKSPACES"},
+            headers={"X-CSRF-Token": session["csrf"]},
+        )
+        assert asked.json()["rows"][0][0] == "w"
 
 
 def test_a_daemon_that_is_killed_comes_back(directory: Path) -> None:
@@ -294,7 +316,7 @@ def test_a_daemon_that_is_killed_comes_back(directory: Path) -> None:
 def test_down_ends_the_daemons_that_a_killed_supervisor_left(directory: Path) -> None:
     running = up(directory, daemons=True)
     assert running.stop(signal.SIGKILL) == -9
-    assert len(daemons_of(directory)) == 3
+    assert len(daemons_of(directory)) == 4
     assert run("down", "--dir", str(directory)).stderr == "stopped\n"
     assert daemons_of(directory) == {}
     assert servers_in(directory) == []

@@ -17,8 +17,8 @@ def test_a_new_installation_has_three_nodes_the_usual_proxy_port_and_no_port_twi
     assert state.nodes == ("node_1", "node_2", "node_3")
     assert state.clusters == ("coordinator", "node_1", "node_2", "node_3")
     assert state.proxy_port == 6432
-    ports = [state.proxy_port, *state.databases.values(), *state.endpoints.values()]
-    assert len(ports) == len(set(ports)) == 8
+    ports = [state.proxy_port, state.api_port, *state.databases.values(), *state.endpoints.values()]
+    assert len(ports) == len(set(ports)) == 9
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

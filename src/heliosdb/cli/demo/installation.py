@@ -48,7 +48,7 @@ def installed(nodes: int) -> Iterator[Access]:
         os.chown(directory, account.pw_uid, account.pw_gid)
     command = [sys.executable, "-m", "heliosdb.cli.main", "up"]
     supervisor = subprocess.Popen(
-        [*command, "--nodes", str(nodes), "--dir", str(directory), "--port", "0"],
+        [*command, "--nodes", str(nodes), "--dir", str(directory), "--port", "0", "--no-page"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -24,6 +24,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 
 # The roles that a member of this installation may take over the Unix socket.
 SUPERUSER, DAEMON, READER = "postgres", "heliosdb_daemon", "heliosdb_reader"
+API_LOGIN = "heliosdb_api"
+"""The same of the page's process, at the coordinator."""
 
 _START_SECONDS = 90
 _STOP_SECONDS = 60
@@ -152,6 +154,8 @@ def _write_configuration(cluster: Cluster) -> None:
     _write_owned(cluster, cluster.pgdata / "pg_ident.conf", _render_ident(cluster.account))
 
 
+_SOCKET_ROLES = (SUPERUSER, DAEMON, READER, API_LOGIN)
+
 # Nothing is trusted, and only this machine is named.
 _HBA = """\
 # Written at every start by heliosdb up.
@@ -184,7 +188,7 @@ def _render_settings(cluster: Cluster) -> str:
 
 def _render_ident(account: Account) -> str:
     users = sorted({"root", "postgres", account.name, pwd.getpwuid(os.geteuid()).pw_name})
-    lines = "".join(f'heliosdb "{user}" {role}\n' for user in users for role in (SUPERUSER, DAEMON, READER))
+    lines = "".join(f'heliosdb "{user}" {role}\n' for user in users for role in _SOCKET_ROLES)
     return "# Written at every start by heliosdb up.\n" + lines
 
 

@@ -18,6 +18,7 @@ _LONGEST_SOCKET_NAME = ".s.PGSQL.65535.lock"
 
 COORDINATOR = "coordinator"
 PROXY = "proxy"
+API = "api"
 
 
 def node_names(count: int) -> tuple[str, ...]:

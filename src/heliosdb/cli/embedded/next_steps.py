@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from heliosdb.cli.embedded.layout import COORDINATOR
-from heliosdb.cli.embedded.up import Installation
+from heliosdb.cli.embedded.prepare import PAGE_ROLE
+from heliosdb.cli.embedded.up import Installation, page_url
 
 
 def facts_line(facts: Mapping[str, object]) -> str:
@@ -50,6 +51,13 @@ def next_steps(installation: Installation) -> Iterator[str]:
         yield "  CREATE FEDERATED DATASET patients FOR TABLE patients (age, ill) IN WORKSPACE clinics"
         yield "    WITH (subject = 'patient_id');"
     yield ""
+    if installation.has_page:
+        yield f"A page to look at: {page_url(installation)}"
+        yield "Once the extension is there, this makes a token to log in with:"
+        yield ""
+        token = f"SELECT federated_create_token('{PAGE_ROLE}', '1 day')"
+        yield f'  {_psql(installation, COORDINATOR)} -Atc "{token}"'
+        yield ""
     yield f"  {_password(installation)} heliosdb status --dsn {shlex.quote(_dsn(installation))}"
     yield "    shows workspaces, nodes, runs and budgets; heliosdb doctor looks for what is in the way."
     yield ""

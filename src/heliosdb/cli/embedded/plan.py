@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heliosdb.cli.embedded.account import Account
-from heliosdb.cli.embedded.cluster import DAEMON, READER, Cluster
+from heliosdb.cli.embedded.cluster import API_LOGIN, DAEMON, READER, Cluster
 from heliosdb.cli.embedded.files import make_directory, write_atomically
-from heliosdb.cli.embedded.layout import COORDINATOR, PROXY, Layout
+from heliosdb.cli.embedded.layout import API, COORDINATOR, PROXY, Layout
 from heliosdb.cli.embedded.pki import CertificatePaths, ensure_authority, ensure_identity
 from heliosdb.cli.embedded.server import ServerPrograms
 from heliosdb.cli.embedded.state import State
@@ -64,7 +64,12 @@ def ensure_certificates(layout: Layout, state: State) -> Certificates:
 
 
 def plan_daemons(
-    layout: Layout, state: State, clusters: tuple[Cluster, ...], certificates: Certificates
+    layout: Layout,
+    state: State,
+    clusters: tuple[Cluster, ...],
+    certificates: Certificates,
+    *,
+    with_page: bool,
 ) -> tuple[tuple[DaemonPlan, ...], ...]:
     """Write the daemons' configuration; return groups, each to be started when the one before is ready."""
     by_name = {cluster.name: cluster for cluster in clusters}
@@ -77,7 +82,10 @@ def plan_daemons(
     # The proxy imports nothing of what the others share; it is told on its command line.
     ready = ("--ready-file", str(layout.ready_file(PROXY)))
     proxy = _plan(layout, "proxy", PROXY, _proxy_settings(layout, state), ready)
-    return (nodes, (coordinator,), (proxy,))
+    if not with_page:
+        return (nodes, (coordinator,), (proxy,))
+    api = _plan(layout, "api", API, _api_settings(layout, state, by_name[COORDINATOR]))
+    return (nodes, (coordinator,), (proxy, api))
 
 
 def _plan(
@@ -105,6 +113,16 @@ def _proxy_settings(layout: Layout, state: State) -> Settings:
             "subject_key": str(_state_directory(layout, COORDINATOR) / KEY_FILE),
         },
         "routes": {name: upstream(name) for name in state.nodes},
+    }
+
+
+def _api_settings(layout: Layout, state: State, cluster: Cluster) -> Settings:
+    return {
+        "database": cluster.socket_conninfo(API_LOGIN),
+        "listen_host": "127.0.0.1",
+        "listen_port": state.api_port,
+        "ready_file": str(layout.ready_file(API)),
+        "health_socket": str(layout.health_socket(API)),
     }
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from heliosdb.cli.embedded.cluster import DAEMON, READER, SUPERUSER, Cluster
+from heliosdb.cli.embedded.cluster import API_LOGIN, DAEMON, READER, SUPERUSER, Cluster
+from heliosdb.cli.embedded.layout import COORDINATOR
 from heliosdb.cli.embedded.server import EXTENSION
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
 # The extension's own roles, made here where it is not there yet so that the login roles can join them.
 _MEMBERSHIP = {DAEMON: "federated_daemon", READER: "federated_reader"}
+
+PAGE_ROLE = "heliosdb_admin"
+"""Whom the page can be shown to: an administrator of the federation, and no superuser."""
 
 
 def prepare(cluster: Cluster, *, with_extension: bool) -> None:
@@ -26,9 +30,9 @@ def prepare(cluster: Cluster, *, with_extension: bool) -> None:
             for login, group in _MEMBERSHIP.items():
                 _ensure_role(connection, group, sql.SQL("NOLOGIN"))
                 _ensure_role(connection, login, sql.SQL("LOGIN"))
-                connection.execute(
-                    sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(login))
-                )
+                _grant(connection, group, login)
+            if cluster.name == COORDINATOR:
+                _prepare_for_page(connection)
             _ensure_database(connection, cluster.database)
         if with_extension:
             with _connect(cluster, cluster.database) as connection:
@@ -46,6 +50,20 @@ def prepare(cluster: Cluster, *, with_extension: bool) -> None:
 
 def _connect(cluster: Cluster, database: str) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(cluster.socket_conninfo(SUPERUSER, database), autocommit=True, connect_timeout=10)
+
+
+def _prepare_for_page(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    for group in ("federated_api", "federated_admin"):
+        _ensure_role(connection, group, sql.SQL("NOLOGIN"))
+    _ensure_role(connection, API_LOGIN, sql.SQL("LOGIN NOINHERIT"))
+    _ensure_role(connection, PAGE_ROLE, sql.SQL("NOLOGIN"))
+    _grant(connection, "federated_api", API_LOGIN)
+    _grant(connection, "federated_admin", PAGE_ROLE)
+    _grant(connection, PAGE_ROLE, API_LOGIN)
+
+
+def _grant(connection: psycopg.Connection[tuple[object, ...]], group: str, member: str) -> None:
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(member)))
 
 
 def _ensure_role(connection: psycopg.Connection[tuple[object, ...]], name: str, attributes: sql.SQL) -> None:

@@ -25,11 +25,15 @@ _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The ports of one installation; `databases` maps each cluster's name to the port of its server."""
+    """The ports of one installation; `databases` maps each cluster's name to the port of its server.
+
+    api_port: of the page; 0 where an earlier version has made this installation, until the next `up`.
+    """
 
     proxy_port: int
     databases: dict[str, int]
     endpoints: dict[str, int]
+    api_port: int = 0
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -75,7 +79,7 @@ def plan_state(known: State | None, nodes: int | None, proxy_port: int | None) -
             hint="A node is never removed by itself; give another directory with --dir for a smaller set.",
         )
     databases, endpoints = dict(current.databases), dict(current.endpoints)
-    taken = {current.proxy_port, proxy_port or 0, *databases.values(), *endpoints.values()}
+    taken = {current.proxy_port, proxy_port or 0, current.api_port, *databases.values(), *endpoints.values()}
 
     def take() -> int:
         port = choose_port(taken)
@@ -89,7 +93,8 @@ def plan_state(known: State | None, nodes: int | None, proxy_port: int | None) -
             endpoints[name] = take()
     wished = proxy_port if proxy_port is not None else (current.proxy_port or 6432)
     kept = wished or current.proxy_port or take()
-    return replace(current, proxy_port=kept, databases=databases, endpoints=endpoints)
+    api_port = current.api_port or take()
+    return replace(current, proxy_port=kept, databases=databases, endpoints=endpoints, api_port=api_port)
 
 
 def read_state(path: Path) -> State | None:
@@ -107,6 +112,7 @@ def read_state(path: Path) -> State | None:
             proxy_port=int(document["proxy_port"]),
             databases={str(name): int(port) for name, port in document["databases"].items()},
             endpoints={str(name): int(port) for name, port in document["endpoints"].items()},
+            api_port=int(document.get("api_port", 0)),
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise _not_understood(path) from None
@@ -119,6 +125,7 @@ def write_state(path: Path, state: State) -> None:
         "proxy_port": state.proxy_port,
         "databases": state.databases,
         "endpoints": state.endpoints,
+        "api_port": state.api_port,
     }
     write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())
 

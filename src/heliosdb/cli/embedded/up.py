@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from subprocess import TimeoutExpired
 
 from heliosdb.cli.embedded import cluster as clusters_
@@ -26,7 +27,7 @@ from heliosdb.cli.embedded.daemon import Daemon
 from heliosdb.cli.embedded.files import make_directory, write_atomically
 from heliosdb.cli.embedded.layout import COORDINATOR, Layout
 from heliosdb.cli.embedded.plan import Certificates, ensure_certificates, plan_clusters, plan_daemons
-from heliosdb.cli.embedded.prepare import prepare
+from heliosdb.cli.embedded.prepare import PAGE_ROLE, prepare
 from heliosdb.cli.embedded.processes import (
     ProcessMark,
     end_group,
@@ -43,6 +44,8 @@ _DOWN_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
+# Of the extra `api`; without it everything else runs.
+_PAGE_NEEDS = ("fastapi", "uvicorn", "jwt", "psycopg_pool")
 
 Announce = Callable[[str], None]
 Tell = Callable[["Installation", Mapping[str, object]], None]
@@ -56,6 +59,7 @@ class Wishes:
     nodes: int | None = None
     proxy_port: int | None = None
     clusters_only: bool = False
+    page: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Installation:
     clusters: tuple[Cluster, ...]
     certificates: Certificates
     password: str
+    has_page: bool
 
 
 def up(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Tell) -> None:
@@ -228,7 +233,11 @@ class _Running:
         if wishes.clusters_only:
             return installation
         groups = plan_daemons(
-            self._layout, installation.state, installation.clusters, installation.certificates
+            self._layout,
+            installation.state,
+            installation.clusters,
+            installation.certificates,
+            with_page=installation.has_page,
         )
         for group in groups:
             daemons = [Daemon(plan, self._record) for plan in group]
@@ -289,7 +298,8 @@ def _decide(layout: Layout, wishes: Wishes) -> Installation:
     programs = find_server(clusters_.made_by(layout.pgdata(COORDINATOR)))
     require_reachable(account, layout.root)
     state = plan_state(read_state(layout.state_file), wishes.nodes, wishes.proxy_port)
-    _require_free(state)
+    has_page = wishes.page and not wishes.clusters_only and _can_serve_page()
+    _require_free(state, has_page)
     write_state(layout.state_file, state)
     own_directory(account, layout.socket_directory)
     for name in state.clusters:
@@ -301,11 +311,18 @@ def _decide(layout: Layout, wishes: Wishes) -> Installation:
         clusters=plan_clusters(layout, state, programs, account),
         certificates=ensure_certificates(layout, state),
         password=_superuser_password(layout),
+        has_page=has_page,
     )
 
 
-def _require_free(state: State) -> None:
+def _can_serve_page() -> bool:
+    return all(find_spec(name) is not None for name in _PAGE_NEEDS)
+
+
+def _require_free(state: State, has_page: bool) -> None:
     wanted = {"the proxy": state.proxy_port}
+    if has_page:
+        wanted["the page"] = state.api_port
     wanted |= {f"the database of {name}": port for name, port in state.databases.items()}
     wanted |= {f"the endpoint of {name}": port for name, port in state.endpoints.items()}
     for purpose, port in wanted.items():
@@ -351,7 +368,16 @@ def describe(installation: Installation, wishes: Wishes) -> dict[str, object]:
         "coordinator": by_name[COORDINATOR].url(password),
         "nodes": {name: node(name) for name in state.nodes},
     }
-    return facts if wishes.clusters_only else {"proxy": proxied(by_name[COORDINATOR]), **facts}
+    if wishes.clusters_only:
+        return facts
+    if installation.has_page:
+        facts |= {"page": page_url(installation), "page_role": PAGE_ROLE}
+    return {"proxy": proxied(by_name[COORDINATOR]), **facts}
+
+
+def page_url(installation: Installation) -> str:
+    """Where the page is."""
+    return f"http://127.0.0.1:{installation.state.api_port}/"
 
 
 def _own_mark() -> ProcessMark:
