@@ -23,6 +23,7 @@ class OptionKind(Enum):
     TRAINING = "training"
     SUBSCRIPTION = "subscription"
     ERASURE = "erasure"
+    EXPERIMENT = "experiment"
 
 
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
@@ -844,6 +845,17 @@ _ERASURE = (
     ),
 )
 
+_EXPERIMENT = (
+    OptionSpec(
+        "keep_days",
+        _INT,
+        90,
+        "days that a call is kept, and its outcome is taken; older ones are but a part of their arm's sums",
+        minimum=1,
+        maximum=36_500,
+    ),
+)
+
 
 def _table(specs: Sequence[OptionSpec]) -> dict[str, OptionSpec]:
     table = {spec.name: spec for spec in specs}
@@ -860,6 +872,7 @@ OPTIONS: dict[OptionKind, dict[str, OptionSpec]] = {
     OptionKind.TRAINING: _table(_TRAINING),
     OptionKind.SUBSCRIPTION: _table(_SUBSCRIPTION),
     OptionKind.ERASURE: _table(_ERASURE),
+    OptionKind.EXPERIMENT: _table(_EXPERIMENT),
 }
 
 
