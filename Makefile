@@ -32,12 +32,13 @@ fuzz: setup  ## long fuzz run of the proxy and the scanner: make fuzz SESSIONS=1
 	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py \
 	    tests/unit/federated_sql/test_language_fallback_scanner.py
 
-check: setup  ## style, types, import layers, the SQL scripts
+check: setup  ## style, types, import layers, the SQL scripts, the crate
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict
 	.venv/bin/lint-imports
 	scripts/pgspot.sh
+	scripts/check-crate.sh
 
 format: setup  ## rewrite what `check` would complain about and a tool can mend
 	.venv/bin/ruff check --fix .
