@@ -34,12 +34,13 @@ fuzz: setup  ## long fuzz run of the proxy, the scanner and the API: make fuzz S
 	    tests/integration/api/test_rest_walls.py::test_what_is_sent_stays_what_it_is \
 	    tests/integration/api/test_rest_walls.py::test_no_generated_call_ends_in_an_error_of_ours
 
-check: setup  ## style, types, import layers, the SQL scripts
+check: setup  ## style, types, import layers, the SQL scripts, the crate
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict
 	.venv/bin/lint-imports
 	scripts/pgspot.sh
+	scripts/check-crate.sh
 
 format: setup  ## rewrite what `check` would complain about and a tool can mend
 	.venv/bin/ruff check --fix .

@@ -58,7 +58,9 @@ check() {
         --proc-without-search-path "extschema.federated_evaluate($evaluate)" \
         --proc-without-search-path "public.federated_evaluate($evaluate)" \
         --proc-without-search-path 'extschema.federated_predict_batch(model text,query text)' \
-        --proc-without-search-path 'public.federated_predict_batch(model text,query text)' "${inlined[@]}" "${ignored[@]}" "build/pgspot/$(basename "$file")"
+        --proc-without-search-path 'public.federated_predict_batch(model text,query text)' \
+        --proc-without-search-path 'extschema.federated_predict_batch(model text,query text,experiment text,experiment_key text)' \
+        --proc-without-search-path 'public.federated_predict_batch(model text,query text,experiment text,experiment_key text)' "${inlined[@]}" "${ignored[@]}" "build/pgspot/$(basename "$file")"
 }
 
 ensure_pgspot

@@ -549,6 +549,24 @@ $$;
 COMMENT ON FUNCTION @extschema@.predict(text, record) IS
     'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
 
+CREATE FUNCTION @extschema@.federated_features(model text, features record) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    known text[] := federated._current_features(model);
+    given jsonb := to_jsonb(features);
+BEGIN
+    IF given IS NOT NULL AND NOT given ?| known THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the row has no feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    RETURN CASE WHEN given IS NOT NULL
+                THEN (SELECT jsonb_object_agg(f.name, given -> f.name) FROM unnest(known) AS f (name) WHERE given ? f.name) END;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_features(text, record) IS
+    'The columns of a row that are features of a model''s current version, or of the one that model@tag or model@number names, as JSON: what functions that predict and explain take; a row with no feature at all is an error';
+
 -- Whatever its kind, a prediction whose link is logistic is a probability, and one whose link is softmax several. What is from
 -- before predictions were kept was made by one of two algorithms.
 CREATE FUNCTION federated._classes(reference text) RETURNS text[]

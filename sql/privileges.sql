@@ -10,8 +10,10 @@ ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
-ALTER FUNCTION federated._record_call(uuid, text, double precision) OWNER TO federated_owner;
-ALTER FUNCTION federated._record_outcome(uuid, text, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._hold_experiment(uuid, text) OWNER TO federated_owner;
+ALTER FUNCTION federated._record_calls(uuid, text, text[], double precision[]) OWNER TO federated_owner;
+ALTER FUNCTION federated._record_outcome(uuid, text, text, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._fold_experiments(text) OWNER TO federated_owner;
 ALTER FUNCTION federated._experiment_sums(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._close_arms() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
@@ -47,7 +49,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
     @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
@@ -64,6 +66,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
     @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
+    @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
@@ -158,7 +161,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
     federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._free_name(jsonb),
@@ -633,22 +636,34 @@ GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_d
 
 -- Experiments. Nobody reads whose key had which outcome, or writes it but by the functions: the database's backup alone has it.
 GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor;
-GRANT SELECT ON federated.experiment_arm TO federated_owner;
-GRANT INSERT (model_id, name), DELETE ON federated.experiment TO federated_operator;
+GRANT SELECT ON federated.experiment, federated.experiment_arm TO federated_owner;
+GRANT INSERT (model_id, name, keep_days), DELETE ON federated.experiment TO federated_operator;
+-- The lock that keeps one from being dropped asks for the right to change something of it.
+GRANT UPDATE (created_by) ON federated.experiment TO federated_owner;
 GRANT INSERT (experiment_id, model_id, place, name, version, share) ON federated.experiment_arm TO federated_operator;
 GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm TO federated_owner;
-GRANT SELECT, INSERT ON federated.experiment_call TO federated_owner;
-GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at) ON federated.experiment_outcome TO federated_owner;
-REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome FROM federated_daemon;
+GRANT SELECT, INSERT, DELETE ON federated.experiment_call TO federated_owner;
+GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at), DELETE ON federated.experiment_outcome TO federated_owner;
+GRANT SELECT, INSERT, UPDATE ON federated.experiment_past TO federated_owner;
+REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome, federated.experiment_past FROM federated_daemon;
 GRANT EXECUTE ON FUNCTION
-    federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
+    federated._check_key(text), federated._key_sha256(uuid, text), federated._drawn(bytea), federated._arm_bounds(uuid),
+    federated._places_of(uuid, text[]), federated._hold_experiment(uuid, text)
 TO federated_analyst, federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._pool(bigint, double precision, double precision, bigint, double precision, double precision),
+    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz)
+TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._fold_experiments(text) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
     @extschema@.federated_report_outcome(text, text, double precision),
-    federated._record_call(uuid, text, double precision), federated._record_outcome(uuid, text, double precision)
+    federated._serve(text, text), federated._check_compares(text, text), federated._describe_served(uuid, text, jsonb, text),
+    federated._describe_arm(text, jsonb), federated._record_calls(uuid, text, text[], double precision[]),
+    federated._record_outcome(uuid, text, text, double precision)
 TO federated_analyst;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)
 TO federated_analyst, federated_auditor;

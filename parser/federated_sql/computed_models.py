@@ -19,8 +19,9 @@ PAIRS = 50
 """Most features in one jsonb_build_object: PostgreSQL allows 100 arguments."""
 
 
-def json_edits(syntax: Syntax, features: Sequence[Node], close: int) -> list[Edit]:
-    """Return the edits of one call's named arguments, the parenthesis behind which is token `close`."""
+def json_edits(syntax: Syntax, features: Sequence[Node], close: int, opening: str = "") -> list[Edit]:
+    """Return the edits of named arguments that stand together: behind them is token `close`, a parenthesis or
+    a comma. opening: what comes before the object."""
     tokens = syntax.tokens
     places = [syntax.first_token(feature.body) for feature in features]
     names = [identifier_value(tokens[place]) for place in places]
@@ -31,7 +32,7 @@ def json_edits(syntax: Syntax, features: Sequence[Node], close: int) -> list[Edi
         opened = number % PAIRS == 0
         if opened and number:
             edits.append(Edit(tokens[place - 1].start, tokens[place - 1].end, _JOIN))
-        key = (_OPEN if opened else "") + quote(name) + ","
+        key = (opening if not number else "") + (_OPEN if opened else "") + quote(name) + ","
         edits.append(Edit(tokens[place].start, tokens[place + 1].end, key))
         last = number + 1 == len(places)
         end = tokens[(close if last else places[number + 1] - 1) - 1].end

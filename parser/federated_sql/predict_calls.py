@@ -3,8 +3,8 @@
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
 column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
 literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`), and so
-do `federated_explain('m', a => x)` and `federated_predict_experiment('e', key, a => x)`. A call with a row,
-`federated_predict('m', p)`, is found by `predicted_rows`.
+do `federated_explain('m', a => x)`, `federated_predict_experiment('e', key, a => x)` and a call that follows
+an experiment. A call with a row, `federated_predict('m', p)`, is found by `predicted_rows`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from itertools import count
 
 from federated_sql.computed_models import json_edits
 from federated_sql.edits import Copy, Edit
+from federated_sql.given_rows import follower_edits, follows, row_edits
 from federated_sql.lexer import MAX_NAME_BYTES, Kind, identifier_value, string_value
-from federated_sql.predicted_rows import Joined, predicted_rows
+from federated_sql.predicted_rows import Joined, given_rows, predicted_rows
 from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
 FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
-AS_JSON = {"federated_explain": 1, "federated_predict_experiment": 2}
+EXPLANATION = "federated_explain"
+AS_JSON = {EXPLANATION: 1, "federated_predict_experiment": 2}
 """Functions whose named features become JSON, with how many arguments stand before these."""
 MOST_FEATURES = 99
 """Most features that a model's function has: PostgreSQL allows 100 arguments."""
@@ -90,9 +92,13 @@ class _Finder:
         """Return what the statement asks for."""
         nodes = self._syntax.nodes
         nameless = {id(call) for node in nodes for call in _nameless(node)}
-        rows = predicted_rows(nodes)
+        rows, given = predicted_rows(nodes), given_rows(nodes)
         for node in nodes:
-            if is_prediction(node):
+            if _is_call(node, {FUNCTION}) and follows(node.body):
+                self._understand_follower(node.body, has_row=id(node.body) in given)
+            elif _is_call(node, {EXPLANATION}) and id(node.body) in given:
+                self._edits.extend(row_edits(self._syntax, node.body))
+            elif is_prediction(node):
                 if id(node.body) in rows:
                     self._understand_row(node.body, rows[id(node.body)])
                 else:
@@ -123,6 +129,16 @@ class _Finder:
             self._calls[id(body)] = _Call(first, open_ + 1, close, model)
         else:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))
+
+    def _understand_follower(self, body: Body, *, has_row: bool) -> None:
+        """Give the function its features as JSON, beside the experiment that the call follows."""
+        close = self._syntax.closers.get(
+            self._syntax.first_token(body) + 2 * len(strings(body["funcname"])) - 1
+        )
+        if has_row:
+            self._edits.extend(row_edits(self._syntax, body))
+        elif close is not None:
+            self._edits.extend(follower_edits(self._syntax, body, close))
 
     def _understand_computed(self, body: Body) -> None:
         """Give the function its features as JSON, where all behind its own are named as they are."""

@@ -51,6 +51,32 @@ def predicted_rows(nodes: Iterable[Node]) -> dict[int, Joined | None]:
     return found
 
 
+def given_rows(nodes: Iterable[Node]) -> set[int]:
+    """Return the calls, by the identity of their bodies, whose second argument is such a row, whatever else
+    they are given; those in FROM too."""
+    nodes = list(nodes)
+    queries = {node.body["ctename"] for node in nodes if node.kind == "CommonTableExpr"}
+    found: set[int] = set()
+    for node in nodes:
+        if node.kind == "SelectStmt" and "fromClause" in node.body:
+            tables = set(_tables(node.body["fromClause"], queries))
+            calls = [call for call, _ in _calls(node.body)] + list(_functions(node.body["fromClause"]))
+            found |= {id(call) for call in calls if _second(call) in tables}
+    return found
+
+
+def _functions(items: Iterable[Body]) -> Iterator[Body]:
+    """Yield the calls that stand in FROM themselves."""
+    stack = [node_of(item) for item in items]
+    while stack:
+        kind, body = stack.pop()
+        if kind == "JoinExpr":
+            stack += [node_of(body["larg"]), node_of(body["rarg"])]
+        elif kind == "RangeFunction":
+            calls = (node_of(function["List"]["items"][0]) for function in body["functions"])
+            yield from (call.body for call in calls if call.kind == "FuncCall")
+
+
 def _joined(select: Body, tables: Sequence[str], grouped: bool) -> Joined | None:
     """Return the SELECT if its FROM may have one more item. grouped: whether all calls are in aggregates.
 
@@ -99,8 +125,13 @@ def _calls(select: Body) -> Iterator[tuple[Body, bool]]:
 
 def _row_of(call: Body) -> str | None:
     """Return the name that a call has as its second of two arguments, if it is one name alone."""
+    return _second(call) if len(call.get("args", ())) == 2 else None
+
+
+def _second(call: Body) -> str | None:
+    """Return the name that a call has as its second argument, if it is one name alone."""
     arguments = call.get("args", ())
-    if len(arguments) != 2:
+    if len(arguments) < 2:
         return None
     kind, body = node_of(arguments[1])
     if kind != "ColumnRef" or len(body["fields"]) != 1:

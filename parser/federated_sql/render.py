@@ -194,9 +194,9 @@ def _serving_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - o
             return ["ON MODEL", quote_name(model), "TO", *_nodes(node)]
         case RevokeSubscribe(model, node):
             return ["ON MODEL", quote_name(model), "FROM", *_nodes(node)]
-        case CreateExperiment(name, model, arms, if_not_exists):
+        case CreateExperiment(name, model, arms, options, if_not_exists):
             on = ["ON MODEL", quote_name(model), "VERSIONS", f"({', '.join(map(_arm, arms))})"]
-            return [*_unless(if_not_exists), quote_name(name), *on]
+            return [*_unless(if_not_exists), quote_name(name), *on, *_with(options)]
         case DropExperiment(name, if_exists):
             return [*_where(if_exists), quote_name(name)]
     return None

@@ -100,7 +100,7 @@ def _create_experiment(cursor: Cursor) -> Command:
             )
         arms.append(_arm(cursor))
     cursor.expect_symbol(")", "Versions are separated by commas.")
-    return CreateExperiment(name, model, tuple(arms), unless)
+    return CreateExperiment(name, model, tuple(arms), with_options(cursor), unless)
 
 
 def _arm(cursor: Cursor) -> ArmShare:
@@ -144,7 +144,7 @@ RULES = (
     Rule(
         "CREATE FEDERATED EXPERIMENT",
         "CREATE FEDERATED EXPERIMENT [IF NOT EXISTS] name ON MODEL model "
-        "VERSIONS ('tag or number' => share, …)",
+        "VERSIONS ('tag or number' => share, …) [WITH (option = value, …)]",
         _create_experiment,
     ),
     Rule(

@@ -87,6 +87,7 @@ class CreateExperiment:
     name: str
     model: str
     arms: tuple[ArmShare, ...]
+    options: tuple[Option, ...] = ()
     if_not_exists: bool = False
 
 

@@ -3945,6 +3945,25 @@ $$;
 COMMENT ON FUNCTION @extschema@.predict(text, record) IS
     'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
 
+CREATE FUNCTION @extschema@.federated_features(model text, features record) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    known text[] := federated._current_features(model);
+    given jsonb := to_jsonb(features);
+BEGIN
+    IF given IS NOT NULL AND NOT given ?| known THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the row has no feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    RETURN CASE WHEN given IS NOT NULL
+                THEN (SELECT jsonb_object_agg(f.name, given -> f.name) FROM unnest(known) AS f (name) WHERE given ? f.name) END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_features(text, record) IS
+    'The columns of a row that are features of a model''s current version, or of the one that model@tag or model@number names, as JSON: what functions that predict and explain take; a row with no feature at all is an error';
+
 -- Whatever its kind, a prediction whose link is logistic is a probability, and one whose link is softmax several. What is from
 -- before predictions were kept was made by one of two algorithms.
 CREATE FUNCTION federated._classes(reference text) RETURNS text[]
@@ -7702,19 +7721,23 @@ COMMENT ON FUNCTION @extschema@.federated_explain_model(text) IS
 -- Experiments: which version of a model serves a key, what was asked for and what came of it.
 --
 -- What always holds: a key's arm follows from the experiment and the key alone, so it is the same in every session and after a restore; a
--- key is kept as a hash salted by the experiment's id, which no role but the backup's reads. The versions of an experiment are pinned.
+-- key is kept as a hash salted by the experiment's id, which no role but the backup's reads. The versions of an experiment are pinned:
+-- they come all at once, and none is added or changed. A call is a row for keep_days, and after that a part of its arm's sums.
 CREATE TABLE federated.experiment (
     experiment_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     model_id      bigint NOT NULL REFERENCES federated.model ON DELETE CASCADE,
     name          text NOT NULL UNIQUE CHECK (name <> '' AND octet_length(name) <= 63),
     created_by    name NOT NULL DEFAULT current_user,
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    keep_days     integer NOT NULL DEFAULT 90 CHECK (keep_days BETWEEN 1 AND 36500),
     UNIQUE (experiment_id, model_id)
 );
 
 CREATE INDEX experiment_by_model ON federated.experiment (model_id);
 
 COMMENT ON TABLE federated.experiment IS 'What CREATE FEDERATED EXPERIMENT compares; it belongs to its model''s owner';
+
+COMMENT ON COLUMN federated.experiment.keep_days IS 'After how many days a call, and an outcome, is but a part of sums';
 
 COMMENT ON COLUMN federated.experiment.created_by IS 'Who made it; the owner of the model may drop it';
 
@@ -7773,6 +7796,30 @@ COMMENT ON TABLE federated.experiment_outcome IS 'What was last reported of each
 
 COMMENT ON COLUMN federated.experiment_outcome.score IS 'Of the last call for the key before the report';
 
+CREATE TABLE federated.experiment_past (
+    experiment_id  uuid NOT NULL,
+    place          integer NOT NULL,
+    calls          bigint NOT NULL DEFAULT 0,
+    keys           bigint NOT NULL DEFAULT 0,
+    outcomes       bigint NOT NULL DEFAULT 0,
+    outcome_sum    double precision NOT NULL DEFAULT 0,
+    mean           double precision NOT NULL DEFAULT 0,
+    squares        double precision NOT NULL DEFAULT 0,
+    scored         bigint NOT NULL DEFAULT 0,
+    squared_errors double precision NOT NULL DEFAULT 0,
+    is_binary      boolean NOT NULL DEFAULT true,
+    PRIMARY KEY (experiment_id, place),
+    FOREIGN KEY (experiment_id, place) REFERENCES federated.experiment_arm (experiment_id, place) ON DELETE CASCADE
+);
+
+COMMENT ON TABLE federated.experiment_past IS 'Of each arm the sums of calls and outcomes that are older than keep_days';
+
+COMMENT ON COLUMN federated.experiment_past.squares IS 'Of the outcomes'' distances from their mean, summed';
+
+COMMENT ON COLUMN federated.experiment_past.scored IS 'How many of the outcomes are 0 or 1, of a score that is a probability; squared_errors: their differences, squared and summed';
+
+COMMENT ON COLUMN federated.experiment_past.is_binary IS 'Whether all outcomes are 0 or 1 and all scores probabilities or none';
+
 SELECT pg_catalog.pg_extension_config_dump('federated.experiment', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.experiment_arm', '');
@@ -7780,6 +7827,8 @@ SELECT pg_catalog.pg_extension_config_dump('federated.experiment_arm', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.experiment_call', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.experiment_outcome', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.experiment_past', '');
 
 CREATE FUNCTION federated._experiment_id(experiment text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7814,29 +7863,6 @@ $$;
 
 COMMENT ON FUNCTION federated._check_key(text) IS 'Raises 22004 for no key, 22023 for an empty one or one of more than 1024 bytes';
 
-CREATE FUNCTION federated._key_sha256(experiment_id uuid, key text) RETURNS bytea
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN sha256(uuid_send(experiment_id) || convert_to(key, 'UTF8'));
-END
-$$;
-
-COMMENT ON FUNCTION federated._key_sha256(uuid, text) IS 'SHA-256 of the 16 bytes of an experiment''s id and the UTF-8 text of a key';
-
--- The last arm takes what rounding of the shares leaves over. In PL/pgSQL, whose plans a session keeps, as what is called at each prediction.
-CREATE FUNCTION federated._place_of(experiment_id uuid, key_sha256 bytea) RETURNS integer
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN (SELECT coalesce(min(a.place) FILTER (WHERE drawn.number < a.upto), max(a.place))
-    FROM (SELECT k.place, sum(k.share) OVER (ORDER BY k.place) AS upto
-          FROM federated.experiment_arm AS k WHERE k.experiment_id = _place_of.experiment_id) AS a
-    CROSS JOIN (SELECT ('x' || left(encode(key_sha256, 'hex'), 13))::bit(52)::bigint / 4503599627370496::double precision AS number) AS drawn);
-END
-$$;
-
-COMMENT ON FUNCTION federated._place_of(uuid, bytea) IS
-    'The arm of a key: its hash''s first 52 bits, as a number in [0, 1), fall into the share of one';
-
 CREATE FUNCTION federated._check_arm(model text, version integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -7854,170 +7880,11 @@ $$;
 COMMENT ON FUNCTION federated._check_arm(text, integer) IS
     'Raises 55000 for a version that has no function, was retired or is withheld, 0A000 for one of several classes';
 
-CREATE FUNCTION @extschema@.federated_experiment_arm(experiment text, key text, OUT arm text, OUT version integer)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    subject uuid := federated._experiment_id(experiment);
-BEGIN
-    PERFORM federated._check_key(key);
-    SELECT a.name, a.version INTO arm, version FROM federated.experiment_arm AS a
-    WHERE a.experiment_id = subject AND a.place = federated._place_of(subject, federated._key_sha256(subject, key));
-END
-$$;
-
-COMMENT ON FUNCTION @extschema@.federated_experiment_arm(text, text) IS
-    'Which arm of an experiment serves a key, and which version that is: always the same one. Nothing is recorded';
-
-CREATE FUNCTION federated._record_call(experiment_id uuid, key text, score double precision) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    hashed bytea := federated._key_sha256(experiment_id, key);
-BEGIN
-    PERFORM federated._check_key(key);
-    INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
-    VALUES (_record_call.experiment_id, hashed, federated._place_of(experiment_id, hashed), _record_call.score);
-END
-$$;
-
-COMMENT ON FUNCTION federated._record_call(uuid, text, double precision) IS 'Counts a prediction for the arm that serves the key';
-
-CREATE FUNCTION @extschema@.federated_predict_experiment(
-    experiment text, key text, features jsonb DEFAULT '{}', OUT score double precision, OUT arm text, OUT version integer
-)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    subject uuid := federated._experiment_id(experiment);
-    model   text := (SELECT m.name FROM federated.experiment AS e JOIN federated.model AS m USING (model_id) WHERE e.experiment_id = subject);
-BEGIN
-    IF features IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the features must not be null',
-            HINT = 'Name each feature: {"feature": value, ...}.';
-    END IF;
-    SELECT a.arm, a.version INTO arm, version FROM @extschema@.federated_experiment_arm(experiment, key) AS a;
-    score := @extschema@.federated_predict(model || '@' || version, features);
-    PERFORM federated._record_call(subject, key, score);
-END
-$$;
-
-COMMENT ON FUNCTION @extschema@.federated_predict_experiment(text, text, jsonb) IS
-    'Prediction by the version of the arm that serves the key, with the arm''s label; the call is counted. A version that was retired or is withheld answers 55000: no other one takes its place';
-
-CREATE FUNCTION federated._record_outcome(experiment_id uuid, key text, outcome double precision) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    hashed bytea := federated._key_sha256(experiment_id, key);
-BEGIN
-    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
-    SELECT c.experiment_id, c.key_sha256, c.place, c.score, _record_outcome.outcome
-    FROM federated.experiment_call AS c
-    WHERE c.experiment_id = _record_outcome.experiment_id AND c.key_sha256 = hashed
-    ORDER BY c.called_at DESC LIMIT 1
-    ON CONFLICT ON CONSTRAINT experiment_outcome_pkey
-    DO UPDATE SET score = excluded.score, outcome = excluded.outcome, reported_at = excluded.reported_at;
-    RETURN FOUND;
-END
-$$;
-
-COMMENT ON FUNCTION federated._record_outcome(uuid, text, double precision) IS
-    'Keeps the outcome of a key in place of an earlier one; false for a key that was never served';
-
-CREATE FUNCTION @extschema@.federated_report_outcome(experiment text, key text, outcome double precision) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    subject uuid := federated._experiment_id(experiment);
-BEGIN
-    PERFORM federated._check_key(key);
-    IF outcome IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the outcome must not be null';
-    ELSIF NOT outcome BETWEEN -1e100 AND 1e100 THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the outcome must be a number, not %s', outcome),
-            DETAIL = 'It may be from -1e100 to 1e100.';
-    END IF;
-    -- By the function's name alone: a version that predicts no more still has outcomes to come.
-    PERFORM federated._check_may_predict(m.name || '@' || a.version, NULL)
-    FROM federated.experiment AS e JOIN federated.model AS m USING (model_id)
-    CROSS JOIN LATERAL @extschema@.federated_experiment_arm(experiment, key) AS a WHERE e.experiment_id = subject;
-    IF NOT federated._record_outcome(subject, key, outcome) THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('federated experiment "%s" has not served this key', experiment),
-            HINT = 'An outcome is of a key for which federated_predict_experiment was called, in a transaction that committed.';
-    END IF;
-END
-$$;
-
-COMMENT ON FUNCTION @extschema@.federated_report_outcome(text, text, double precision) IS
-    'What came of a key that an experiment has served: a number, 1 or 0 for yes or no. One outcome a key counts, the last that was reported; error 42704 for a key never served';
-
--- Sums alone come out: whose they are stays in the tables.
-CREATE FUNCTION federated._experiment_sums(experiment_id uuid) RETURNS TABLE (
-    place integer, calls bigint, keys bigint, outcomes bigint, outcome_sum double precision, mean double precision,
-    variance double precision, brier double precision
-)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT a.place, coalesce(c.calls, 0), coalesce(c.keys, 0), coalesce(o.outcomes, 0), o.outcome_sum, o.mean, o.variance, o.brier
-    FROM federated.experiment_arm AS a
-    LEFT JOIN (
-        SELECT k.place, count(*) AS calls, count(DISTINCT k.key_sha256) AS keys
-        FROM federated.experiment_call AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
-    ) AS c USING (place)
-    LEFT JOIN (
-        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, var_samp(k.outcome) AS variance,
-               CASE WHEN bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1))
-                    THEN avg(CASE WHEN k.score BETWEEN 0 AND 1 AND k.outcome IN (0, 1)
-                             THEN power(greatest(abs(k.score - k.outcome), 1e-150), 2) END) END AS brier
-        FROM federated.experiment_outcome AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
-    ) AS o USING (place)
-    WHERE a.experiment_id = _experiment_sums.experiment_id
-$$;
-
-COMMENT ON FUNCTION federated._experiment_sums(uuid) IS 'Of each arm how often and for how many keys it was asked, and what is known of outcomes';
-
-CREATE FUNCTION federated._welch_half_width(
-    variance double precision, count bigint, other_variance double precision, other_count bigint
-) RETURNS double precision
-LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-import sys
-if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension import door
-if not hasattr(door, "serves"):
-    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.welch(plpy, "1.2")(variance, count, other_variance, other_count)
-$$;
-
-COMMENT ON FUNCTION federated._welch_half_width(double precision, bigint, double precision, bigint) IS
-    'Half the width of the interval of 95 % of the difference of two means, by their samples'' variances; NULL where neither varies';
-
--- Welch (1947), with the degrees of freedom of Satterthwaite (1946): outcomes of 0 and 1 too, whose variances are those of their sample.
-CREATE FUNCTION @extschema@.federated_experiment(
-    experiment text, OUT arm text, OUT version integer, OUT share double precision, OUT calls bigint, OUT keys bigint, OUT outcomes bigint,
-    OUT mean_outcome double precision, OUT std_error double precision, OUT difference double precision,
-    OUT conf_low double precision, OUT conf_high double precision, OUT brier_score double precision
-) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH subject AS MATERIALIZED (SELECT federated._experiment_id(experiment) AS experiment_id),
-    s AS MATERIALIZED (SELECT k.* FROM subject, federated._experiment_sums(subject.experiment_id) AS k)
-    SELECT a.name, a.version, a.share, s.calls, s.keys, s.outcomes, s.mean, sqrt(s.variance) / sqrt(s.outcomes::double precision), d.difference,
-           d.difference - w.half, d.difference + w.half, s.brier
-    FROM federated.experiment_arm AS a
-    JOIN subject USING (experiment_id)
-    JOIN s USING (place)
-    JOIN s AS f ON f.place = 1
-    CROSS JOIN LATERAL (SELECT CASE WHEN s.place > 1 THEN s.mean - f.mean END AS difference) AS d
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.place > 1 AND least(s.outcomes, f.outcomes) > 1
-                    THEN federated._welch_half_width(s.variance, s.outcomes, f.variance, f.outcomes) END AS half
-    ) AS w
-    ORDER BY a.place
-$$;
-
-COMMENT ON FUNCTION @extschema@.federated_experiment(text) IS
-    'How an experiment stands, a row for each arm: its version and share of the keys; calls, different keys, and keys whose outcome was reported; mean_outcome and its std_error; difference: by how much the mean is above that of the first arm, with the interval of 95 % by Welch''s t (outcomes of 0 and 1 too), conf_low to conf_high; brier_score: mean squared difference of score and outcome, where outcomes are 0 and 1 and scores probabilities. NULL where outcomes are too few or all equal. An interval that is looked at again and again, to stop when it leaves 0 out, is too narrow';
-
 CREATE VIEW @extschema@.federated_experiments AS
 SELECT e.name AS experiment_name, w.name AS workspace_name, m.name AS model_name,
        (SELECT jsonb_agg(jsonb_build_object('arm', a.name, 'version', a.version, 'share', a.share) ORDER BY a.place)
         FROM federated.experiment_arm AS a WHERE a.experiment_id = e.experiment_id) AS arms,
-       e.created_by::text AS created_by, e.created_at
+       e.created_by::text AS created_by, e.created_at, e.keep_days
 FROM federated.experiment AS e JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id);
 
 COMMENT ON VIEW @extschema@.federated_experiments IS 'The experiments that there are; federated_experiment(name) tells how one stands';
@@ -8035,6 +7902,8 @@ COMMENT ON COLUMN @extschema@.federated_experiments.created_by IS 'Who made it; 
 
 COMMENT ON COLUMN @extschema@.federated_experiments.created_at IS 'When it was made';
 
+COMMENT ON COLUMN @extschema@.federated_experiments.keep_days IS 'After how many days a call, and an outcome, is but a part of sums';
+
 -- Runs as federated_owner: the sums are of what nobody else reads. Sorts behind check_owner.
 CREATE FUNCTION federated._close_arms() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -8048,6 +7917,37 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._close_arms() IS 'Has the audit log keep the sums of an experiment that is dropped';
+
+-- In one statement, as a whole: so none is ever added, and shares, which are never altered, add up.
+CREATE FUNCTION federated._check_arms() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    fault record;
+BEGIN
+    SELECT e.name, f.fault INTO fault
+    FROM (SELECT n.experiment_id, count(*) AS arms FROM added AS n GROUP BY n.experiment_id) AS g
+    JOIN federated.experiment AS e USING (experiment_id)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS arms, min(a.place) AS first, max(a.place) AS last, sum(a.share) AS share
+        FROM federated.experiment_arm AS a WHERE a.experiment_id = g.experiment_id
+    ) AS k
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN k.arms > g.arms THEN 'Its versions are pinned: none is added.'
+                    WHEN k.arms < 2 THEN 'It compares two versions at least.'
+                    WHEN k.first <> 1 OR k.last <> k.arms THEN 'Its versions are counted from 1.'
+                    WHEN abs(k.share - 1) > 1e-9 THEN 'The shares of its versions add up to 1.' END AS fault
+    ) AS f
+    WHERE f.fault IS NOT NULL LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated experiment "%s" cannot have these versions', fault.name), DETAIL = fault.fault,
+            HINT = 'CREATE FEDERATED EXPERIMENT names all of them.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_arms() IS 'Lets an experiment have its arms once, all by one statement, with shares that add up to 1';
 
 CREATE FUNCTION federated._keep_experiments() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -8095,6 +7995,9 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.experiment
 CREATE TRIGGER check_owner BEFORE INSERT ON federated.experiment_arm
     FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
 
+CREATE TRIGGER check_arms AFTER INSERT ON federated.experiment_arm REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION federated._check_arms();
+
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OF calls, outcomes, outcome_sum ON federated.experiment_arm
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
@@ -8103,6 +8006,479 @@ CREATE TRIGGER drop_experiments BEFORE DELETE ON federated.model
 
 CREATE TRIGGER drop_experiments BEFORE DELETE ON federated.version
     FOR EACH ROW EXECUTE FUNCTION federated._keep_experiments();
+
+-- Predictions that follow an experiment, and what came of them.
+--
+-- What always holds: whatever asks, one key or a query's, a key is served by the arm that its hash names, and each prediction is counted in
+-- the transaction that asked for it; a call is recorded for an experiment that is there until that transaction ends, or not at all.
+
+-- These two are in each call's way, so the planner inlines them: what they name was bound when they were made.
+CREATE FUNCTION federated._key_sha256(experiment_id uuid, key text) RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_catalog.sha256(pg_catalog.uuid_send(experiment_id) OPERATOR(pg_catalog.||) pg_catalog.convert_to(key, 'UTF8'));
+
+COMMENT ON FUNCTION federated._key_sha256(uuid, text) IS 'SHA-256 of the 16 bytes of an experiment''s id and the UTF-8 text of a key';
+
+CREATE FUNCTION federated._drawn(key_sha256 bytea) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ('x' OPERATOR(pg_catalog.||) pg_catalog."left"(pg_catalog.encode(key_sha256, 'hex'), 13))::pg_catalog.bit(52)::pg_catalog.int8
+    OPERATOR(pg_catalog./) 4503599627370496::pg_catalog.float8;
+
+COMMENT ON FUNCTION federated._drawn(bytea) IS 'The first 52 bits of a key''s hash, as a number in [0, 1)';
+
+-- The last arm takes what rounding of the shares leaves over.
+CREATE FUNCTION federated._arm_bounds(experiment_id uuid) RETURNS double precision[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT (array_agg(a.upto ORDER BY a.place))[:count(*) - 1]
+        FROM (SELECT k.place, sum(k.share) OVER (ORDER BY k.place) AS upto
+              FROM federated.experiment_arm AS k WHERE k.experiment_id = _arm_bounds.experiment_id) AS a);
+END
+$$;
+
+COMMENT ON FUNCTION federated._arm_bounds(uuid) IS
+    'Where the parts of [0, 1) of an experiment''s arms end, but the last one''s: into whose a key''s number falls, that arm serves it. NULL where there is no arm';
+
+CREATE FUNCTION federated._places_of(experiment_id uuid, keys text[]) RETURNS integer[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bounds double precision[] := federated._arm_bounds(experiment_id);
+BEGIN
+    PERFORM federated._check_key(k.key) FROM unnest(keys) AS k (key)
+    WHERE (octet_length(k.key) BETWEEN 1 AND 1024) IS NOT TRUE;
+    RETURN ARRAY(
+        SELECT 1 + width_bucket(federated._drawn(federated._key_sha256(_places_of.experiment_id, k.key)), bounds)
+        FROM unnest(keys) WITH ORDINALITY AS k (key, number) ORDER BY k.number);
+END
+$$;
+
+COMMENT ON FUNCTION federated._places_of(uuid, text[]) IS 'Of each key the place of the arm that serves it; 22004 and 22023 as _check_key raises them';
+
+CREATE FUNCTION federated._serve(experiment text, key text, OUT experiment_id uuid, OUT model text, OUT arm text, OUT version integer)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT e.experiment_id, m.name, a.name, a.version INTO experiment_id, model, arm, version
+    FROM federated.experiment AS e JOIN federated.model AS m USING (model_id)
+    LEFT JOIN federated.experiment_arm AS a ON a.experiment_id = e.experiment_id AND a.place =
+        1 + width_bucket(federated._drawn(federated._key_sha256(e.experiment_id, key)), federated._arm_bounds(e.experiment_id))
+    WHERE e.name = experiment;
+    IF NOT FOUND THEN
+        PERFORM federated._experiment_id(experiment);
+    ELSIF (octet_length(key) BETWEEN 1 AND 1024) IS NOT TRUE THEN
+        PERFORM federated._check_key(key);
+    END IF;
+    IF arm IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated experiment "%s" has no versions', experiment), HINT = 'Drop it and make it anew.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._serve(text, text) IS 'By which arm an experiment serves a key, and of which model; 42704 where there is no such experiment';
+
+CREATE FUNCTION @extschema@.federated_experiment_arm(experiment text, key text, OUT arm text, OUT version integer)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT s.arm, s.version INTO arm, version FROM federated._serve(experiment, key) AS s;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_experiment_arm(text, text) IS
+    'Which arm of an experiment serves a key, and which version that is: always the same one. Nothing is recorded';
+
+-- A DROP that came first is waited for, and one that comes later waits: what is recorded beside it has no experiment to be about.
+CREATE FUNCTION federated._hold_experiment(experiment_id uuid, experiment text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM federated.experiment AS e WHERE e.experiment_id = _hold_experiment.experiment_id FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated experiment "%s" does not exist', left(experiment, 63)),
+            DETAIL = 'It was dropped meanwhile.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_experiment(uuid, text) IS 'Keeps an experiment from being dropped until the transaction ends; 42704 where it was dropped meanwhile';
+
+CREATE FUNCTION federated._record_calls(experiment_id uuid, experiment text, keys text[], scores double precision[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bounds double precision[] := federated._arm_bounds(experiment_id);
+    count  bigint;
+BEGIN
+    PERFORM federated._hold_experiment(experiment_id, experiment);
+    INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
+    SELECT _record_calls.experiment_id, c.hashed, 1 + width_bucket(federated._drawn(c.hashed), bounds), c.score
+    FROM (SELECT federated._key_sha256(_record_calls.experiment_id, k.key) AS hashed, k.score FROM unnest(keys, scores) AS k (key, score)) AS c;
+    GET DIAGNOSTICS count = ROW_COUNT;
+    RETURN count;
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_calls(uuid, text, text[], double precision[]) IS
+    'Counts predictions for the arms that serve the keys, and returns how many there are';
+
+CREATE FUNCTION @extschema@.federated_predict_experiment(
+    experiment text, key text, features jsonb DEFAULT '{}', OUT score double precision, OUT arm text, OUT version integer
+)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    served record;
+BEGIN
+    SELECT s.* INTO served FROM federated._serve(experiment, key) AS s;
+    IF features IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the features must not be null',
+            HINT = 'Name each feature: {"feature": value, ...}.';
+    END IF;
+    arm := served.arm;
+    version := served.version;
+    score := @extschema@.federated_predict(served.model || '@' || version, features);
+    PERFORM federated._record_calls(served.experiment_id, experiment, ARRAY[key], ARRAY[score]);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_experiment(text, text, jsonb) IS
+    'Prediction by the version of the arm that serves the key, with the arm''s label; the call is counted. A version that was retired or is withheld answers 55000: no other one takes its place';
+
+CREATE FUNCTION federated._check_compares(experiment text, model text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject  uuid;
+    compared text;
+BEGIN
+    SELECT e.experiment_id, m.name INTO subject, compared
+    FROM federated.experiment AS e JOIN federated.model AS m USING (model_id) WHERE e.name = experiment;
+    IF NOT FOUND THEN
+        PERFORM federated._experiment_id(experiment);
+    ELSIF model IS DISTINCT FROM compared THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('federated experiment "%s" compares versions of "%s", not of "%s"', experiment, compared, left(model, 127)),
+            HINT = 'Name the model without a version: the experiment chooses one.';
+    END IF;
+    RETURN subject;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_compares(text, text) IS 'The id of an experiment, or error 42704; 22023 where it is about another model';
+
+CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb, experiment text, experiment_key text) RETURNS double precision
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._check_compares(experiment, model);
+    RETURN (SELECT p.score FROM @extschema@.federated_predict_experiment(experiment, experiment_key, features) AS p);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb, text, text) IS
+    'Prediction by the version with which an experiment on the model serves the key; the call is counted, as federated_predict_experiment counts it';
+
+-- The arms of one block of a query's rows are found at once, each row is scored by its arm's own function, and the block's calls are recorded
+-- before a row of it is returned. columns: as of federated._describe_batch.
+CREATE FUNCTION federated._describe_served(subject uuid, model text, columns jsonb, experiment_key text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    row_place text := federated._free_name(columns);
+    score     text := row_place || ' prediction';
+    arms      text;
+BEGIN
+    IF (SELECT count(*) FROM jsonb_to_recordset(columns) AS c (name text) WHERE c.name = experiment_key) IS DISTINCT FROM 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('the query has no column "%s"', left(experiment_key, 63)),
+            HINT = 'experiment_key names the column of the query whose value is the key.';
+    END IF;
+    arms := (SELECT string_agg(format('WHEN %s THEN %s', a.place, federated._describe_arm(model || '@' || a.version, columns)), ' ' ORDER BY a.place)
+             FROM federated.experiment_arm AS a WHERE a.experiment_id = subject);
+    RETURN (
+        SELECT format(
+            'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, %3$I)),'
+            ' a AS MATERIALIZED (SELECT federated._places_of($3, pg_catalog.array_agg(q.%4$I::pg_catalog.text ORDER BY q.%3$I)) AS places FROM q),'
+            ' p AS MATERIALIZED (SELECT q.*, CASE a.places[q.%3$I] %5$s END AS %6$I FROM q, a),'
+            ' r AS MATERIALIZED (SELECT federated._record_calls($3, $4, pg_catalog.array_agg(p.%4$I::pg_catalog.text ORDER BY p.%3$I),'
+            ' pg_catalog.array_agg(p.%6$I ORDER BY p.%3$I)) FROM p HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0)'
+            ' SELECT %7$s, p.%6$I FROM p, r ORDER BY p.%3$I',
+            string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
+            string_agg(format('%I', c.name), ', ' ORDER BY c.place), row_place, experiment_key, arms, score,
+            string_agg(format('p.%I', c.name), ', ' ORDER BY c.place))
+        FROM (SELECT r.ordinality AS place, r.type, r.typmod,
+                     CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 THEN r.name ELSE 'c ' || r.ordinality END AS name
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid, typmod integer)) WITH ORDINALITY AS r) AS c);
+END
+$$;
+
+COMMENT ON FUNCTION federated._describe_served(uuid, text, jsonb, text) IS
+    'A query for the next rows of a cursor, each with the prediction of the arm that serves its key; it records these calls';
+
+CREATE FUNCTION federated._describe_arm(reference text, columns jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   record;
+    present text[] := ARRAY(SELECT c.name FROM jsonb_to_recordset(columns) AS c (name text));
+BEGIN
+    SELECT f.* INTO found FROM federated._find_function(reference) AS f;
+    IF NOT found.features && present THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', reference),
+            HINT = format('Its features are %s.', array_to_string(found.features, ', '));
+    END IF;
+    RETURN federated._describe_call('federated_model', found.function_name, found.features, found.booleans, found.prediction,
+        federated._given_by_name(found.features, found.booleans, found.prediction, present, 'q.'));
+END
+$$;
+
+COMMENT ON FUNCTION federated._describe_arm(text, jsonb) IS 'A call of a version''s function for the columns of a row q';
+
+CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text, experiment text, experiment_key text) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    block     CONSTANT pg_catalog.int4 := 4096;
+    subject   CONSTANT pg_catalog.uuid := federated._check_compares(experiment, model);
+    rows      CONSTANT pg_catalog.text := 'federated_batch_' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text;
+    found     pg_catalog.jsonb;
+    statement pg_catalog.text;
+    taken     pg_catalog.int8;
+BEGIN
+    IF query IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null';
+    END IF;
+    found := federated._describe_columns(query);
+    PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
+    statement := federated._describe_served(subject, model, found OPERATOR(pg_catalog.->) 'columns', experiment_key);
+    EXECUTE pg_catalog.format('DECLARE %I NO SCROLL CURSOR FOR %s', rows, found OPERATOR(pg_catalog.->>) 'query');
+    LOOP
+        RETURN QUERY EXECUTE statement USING rows, block, subject, experiment;
+        GET DIAGNOSTICS taken = ROW_COUNT;
+        EXIT WHEN taken OPERATOR(pg_catalog.<) block;
+    END LOOP;
+    EXECUTE pg_catalog.format('CLOSE %I', rows);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text, text, text) IS
+    'As federated_predict_batch(model, query), each row by the version with which an experiment on the model serves its key, the value of the query''s column that experiment_key names; the calls are counted. Needs a column list: AS (id integer, ..., prediction float8)';
+
+CREATE FUNCTION federated._record_outcome(experiment_id uuid, experiment text, key text, outcome double precision) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    hashed bytea := federated._key_sha256(experiment_id, key);
+BEGIN
+    PERFORM federated._hold_experiment(experiment_id, experiment);
+    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
+    SELECT c.experiment_id, c.key_sha256, c.place, c.score, _record_outcome.outcome
+    FROM federated.experiment_call AS c
+    WHERE c.experiment_id = _record_outcome.experiment_id AND c.key_sha256 = hashed
+    ORDER BY c.called_at DESC LIMIT 1
+    ON CONFLICT ON CONSTRAINT experiment_outcome_pkey
+    DO UPDATE SET score = excluded.score, outcome = excluded.outcome, reported_at = excluded.reported_at;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_outcome(uuid, text, text, double precision) IS
+    'Keeps the outcome of a key in place of an earlier one; false for a key that was not served within keep_days';
+
+CREATE FUNCTION @extschema@.federated_report_outcome(experiment text, key text, outcome double precision) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    served record;
+BEGIN
+    SELECT s.* INTO served FROM federated._serve(experiment, key) AS s;
+    IF outcome IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the outcome must not be null';
+    ELSIF NOT outcome BETWEEN -1e100 AND 1e100 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the outcome must be a number, not %s', outcome),
+            DETAIL = 'It may be from -1e100 to 1e100.';
+    END IF;
+    -- By the function's name alone: a version that predicts no more still has outcomes to come.
+    PERFORM federated._check_may_predict(served.model || '@' || served.version, NULL);
+    IF NOT federated._record_outcome(served.experiment_id, experiment, key, outcome) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated experiment "%s" has not served this key', experiment),
+            HINT = 'An outcome is of a key that was served in a transaction that committed, within the experiment''s keep_days.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_report_outcome(text, text, double precision) IS
+    'What came of a key that an experiment has served: a number, 1 or 0 for yes or no. One outcome a key counts, the last that was reported; error 42704 for a key that was not served within the experiment''s keep_days';
+
+-- How an experiment stands: what its calls and outcomes add up to.
+--
+-- What always holds: sums alone come out, whose they are stays in the tables; sums of what was folded and of what is still there are those
+-- of all of it: counts exactly, means and variances but for rounding.
+
+-- Chan, Golub and LeVeque (1979). Products that would be too small for a float8, an error in SQL, are 0.
+CREATE FUNCTION federated._pool(
+    count bigint, mean double precision, squares double precision, other_count bigint, other_mean double precision, other_squares double precision,
+    OUT pooled_mean double precision, OUT pooled_squares double precision
+)
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    total double precision := (count + other_count)::double precision;
+    delta double precision := other_mean - mean;
+BEGIN
+    IF count = 0 OR other_count = 0 THEN
+        pooled_mean := CASE WHEN count = 0 THEN other_mean ELSE mean END;
+        pooled_squares := CASE WHEN count = 0 THEN other_squares ELSE squares END;
+    ELSE
+        pooled_mean := mean + CASE WHEN abs(delta) < 1e-280 THEN 0 ELSE delta * (other_count / total) END;
+        pooled_squares := squares + other_squares
+            + CASE WHEN abs(delta) < 1e-140 THEN 0 ELSE delta * delta * (count / total * other_count) END;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._pool(bigint, double precision, double precision, bigint, double precision, double precision) IS
+    'The mean of two samples together, and the sum of the squares of the distances from it, by those of each';
+
+CREATE FUNCTION federated._squared_error(score double precision, outcome double precision) RETURNS double precision
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN score BETWEEN 0 AND 1 AND outcome IN (0, 1) THEN power(greatest(abs(score - outcome), 1e-150), 2) END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._squared_error(double precision, double precision) IS 'Of a probability and what came of it, 0 or 1; NULL for any other two';
+
+CREATE FUNCTION federated._experiment_sums(experiment_id uuid) RETURNS TABLE (
+    place integer, calls bigint, keys bigint, outcomes bigint, outcome_sum double precision, mean double precision,
+    variance double precision, brier double precision
+)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.place, coalesce(c.calls, 0) + coalesce(p.calls, 0), coalesce(c.keys, 0) + coalesce(p.keys, 0), n.outcomes,
+           CASE WHEN n.outcomes > 0 THEN coalesce(o.outcome_sum, 0) + coalesce(p.outcome_sum, 0) END, m.pooled_mean,
+           CASE WHEN n.past = 0 THEN o.variance
+                WHEN n.outcomes > 1 THEN CASE WHEN m.pooled_squares < 1e-280 THEN 0 ELSE m.pooled_squares / (n.outcomes - 1) END END,
+           CASE WHEN coalesce(o.is_binary, true) AND coalesce(p.is_binary, true) AND n.scored > 0
+                THEN (coalesce(o.squared_errors, 0) + coalesce(p.squared_errors, 0)) / n.scored END
+    FROM federated.experiment_arm AS a
+    LEFT JOIN federated.experiment_past AS p USING (experiment_id, place)
+    LEFT JOIN (
+        SELECT k.place, count(*) AS calls, count(DISTINCT k.key_sha256) AS keys
+        FROM federated.experiment_call AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
+    ) AS c USING (place)
+    LEFT JOIN (
+        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, var_samp(k.outcome) AS variance,
+               regr_sxx(k.outcome, k.outcome) AS squares,
+               bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1)) AS is_binary,
+               count(federated._squared_error(k.score, k.outcome)) AS scored, sum(federated._squared_error(k.score, k.outcome)) AS squared_errors
+        FROM federated.experiment_outcome AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
+    ) AS o USING (place)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(p.outcomes, 0) AS past, coalesce(p.outcomes, 0) + coalesce(o.outcomes, 0) AS outcomes,
+               coalesce(p.scored, 0) + coalesce(o.scored, 0) AS scored
+    ) AS n
+    CROSS JOIN LATERAL federated._pool(n.past, p.mean, p.squares, coalesce(o.outcomes, 0), o.mean, o.squares) AS m
+    WHERE a.experiment_id = _experiment_sums.experiment_id
+$$;
+
+COMMENT ON FUNCTION federated._experiment_sums(uuid) IS 'Of each arm how often and for how many keys it was asked, and what is known of outcomes';
+
+-- Who calls or reports meanwhile waits for nothing: a call that is added is not old, and an outcome that is replaced is no longer.
+CREATE FUNCTION federated._fold_calls(experiment_id uuid, older_than timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folded bigint;
+BEGIN
+    WITH calls AS (
+        DELETE FROM federated.experiment_call AS c
+        WHERE c.experiment_id = _fold_calls.experiment_id AND c.called_at < older_than
+        RETURNING c.place, c.key_sha256, EXISTS (
+            SELECT FROM federated.experiment_call AS k
+            WHERE k.experiment_id = c.experiment_id AND k.key_sha256 = c.key_sha256 AND k.called_at >= older_than) AS is_served
+    ), outcomes AS (
+        DELETE FROM federated.experiment_outcome AS o
+        WHERE o.experiment_id = _fold_calls.experiment_id AND o.reported_at < older_than AND NOT EXISTS (
+            SELECT FROM federated.experiment_call AS k
+            WHERE k.experiment_id = o.experiment_id AND k.key_sha256 = o.key_sha256 AND k.called_at >= older_than)
+        RETURNING o.place, o.score, o.outcome
+    ), c AS (
+        SELECT k.place, count(*) AS calls, count(DISTINCT k.key_sha256) FILTER (WHERE NOT k.is_served) AS keys FROM calls AS k GROUP BY k.place
+    ), o AS (
+        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, regr_sxx(k.outcome, k.outcome) AS squares,
+               bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1)) AS is_binary,
+               count(federated._squared_error(k.score, k.outcome)) AS scored, sum(federated._squared_error(k.score, k.outcome)) AS squared_errors
+        FROM outcomes AS k GROUP BY k.place
+    ), kept AS (
+        INSERT INTO federated.experiment_past AS p
+            (experiment_id, place, calls, keys, outcomes, outcome_sum, mean, squares, scored, squared_errors, is_binary)
+        SELECT _fold_calls.experiment_id, place, coalesce(c.calls, 0), coalesce(c.keys, 0), coalesce(o.outcomes, 0), coalesce(o.outcome_sum, 0),
+               coalesce(o.mean, 0), coalesce(o.squares, 0), coalesce(o.scored, 0), coalesce(o.squared_errors, 0), coalesce(o.is_binary, true)
+        FROM c FULL JOIN o USING (place)
+        ON CONFLICT ON CONSTRAINT experiment_past_pkey DO UPDATE SET
+            calls = p.calls + excluded.calls, keys = p.keys + excluded.keys, outcomes = p.outcomes + excluded.outcomes,
+            outcome_sum = p.outcome_sum + excluded.outcome_sum, scored = p.scored + excluded.scored,
+            squared_errors = p.squared_errors + excluded.squared_errors, is_binary = p.is_binary AND excluded.is_binary,
+            (mean, squares) = (SELECT m.pooled_mean, m.pooled_squares FROM federated._pool(
+                p.outcomes, p.mean, p.squares, excluded.outcomes, excluded.mean, excluded.squares) AS m)
+    )
+    SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM outcomes) INTO folded;
+    RETURN folded;
+END
+$$;
+
+COMMENT ON FUNCTION federated._fold_calls(uuid, timestamptz) IS
+    'Makes what is older of an experiment a part of its arms'' sums: calls, and outcomes of keys that were not served since. Returns how many';
+
+CREATE FUNCTION federated._fold_experiments(workspace text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+    folded  bigint := 0;
+BEGIN
+    FOR subject IN
+        SELECT e.experiment_id, clock_timestamp() - make_interval(days => e.keep_days) AS older_than
+        FROM federated.experiment AS e JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _fold_experiments.workspace AND NOT coalesce((w.options ->> 'legal_hold')::boolean, false)
+        ORDER BY e.name FOR KEY SHARE OF e
+    LOOP
+        folded := folded + federated._fold_calls(subject.experiment_id, subject.older_than);
+    END LOOP;
+    RETURN folded;
+END
+$$;
+
+COMMENT ON FUNCTION federated._fold_experiments(text) IS
+    'Folds what is older than its keep_days of each experiment of a workspace, and returns how many calls and outcomes that were; nothing under legal_hold';
+
+CREATE FUNCTION federated._welch_half_width(
+    variance double precision, count bigint, other_variance double precision, other_count bigint
+) RETURNS double precision
+LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.welch(plpy, "1.2")(variance, count, other_variance, other_count)
+$$;
+
+COMMENT ON FUNCTION federated._welch_half_width(double precision, bigint, double precision, bigint) IS
+    'Half the width of the interval of 95 % of the difference of two means, by their samples'' variances; NULL where neither varies';
+
+-- Welch (1947), with the degrees of freedom of Satterthwaite (1946): outcomes of 0 and 1 too, whose variances are those of their sample.
+CREATE FUNCTION @extschema@.federated_experiment(
+    experiment text, OUT arm text, OUT version integer, OUT share double precision, OUT calls bigint, OUT keys bigint, OUT outcomes bigint,
+    OUT mean_outcome double precision, OUT std_error double precision, OUT difference double precision,
+    OUT conf_low double precision, OUT conf_high double precision, OUT brier_score double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH subject AS MATERIALIZED (SELECT federated._experiment_id(experiment) AS experiment_id),
+    s AS MATERIALIZED (SELECT k.* FROM subject, federated._experiment_sums(subject.experiment_id) AS k)
+    SELECT a.name, a.version, a.share, s.calls, s.keys, s.outcomes, s.mean, sqrt(s.variance) / sqrt(s.outcomes::double precision), d.difference,
+           d.difference - w.half, d.difference + w.half, s.brier
+    FROM federated.experiment_arm AS a
+    JOIN subject USING (experiment_id)
+    JOIN s USING (place)
+    JOIN s AS f ON f.place = 1
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.place > 1 THEN s.mean - f.mean END AS difference) AS d
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.place > 1 AND least(s.outcomes, f.outcomes) > 1
+                    THEN federated._welch_half_width(s.variance, s.outcomes, f.variance, f.outcomes) END AS half
+    ) AS w
+    ORDER BY a.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_experiment(text) IS
+    'How an experiment stands, a row for each arm: its version and share of the keys; calls, different keys, and keys whose outcome was reported; mean_outcome and its std_error; difference: by how much the mean is above that of the first arm, with the interval of 95 % by Welch''s t (outcomes of 0 and 1 too), conf_low to conf_high; brier_score: mean squared difference of score and outcome, where outcomes are 0 and 1 and scores probabilities. NULL where outcomes are too few or all equal. An interval that is looked at again and again, to stop when it leaves 0 out, is too narrow';
 
 -- What a statistician asks of a linear model. Everything was computed when the version was made; nothing is here but its form.
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
@@ -12427,9 +12803,13 @@ ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
 
-ALTER FUNCTION federated._record_call(uuid, text, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._hold_experiment(uuid, text) OWNER TO federated_owner;
 
-ALTER FUNCTION federated._record_outcome(uuid, text, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._record_calls(uuid, text, text[], double precision[]) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._record_outcome(uuid, text, text, double precision) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._fold_experiments(text) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._experiment_sums(uuid) OWNER TO federated_owner;
 
@@ -12493,7 +12873,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
     @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
@@ -12510,6 +12890,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_explain(text, jsonb, integer, bigint), @extschema@.federated_explain_model(text),
     @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
+    @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
@@ -12637,7 +13018,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
     federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._free_name(jsonb),
@@ -13287,32 +13668,48 @@ GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_d
 -- Experiments. Nobody reads whose key had which outcome, or writes it but by the functions: the database's backup alone has it.
 GRANT SELECT ON federated.experiment, federated.experiment_arm, @extschema@.federated_experiments TO federated_analyst, federated_auditor;
 
-GRANT SELECT ON federated.experiment_arm TO federated_owner;
+GRANT SELECT ON federated.experiment, federated.experiment_arm TO federated_owner;
 
-GRANT INSERT (model_id, name), DELETE ON federated.experiment TO federated_operator;
+GRANT INSERT (model_id, name, keep_days), DELETE ON federated.experiment TO federated_operator;
+
+-- The lock that keeps one from being dropped asks for the right to change something of it.
+GRANT UPDATE (created_by) ON federated.experiment TO federated_owner;
 
 GRANT INSERT (experiment_id, model_id, place, name, version, share) ON federated.experiment_arm TO federated_operator;
 
 GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm TO federated_owner;
 
-GRANT SELECT, INSERT ON federated.experiment_call TO federated_owner;
+GRANT SELECT, INSERT, DELETE ON federated.experiment_call TO federated_owner;
 
-GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at) ON federated.experiment_outcome TO federated_owner;
+GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at), DELETE ON federated.experiment_outcome TO federated_owner;
 
-REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome FROM federated_daemon;
+GRANT SELECT, INSERT, UPDATE ON federated.experiment_past TO federated_owner;
+
+REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome, federated.experiment_past FROM federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    federated._check_key(text), federated._key_sha256(uuid, text), federated._place_of(uuid, bytea)
+    federated._check_key(text), federated._key_sha256(uuid, text), federated._drawn(bytea), federated._arm_bounds(uuid),
+    federated._places_of(uuid, text[]), federated._hold_experiment(uuid, text)
 TO federated_analyst, federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    federated._pool(bigint, double precision, double precision, bigint, double precision, double precision),
+    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz)
+TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;
 
+GRANT EXECUTE ON FUNCTION federated._fold_experiments(text) TO federated_daemon;
+
 GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_predict_experiment(text, text, jsonb), @extschema@.federated_experiment_arm(text, text),
     @extschema@.federated_report_outcome(text, text, double precision),
-    federated._record_call(uuid, text, double precision), federated._record_outcome(uuid, text, double precision)
+    federated._serve(text, text), federated._check_compares(text, text), federated._describe_served(uuid, text, jsonb, text),
+    federated._describe_arm(text, jsonb), federated._record_calls(uuid, text, text[], double precision[]),
+    federated._record_outcome(uuid, text, text, double precision)
 TO federated_analyst;
 
 GRANT EXECUTE ON FUNCTION @extschema@.federated_experiment(text), federated._experiment_sums(uuid), federated._welch_half_width(double precision, bigint, double precision, bigint)

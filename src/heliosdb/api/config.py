@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from heliosdb.catalog.conninfo import ConnectionString
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.observing.settings_file import read_settings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 _ORIGIN = re.compile(r"https://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
@@ -162,18 +161,4 @@ def _is_loopback(host: str) -> bool:
 
 def load_config(path: Path) -> ApiConfig:
     """Read and check the file; FederatedError INVALID_VALUE says what is wrong with it."""
-    try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-        return ApiConfig.model_validate(values)
-    except OSError as error:
-        raise invalid_value(f"cannot read the configuration {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise invalid_value(f"the configuration {path} is not TOML: {error}") from error
-    except ValidationError as error:
-        raise _explain(path, error) from None
-
-
-def _explain(path: Path, error: ValidationError) -> FederatedError:
-    faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-    return invalid_value(f"the configuration {path} is not valid", detail="; ".join(faults))
+    return read_settings(path, ApiConfig)

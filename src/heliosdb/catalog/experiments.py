@@ -6,7 +6,7 @@ the database's own functions (sql/experiments.sql).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heliosdb.catalog.commands import Model
@@ -37,15 +37,15 @@ def check_arm(connection: Connection, model: Model, version: int) -> None:
     _SQL.query(connection, "check_arm", model.name, version)
 
 
-def insert_experiment(connection: Connection, model: Model, name: str, arms: Iterable[Arm]) -> bool:
+def insert_experiment(
+    connection: Connection, model: Model, name: str, arms: Sequence[Arm], keep_days: int
+) -> bool:
     """Make an experiment with its arms, in their order; False where there is one of that name."""
-    rows = _SQL.query(connection, "insert_experiment", model.model_id, name)
+    rows = _SQL.query(connection, "insert_experiment", model.model_id, name, keep_days)
     if not rows:
         return False
-    experiment_id = rows[0]["experiment_id"]
-    for place, arm in enumerate(arms, 1):
-        values = (experiment_id, model.model_id, place, arm.label, arm.version, arm.share)
-        _SQL.query(connection, "insert_arm", *values)
+    columns = ([arm.label for arm in arms], [arm.version for arm in arms], [arm.share for arm in arms])
+    _SQL.query(connection, "insert_arms", rows[0]["experiment_id"], model.model_id, *columns)
     return True
 
 

@@ -31,6 +31,11 @@ def forget_expired(connection: Connection, workspace: WorkspaceName, sign: Sign)
     return _signed(connection, _SQL.query(connection, "forget_expired", workspace), sign)
 
 
+def fold_experiments(connection: Connection, workspace: WorkspaceName) -> int:
+    """Make what experiments keep no longer a part of their arms' sums. Returns how many rows that were."""
+    return int(_SQL.query(connection, "fold_experiments", workspace)[0]["folded"])
+
+
 def forget_node_history(connection: Connection, retention_days: int, sign: Sign) -> list[Stub]:
     """Delete what is older of a node's releases, refusals and runs; in a transaction of the caller's."""
     return _signed(connection, _SQL.query(connection, "forget_node_history", retention_days), sign)

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from heliosdb.cli.signing import SignCertificate, SignKey, load_signer
+
 Database = Annotated[
     str | None,
     typer.Option(
@@ -77,29 +79,17 @@ def export(  # noqa: PLR0917 - each is an option
         list[str] | None,
         typer.Option(help="With --format sql: a column to hand through; may be given several times."),
     ] = None,
-    sign_certificate: Annotated[
-        Path | None, typer.Option(help="Certificate (PEM) of the key that signs.", show_default=False)
-    ] = None,
-    sign_key: Annotated[
-        Path | None,
-        typer.Option(help="Key (PEM) that signs; the signature goes to OUTPUT.sig.", show_default=False),
-    ] = None,
+    sign_certificate: SignCertificate = None,
+    sign_key: SignKey = None,
 ) -> None:
     """Write a version as a file: for another database, a runtime, or another engine's SQL."""
     if form is ExchangeFormat.SQL and (dialect is None or table is None):
         context.fail(f"Missing option '--{'dialect' if dialect is None else 'table'}'.")
     if form is not ExchangeFormat.SQL and (dialect is not None or table is not None or keep):
         context.fail("'--dialect', '--table' and '--keep' are for '--format sql'.")
-    if (sign_certificate is None) != (sign_key is None):
-        raise typer.BadParameter(
-            "both are needed, or neither", param_hint="'--sign-certificate' / '--sign-key'"
-        )
+    identity = load_signer(sign_certificate, sign_key)
     from heliosdb.cli.exchange import ExportWishes, export_model
-    from heliosdb.transport.identity import Identity
 
-    identity = (
-        None if sign_certificate is None or sign_key is None else Identity.load(sign_certificate, sign_key)
-    )
     wishes = ExportWishes(
         form.value, card, dialect and dialect.value, table, tuple(keep or ()), identity, force
     )

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from heliosdb.cli.signing import SignCertificate, SignKey, load_signer
+
 Database = Annotated[
     str | None,
     typer.Option(
@@ -73,13 +75,8 @@ def write_report(  # noqa: PLR0917 - each is an option
     record: Annotated[
         bool, typer.Option("--record", help="Have the check put on record in the database.")
     ] = False,
-    sign_certificate: Annotated[
-        Path | None, typer.Option(help="Certificate (PEM) of the key that signs.", show_default=False)
-    ] = None,
-    sign_key: Annotated[
-        Path | None,
-        typer.Option(help="Key (PEM) that signs; the signature goes to OUTPUT.sig.", show_default=False),
-    ] = None,
+    sign_certificate: SignCertificate = None,
+    sign_key: SignKey = None,
     font: Annotated[
         Path | None,
         typer.Option(help="TrueType font of a PDF (default: Helvetica, Latin-1 alone).", show_default=False),
@@ -90,16 +87,9 @@ def write_report(  # noqa: PLR0917 - each is an option
         return
     if workspace is None or regulation is None:
         context.fail(f"Missing option '--{'workspace' if workspace is None else 'regulation'}'.")
-    if (sign_certificate is None) != (sign_key is None):
-        raise typer.BadParameter(
-            "both are needed, or neither", param_hint="'--sign-certificate' / '--sign-key'"
-        )
+    identity = load_signer(sign_certificate, sign_key)
     from heliosdb.cli.reports.command import ReportWishes, make_report
-    from heliosdb.transport.identity import Identity
 
-    identity = (
-        None if sign_certificate is None or sign_key is None else Identity.load(sign_certificate, sign_key)
-    )
     wishes = ReportWishes(form, evidence, font, record, identity)
     _emit(make_report(database or "", workspace, regulation, output, wishes))
 

@@ -6,7 +6,6 @@ password.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,15 +14,15 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from federated_sql.notify_targets import MailTarget, read_target
 from heliosdb.catalog.conninfo import ConnectionString
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError
 from heliosdb.observing.settings import TracedSettings
+from heliosdb.observing.settings_file import read_settings
 from heliosdb.parts.loading import MODULE_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -134,18 +133,4 @@ class CoordinatorConfig(TracedSettings):
 
 def load_config(path: Path) -> CoordinatorConfig:
     """Read and check the file; FederatedError INVALID_VALUE says what is wrong with it."""
-    try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-        return CoordinatorConfig.model_validate(values)
-    except OSError as error:
-        raise invalid_value(f"cannot read the configuration {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise invalid_value(f"the configuration {path} is not TOML: {error}") from error
-    except ValidationError as error:
-        raise _explain(path, error) from None
-
-
-def _explain(path: Path, error: ValidationError) -> FederatedError:
-    faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-    return invalid_value(f"the configuration {path} is not valid", detail="; ".join(faults))
+    return read_settings(path, CoordinatorConfig)

@@ -17,7 +17,7 @@ import psycopg
 
 from heliosdb import faults
 from heliosdb.catalog.runs import ActiveRun
-from heliosdb.coordinator import records
+from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.aggregation_functions import FunctionCaller
 from heliosdb.coordinator.driver import RunDriver, Setting
 from heliosdb.coordinator.searches import decide_series
@@ -82,7 +82,7 @@ class Dispatcher:
                 self._stopping.add(run.id)
                 self._drivers[run.id].request_stop()
 
-    def _with_functions(self, loaded: records.Loaded) -> records.Loaded:
+    def _with_functions(self, loaded: loading.Loaded) -> loading.Loaded:
         """Add what calls a function of people's, in case the run's updates are combined by one."""
         caller = FunctionCaller(self._conninfo, loaded.course.run.policy.round_timeout)
         return replace(loaded, course=loaded.course.calling(caller))
@@ -146,7 +146,7 @@ class Dispatcher:
         try:
             goes_on = True
             while goes_on:
-                loaded = await session.call(records.load, run.id, self._setting.at_rest)
+                loaded = await session.call(loading.load, run.id, self._setting.at_rest)
                 if loaded is None:
                     return
                 loaded = self._with_functions(loaded)

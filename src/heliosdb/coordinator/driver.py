@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
 from heliosdb.catalog.runs import list_ended_runs
-from heliosdb.coordinator import records
+from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
@@ -85,7 +85,7 @@ class Setting:
 class RunDriver:
     """One run of one term, over a session of its own."""
 
-    def __init__(self, setting: Setting, session: CatalogSession, loaded: records.Loaded) -> None:
+    def __init__(self, setting: Setting, session: CatalogSession, loaded: loading.Loaded) -> None:
         self._setting = setting
         self._session = session
         self._course = loaded.course
@@ -419,7 +419,7 @@ class RunDriver:
         self._report(RunEnded())
 
     async def _find_model(self, number: RoundNumber) -> ModelState:
-        return await self._session.call(records.find_model, self._run.id, number, self._setting.at_rest)
+        return await self._session.call(loading.find_model, self._run.id, number, self._setting.at_rest)
 
     async def _say_farewell(self) -> None:
         workspace = self._run.policy.workspace

@@ -14,7 +14,7 @@ from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept
-from heliosdb.coordinator.records import Loaded
+from heliosdb.coordinator.loading import Loaded
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures, Loss, Next
 from heliosdb.domain.findings import Findings, RunPlan

@@ -1,4 +1,5 @@
-"""Deletes what is older than its workspace's retention: at the beginning of a term, and every hour.
+"""Deletes what is older than its workspace's retention, and folds what experiments keep no longer: at the
+beginning of a term, and every hour.
 
 What always holds: what is old enough, and what is on hold, the database decides by its own clock; each part
 is deleted in one transaction with its signed stub, under the term's epoch, so that a coordinator that is
@@ -17,7 +18,7 @@ import psycopg
 from heliosdb.catalog.failures import condition
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
-from heliosdb.catalog.retention import forget_expired, list_retained
+from heliosdb.catalog.retention import fold_experiments, forget_expired, list_retained
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch, WorkspaceName
@@ -56,6 +57,8 @@ class Retention:
                 try:
                     while stubs := await session.call(self._forget, workspace):
                         _tell(stubs)
+                    if folded := await session.call(self._fold, workspace):
+                        log.info("folded for its age: workspace=%s calls and outcomes=%d", workspace, folded)
                 except FederatedError as error:
                     if error.code is ErrorCode.FENCED:
                         raise
@@ -69,6 +72,10 @@ class Retention:
 
         with fenced(connection, self._epoch):
             return forget_expired(connection, workspace, sign)
+
+    def _fold(self, connection: PsycopgConnection, workspace: WorkspaceName) -> int:
+        with fenced(connection, self._epoch):
+            return fold_experiments(connection, workspace)
 
 
 def _tell(stubs: list[Stub]) -> None:

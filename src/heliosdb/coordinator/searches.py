@@ -12,7 +12,7 @@ from uuid import UUID
 from heliosdb.catalog import events, publication, rounds, runs
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
-from heliosdb.coordinator import records
+from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.course import Course
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.findings import Findings
@@ -41,7 +41,7 @@ def _publish(connection: PsycopgConnection, epoch: Epoch, best: runs.Best, key: 
             record = runs.find_run(connection, best.run, ended=True)
             assert record is not None
             findings = Findings.from_json(record.scaling, record.plan)
-            model = records.find_model(connection, best.run, best.round, key)
+            model = loading.find_model(connection, best.run, best.round, key)
             made = records.new_version(Course.of(record.run), findings, best.round, model)
             version = records.with_epsilon(connection, record.run, made)
             published = publication.publish(connection, record.run, version)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from federated_sql.errors import invalid_value
+from federated_sql.options import OptionKind, defaults, read_options, require_built
 from federated_sql.serving_statements import ArmShare, CreateExperiment, DropExperiment
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import experiments, versions
@@ -23,10 +24,11 @@ def create_experiment(session: Session, command: CreateExperiment) -> None:
     """CREATE FEDERATED EXPERIMENT: two versions at least, each of which predicts a number now."""
     session.require("federated_operator", "create a federated experiment")
     _check_shares(command.arms)
+    keep_days = _keep_days(session, command)
     model = find_model(session, command.model)
     arms = [_pin(session, model, arm) for arm in command.arms]
     _check_versions(arms)
-    if experiments.insert_experiment(session.connection, model, command.name, arms):
+    if experiments.insert_experiment(session.connection, model, command.name, arms, keep_days):
         return
     if not command.if_not_exists:
         raise duplicate("experiment", command.name)
@@ -62,6 +64,14 @@ def _check_shares(arms: tuple[ArmShare, ...]) -> None:
             f"the shares of an experiment add up to 1, not to {total:.12g}",
             detail="They may differ from 1 by 1e-9 at most.",
         )
+
+
+def _keep_days(session: Session, command: CreateExperiment) -> int:
+    given = read_options(OptionKind.EXPERIMENT, command.options, session.built)
+    require_built(OptionKind.EXPERIMENT, command.options, given, session.built)
+    keep_days = {**defaults(OptionKind.EXPERIMENT, session.built), **given}["keep_days"]
+    assert isinstance(keep_days, int)
+    return keep_days
 
 
 def _pin(session: Session, model: catalog.Model, arm: ArmShare) -> experiments.Arm:

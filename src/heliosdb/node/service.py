@@ -207,18 +207,35 @@ class _Endpoint:
     tasks: NodeTasks
 
 
+def _connect(config: NodeConfig, purpose: str = "") -> Database:
+    return Database(config.database.get_secret_value(), application_name=f"heliosdb node{purpose}")
+
+
+async def _listen(config: NodeConfig, tasks: NodeTasks, identity: NodeIdentityFiles) -> tuple[Any, int]:
+    server, port = make_server(
+        tasks,
+        lambda: identity.current().pinned,
+        server_credentials(identity.current),
+        config.listen_host,
+        config.listen_port,
+    )
+    await server.start()
+    log.info("listening on %s port %d", config.listen_host, port)
+    return server, port
+
+
 @asynccontextmanager
 async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIterator[_Endpoint]:
     identity = NodeIdentityFiles(config)
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = load_or_create_secret(config.state_directory / "node.key")
-    database = Database(config.database.get_secret_value(), application_name="heliosdb node")
-    taking = Database(config.database.get_secret_value(), application_name="heliosdb node deliveries")
+    database, history = _connect(config), _connect(config, " retention")
     subscriptions = Subscriptions(
-        database, taking, lambda: bytes.fromhex(identity.current().identity.fingerprint)
+        database,
+        _connect(config, " deliveries"),
+        lambda: bytes.fromhex(identity.current().identity.fingerprint),
     )
-    carrying = Database(config.database.get_secret_value(), application_name="heliosdb node orders")
-    orders = Orders(carrying, lambda: identity.current().identity, secret)
+    orders = Orders(_connect(config, " orders"), lambda: identity.current().identity, secret)
     consents = Consents(database, secret)
     tasks = NodeTasks(
         database,
@@ -234,17 +251,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
     )
-    history = Database(config.database.get_secret_value(), application_name="heliosdb node retention")
-    server, port = make_server(
-        tasks,
-        lambda: identity.current().pinned,
-        server_credentials(identity.current),
-        config.listen_host,
-        config.listen_port,
-    )
-    await server.start()
+    server, port = await _listen(config, tasks, identity)
     watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")
-    log.info("listening on %s port %d", config.listen_host, port)
     keeping = asyncio.create_task(_keep_retention(config, history, identity))
     try:
         async with answering(config.health_socket, site.state):
@@ -254,10 +262,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         await _end(keeping)
         await server.stop(_GRACE_SECONDS)
         await tasks.close()
-        await asyncio.to_thread(database.close)
-        await asyncio.to_thread(subscriptions.close)
-        await asyncio.to_thread(orders.close)
-        await asyncio.to_thread(history.close)
+        for open_ in (database, subscriptions, orders, history):
+            await asyncio.to_thread(open_.close)
 
 
 async def _keep_retention(config: NodeConfig, database: Database, identity: NodeIdentityFiles) -> None:

@@ -36,15 +36,9 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, Dtype
 from heliosdb.node.admission import admit_alone, of_subjects_alone
+from heliosdb.node.arranging import content_hash, make_plain_table, make_table
 from heliosdb.node.database import unreachable, unreadable
-from heliosdb.node.datasets import (
-    TableRequest,
-    content_hash,
-    make_plain_table,
-    make_table,
-    read_consenting,
-    read_rows,
-)
+from heliosdb.node.datasets import TableRequest, read_consenting, read_rows
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame

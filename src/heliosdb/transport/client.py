@@ -9,7 +9,8 @@ clients in one event loop; how many calls run at once is bounded by who calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -203,24 +204,11 @@ class NodeClient:
         collector = UpdateCollector(task, expected)
         messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic)
         metadata = None if traceparent is None else ((HEADER, traceparent),)
-        call = self._perform(messages, timeout=timeout, metadata=metadata)
-        try:
+        with self._failures(self._perform(messages, timeout=timeout, metadata=metadata)) as call:
             async for raw in call:
                 announced = collector.take(traffic.receive(raw))
                 if announced is not None and admit is not None:
                     await admit(announced)
-        except aio.AioRpcError as error:
-            raise self._failure(error) from error
-        except asyncio.CancelledError:
-            # gRPC's word also for a channel that was closed under the call; then nobody cancelled us.
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            raise FederatedError(
-                ErrorCode.UNREACHABLE, f"the call to {self.endpoint} was cancelled"
-            ) from None
-        finally:
-            call.cancel()
         self._mistaken = None
         counted = (traffic.sent, traffic.received)
         return open_update(
@@ -298,6 +286,26 @@ class NodeClient:
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
         await self._channel.close(None)
+
+    @contextmanager
+    def _failures(
+        self, call: aio.StreamStreamCall[bytes, bytes]
+    ) -> Iterator[aio.StreamStreamCall[bytes, bytes]]:
+        """Say clearly why a call failed below our messages; what is left of it is cancelled."""
+        try:
+            yield call
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        except asyncio.CancelledError:
+            # gRPC's word also for a channel that was closed under the call; then nobody cancelled us.
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            raise FederatedError(
+                ErrorCode.UNREACHABLE, f"the call to {self.endpoint} was cancelled"
+            ) from None
+        finally:
+            call.cancel()
 
     def _failure(self, error: aio.AioRpcError) -> FederatedError:
         """A clear reason for a call that failed below our messages."""

@@ -89,6 +89,9 @@ def test_a_linear_score_of_columns_of_every_kind_is_explained(
     found = patients.execute(
         f"SELECT p.id, e.* FROM patients AS p, federated_explain('stay', {GIVEN}) AS e"  # type: ignore[arg-type]
     ).fetchall()
+    typed = rewrite("SELECT p.id, e.* FROM patients AS p, federated_explain('stay', p) AS e")
+    assert typed is not None
+    assert patients.execute(typed.text).fetchall() == found  # type: ignore[arg-type]
     predicted = dict(
         patients.execute(f"SELECT id, federated_predict('stay', {GIVEN}) FROM patients AS p").fetchall()  # type: ignore[arg-type]
     )
@@ -152,6 +155,13 @@ def test_trees_and_networks_are_explained_for_analysts(cluster: Cluster, catalog
             else:
                 with pytest.raises(errors.FeatureNotSupported, match="are of networks alone"):
                     explain(analyst, "%s, %s, samples => 5", model, Jsonb(row))
+
+
+def test_a_row_without_a_feature_is_no_features(patients: psycopg.Connection, cluster: Cluster) -> None:
+    publish(cluster, patients, linear("identity"), ENCODING, "stay")
+    with pytest.raises(errors.UndefinedColumn, match="the row has no feature"):
+        patients.execute("SELECT federated_features('stay', d) FROM pg_database AS d")
+    assert patients.execute("SELECT federated_features('stay', NULL)").fetchall() == [(None,)]
 
 
 def test_bad_input_is_refused_as_by_a_prediction(cluster: Cluster, catalog: psycopg.Connection) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from heliosdb.aggregation.sums import Shape, protocol
 from heliosdb.algorithms.steps import Asked, Cost, Taken
-from heliosdb.coordinator import records
+from heliosdb.coordinator import loading
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.driver import RunDriver, Setting
 from heliosdb.coordinator.exchange import Wire
@@ -372,7 +372,7 @@ class FakeWorld:
         raise AssertionError("the run did not end")
 
     async def _live(self) -> None:
-        loaded = records.load(self.catalog, self.run.id, KEY)
+        loaded = loading.load(self.catalog, self.run.id, KEY)
         assert loaded is not None
         wire = Wire(cast(Directory, self), SealingKey.generate(), asyncio.Semaphore(8))
         self.driver = RunDriver(Setting(Epoch(1), wire, KEY), cast(CatalogSession, self), loaded)

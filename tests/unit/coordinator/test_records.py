@@ -12,7 +12,7 @@ import pytest
 
 from heliosdb.catalog import performance
 from heliosdb.catalog.rounds import Settlement
-from heliosdb.coordinator import records
+from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.domain.convergence import Measured
@@ -82,8 +82,8 @@ def every(outcome: str) -> dict[NodeName, str]:
     return dict.fromkeys(sorted(ALL), outcome)
 
 
-def load(made: FakeCatalog) -> records.Loaded:
-    loaded = records.load(made, RUN.id, KEY)
+def load(made: FakeCatalog) -> loading.Loaded:
+    loaded = loading.load(made, RUN.id, KEY)
     assert loaded is not None
     return loaded
 
@@ -109,7 +109,7 @@ def test_a_run_that_has_ended_is_not_loaded() -> None:
     made = catalog()
     made.rows.status = "stopped"
 
-    assert records.load(made, RUN.id, KEY) is None
+    assert loading.load(made, RUN.id, KEY) is None
 
 
 def test_round_zero_at_its_first_exchange_has_heard_nothing() -> None:

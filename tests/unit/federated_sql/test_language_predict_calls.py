@@ -371,6 +371,76 @@ def test_an_explanation_gets_its_named_features_as_json(call: str, ours: str) ->
 
 
 @pytest.mark.parametrize(
+    "ours",
+    [
+        "t AS p, federated_explain('m'{}, seed => 1) AS e",
+        "t AS p JOIN LATERAL public.federated_explain('m'{}) AS e ON true",
+    ],
+)
+def test_an_explanation_in_from_takes_a_row_of_a_table_beside_it(ours: str) -> None:
+    schema = "public." if "public." in ours else ""
+    made = ours.replace("{}", f", {schema}federated_features('m', p)")
+    assert changed(f"SELECT * FROM {ours.replace('{}', ', p')}") == f"SELECT * FROM {made}"
+
+
+def test_an_explanation_in_a_select_list_takes_a_row_and_keeps_its_name() -> None:
+    row = "federated_features('m@2', p)"
+    assert changed("SELECT federated_explain('m@2', p) FROM t AS p") == (
+        f"SELECT federated_explain('m@2', {row}) FROM t AS p"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "federated_explain(n, p) FROM t AS p",
+        "federated_explain('m', q) FROM t AS p",
+        "federated_explain('m', p) FROM (SELECT 1) AS p",
+        "(SELECT federated_explain('m', p)) FROM t AS p",
+        "* FROM t AS p, LATERAL (SELECT * FROM federated_explain('m', p)) AS e",
+    ],
+)
+def test_what_may_be_no_row_is_explained_as_it_is_written(text: str) -> None:
+    assert rewrite(f"SELECT {text}") is None
+
+
+FOLLOWS = "experiment => 'e', experiment_key => p.k"
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        (f"a => 1, b => $1, {FOLLOWS}", f"{JSON}'a', 1, 'b', $1::text), {FOLLOWS}"),
+        (f"{FOLLOWS}, a => 1, b => 2", f"{FOLLOWS}, features => {JSON}'a', 1, 'b', 2)"),
+        (f"p, {FOLLOWS}", f"federated_features('m', p), {FOLLOWS}"),
+    ],
+)
+def test_a_prediction_that_follows_an_experiment_gets_its_features_as_json(given: str, ours: str) -> None:
+    assert changed(f"SELECT federated_predict('m', {given}) FROM t AS p") == (
+        f"SELECT federated_predict('m', {ours}) FROM t AS p"
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"'{{}}', {FOLLOWS}",
+        f"features => '{{}}', {FOLLOWS}",
+        FOLLOWS,
+        "a => 1, experiment => 'e', b => 2, experiment_key => p.k",
+    ],
+)
+def test_any_other_follower_stays_as_it_is(given: str) -> None:
+    assert rewrite(f"SELECT federated_predict('m', {given}) FROM t AS p") is None
+
+
+def test_one_name_of_the_two_alone_is_a_feature() -> None:
+    assert changed("SELECT federated_predict('m', experiment => 1)") == (
+        'SELECT federated_model."m"( experiment => 1) AS federated_predict'
+    )
+
+
+@pytest.mark.parametrize(
     "call",
     [
         "federated_explain('m')",

@@ -160,7 +160,14 @@ SERVING: st.SearchStrategy[Command] = st.one_of(
     st.builds(DropSubscription, NAMES, BOOL, BOOL),
     st.builds(GrantSubscribe, NAMES, st.none() | NAMES),
     st.builds(RevokeSubscribe, NAMES, st.none() | NAMES),
-    st.builds(CreateExperiment, NAMES, NAMES, st.lists(ARMS, min_size=1, max_size=3).map(tuple), BOOL),
+    st.builds(
+        CreateExperiment,
+        NAMES,
+        NAMES,
+        st.lists(ARMS, min_size=1, max_size=3).map(tuple),
+        OPTION_LISTS,
+        BOOL,
+    ),
     st.builds(DropExperiment, NAMES, BOOL),
 )
 SUBJECT = TEXTS | st.builds(SealedSubject, st.binary(min_size=1).map(lambda raw: b64encode(raw).decode()))

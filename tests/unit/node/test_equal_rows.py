@@ -9,7 +9,8 @@ from heliosdb.algorithms.linear import LOGISTIC_REGRESSION, sigmoid
 from heliosdb.algorithms.works import TrainWork
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
-from heliosdb.node.datasets import TableRequest, make_table
+from heliosdb.node.arranging import make_table
+from heliosdb.node.datasets import TableRequest
 
 
 @pytest.mark.parametrize("secret", range(24))

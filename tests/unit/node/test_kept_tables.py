@@ -17,7 +17,8 @@ from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.node.admission import Admission
-from heliosdb.node.datasets import TableRequest, content_hash
+from heliosdb.node.arranging import content_hash
+from heliosdb.node.datasets import TableRequest
 from heliosdb.node.worker import Encoded, ReadTable, Tables, compute
 
 KEY = b"k" * 32

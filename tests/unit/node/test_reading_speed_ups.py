@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliosdb.node.datasets import _names, _order
+from heliosdb.node.arranging import _names, _order
 from heliosdb.node.disclosure import (
     SMALLEST_CELL,
     _cells,

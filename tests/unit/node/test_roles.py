@@ -11,13 +11,8 @@ import pytest
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.task import Reading, Task, TaskKey, Work
-from heliosdb.node.datasets import (
-    TableRequest,
-    _without_incomplete,
-    content_hash,
-    make_plain_table,
-    make_table,
-)
+from heliosdb.node.arranging import content_hash, make_plain_table, make_table
+from heliosdb.node.datasets import TableRequest, _without_incomplete
 from heliosdb.transport.messages import encode_task, received_task, task_from_header
 
 REQUEST = TableRequest(

@@ -17,13 +17,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
-from heliosdb.node.datasets import (
-    NEITHER,
-    TableRequest,
-    content_hash,
-    make_plain_table,
-    make_table,
-)
+from heliosdb.node.arranging import content_hash, make_plain_table, make_table
+from heliosdb.node.datasets import NEITHER, TableRequest
 from heliosdb.node.disclosure import RowSet
 from heliosdb.node.encoding import encode_plainly
 

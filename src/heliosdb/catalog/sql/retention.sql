@@ -7,6 +7,9 @@ SELECT workspace FROM federated._retention_bounds() ORDER BY workspace
 SELECT stub_id, name, workspace, origin, first_position, last_position, entries, older_than, content_sha256, deleted_at
 FROM federated._forget_expired($1)
 
+-- name: fold_experiments(text)
+SELECT federated._fold_experiments($1) AS folded
+
 -- name: forget_node_history(integer)
 SELECT stub_id, name, workspace, origin, first_position, last_position, entries, older_than, content_sha256, deleted_at
 FROM federated._forget_node_history($1)

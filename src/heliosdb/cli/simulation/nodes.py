@@ -25,14 +25,8 @@ from heliosdb.domain.ids import DatasetName, NodeName
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
-from heliosdb.node.datasets import (
-    RawRows,
-    TableRequest,
-    make_plain_table,
-    make_table,
-    number_levels,
-    table_key,
-)
+from heliosdb.node.arranging import make_plain_table, make_table
+from heliosdb.node.datasets import RawRows, TableRequest, number_levels, table_key
 from heliosdb.node.guards import cast_real, check_contribution, make_private
 from heliosdb.node.policy import check_policy, find_misread, find_step
 from heliosdb.node.requests import make_table_request

@@ -1,0 +1,83 @@
+"""The rows of the option table that are about what a model is, whichever run trains it.
+
+What always holds: an option stands in one of these modules alone; `option_table` joins them.
+"""
+
+from __future__ import annotations
+
+from federated_sql.option_values import OptionSpec, OptionType
+
+_TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
+
+DEFINITION = (
+    OptionSpec(
+        "algorithm",
+        _CHOICE,
+        None,
+        "what is trained",
+        choices=(
+            "logistic_regression",
+            "linear_regression",
+            "poisson_regression",
+            "cox_regression",
+            "neural_network",
+            "random_forest",
+            "gradient_boosting",
+            "cnn",
+            "lstm",
+            "transformer",
+        ),
+        of_parts=True,
+    ),
+    OptionSpec(
+        "features",
+        OptionType.TEXT_ARRAY,
+        None,
+        "columns of the dataset that the model reads",
+        maximum=1_600,
+        identifier=True,
+    ),
+    OptionSpec("target", _TEXT, None, "column that the model predicts", identifier=True),
+    OptionSpec(
+        "dataset",
+        _TEXT,
+        None,
+        "name of the shared dataset",
+        derived="the node's only one that has all columns",
+        identifier=True,
+    ),
+    OptionSpec(
+        "layers",
+        OptionType.INTEGER_ARRAY,
+        [64, 32, 1],
+        "units of a neural network's layers",
+        minimum=1,
+        maximum=65_536,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "activation",
+        _CHOICE,
+        "relu",
+        "of hidden layers",
+        choices=("relu", "tanh", "sigmoid", "gelu"),
+        of_parts=True,
+    ),
+    OptionSpec(
+        "output_activation",
+        _CHOICE,
+        "sigmoid",
+        "of the last layer",
+        choices=("sigmoid", "softmax", "linear"),
+        of_parts=True,
+    ),
+    OptionSpec(
+        "intended_use",
+        _TEXT,
+        None,
+        "what the model is for, in words: the model card and the record of processing show it",
+    ),
+    OptionSpec(
+        "owner_contact", _TEXT, None, "whom to ask about the model, as the card and the record show it"
+    ),
+)

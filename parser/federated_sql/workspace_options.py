@@ -1,0 +1,196 @@
+"""The rows of the option table that are about a workspace.
+
+What always holds: an option stands in one of these modules alone; `option_table` joins them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from federated_sql.option_values import OptionSpec, OptionType
+from federated_sql.training_options import COMPRESSION, QUANTIZATION
+
+_INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
+_TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
+_DAY = 86_400
+
+WORKSPACE = (
+    OptionSpec(
+        "privacy_budget",
+        _NUM,
+        None,
+        "total ε that any record of any node may spend in this workspace; none: no differential privacy",
+        above=0,
+        maximum=1e6,
+    ),
+    OptionSpec("delta", _NUM, 1e-5, "δ of the total", above=0, below=0.1),
+    OptionSpec(
+        "privacy_per_round",
+        _NUM,
+        None,
+        "ε that the training of one round may spend at most by itself, round 0 and evaluations apart",
+        derived="no bound: all rounds together spend what is left of privacy_budget",
+        above=0,
+    ),
+    OptionSpec(
+        "noise_multiplier",
+        _NUM,
+        None,
+        "σ, relative to the clipping threshold; with a budget the stricter of the two rules",
+        derived="from privacy_budget and delta",
+        minimum=0.01,
+        maximum=1e6,
+    ),
+    OptionSpec(
+        "noise_mechanism",
+        _CHOICE,
+        "gaussian",
+        "the noise's distribution",
+        choices=("gaussian", "laplacian"),
+        built_values=("gaussian",),
+    ),
+    OptionSpec(
+        "clipping_threshold",
+        _NUM,
+        1.0,
+        "norm to which a record's contribution is clipped",
+        minimum=1e-6,
+        maximum=1e6,
+    ),
+    OptionSpec("adaptive_clipping", _BOOL, False, "follow a quantile of the norms", built_values=(False,)),
+    OptionSpec(
+        "trust_model",
+        _CHOICE,
+        "local",
+        "who adds the noise: every node all of it, every node a share, or the coordinator",
+        choices=("local", "distributed", "central"),
+        built_values=("local",),
+    ),
+    OptionSpec(
+        "subjects_overlap",
+        _BOOL,
+        False,
+        "whether one data subject may be in several nodes: ε is then the nodes' sum, not their maximum",
+        built_values=(False,),
+    ),
+    OptionSpec("min_nodes", _INT, 2, "nodes that a run needs to start", minimum=1, maximum=10_000),
+    OptionSpec("max_nodes", _INT, 100, "nodes that may be registered", minimum=1, maximum=10_000),
+    OptionSpec(
+        "min_nodes_per_round",
+        _INT,
+        None,
+        "updates that a round needs to count",
+        derived="min_nodes",
+        minimum=1,
+        maximum=10_000,
+    ),
+    OptionSpec("round_timeout", _INT, 300, "seconds after which a round ends", minimum=1, maximum=_DAY),
+    OptionSpec(
+        "stragglers_timeout",
+        _INT,
+        None,
+        "seconds after which a slow node is dropped from its round",
+        derived="round_timeout",
+        minimum=1,
+        maximum=_DAY,
+    ),
+    OptionSpec(
+        "node_selection",
+        OptionType.POLICY,
+        "all",
+        "who takes part in a round",
+        choices=("all", "random(k)", "most_data(k)", "best_performance(k)"),
+        of_parts=True,
+    ),
+    OptionSpec(
+        "aggregation_batch_size",
+        _INT,
+        0,
+        "combine every N updates as they arrive; 0: all at once",
+        minimum=0,
+        maximum=10_000,
+        built_values=(0,),
+    ),
+    OptionSpec("async_aggregation", _BOOL, False, "buffered asynchronous rounds", built_values=(False,)),
+    OptionSpec(
+        "communication_protocol",
+        _CHOICE,
+        "grpc",
+        "how the coordinator speaks to nodes",
+        choices=("grpc", "https"),
+        built_values=("grpc",),
+    ),
+    OptionSpec("batch_communication", _BOOL, True, "one exchange for all of a task", built_values=(True,)),
+    OptionSpec("tcp_nodelay", _BOOL, True, "send small messages at once", built_values=(True,)),
+    OptionSpec(
+        "keepalive_interval",
+        _INT,
+        30,
+        "seconds between signs of life on an idle connection",
+        minimum=1,
+        maximum=3_600,
+        built_values=(30,),
+    ),
+    OptionSpec("auto_reconnect", _BOOL, True, "dial a lost node again", built_values=(True,)),
+    OptionSpec(
+        "reconnect_interval",
+        _INT,
+        10,
+        "seconds between two attempts",
+        minimum=1,
+        maximum=3_600,
+        built_values=(10,),
+    ),
+    OptionSpec(
+        "tls_version",
+        _CHOICE,
+        "1.3",
+        "lowest version that is spoken",
+        choices=("1.3", "1.2"),
+        built_values=("1.3",),
+    ),
+    OptionSpec(
+        "certificate_validation", _BOOL, True, "whether a peer's certificate is checked", built_values=(True,)
+    ),
+    OptionSpec(
+        "encryption", _CHOICE, "AES-256-GCM", "cipher of updates and parameters", choices=("AES-256-GCM",)
+    ),
+    # A run's codec is its model's: nothing else of a workspace's has an effect.
+    replace(COMPRESSION, built_values=("none",), of_parts=False),
+    OptionSpec("compression_level", _INT, 3, "effort of the compression", minimum=1, maximum=22, built=False),
+    replace(QUANTIZATION, built=False, of_parts=False),
+    OptionSpec(
+        "compliance_mode",
+        _CHOICE,
+        "none",
+        "what is enforced and what the compliance check reports on",
+        choices=("none", "HIPAA", "GDPR", "BOTH"),
+    ),
+    OptionSpec(
+        "data_residency", _TEXT, None, "place in which the nodes' data must lie, for instance EU or US-EAST"
+    ),
+    OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
+    OptionSpec(
+        "breach_notify",
+        OptionType.TARGET,
+        None,
+        "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
+    ),
+    OptionSpec(
+        "during_erasure",
+        _CHOICE,
+        "serve",
+        "whether versions that an erasure may retire predict until it is carried out",
+        choices=("serve", "refuse"),
+    ),
+    OptionSpec(
+        "retention_days",
+        _INT,
+        2555,
+        "days that entries of the audit log, events and what is kept of ended runs stay; older ones are"
+        " deleted, and a signed stub says what; under HIPAA and BOTH at least 2190",
+        minimum=1,
+        maximum=36_500,
+    ),
+    OptionSpec("legal_hold", _BOOL, False, "delete nothing for its age while it is true"),
+)
