@@ -131,8 +131,22 @@ def install_extension(build: Build, tree: Path, *options: str) -> None:
     stub.chmod(0o755)
     shutil.rmtree(tree, ignore_errors=True)
     pip = " ".join(build.pip_options())
-    variables = [f"PG_CONFIG={stub}", f"PYTHON={sys.executable}", f"BUILD={build.work / 'extension'}", f"PIP_OPTIONS={pip}"]
-    _run("make", "--no-print-directory", "-C", str(ROOT / "extension"), "install", *variables, f"DESTDIR={tree}", *options)
+    variables = [
+        f"PG_CONFIG={stub}",
+        f"PYTHON={sys.executable}",
+        f"BUILD={build.work / 'extension'}",
+        f"PIP_OPTIONS={pip}",
+    ]
+    _run(
+        "make",
+        "--no-print-directory",
+        "-C",
+        str(ROOT / "extension"),
+        "install",
+        *variables,
+        f"DESTDIR={tree}",
+        *options,
+    )
 
 
 def package_daemons(build: Build, site: Path, target: Path) -> Path:
@@ -165,12 +179,14 @@ def _lay_environment(build: Build, site: Path, place: Path) -> None:
     packages = place / f"lib/python{python}/site-packages"
     packages.parent.mkdir(parents=True)
     shutil.copytree(site, packages, symlinks=True)
-    (place / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n")
+    (place / "pyvenv.cfg").write_text(
+        f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n"
+    )
     (place / "bin").mkdir()
     (place / "bin/python3").symlink_to(f"/usr/bin/python{python}")
     command = place / "bin/heliosdb"
     command.write_text(
-        "#!/usr/lib/heliosdb/bin/python3\nfrom heliosdb.cli.entry import main\n\nif __name__ == \"__main__\":\n    main()\n"
+        '#!/usr/lib/heliosdb/bin/python3\nfrom heliosdb.cli.entry import main\n\nif __name__ == "__main__":\n    main()\n'
     )
     command.chmod(0o755)
 
@@ -239,8 +255,16 @@ def _bundled(tree: Path) -> Iterator[str]:
     """A line for each package of the Python Package Index in `tree`: name, version, licence."""
     for path in sorted(tree.rglob("*.dist-info/METADATA")):
         about = message_from_string(path.read_text(encoding="utf-8"))
-        classified = [each.rpartition(" :: ")[2] for each in about.get_all("Classifier", []) if each.startswith("License")]
-        spoken = about["License-Expression"] or ", ".join(classified) or str(about["License"] or "").partition("\n")[0]
+        classified = [
+            each.rpartition(" :: ")[2]
+            for each in about.get_all("Classifier", [])
+            if each.startswith("License")
+        ]
+        spoken = (
+            about["License-Expression"]
+            or ", ".join(classified)
+            or str(about["License"] or "").partition("\n")[0]
+        )
         yield f"{about['Name']} {about['Version']}: {spoken or 'see its dist-info'}\n"
 
 
@@ -254,7 +278,11 @@ def _settle(tree: Path, epoch: int) -> None:
     """Modes and times that do not depend on who builds, and when."""
     for path in (*_files(tree), *(path for path in tree.rglob("*") if path.is_dir()), tree):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 and ".so" not in path.suffixes else 0o644)
+            path.chmod(
+                0o755
+                if path.is_dir() or (path.stat().st_mode & 0o100 and ".so" not in path.suffixes)
+                else 0o644
+            )
         os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 
@@ -275,7 +303,15 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _pip(build: Build, *arguments: str) -> None:
-    _run(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, SOURCE_DATE_EPOCH=str(build.epoch))
+    _run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        *arguments,
+        SOURCE_DATE_EPOCH=str(build.epoch),
+    )
 
 
 def _run(*command: str, **environment: str) -> None:
@@ -291,7 +327,10 @@ def plan(name: str) -> Build:
     if name not in DISTRIBUTIONS:
         raise SystemExit(f"deb: no distribution {name!r} is known; there are: {', '.join(DISTRIBUTIONS)}")
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or _ask("git", "log", "-1", "--format=%ct")
-    who = os.environ.get("DEBFULLNAME", "HeliosDB federated learning"), os.environ.get("DEBEMAIL", "heliosdb@localhost")
+    who = (
+        os.environ.get("DEBFULLNAME", "HeliosDB federated learning"),
+        os.environ.get("DEBEMAIL", "heliosdb@localhost"),
+    )
     return Build(
         DISTRIBUTIONS[name],
         _ask("dpkg", "--print-architecture"),
