@@ -57,7 +57,7 @@ bench: setup  ## make bench NAME=x runs benchmarks/x.py
 reference: setup  ## renew the generated parts of docs/reference.md, compliance.md, reports.md and monitoring.md
 	$(PYTHON) -m scripts.reference docs/reference.md docs/compliance.md docs/reports.md docs/monitoring.md
 
-lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
+lock:  ## renew the locks from pyproject.toml
 	scripts/lock.sh --upgrade
 
 deb: setup  ## Debian packages into dist/: make deb DISTRIBUTION=trixie

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd /journey
 
-postgres=$1
+postgres=$1 mark=$2
 extension=postgresql-$postgres-heliosdb-federated-learning
 page=/journey/operations.md
 kinds="coordinator proxy api node"
@@ -23,7 +23,11 @@ for_participant() { sed 's/5432/5433/g'; }
 ask() { runuser -u postgres -- psql -XAtq --set ON_ERROR_STOP=1 -p "$1" -d "$2" -c "$3"; }
 run_sql() { runuser -u postgres -- psql -Xq --set ON_ERROR_STOP=1 -p "$1"; }
 
-files() { find /usr/lib/postgresql /usr/share/postgresql /usr/lib/python3 /etc/heliosdb /usr/lib/heliosdb /usr/bin /lib/systemd /usr/lib/systemd 2> /dev/null | sort -u; }
+# Whatever a package could have put somewhere; what PostgreSQL's own Python keeps of a module is not its.
+files() {
+    find /etc/heliosdb /etc/systemd /usr/bin /usr/lib /usr/share /var/lib/heliosdb-* \
+        -not -path '*/__pycache__*' 2> /dev/null | sort -u || true
+}
 
 # Its unit's own command line, as the unit's user.
 start() {
@@ -59,7 +63,7 @@ update_from_released() {
     ask 5432 older "CREATE EXTENSION heliosdb_federated_learning CASCADE" 2> /dev/null
     [ "$(ask 5432 older "SELECT extversion FROM pg_extension WHERE extname = 'heliosdb_federated_learning'")" = 1.1 ] ||
         fail "the released package has not the released version"
-    dpkg -i /journey/extension.deb > /dev/null
+    dpkg -i /journey/dist/postgresql-*.deb > /dev/null
     ask 5432 older "ALTER EXTENSION heliosdb_federated_learning UPDATE"
     [ "$(ask 5432 older "SELECT extversion FROM pg_extension WHERE extname = 'heliosdb_federated_learning'")" = 1.2 ] ||
         fail "the update has not led to this version"
@@ -99,6 +103,15 @@ follow_the_page() {
     grep -q '"predictions":\[{"value":0\.' said
 }
 
+# Over themselves, as an upgrade goes: by the page's own lines, for this release of Debian.
+install_again() {
+    block "sh packages" | sed -e '/^make/d' -e 's/install/install -y -qq --reinstall/' \
+        -e "s/deb12/$mark/" -e "s/postgresql-15/postgresql-$postgres/" > again
+    bash -eu again > /dev/null
+    heliosdb health coordinator --config /etc/heliosdb/coordinator.toml
+    [ "$(stat -c '%a %U %G' /etc/heliosdb)" = "750 root heliosdb" ] || fail "/etc/heliosdb was opened"
+}
+
 remove_all() {
     local kind
     for kind in $kinds; do kill "$(cat "$kind.pid")"; done
@@ -116,12 +129,12 @@ remove_all() {
 
 files > before
 update_from_released
-dpkg -i /journey/heliosdb.deb > /dev/null
+dpkg -i /journey/dist/heliosdb_*.deb > /dev/null
 heliosdb --version
 [ "$(stat -c '%a %U %G' /etc/heliosdb)" = "750 root heliosdb" ] || fail "/etc/heliosdb is open"
 if compgen -G '/etc/systemd/system/*.wants/heliosdb*' > /dev/null; then fail "a unit was enabled"; fi
 follow_the_page
-dpkg -i /journey/heliosdb.deb > /dev/null   # over itself, as an upgrade goes
+install_again
 remove_all
 files > after
 diff before after || fail "something was left"

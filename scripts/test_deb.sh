@@ -62,9 +62,8 @@ make_released() {
 
 make_root
 rm -rf "$root/journey"
-mkdir "$root/journey"
-cp dist/heliosdb_*"+${mark}_$architecture.deb" "$root/journey/heliosdb.deb"
-cp dist/"${extension}_"*"+${mark}_$architecture.deb" "$root/journey/extension.deb"
+mkdir -p "$root/journey/dist"
+cp dist/heliosdb_*"+${mark}_$architecture.deb" "dist/${extension}_"*"+${mark}_$architecture.deb" "$root/journey/dist/"
 make_released
 cp docs/operations.md scripts/deb_journey.sh "$root/journey/"
 say "the journey"
@@ -72,6 +71,6 @@ inside --net sh -ec "
     ip link set lo up
     mount -t proc proc '$root/proc'
     mount -t tmpfs tmpfs '$root/dev/shm' 2> /dev/null || { mkdir -p '$root/dev/shm'; mount -t tmpfs tmpfs '$root/dev/shm'; }
-    exec chroot '$root' /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root bash /journey/deb_journey.sh $postgres
+    exec chroot '$root' /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root bash /journey/deb_journey.sh $postgres $mark
 "
 say "$distribution: all is as it should be"
