@@ -5,11 +5,12 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 PYTEST_ARGS ?=
 SESSIONS ?= 100000
+DISTRIBUTION ?= bookworm
 
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness pooled tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format privileges installcheck fuzz soak bench reference lock clean
+.PHONY: help setup demo test check format privileges installcheck fuzz soak bench reference lock deb debtest clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,8 +60,15 @@ bench: setup  ## make bench NAME=x runs benchmarks/x.py
 reference: setup  ## renew the generated parts of docs/reference.md, compliance.md, reports.md and monitoring.md
 	$(PYTHON) -m scripts.reference docs/reference.md docs/compliance.md docs/reports.md docs/monitoring.md
 
-lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
+lock:  ## renew the locks from pyproject.toml
 	scripts/lock.sh --upgrade
+
+deb: setup  ## Debian packages into dist/: make deb DISTRIBUTION=trixie
+	$(PYTHON) -m scripts.deb $(DISTRIBUTION)
+
+debtest: setup  ## install, use, upgrade, remove the packages in a root of Debian's own (root, network): make debtest DISTRIBUTION=trixie
+	$(PYTHON) -m scripts.deb $(DISTRIBUTION)
+	scripts/test_deb.sh $(DISTRIBUTION)
 
 clean:  ## remove what was built here; the environment stays
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

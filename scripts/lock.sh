@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rewrite the locks from pyproject.toml, every pin with its hashes: requirements.lock (this checkout),
-# requirements-runtime.lock (the daemons), requirements-extension.lock (inside the server) and requirements-pgspot.lock
-# (scripts/pgspot.sh, whose pglast is an older one).
+# requirements-runtime.lock (the daemons), requirements-servers.lock (all that a Debian package brings),
+# requirements-extension.lock (inside the server) and requirements-pgspot.lock (scripts/pgspot.sh, whose pglast is an older one).
 # Which package index is asked is the business of uv's own configuration; none is named here or in the locks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,17 +26,25 @@ everything = base + extras["dev"] + project["build-system"]["requires"]
 everything.append("editables>=0.5")
 # In an environment of its own: its versions need not agree with the others'.
 apart = extras["pgspot"]
+# Of the extras all that a server may be asked for; which build of PyTorch a node takes is its owner's to say.
+servers = base + [
+    name
+    for extra in ("api", "tracing", "reports", "exchange")
+    for name in extras[extra]
+    if not name.startswith("heliosdb-federated-learning")
+]
 inside = [name for name in base if name.startswith(("pglast", "numpy", "cryptography"))]
 target = pathlib.Path(sys.argv[1])
 (target / "requirements.in").write_text("\n".join(everything) + "\n")
 (target / "requirements-runtime.in").write_text("\n".join(base) + "\n")
+(target / "requirements-servers.in").write_text("\n".join(servers) + "\n")
 (target / "requirements-extension.in").write_text("\n".join(inside) + "\n")
 (target / "requirements-pgspot.in").write_text("\n".join(apart) + "\n")
 PYTHON
 
 # The smaller locks take their versions from the first, so that all three agree; pgspot's stands alone.
 : > "$inputs/pins.txt"
-for lock in requirements requirements-runtime requirements-extension requirements-pgspot; do
+for lock in requirements requirements-runtime requirements-servers requirements-extension requirements-pgspot; do
     [ "$lock" != requirements-pgspot ] || : > "$inputs/pins.txt"
     # The hashes are the index's own, so that no file is fetched for them.
     "$tools/bin/uv" pip compile --quiet --python "$python" --generate-hashes --no-header --no-annotate \

@@ -95,6 +95,8 @@ ensure_crates() {
 # Java's, Node's and Rust's drivers. A Java, Node or cargo that is on PATH is taken, whatever installed it.
 ensure_clients() {
     local missing=() built=build/clients/node wanted
+    # What scripts/deb.py reads the libraries of wheels with.
+    command -v readelf > /dev/null || missing+=(binutils)
     command -v javac > /dev/null || missing+=(default-jdk-headless)
     [ -e /usr/share/java/postgresql.jar ] || missing+=(libpostgresql-jdbc-java)
     command -v node > /dev/null || missing+=(nodejs)

@@ -94,3 +94,19 @@ def test_systemd_itself_has_nothing_to_say(tmp_path: Path) -> None:
     )
     ours = [line for line in result.stderr.splitlines() if "heliosdb" in line]
     assert (result.returncode, ours) == (0, [])
+
+
+def test_all_daemons_are_confined_alike() -> None:
+    """But for the proxy, which needs less: it starts no process that could be kept from its memory or from /proc."""
+    kinds = {kind: unit(kind) for kind in KINDS}
+    names = [
+        name for name in kinds["proxy"] if re.match("No|Cap|Amb|Pro|Pri|Dev|Res|Loc|Mem|Rem|Sys|UMask", name)
+    ]
+    shared = {
+        name
+        for name in names
+        if name not in ("Restart", "RestartSec", "ProcSubset", "MemoryDenyWriteExecute")
+    }
+    assert len(shared) >= 24
+    for name in shared:
+        assert len({tuple(values[name]) for values in kinds.values()}) == 1, name

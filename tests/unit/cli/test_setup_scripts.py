@@ -226,6 +226,7 @@ def with_clients(checkout: Checkout, *programs: str) -> Mapping[str, str]:
         checkout.write(f"checkout/tests/clients/node/{name}", "first\n", 0o644)
     checkout.write("bin/sudo", '#!/bin/sh\nexec "$@"\n')
     checkout.write("bin/npm", NPM)
+    checkout.write("bin/readelf", "#!/bin/sh\n")
     for program in ("javac", "node"):
         if program in programs:
             checkout.write(f"bin/{program}", "#!/bin/sh\n")
