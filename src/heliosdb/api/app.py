@@ -24,6 +24,8 @@ from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.oidc import OidcTokens
 from heliosdb.api.routers import events, models, nodes, prediction, training, workspaces
 from heliosdb.api.schemas import ProblemDocument
+from heliosdb.api.serving.inference import Inference
+from heliosdb.api.serving.rest import make_routes
 
 PREFIX = "/api/v1/federated"
 
@@ -35,14 +37,18 @@ _PROBLEM: dict[str, Any] = {
 
 def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> FastAPI:
     """Make the application. more_ways: further ways to say who one is, asked first."""
-    database = Database(config)
+    database, identities = Database(config), Buckets(config.identity_rate)
+    addresses = Buckets(config.address_rate)
+    inference = Inference(config, database, identities)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         await database.open()
+        await inference.open()
         try:
             yield
         finally:
+            await inference.close()
             await database.close()
 
     app = FastAPI(
@@ -60,12 +66,15 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         database,
         (*more_ways, *_ways(config)),
         Buckets(config.identity_rate),
-        Buckets(config.identity_rate),
+        identities,
+        addresses,
         Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
         Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
+        inference,
     )
     problems.install(app)
-    app.add_middleware(Access, addresses=Buckets(config.address_rate))
+    app.add_middleware(Access, addresses=addresses)
+    app.router.routes.extend(make_routes())
     for module in (workspaces, nodes, models, training, events, prediction):
         app.include_router(
             module.router,

@@ -23,6 +23,7 @@ from heliosdb.api.database import Caller, Database, Identity, Right
 from heliosdb.api.identity import Authenticator, identify
 from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.problems import Problem
+from heliosdb.api.serving.inference import Inference
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -36,6 +37,7 @@ class Services:
     """What the application has, as `app.state.services`.
 
     claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
+    addresses: by where they come from.
     """
 
     config: ApiConfig
@@ -43,8 +45,10 @@ class Services:
     ways: tuple[Authenticator, ...]
     claims: Buckets
     identities: Buckets
+    addresses: Buckets = field(repr=False)
     streams: Places = field(repr=False)
     bodies: Places = field(repr=False)
+    inference: Inference = field(repr=False)
 
 
 def services(request: Request) -> Services:
@@ -143,12 +147,12 @@ class GuardedRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             ours = services(request)
-            _check_declared(request, ours.config)
+            check_declared(request, ours.config)
             identity = await _admit(request, right)
             async with AsyncExitStack() as held:
                 if _has_body(request):
                     held.enter_context(ours.bodies.one_more(identity.key))
-                    await _read_body(request, ours.config)
+                    await _keep_body(request, ours.config)
                 request.state.caller = await held.enter_async_context(ours.database.call(identity, right))
                 return await inner(StrictRequest(request.scope, request.receive))
 
@@ -188,7 +192,8 @@ async def _admit(request: Request, right: Right) -> Identity:
     return identity
 
 
-def _check_declared(request: Request, config: ApiConfig) -> None:
+def check_declared(request: Request, config: ApiConfig) -> None:
+    """A Problem 413 for a body that says of itself that it is too large."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > config.largest_body:
         raise _too_large(config)
@@ -199,8 +204,8 @@ def _has_body(request: Request) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def _read_body(request: Request, config: ApiConfig) -> None:
-    """Read the body before a connection is taken; a Problem 413 for one too large, 408 for one too slow."""
+async def read_body(request: Request, config: ApiConfig) -> bytes:
+    """The whole body; a Problem 413 for one too large, 408 for one too slow."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -212,7 +217,12 @@ async def _read_body(request: Request, config: ApiConfig) -> None:
                 parts.append(part)
     except TimeoutError:
         raise Problem(408, "The body did not arrive in time.") from None
-    body = b"".join(parts)
+    return b"".join(parts)
+
+
+async def _keep_body(request: Request, config: ApiConfig) -> None:
+    """Read the body before a connection is taken."""
+    body = await read_body(request, config)
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
