@@ -5,19 +5,23 @@
 -- and that may call the version's functions, and for no other.
 
 CREATE FUNCTION federated._may_call(role name, function_name text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT octet_length(function_name) < 64 AND coalesce((
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN octet_length(function_name) < 64 AND coalesce((
         SELECT bool_and(has_function_privilege(role, p.oid, 'EXECUTE') AND has_schema_privilege(role, p.pronamespace, 'USAGE'))
         FROM pg_proc AS p
         WHERE p.proname = function_name::name
-          AND p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)), false)
+          AND p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)), false);
+END
 $$;
 COMMENT ON FUNCTION federated._may_call(name, text) IS 'Whether a role may call a model''s function in all its forms; false where there is none';
 
 CREATE FUNCTION federated._may_become(role name) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     -- From version 16 on a membership may come without the right to become the role.
-    SELECT pg_has_role(session_user, role, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+    RETURN pg_has_role(session_user, role, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END);
+END
 $$;
 COMMENT ON FUNCTION federated._may_become(name) IS 'Whether the role that logged in may become another one';
 
