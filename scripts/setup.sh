@@ -115,6 +115,20 @@ ensure_clients() {
         npm ci --prefix "$built" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
         echo "$wanted" > "$built/.packages"
     fi
+    ensure_inference_client
+}
+
+# An independent client of the Open Inference Protocol. It asks for an older protobuf than ours, whose generated code runs on
+# ours as well: installed without what it asks for, beside the environment and not in it.
+ensure_inference_client() {
+    local built=build/clients/python wanted="tritonclient==2.73.0 python-rapidjson==1.25"
+    if [ "$(cat "$built/.packages" 2> /dev/null)" != "$wanted" ]; then
+        say "installing $wanted into $built"
+        rm -rf "$built"
+        # shellcheck disable=SC2086 -- two words
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target "$built" $wanted
+        echo "$wanted" > "$built/.packages"
+    fi
 }
 
 main() {

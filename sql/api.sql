@@ -40,9 +40,11 @@ COMMENT ON COLUMN federated.api_request.run_id IS 'What it started; NULL only in
 SELECT pg_catalog.pg_extension_config_dump('federated.api_token', 'WHERE false');
 SELECT pg_catalog.pg_extension_config_dump('federated.api_request', 'WHERE false');
 
+-- In PL/pgSQL, like all that each call by HTTP asks: a session keeps its plans, where a function in SQL would be planned anew.
 CREATE FUNCTION federated._may_serve(role_id oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT FROM pg_roles AS r
         WHERE r.oid = _may_serve.role_id AND NOT (r.rolsuper OR r.rolbypassrls OR r.rolreplication)
           -- What daemons and the product itself act as is no person's.
@@ -50,7 +52,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
               SELECT FROM pg_roles AS p
               WHERE p.rolname IN ('federated_api', 'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe',
                                   'federated_aggregator')
-                AND pg_has_role(r.oid, p.oid, 'MEMBER')))
+                AND pg_has_role(r.oid, p.oid, 'MEMBER')));
+END
 $$;
 COMMENT ON FUNCTION federated._may_serve(oid) IS
     'Whether calls by HTTP may run as a role: it exists, has no power beyond its grants (SUPERUSER, BYPASSRLS, REPLICATION) and is no daemon''s';
@@ -182,15 +185,23 @@ COMMENT ON FUNCTION @extschema@.federated_revoke_token(uuid) IS
     'Revokes a bearer token at once and for good: its maker may, a member of its role and of federated_admin. federated_tokens shows its token_id';
 
 CREATE FUNCTION federated._authenticate(digest bytea, OUT role name) RETURNS name
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT (SELECT r.rolname FROM federated.api_token AS t JOIN pg_roles AS r ON r.oid = t.role_id
-            WHERE t.token_sha256 = digest AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND federated._may_serve(r.oid))
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject oid := (SELECT t.role_id FROM federated.api_token AS t
+                    WHERE t.token_sha256 = digest AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp());
+BEGIN
+    IF subject IS NOT NULL AND federated._may_serve(subject) THEN
+        role := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = subject);
+    END IF;
+END
 $$;
 COMMENT ON FUNCTION federated._authenticate(bytea) IS
     'The role that a token stands for, by SHA-256 of it; NULL whatever may be wrong with it';
 
 CREATE FUNCTION federated._servable(role name) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT federated._may_serve(r.oid) FROM pg_roles AS r WHERE r.rolname = _servable.role), false)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT federated._may_serve(r.oid) FROM pg_roles AS r WHERE r.rolname = _servable.role), false);
+END
 $$;
 COMMENT ON FUNCTION federated._servable(name) IS 'Whether calls may run as the role of that name, which a certificate or an identity provider has vouched for';

@@ -39,6 +39,8 @@ ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._authenticate(bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._has_room_for_token(oid) OWNER TO federated_owner;
+ALTER FUNCTION federated._served_numbers(name, text, uuid) OWNER TO federated_owner;
+ALTER FUNCTION federated._still_predict(uuid[]) OWNER TO federated_owner;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -680,6 +682,13 @@ TO federated_analyst, federated_auditor;
 GRANT INSERT (role_id, token_sha256, description, expires_at) ON federated.api_token TO federated_analyst, federated_auditor;
 GRANT SELECT, UPDATE (revoked_at) ON @extschema@.federated_tokens TO federated_analyst, federated_auditor;
 REVOKE SELECT ON federated.api_token, federated.api_request FROM federated_daemon;
+-- Predictions outside the server. What _admit_call asks as the caller is an analyst's, what it asks before is the API's.
+GRANT EXECUTE ON FUNCTION
+    federated._admit_call(bytea, name, text), federated._served_numbers(name, text, uuid), federated._still_predict(uuid[]),
+    federated._may_become(name)
+TO federated_api;
+GRANT EXECUTE ON FUNCTION federated._may_call(name, text) TO federated_analyst, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._may_become(name), federated._servable(name) TO federated_owner;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

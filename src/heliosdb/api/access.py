@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heliosdb.api.limits import Buckets, address_key
-from heliosdb.api.problems import as_problem
+from heliosdb.api.problems import respond
 
 log = logging.getLogger("heliosdb.api.access")
 
@@ -60,9 +60,16 @@ class Access:
             # Once the answer has begun there is no other one.
             if status:
                 raise
-            await as_problem(error).response()(scope, receive, send_on)
+            await respond(scope["path"], error)(scope, receive, send_on)
         finally:
-            _say(scope, status, time.monotonic() - began)
+            route = getattr(scope.get("route"), "path", "-")
+            say(
+                scope["method"],
+                route,
+                str(status),
+                scope.get("state", {}).get("role"),
+                time.monotonic() - began,
+            )
 
 
 def _with_headers(headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> list[tuple[bytes, bytes]]:
@@ -72,10 +79,7 @@ def _with_headers(headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> list[
     return given + [(name, value) for name, value in ours if name not in names]
 
 
-def _say(scope: Scope, status: int, seconds: float) -> None:
-    route = scope.get("route")
+def say(method: str, route: str, status: str, role: str | None, seconds: float) -> None:
+    """Log one call."""
     # A role's name may hold anything, line breaks too.
-    role = json.dumps(scope.get("state", {}).get("role"))
-    log.info(
-        "%s %s %s role=%s %.1fms", scope["method"], getattr(route, "path", "-"), status, role, seconds * 1000
-    )
+    log.info("%s %s %s role=%s %.1fms", method, route, status, json.dumps(role), seconds * 1000)

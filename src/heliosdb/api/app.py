@@ -40,6 +40,8 @@ from heliosdb.api.routers import (
 )
 from heliosdb.api.routers import sessions as session_paths
 from heliosdb.api.schemas import ProblemDocument
+from heliosdb.api.serving.inference import Inference
+from heliosdb.api.serving.rest import make_routes
 from heliosdb.api.sessions import Sessions
 
 PREFIX = "/api/v1/federated"
@@ -68,16 +70,19 @@ _PROBLEM: dict[str, Any] = {
 
 def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> FastAPI:
     """Make the application. more_ways: further ways to say who one is, asked first."""
-    database = Database(config)
-    sessions = Sessions(config)
-    bearers = _bearers(config)
+    database, identities = Database(config), Buckets(config.identity_rate)
+    addresses = Buckets(config.address_rate)
+    inference = Inference(config, database, identities)
+    sessions, bearers = Sessions(config), _bearers(config)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         await database.open()
+        await inference.open()
         try:
             yield
         finally:
+            await inference.close()
             await database.close()
 
     app = FastAPI(
@@ -98,13 +103,16 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         sessions,
         Box(database, config.sql_timeout) if config.sql_box else None,
         Buckets(config.identity_rate),
-        Buckets(config.identity_rate),
+        identities,
+        addresses,
         Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
         Places(config.sql_connections, max(1, config.sql_connections // 2), "Too many statements run.", 1),
         Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
+        inference,
     )
     problems.install(app)
-    app.add_middleware(Access, addresses=Buckets(config.address_rate))
+    app.add_middleware(Access, addresses=addresses)
+    app.router.routes.extend(make_routes())
     for router in (*(module.router for module in _ROUTERS), session_paths.open_router):
         app.include_router(
             router,

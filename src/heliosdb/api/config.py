@@ -118,6 +118,10 @@ class ApiConfig(BaseModel):
     client_connections: Annotated[int, Field(ge=1, le=100_000)] = 512
     head_timeout: Seconds = 10.0
     bodies: Annotated[int, Field(ge=1, le=100_000)] = 64
+    grpc_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    inferences: Annotated[int, Field(ge=1, le=100_000)] = 256
+    serving_connections: Annotated[int, Field(ge=1, le=1_000)] = 4
+    model_memory: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 512 << 20
     event_interval: Seconds = 0.5
     event_streams: Annotated[int, Field(ge=0, le=10_000)] = 64
     event_streams_each: Annotated[int, Field(ge=0, le=10_000)] = 8

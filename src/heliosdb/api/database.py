@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -27,9 +27,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from federated_sql.render import render
 from federated_sql.statements import Command
 from heliosdb.api.config import ApiConfig
-from heliosdb.api.identity import Claim, SessionClaim, TokenClaim
+from heliosdb.api.identity import Claim, TokenClaim, claim_to_confirm
 from heliosdb.api.limits import Shares
-from heliosdb.api.problems import forbidden, unauthenticated
+from heliosdb.api.problems import Problem, forbidden, unauthenticated
 from heliosdb.catalog.connection import load_statements
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ Connection = AsyncConnection[dict[str, Any]]
 
 _FILE = "api.sql"
 _BOX = "box.sql"
-_OWN_ROLE = "federated_api"
+OWN_ROLE = "federated_api"
 _MOST_WAITING = 256
-_RECONNECT = 5.0
+RECONNECT = 5.0
 _GLANCE = 0.5
 
 
@@ -81,7 +81,7 @@ class Caller:
 
     async def rows(self, name: str, *values: object) -> list[dict[str, Any]]:
         """Run the statement of that name, and return its rows."""
-        return await _run(self._connection, name, *values)
+        return await run(self._connection, name, *values)
 
     async def row(self, name: str, *values: object) -> dict[str, Any] | None:
         """Its first row; None where there is none."""
@@ -106,7 +106,7 @@ class Caller:
     @asynccontextmanager
     async def as_api(self) -> AsyncIterator[None]:
         """Run a block as the API's own role, which keeps requests and has no other right."""
-        await self.rows("act_as", _OWN_ROLE)
+        await self.rows("act_as", OWN_ROLE)
         yield
         await self.rows("act_as", self.role)
 
@@ -115,35 +115,11 @@ class Database:
     """The pool. It opens and closes with the application, whether or not the database is there."""
 
     def __init__(self, config: ApiConfig) -> None:
-        milliseconds = round(config.statement_timeout * 1000)
+        self._config = config
         self._patience = config.connection_timeout
         self._lacks_extension = False
-        self._conninfo = config.database.get_secret_value()
-        # The first statement runs as the login role, which may become every caller's.
-        self._options = (
-            "-c search_path=pg_catalog,pg_temp -c idle_in_transaction_session_timeout=120000"
-            r" -c default_transaction_isolation=read\ committed"
-        )
-        self._kwargs: dict[str, Any] = {
-            "autocommit": True,
-            "row_factory": dict_row,
-            "cursor_factory": AsyncRawCursor,
-            "application_name": "heliosdb api",
-        }
         self._shares = Shares(max(1, config.connections // 2), config.connection_timeout)
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            self._conninfo,
-            connection_class=AsyncConnection[dict[str, Any]],
-            kwargs={**self._kwargs, "options": f"{self._options} -c statement_timeout={milliseconds}"},
-            min_size=1,
-            max_size=config.connections,
-            max_waiting=_MOST_WAITING,
-            timeout=config.connection_timeout,
-            configure=self._configure,
-            # After longer the next call begins to connect anew, and waits for no pause that has grown.
-            reconnect_timeout=_RECONNECT,
-            open=False,
-        )
+        self._pool = make_pool(config, config.connections, self._configure)
 
     async def open(self) -> None:
         """Begin to connect; does not wait for it."""
@@ -169,7 +145,7 @@ class Database:
 
     async def _configure(self, connection: Connection) -> None:
         # Where the extension's functions are is the user's choice at CREATE EXTENSION.
-        self._lacks_extension = not await _run(connection, "find_functions")
+        self._lacks_extension = not await run(connection, "find_functions")
         if self._lacks_extension:
             raise psycopg.OperationalError(
                 "the extension heliosdb_federated_learning is not in this database"
@@ -198,10 +174,10 @@ class Database:
 
         It is the block's to commit. seconds: how long a statement may take.
         """
-        options = f"{self._options} -c statement_timeout={round(seconds * 1000)}"
-        kwargs = {**self._kwargs, "options": options, "prepare_threshold": None}
+        settings = connection_settings(self._config, seconds) | {"prepare_threshold": None}
+        conninfo = self._config.database.get_secret_value()
         async with asyncio.timeout(self._patience):
-            connection = await Connection.connect(self._conninfo, **kwargs)
+            connection = await Connection.connect(conninfo, **settings)
         try:
             await self._configure(connection)
             await connection.execute("BEGIN")
@@ -231,42 +207,78 @@ async def _become(connection: Connection, claim: Claim, right: Right) -> str:
 
 
 async def _has(connection: Connection, right: Right) -> bool:
-    [row] = await _run(connection, "has_one_of", list(right.value))
+    [row] = await run(connection, "has_one_of", list(right.value))
     return bool(row["has"])
 
 
 async def _act_as(connection: Connection, role: str) -> None:
     """Set the role; a Problem 403 where nobody granted it to the login role, which only the log is told."""
     try:
-        await _run(connection, "act_as", role)
+        await run(connection, "act_as", role)
     except errors.InsufficientPrivilege:
-        login = connection.info.user
-        grant = SQL("GRANT {} TO {}").format(Identifier(role), Identifier(login)).as_string(None)
-        # A role's name may hold anything, line breaks too.
-        log.warning(
-            "calls as role %s are refused: the API's login role cannot become it. A superuser types %s",
-            json.dumps(role),
-            json.dumps(grant),
-        )
-        raise forbidden() from None
+        raise ungranted(connection, role) from None
+
+
+def ungranted(connection: Connection, role: str) -> Problem:
+    """The answer to a role that nobody granted to the login role; the log has the GRANT that is missing."""
+    grant = SQL("GRANT {} TO {}").format(Identifier(role), Identifier(connection.info.user)).as_string(None)
+    # A role's name may hold anything, line breaks too.
+    log.warning(
+        "calls as role %s are refused: the API's login role cannot become it. A superuser types %s",
+        json.dumps(role),
+        json.dumps(grant),
+    )
+    return forbidden()
 
 
 async def _confirm(connection: Connection, claim: Claim) -> str:
-    if not claim.holds():
-        raise unauthenticated()
-    if isinstance(claim, SessionClaim):
-        claim = claim.shown
-    await _act_as(connection, _OWN_ROLE)
+    claim = claim_to_confirm(claim)
+    await _act_as(connection, OWN_ROLE)
     if isinstance(claim, TokenClaim):
-        [row] = await _run(connection, "role_of_token", claim.digest)
+        [row] = await run(connection, "role_of_token", claim.digest)
     else:
-        [row] = await _run(connection, "role_vouched_for", claim.role)
+        [row] = await run(connection, "role_vouched_for", claim.role)
     if row["role"] is None:
         raise unauthenticated()
     return str(row["role"])
 
 
-async def _run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:
+def make_pool(
+    config: ApiConfig, connections: int, configure: Callable[[Connection], Awaitable[None]]
+) -> AsyncConnectionPool[Connection]:
+    """A pool of that many connections, not open yet. configure: called once for each."""
+    return AsyncConnectionPool(
+        config.database.get_secret_value(),
+        connection_class=AsyncConnection[dict[str, Any]],
+        kwargs=connection_settings(config),
+        min_size=1,
+        max_size=connections,
+        max_waiting=_MOST_WAITING,
+        timeout=config.connection_timeout,
+        configure=configure,
+        # After longer the next call begins to connect anew, and waits for no pause that has grown.
+        reconnect_timeout=RECONNECT,
+        open=False,
+    )
+
+
+def connection_settings(config: ApiConfig, seconds: float | None = None) -> dict[str, Any]:
+    """What every connection of the API begins with, for psycopg. seconds: for a statement."""
+    milliseconds = round((config.statement_timeout if seconds is None else seconds) * 1000)
+    return {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "cursor_factory": AsyncRawCursor,
+        "application_name": "heliosdb api",
+        # The first statement runs as the login role, which may become every caller's.
+        "options": f"-c search_path=pg_catalog,pg_temp -c statement_timeout={milliseconds}"
+        " -c idle_in_transaction_session_timeout=120000"
+        r" -c default_transaction_isolation=read\ committed",
+    }
+
+
+async def run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:
+    """Run the statement of that name as whoever the connection is now, and return its rows."""
     return await run_named(connection, _FILE, name, *values)
 
 

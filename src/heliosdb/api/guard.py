@@ -27,6 +27,7 @@ from heliosdb.api.identity import Authenticator, BearerWay, identify
 from heliosdb.api.limits import Buckets, Places, address_key
 from heliosdb.api.origins import require_own_page
 from heliosdb.api.problems import Problem
+from heliosdb.api.serving.inference import Inference
 from heliosdb.api.sessions import Sessions
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -43,6 +44,7 @@ class Services:
     """What the application has, as `app.state.services`.
 
     claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
+    addresses: by where they come from.
     bearers: the ways among `ways` that a session may begin with.
     """
 
@@ -54,9 +56,11 @@ class Services:
     box: Box | None = field(repr=False)
     claims: Buckets
     identities: Buckets
+    addresses: Buckets = field(repr=False)
     streams: Places = field(repr=False)
     statements: Places = field(repr=False)
     bodies: Places = field(repr=False)
+    inference: Inference = field(repr=False)
 
 
 def services(request: Request) -> Services:
@@ -156,13 +160,13 @@ class GuardedRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             ours = services(request)
-            _check_declared(request, ours.config)
+            check_declared(request, ours.config)
             identity = await _admit(request, right)
             _check_query(request, known)
             async with AsyncExitStack() as held:
                 if _has_body(request):
                     held.enter_context(ours.bodies.one_more(identity.key))
-                    await _read_body(request, ours.config)
+                    await _keep_body(request, ours.config)
                 request.state.caller = await held.enter_async_context(ours.database.call(identity, right))
                 response = await inner(StrictRequest(request.scope, request.receive))
                 ours.sessions.renew(request, response)
@@ -204,12 +208,12 @@ class BodyRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             ours = services(request)
-            _check_declared(request, ours.config)
+            check_declared(request, ours.config)
             identity = request.state.identity = await _admit(request, right)
             _check_query(request, known)
             request.state.gone = partial(_until_gone, request.receive)
             with ours.bodies.one_more(identity.key):
-                await _read_body(request, ours.config)
+                await read_body(request, ours.config)
                 response = await inner(StrictRequest(request.scope, request.receive))
             ours.sessions.renew(request, response)
             return response
@@ -235,12 +239,12 @@ class OpenRoute(APIRoute):
             _check_query(request, known)
             require_own_page(request, ours.config)
             small = ours.config.model_copy(update={"largest_body": min(_SMALL, ours.config.largest_body)})
-            _check_declared(request, small)
+            check_declared(request, small)
             with ExitStack() as held:
                 if _has_body(request):
                     address = address_key(request.client.host if request.client else None)
                     held.enter_context(ours.bodies.one_more(f"address:{address}"))
-                    await _read_body(request, small)
+                    await read_body(request, small)
                 return await inner(StrictRequest(request.scope, request.receive))
 
         return handle
@@ -285,7 +289,8 @@ async def _admit(request: Request, right: Right) -> Identity:
     return identity
 
 
-def _check_declared(request: Request, config: ApiConfig) -> None:
+def check_declared(request: Request, config: ApiConfig) -> None:
+    """A Problem 413 for a body that says of itself that it is too large."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > config.largest_body:
         raise _too_large(config)
@@ -296,8 +301,8 @@ def _has_body(request: Request) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def _read_body(request: Request, config: ApiConfig) -> None:
-    """Read the body before a connection is taken; a Problem 413 for one too large, 408 for one too slow."""
+async def read_body(request: Request, config: ApiConfig) -> bytes:
+    """The whole body; a Problem 413 for one too large, 408 for one too slow."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -309,7 +314,12 @@ async def _read_body(request: Request, config: ApiConfig) -> None:
                 parts.append(part)
     except TimeoutError:
         raise Problem(408, "The body did not arrive in time.") from None
-    body = b"".join(parts)
+    return b"".join(parts)
+
+
+async def _keep_body(request: Request, config: ApiConfig) -> None:
+    """Read the body before a connection is taken."""
+    body = await read_body(request, config)
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}

@@ -88,6 +88,13 @@ class SessionClaim:
 Claim = TokenClaim | VouchedClaim | SessionClaim
 
 
+def claim_to_confirm(claim: Claim) -> TokenClaim | VouchedClaim:
+    """What the database is asked about; a Problem 401 where a claim no longer holds by itself."""
+    if not claim.holds():
+        raise unauthenticated()
+    return claim.shown if isinstance(claim, SessionClaim) else claim
+
+
 class Authenticator(Protocol):
     """One way to say who one is."""
 

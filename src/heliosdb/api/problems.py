@@ -22,6 +22,9 @@ from heliosdb.domain.errors import EDGES, FederatedError, place_of
 
 log = logging.getLogger(__name__)
 
+INFERENCE_PREFIX = "/v2"
+"""Below it the Open Inference Protocol is spoken."""
+
 _RETRY_AFTER = 5
 # The language's codes as everywhere, but for what reads otherwise where JSON was sent, not SQL typed;
 # then what PostgreSQL itself raises, by class.
@@ -104,12 +107,23 @@ class Problem(Exception):  # noqa: N818 -- it is what RFC 9457 calls it
 
     def response(self) -> JSONResponse:
         """The answer with its headers."""
+        return JSONResponse(
+            self.document(), self.status, self._headers(), media_type="application/problem+json"
+        )
+
+    def inference_response(self) -> JSONResponse:
+        """The answer of the Open Inference Protocol: `error`, and beside it the same members."""
+        return JSONResponse(
+            {"error": self.detail[:_LARGEST], **self.document()}, self.status, self._headers()
+        )
+
+    def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="heliosdb"'
-        return JSONResponse(self.document(), self.status, headers, media_type="application/problem+json")
+        return headers
 
 
 def unauthenticated() -> Problem:
@@ -218,11 +232,18 @@ def as_problem(error: Exception) -> Problem:  # noqa: PLR0911 - one return per k
     return Problem(500, _HIDDEN[500], sqlstate="XX000")
 
 
+def respond(path: str, error: Exception) -> JSONResponse:
+    """The answer to an error of a call to that path, in the words of its protocol."""
+    problem = as_problem(error)
+    is_inference = path == INFERENCE_PREFIX or path.startswith(INFERENCE_PREFIX + "/")
+    return problem.inference_response() if is_inference else problem.response()
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the application answered as a problem document."""
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
-        return as_problem(error).response()
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        return respond(request.url.path, error)
 
     for kind in (Problem, FederatedError, psycopg.Error, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)

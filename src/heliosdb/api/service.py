@@ -18,10 +18,15 @@ from pathlib import Path
 
 import psycopg
 import uvicorn
+import uvloop
 
 from heliosdb.api.app import create_app
 from heliosdb.api.config import ApiConfig, load_config
+from heliosdb.api.database import Database
+from heliosdb.api.guard import Services
 from heliosdb.api.protocol import BoundedConfig
+from heliosdb.api.serving.grpc_door import serving_grpc
+from heliosdb.api.serving.listener import VersionListener
 from heliosdb.domain.errors import invalid_value
 from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
@@ -39,7 +44,7 @@ def run(config_path: Path, *, ready: Callable[[int], None] | None = None) -> Non
     config = load_config(config_path)
     # The pool says of each failed attempt to connect what the standing says once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-    asyncio.run(serve(config, ready))
+    uvloop.run(serve(config, ready))
 
 
 class Server(uvicorn.Server):
@@ -84,19 +89,32 @@ async def serve(config: ApiConfig, ready: Callable[[int], None] | None = None) -
 
     async with watched(), answering(config.health_socket, standing.state), asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve())
-        looking = tasks.create_task(_look(config, server, standing, ready))
+        beside = tasks.create_task(_beside(config, server, standing, ready))
         await serving
-        looking.cancel()
+        beside.cancel()
     notify(STOPPING=1)
     log.info("stopped")
 
 
-async def _look(
+async def _beside(
     config: ApiConfig, server: Server, standing: Standing, ready: Callable[[int], None] | None
 ) -> None:
-    """Say once that it listens, and from then on whether the database answers."""
+    """What runs once the server listens: gRPC, what hears of new versions, and the word how it stands."""
     await server.listening.wait()
-    database = server.config.app.state.services.database  # type: ignore[union-attr]
+    services: Services = server.config.app.state.services  # type: ignore[union-attr]
+    async with serving_grpc(config, services), asyncio.TaskGroup() as tasks:
+        tasks.create_task(VersionListener(config, services.inference).run())
+        tasks.create_task(_look(config, server, services.database, standing, ready))
+
+
+async def _look(
+    config: ApiConfig,
+    server: Server,
+    database: Database,
+    standing: Standing,
+    ready: Callable[[int], None] | None,
+) -> None:
+    """Say once that it listens, and from then on whether the database answers."""
     scheme = "http" if config.certificate is None else "https"
     log.info("listening on %s port %d (%s)", config.listen_host, server.port(), scheme)
     notify(READY=1)

@@ -1,4 +1,4 @@
-"""Generates federation_pb2.py and .pyi from federation.proto: `python -m heliosdb.transport.generate`.
+"""Generates the modules of the .proto files here: `python -m heliosdb.transport.generate`.
 
 A developer's tool (needs grpcio-tools, which the product does not); a test holds the committed files current.
 """
@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 
 HERE = Path(__file__).parent
-GENERATED = ("federation_pb2.py", "federation_pb2.pyi")
+PROTOCOLS = ("federation", "inference")
+GENERATED = tuple(f"{name}_pb2{suffix}" for name in PROTOCOLS for suffix in (".py", ".pyi"))
 
 
 def generate(target: Path) -> None:
@@ -24,12 +25,13 @@ def generate(target: Path) -> None:
         f"--proto_path={includes}",
         f"--python_out={target}",
         f"--pyi_out={target}",
-        "federation.proto",
+        *(f"{name}.proto" for name in PROTOCOLS),
     ]
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc failed")
-    stub = target / "federation_pb2.pyi"
-    stub.write_text("# mypy: ignore-errors\n" + stub.read_text(encoding="utf-8"), encoding="utf-8")
+    for name in PROTOCOLS:
+        stub = target / f"{name}_pb2.pyi"
+        stub.write_text("# mypy: ignore-errors\n" + stub.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 if __name__ == "__main__":

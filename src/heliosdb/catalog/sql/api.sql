@@ -239,3 +239,18 @@ SELECT * FROM federated_predict_experiment($1::text, $2::text, $3::jsonb)
 
 -- name: report_outcome(text, text, double precision)
 SELECT federated_report_outcome($1::text, $2::text, $3::double precision)
+
+-- name: admit_call(bytea, name, text)
+SELECT a.outcome, a.role, a.model_name, a.version, a.numbers_id FROM federated._admit_call($1::bytea, $2::name, $3::text) AS a
+
+-- name: served_numbers(name, text, uuid)
+SELECT n.features, n.prediction, n.encoding, n.arrays FROM federated._served_numbers($1::name, $2::text, $3::uuid) AS n
+
+-- name: still_predict(uuid[])
+SELECT federated._still_predict($1::uuid[]) AS keys
+
+-- name: served_versions(text)
+SELECT v.version FROM federated.held_version AS v
+WHERE v.model_name = $1::text AND NOT v.is_retired AND NOT v.is_withheld
+  AND federated._may_call(current_user::name, pg_catalog.format('%s@%s', v.model_name, v.version))
+ORDER BY v.version
