@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from mirakuru.base import ENV_UUID
 from pytest_postgresql.executors import PostgreSQLExecutor
@@ -85,31 +85,23 @@ class Server(PostgreSQLExecutor):
         assert self.process is not None
         with self.process as launcher:
             if launcher.wait() != 0:
-                raise RuntimeError(f"pg_ctl could not start the server: {Path(self.logfile).read_text()}")
+                self._fail("start")
         # It has ended, and its number may be another's: `stop` is not to signal it.
         self.process = None
         return self
 
     def control(self, *arguments: str) -> None:
         """Run pg_ctl: immediate stops, restarts, reloads and promotions, none of which the executor has."""
-        subprocess.run(
-            [
-                self.executable,
-                "-w",
-                "-t",
-                str(_DEADLINE_S),
-                "-D",
-                self.datadir,
-                "-l",
-                self.logfile,
-                *arguments,
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.envvars,
+        asked = ["-w", "-t", str(_DEADLINE_S), "-D", self.datadir, "-l", self.logfile, *arguments]
+        done = subprocess.run(
+            [self.executable, *asked], stdin=subprocess.DEVNULL, capture_output=True, env=self.envvars
         )
+        if done.returncode != 0:
+            self._fail(" ".join(arguments), done.stdout + done.stderr)
+
+    def _fail(self, what: str, said: bytes = b"") -> NoReturn:
+        log = Path(self.logfile).read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"pg_ctl {what}: {said.decode(errors='replace')}\n{log}")
 
 
 def _pg_ctl(directory: Path) -> Path:
