@@ -28,6 +28,7 @@ from tests.support.federation import (
     until,
 )
 from tests.support.ports import free_port
+from tests.support.training import STARTED_WORKERS
 
 TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
@@ -343,8 +344,13 @@ async def test_the_training_process_holds_no_secret_of_the_daemon(
 
 
 async def test_sigterm_ends_a_node_and_its_training_process(
-    cluster: Cluster, federated_database: str, federation: Federation, tmp_path: Path
+    cluster: Cluster,
+    federated_database: str,
+    federation: Federation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(STARTED_WORKERS, "yes")
     create_patients(cluster, federated_database)
     node = NodeProcess(federation.node_config(cluster, federated_database), tmp_path)
     client = federation.client(await node.port())
@@ -379,8 +385,13 @@ async def test_sigterm_does_not_wait_for_a_task_that_waits(
 
 
 async def test_a_killed_daemon_takes_its_training_process_along(
-    cluster: Cluster, federated_database: str, federation: Federation, tmp_path: Path
+    cluster: Cluster,
+    federated_database: str,
+    federation: Federation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(STARTED_WORKERS, "yes")
     create_patients(cluster, federated_database)
     node = NodeProcess(federation.node_config(cluster, federated_database), tmp_path)
     client = federation.client(await node.port())
