@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,30 +19,27 @@ from psycopg import sql
 
 from tests.support.places import scratch
 from tests.support.ports import free_port
+from tests.support.server import SUPERUSER, Server, as_server_user, bin_directory
 from tests.support.warm import warm_environment
 
-SUPERUSER = "postgres"
+__all__ = [
+    "PASSWORD",
+    "SUPERUSER",
+    "Cluster",
+    "as_server_user",
+    "bin_directory",
+    "create_cluster",
+    "prepared_cluster",
+    "remove_cluster",
+    "server_directory",
+]
+
 PASSWORD = "a-test-password"
 # Tables without statistics make plans look so dear that the server would compile them.
 _FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\njit = off\n"
 # Every test has databases of its own: autovacuum would go over hundreds of them, one after the other, all the time.
 _QUIET = "autovacuum = off\n"
 _names = count(1)
-
-
-def bin_directory() -> Path:
-    """Return the directory of the server's programs: PG_CONFIG's, as for make, else the newest one's."""
-    if named := os.environ.get("PG_CONFIG"):
-        return Path(named).parent
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[4]))
-    return versions[-1].parent if versions else Path(shutil.which("initdb") or "initdb").parent
-
-
-def as_server_user(command: Sequence[str]) -> list[str]:
-    """PostgreSQL refuses to run as root: then run `command` as postgres."""
-    if os.geteuid() != 0:
-        return list(command)
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +93,23 @@ class Cluster:
             )
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop the server."""
-        self.control("stop", "-m", mode)
+        """Stop the server: `immediate` leaves it as a crash does, `fast` writes down what it has."""
+        if mode == "fast":
+            self._server().stop()
+        else:
+            self.control("stop", "-m", mode)
 
     def start(self) -> None:
-        """Start the server and wait until it accepts connections."""
-        self.control("start")
+        """Start the server and wait until it answers queries."""
+        self._server().start()
 
     def control(self, *arguments: str) -> None:
         """Run pg_ctl on the cluster."""
-        log = self.directory / "log"
-        subprocess.run(
-            as_server_user(
-                [
-                    str(bin_directory() / "pg_ctl"),
-                    "-w",
-                    "-D",
-                    str(self.directory / "data"),
-                    "-l",
-                    str(log),
-                    *arguments,
-                ]
-            ),
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={**os.environ, **(warm_environment(_library_directory()) if self.warm else {})},
-        )
+        self._server().control(*arguments)
+
+    def _server(self) -> Server:
+        environment = warm_environment(_library_directory()) if self.warm else {}
+        return Server(self.directory, self.port, environment)
 
 
 @cache
@@ -136,6 +121,16 @@ def _library_directory() -> Path:
     return Path(asked.stdout.strip())
 
 
+def server_directory(parent: Path | None = None) -> Path:
+    """Make a directory that a server's user may write, in `parent` if that matters."""
+    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=parent or scratch()))
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        os.chown(directory, account.pw_uid, account.pw_gid)
+    directory.chmod(0o755)
+    return directory
+
+
 def create_cluster(
     port: int,
     *,
@@ -145,23 +140,8 @@ def create_cluster(
     parent: Path | None = None,
 ) -> Cluster:
     """Make and start a cluster in a directory of its own, in `parent` if that matters; what it keeps need survive nothing."""
-    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir=parent or scratch()))
-    if os.geteuid() == 0:
-        account = pwd.getpwnam("postgres")
-        os.chown(directory, account.pw_uid, account.pw_gid)
-    directory.chmod(0o755)
-    password_file = directory / "password"
-    password_file.write_text(PASSWORD)
-    password_file.chmod(0o644)
-    subprocess.run(
-        as_server_user(
-            [str(bin_directory() / "initdb"), "-D", str(directory / "data"), "-U", SUPERUSER, "-E", "UTF8",
-             "--locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={password_file}", "--no-sync"]
-        ),
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd="/",
-    )  # fmt: skip
+    directory = server_directory(parent)
+    Server(directory, port).init_directory()
     (directory / "data" / "pg_hba.conf").write_text(
         "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
     )
@@ -173,6 +153,10 @@ def create_cluster(
         )
     cluster = Cluster(directory, port, warm)
     cluster.start()
+    with cluster.connect() as connection:
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(SUPERUSER), sql.Literal(PASSWORD))
+        )
     return cluster
 
 

@@ -9,6 +9,7 @@ is imported is what their own PYTHONPATH leads to. All of them end with the proc
 from __future__ import annotations
 
 import atexit
+import gc
 import itertools
 import json
 import os
@@ -18,10 +19,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _LARGEST_MESSAGE = 1 << 17
 _PARENTS = 2
@@ -82,6 +84,14 @@ def _await_end(pid: int, timeout: float | None) -> None:
         os.close(descriptor)
 
 
+def ask(channel: socket.socket, request: Mapping[str, object], *descriptors: int) -> int:
+    """Send the process at the other end a request, and return the number that it is answered with."""
+    socket.send_fds(channel, [json.dumps(request).encode()], descriptors)
+    answer = channel.recv(_LARGEST_MESSAGE)
+    assert answer, "the process that daemons are forked from has ended"
+    return int(answer)
+
+
 class _Parent:
     """The process that daemons are forked from, as the tests see it."""
 
@@ -98,10 +108,7 @@ class _Parent:
 
     def ask(self, request: Mapping[str, object], *descriptors: int) -> int:
         """Send a request, and return the number that it is answered with."""
-        socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
-        answer = self._channel.recv(_LARGEST_MESSAGE)
-        assert answer, "the process that daemons are forked from has ended"
-        return int(answer)
+        return ask(self._channel, request, *descriptors)
 
     def close(self) -> None:
         """End it, and what was forked from it."""
@@ -119,30 +126,44 @@ def _parent(number: int, path: str | None) -> _Parent:
 
 def serve(number: int) -> Callable[[], None] | None:
     """Fork daemons until the other side of the socket closes; in a daemon, return what it is to do."""
+    import heliosdb.algorithms.gradient_boosting
+    import heliosdb.algorithms.newton
+    import heliosdb.algorithms.sgd
     import heliosdb.coordinator.service
-    import heliosdb.node.service  # noqa: F401
+    import heliosdb.node.service
+    import heliosdb.node.worker  # noqa: F401
 
     # A Ctrl-C in the terminal is the tests' business, and a daemon's as soon as it is one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    running: set[int] = set()
-    with socket.socket(fileno=number) as channel:
-        while True:
-            message, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_MESSAGE, 1)
+    # What is imported is looked at by no collection, of which each would copy its pages for the process that collects.
+    gc.collect()
+    gc.freeze()
+    tests = socket.socket(fileno=number)
+    # Of a daemon the tests ask the status, of a worker nobody does.
+    running, workers = set[int](), set[int]()
+    # The tests ask by one, each daemon by one of its own, which closes with it.
+    channels = [tests]
+    while tests in channels:
+        readable = select.select(channels, [], [])[0]
+        workers = {pid for pid in workers if not os.waitpid(pid, os.WNOHANG)[0]}
+        for channel in readable:
+            message, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_MESSAGE, 3)
             if not message:
-                break
+                channels.remove(channel)
+                channel.close()
+                continue
             request = json.loads(message)
             if (pid := request.get("status_of")) is not None:
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                running -= {ended}
-                channel.send(b"%d" % (status if ended else -1))
+                channel.send(b"%d" % _status(pid, running))
                 continue
-            (stderr,) = descriptors
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             if (pid := os.fork()) == 0:
-                os.dup2(stderr, 2)
-                os.close(stderr)
-                return _as_program(request)
-            os.close(stderr)
-            running.add(pid)
+                for one in (*channels, ours):
+                    one.close()
+                return _as_program(request, descriptors, theirs)
+            _close(theirs, descriptors)
+            channels.append(ours)
+            (workers if request["program"] == "worker" else running).add(pid)
             channel.send(b"%d" % pid)
     for pid in running:
         with suppress(ProcessLookupError):
@@ -150,31 +171,53 @@ def serve(number: int) -> Callable[[], None] | None:
     return None
 
 
-def _as_program(request: dict[str, object]) -> Callable[[], None]:
+def _status(pid: int, running: set[int]) -> int:
+    """What wait(2) says of a daemon that has ended; -1 while it runs."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    running -= {ended}
+    return status if ended else -1
+
+
+def _close(channel: socket.socket, descriptors: Sequence[int]) -> None:
+    channel.close()
+    for one in descriptors:
+        os.close(one)
+
+
+def _as_program(
+    request: dict[str, Any], descriptors: Sequence[int], parent: socket.socket
+) -> Callable[[], None]:
+    """descriptors: its standard error, or input, output and error."""
+    for number, descriptor in zip((2,) if len(descriptors) == 1 else (0, 1, 2), descriptors, strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    os.environ.update(request["environment"])  # type: ignore[call-overload]
-    program, arguments = _PROGRAMS[str(request["program"])], request["arguments"]
-    return lambda: program(*map(Path, arguments))  # type: ignore[call-overload]
+    os.environ.update(request["environment"])
+    program, arguments = _PROGRAMS[request["program"]], request["arguments"]
+    return lambda: program(parent, *arguments)
 
 
-def _node(config: Path, ready: Path) -> None:
+def _node(parent: socket.socket, config: str, ready: str) -> None:
     import logging
 
     from heliosdb.node import service
+    from tests.support.training import use_forked_workers
+
+    use_forked_workers(parent)
 
     if level := os.environ.get("HELIOSDB_TEST_LOG_LEVEL"):
         logging.basicConfig(level=level)
 
     def tell(port: int) -> None:
-        draft = ready.with_suffix(".draft")
+        draft = Path(ready).with_suffix(".draft")
         draft.write_text(str(port))
         draft.rename(ready)
 
-    service.run(config, ready=tell)
+    service.run(Path(config), ready=tell)
 
 
-def _coordinator(config: Path) -> None:
+def _coordinator(parent: socket.socket, config: str) -> None:
     import logging
 
     from heliosdb.coordinator import service
@@ -183,7 +226,15 @@ def _coordinator(config: Path) -> None:
         level=os.environ.get("HELIOSDB_TEST_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    service.run(config)
+    parent.close()
+    service.run(Path(config))
 
 
-_PROGRAMS: dict[str, Callable[..., None]] = {"node": _node, "coordinator": _coordinator}
+def _worker(parent: socket.socket, memory: str, *parts: str) -> None:
+    from heliosdb.node import worker
+
+    parent.close()
+    worker.main(int(memory) or None, parts)
+
+
+_PROGRAMS: dict[str, Callable[..., None]] = {"node": _node, "coordinator": _coordinator, "worker": _worker}

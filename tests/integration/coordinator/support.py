@@ -166,7 +166,7 @@ class CoordinatorProcess:
             "private_key": str(directory / "coordinator.key"),
             "state_directory": str(directory / "coordinator-state"),
             "ready_file": str(self.ready),
-            "poll_interval": 0.1,
+            "poll_interval": 0.5,
             "heartbeat_interval": 0.5,
             "reconnect_interval": 1.0,
             "parts": list(world.parts),

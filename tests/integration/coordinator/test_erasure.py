@@ -103,12 +103,16 @@ def hashes(world: World, *, current: bool) -> dict[str, str]:
 
 def predictions(world: World) -> dict[str, list[float]]:
     """Return what each model predicts for some rows: of trees one row's prediction may stay."""
-    query = "SELECT federated_predict(%s, %s::jsonb) AS p"
+    query = (
+        "SELECT array_agg(federated_predict(%s, one) ORDER BY place) AS predicted "
+        "FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS given (one, place)"
+    )
     found: dict[str, list[float]] = {}
     for name in MODELS:
-        for age in range(20, 90, 3):
-            row = {"age": age} | ({} if name == "linear" else {"pressure": 90 + age})
-            found.setdefault(name, []).append(world.query(query, name, json.dumps(row))[0]["p"])
+        rows = [
+            {"age": age} | ({} if name == "linear" else {"pressure": 90 + age}) for age in range(20, 90, 3)
+        ]
+        found[name] = world.query(query, name, json.dumps(rows))[0]["predicted"]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def server() -> Iterator[Cluster]:
     remove_cluster(running)
 
 
+def recovered(server: Cluster) -> None:
+    """Wait until the server answers after the crash: while it recovers, it may end instead of restart."""
+    end = time.monotonic() + 120.0
+    while True:
+        try:
+            server.connect().close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < end, (server.directory / "log").read_text()[-2000:]
+            time.sleep(0.05)
+        else:
+            return
+
+
 @pytest.mark.parametrize(("point", "whole"), [("synced", False), ("published", True)])
 def test_a_checkpoint_that_is_killed_leaves_no_file_or_a_whole_one(
     server: Cluster, place: Path, monkeypatch: pytest.MonkeyPatch, point: str, whole: bool
@@ -38,6 +52,7 @@ def test_a_checkpoint_that_is_killed_leaves_no_file_or_a_whole_one(
         server.control("restart")
         with server.connect() as connection, pytest.raises(psycopg.OperationalError):
             execute(connection, CHECKPOINT.format(path))
+    recovered(server)
     server.control("restart")
 
     assert [one.name for one in place.iterdir()] == ([path.name] if whole else [])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,8 +15,14 @@ from psycopg import errors
 from tests.integration.extension.conftest import MODEL, WORKSPACE
 from tests.integration.extension.test_predictions import make_current, publish, value
 from tests.support.catalog_snapshot import EXTENSION
-from tests.support.cluster import Cluster, as_server_user, bin_directory, create_cluster, remove_cluster
-from tests.support.places import scratch
+from tests.support.cluster import (
+    Cluster,
+    as_server_user,
+    bin_directory,
+    create_cluster,
+    remove_cluster,
+    server_directory,
+)
 from tests.support.ports import free_port
 
 DATABASE = "postgres"
@@ -36,13 +40,11 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     primary = create_cluster(free_port())
-    standby = Cluster(Path(tempfile.mkdtemp(prefix="hfl-", dir=scratch())), free_port())
+    standby = Cluster(server_directory(), free_port())
     try:
         with (primary.directory / "data/pg_hba.conf").open("a") as access:
             access.write("local replication all trust\n")
         primary.control("reload")
-        shutil.copystat(primary.directory, standby.directory)
-        shutil.chown(standby.directory, *_owner(primary.directory))
         data = standby.directory / "data"
         subprocess.run(
             as_server_user([str(bin_directory() / "pg_basebackup"), "-D", str(data), "-R", "-X", "stream", "-c", "fast",
@@ -64,10 +66,6 @@ def pair() -> Iterator[Pair]:
     finally:
         remove_cluster(primary)
         shutil.rmtree(standby.directory)
-
-
-def _owner(path: Path) -> tuple[str, str]:
-    return path.owner(), path.group()
 
 
 @pytest.fixture(scope="module")

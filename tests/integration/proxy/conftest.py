@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -27,33 +25,28 @@ from tests.integration.proxy.proxy_harness import (
     Cluster,
     RunningProxy,
     Wire,
-    as_postgres,
-    binary,
     eventually,
-    free_port,
     start_proxy,
 )
 from tests.integration.proxy.proxy_process import Launcher, launcher
+from tests.support.cluster import server_directory
 from tests.support.places import scratch
+from tests.support.ports import free_port
+from tests.support.server import Server
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    directory = Path(tempfile.mkdtemp(prefix="heliosdb-proxy-", dir=scratch()))
-    if os.geteuid() == 0:
-        owner = pwd.getpwnam("postgres")
-        os.chown(directory, owner.pw_uid, owner.pw_gid)
-    data, port = directory / "data", free_port()
-    initdb = as_postgres(
-        binary("initdb"), "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"
-    )
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/")
-    (data / "pg_hba.conf").write_text(HBA)
-    settings = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
-    settings += " -c max_prepared_transactions=4"
-    control = [binary("pg_ctl"), "-D", data, "-w", "-t", "60"]
-    start = as_postgres(*control, "-l", directory / "log", "-o", settings, "start")
-    subprocess.run(start, check=True, capture_output=True, cwd="/")
+    directory, port = server_directory(), free_port()
+    server = Server(directory, port)
+    server.init_directory()
+    (directory / "data" / "pg_hba.conf").write_text(HBA)
+    with (directory / "data" / "postgresql.conf").open("a") as configuration:
+        configuration.write(
+            f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{directory}'\n"
+            "fsync = off\nmax_connections = 60\nmax_prepared_transactions = 4\n"
+        )
+    server.start()
     made = Cluster(directory, port)
     try:
         with psycopg.connect(made.dsn(dbname="postgres"), autocommit=True) as connection:
@@ -62,8 +55,7 @@ def cluster() -> Iterator[Cluster]:
             connection.execute(SCHEMA)
         yield made
     finally:
-        stop = as_postgres(*control, "-m", "immediate", "stop")
-        subprocess.run(stop, check=True, capture_output=True, cwd="/")
+        server.control("stop", "-m", "immediate")
         shutil.rmtree(directory)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
 import socket
 import struct
@@ -24,6 +22,7 @@ from heliosdb.proxy.config import ProxyConfig, Upstream
 from heliosdb.proxy.rewriting import federated_rewriter
 from heliosdb.proxy.server import Proxy
 from heliosdb.proxy.wire import build_message
+from tests.support.server import Server, as_server_user, bin_directory
 
 DEADLINE_S = 30.0
 DATABASE = "scratch"
@@ -103,27 +102,16 @@ class Cluster:
 
     def immediate_restart(self) -> None:
         """Stop the server as `pg_ctl -m immediate` does, and start it again."""
-        control = [binary("pg_ctl"), "-D", self.directory / "data", "-w", "-t", "60"]
-        restart = as_postgres(*control, "-m", "immediate", "-l", self.directory / "log", "restart")
-        subprocess.run(restart, check=True, capture_output=True, cwd="/")
+        Server(self.directory, self.port).control("restart", "-m", "immediate")
 
 
 def as_postgres(*command: str | Path) -> list[str]:
     """PostgreSQL refuses to run as root."""
-    words = [str(word) for word in command]
-    if os.geteuid() != 0:
-        return words
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *words]
+    return as_server_user([str(word) for word in command])
 
 
 def binary(name: str) -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return found[-1] if found else Path(shutil.which(name) or name)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    return bin_directory() / name
 
 
 @dataclass

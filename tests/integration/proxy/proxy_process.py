@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.integration.proxy.proxy_harness import DATABASE, DEADLINE_S, Cluster, eventually, free_port
+from tests.integration.proxy.proxy_harness import DATABASE, DEADLINE_S, Cluster, eventually
+from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "heliosdb.cli.main", "proxy", "--config"]
 # Makes the inherited sockets 3, 4, … and names itself as their receiver, as systemd does.

@@ -20,9 +20,9 @@ from tests.integration.proxy.proxy_harness import (
     binary,
     cancel_when_running,
     eventually,
-    free_port,
     wait_until_asleep,
 )
+from tests.support.ports import free_port
 
 UNKNOWN_KEY = struct.pack("!IIII", 16, 80877102, 1, 1)
 

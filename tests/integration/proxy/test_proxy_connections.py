@@ -22,9 +22,9 @@ from tests.integration.proxy.proxy_harness import (
     Wire,
     cancel_when_running,
     eventually,
-    free_port,
     query,
 )
+from tests.support.ports import free_port
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 GSS_REQUEST = struct.pack("!II", 8, 80877104)

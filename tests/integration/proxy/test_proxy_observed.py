@@ -10,8 +10,9 @@ import subprocess
 import psycopg
 import pytest
 
-from tests.integration.proxy.proxy_harness import eventually, free_port
+from tests.integration.proxy.proxy_harness import eventually
 from tests.integration.proxy.proxy_process import COMMAND, is_running
+from tests.support.ports import free_port
 from tests.support.scrapes import scrape
 
 FEDERATED = "CREATE FEDERATED WORKSPACE w WITH (min_nodes = 3)"

@@ -19,10 +19,10 @@ from tests.integration.proxy.proxy_harness import (
     RunningProxy,
     binary,
     eventually,
-    free_port,
     query,
     wait_until_asleep,
 )
+from tests.support.ports import free_port
 
 ACCEPTS, REJECTS = 0, 1  # exit codes of pg_isready
 

@@ -13,7 +13,8 @@ import subprocess
 import psycopg
 import pytest
 
-from tests.integration.proxy.proxy_harness import DATABASE, DEADLINE_S, eventually, free_port
+from tests.integration.proxy.proxy_harness import DATABASE, DEADLINE_S, eventually
+from tests.support.ports import free_port
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 

@@ -21,10 +21,10 @@ from tests.integration.proxy.proxy_harness import (
     Wire,
     cancel_when_running,
     eventually,
-    free_port,
     query,
 )
 from tests.integration.proxy.proxy_process import COMMAND, is_running
+from tests.support.ports import free_port
 
 START = build_startup({"user": "postgres", "database": DATABASE})
 

@@ -16,8 +16,8 @@ from federated_sql.errors import FederatedError
 from heliosdb.proxy.config import ProxyConfig
 from heliosdb.proxy.rewriting import federated_rewriter
 from heliosdb.proxy.server import Proxy
-from tests.integration.proxy.proxy_harness import free_port
 from tests.support.places import scratch
+from tests.support.ports import free_port
 
 
 @pytest.fixture
