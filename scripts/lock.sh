@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rewrite the locks from pyproject.toml, every pin with its hashes: requirements.lock (this checkout),
-# requirements-runtime.lock (the daemons), requirements-servers.lock (all that a Debian package brings),
+# requirements-runtime.lock (the daemons and the API), requirements-servers.lock (all that a Debian package brings),
 # requirements-extension.lock (inside the server) and requirements-pgspot.lock (scripts/pgspot.sh, whose pglast is an older one).
 # Which package index is asked is the business of uv's own configuration; none is named here or in the locks.
 set -euo pipefail
@@ -20,7 +20,9 @@ import tomllib
 
 project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
 extras = project["project"]["optional-dependencies"]
-base = project["project"]["dependencies"] + extras["daemons"]
+# `heliosdb up` serves the page.
+api = [need for need in extras["api"] if not need.startswith(project["project"]["name"])]
+base = project["project"]["dependencies"] + extras["daemons"] + api
 # `editables` is what hatchling asks for when it installs a project in place.
 everything = base + extras["dev"] + project["build-system"]["requires"]
 everything.append("editables>=0.5")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors, generators
+from psycopg.pq import TransactionStatus
 
 from federated_sql.errors import FederatedError
 from federated_sql.postgres import scan_raw
@@ -105,7 +106,8 @@ class Box:
                 )
             finally:
                 leaving.cancel()
-                if not running.done():
+                # Also where its answer was not understood: the server may go on with it.
+                if not running.done() or connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     await self._end(connection, running)
             if running not in done:
                 raise Problem(504, "The statement took too long.", sqlstate="57014")

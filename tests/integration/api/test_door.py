@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +30,7 @@ from tests.integration.coordinator.support import World, make_world
 from tests.support.cluster import Cluster
 
 ME, OTHER = "rest_analyst", "rest_admin"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "rest.md"
 
 MISCHIEF = f"""
 CREATE TABLE public.loot (taken_by text);
@@ -155,6 +160,17 @@ def browser(api: Api) -> Iterator[httpx.Client]:
         assert answer.status_code == 200, answer.text
         client.headers["X-CSRF-Token"] = answer.json()["csrf"]
         yield client
+
+
+def test_what_the_page_says_to_type_is_typed(api: Api, tmp_path: Path) -> None:
+    [block] = re.findall(r"^```sh session\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-eu", "-c", block],
+        env={**os.environ, "API": api.url, "TOKEN": api.tokens[ME]},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=DEADLINE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f'"rows":[["{ME}"]]' in done.stdout
 
 
 def ask(api: Api, statement: str, role: str = ME) -> httpx.Response:
@@ -304,6 +320,10 @@ def test_what_a_statement_answers(api: Api) -> None:
     assert ask(api, "INSERT INTO mischief.kept VALUES (1), (2)").json()["command"] == "INSERT 2"
     assert ask(api, "UPDATE mischief.kept SET a = a + 1 RETURNING a").json()["rows"] == [["2"], ["3"]]
     assert ask(api, "DO $$ BEGIN RAISE NOTICE 'so %', 1; END $$").json()["notices"] == ["NOTICE:  so 1"]
+    loud = ask(
+        api, "DO $$ BEGIN FOR n IN 1..1000 LOOP RAISE NOTICE '%', repeat('x', 10000); END LOOP; END $$"
+    ).json()
+    assert (len(loud["notices"]), max(map(len, loud["notices"]))) == (100, 500)
     assert ask(api, "EXPLAIN SELECT 1").json()["columns"] == [{"name": "QUERY PLAN", "type": "text"}]
     assert ask(api, "SELECT 1 + no_such_column").json()["position"] == 12
 
