@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -25,15 +25,19 @@ _MISSING = "None says that it is missing."
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A feature's values: `type` is one of TYPES, `texts` are its values as PostgreSQL reads them."""
+    """A feature's values: `type` is one of TYPES, `texts` are its values as PostgreSQL reads them.
+
+    kinds: which of TYPES the values themselves are, of which `type` is what they have in common.
+    """
 
     name: str
     type: str
     texts: Sequence[str | None]
+    kinds: frozenset[str]
 
-    def array(self, start: int, end: int) -> str:
-        """Return the text of an array of the values of some rows."""
-        listed = ("NULL" if text is None else _quoted(text) for text in self.texts[start:end])
+    def array(self) -> str:
+        """Return the text of an array of the values."""
+        listed = ("NULL" if text is None else _quoted(text) for text in self.texts)
         return "{" + ",".join(listed) + "}"
 
 
@@ -53,11 +57,16 @@ TYPES = (
 """What a column may be; an array of arrays there is not, so values of the last travel as texts."""
 
 
-def read_column(feature: str, values: Sequence[Any]) -> Column:
-    """Return a feature's values as a column."""
+def read_column(
+    feature: str, values: Sequence[Any], first: int = 0, before: Set[str] = frozenset()
+) -> Column:
+    """Return a feature's values as a column.
+
+    first: the row of the first one. before: the kinds of values of earlier rows, with which these must go.
+    """
     kinds: set[str] = set()
     texts: list[str | None] = []
-    for place, value in enumerate(values):
+    for place, value in enumerate(values, first):
         plain = plain_scalar(value)
         if plain is None:
             texts.append(None)
@@ -65,7 +74,8 @@ def read_column(feature: str, values: Sequence[Any]) -> Column:
         kind, text = _read(feature, plain, place)
         kinds.add(kind)
         texts.append(text)
-    return Column(feature, _common(feature, kinds), texts)
+    _common(feature, kinds | before)
+    return Column(feature, _common(feature, kinds), texts, frozenset(kinds | before))
 
 
 def json_value(feature: str, value: Any) -> Any:
@@ -166,7 +176,7 @@ def _finite(feature: str, value: Any, place: int | None) -> float:
 _NUMBERS = frozenset({"float8", "bigint", "numeric"})
 
 
-def _common(feature: str, kinds: set[str]) -> str:
+def _common(feature: str, kinds: Set[str]) -> str:
     if len(kinds) <= 1:
         return next(iter(kinds), "text")
     if kinds <= _NUMBERS:

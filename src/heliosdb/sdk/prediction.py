@@ -1,12 +1,12 @@
 """Predictions: one row by federated_predict, many by federated_predict_batch, some thousands in a statement.
 
 What always holds: which number is predicted is the server's business alone; what goes there is the features
-and nothing else of a table.
+and nothing else of a table. Of a table of any length no more than one statement's rows are on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,8 @@ from uuid import UUID
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from heliosdb.sdk.columns import TYPES, Column, dump, read_column
-from heliosdb.sdk.requests import Operation, Query, query
-from heliosdb.sdk.tables import PREDICTION, Answer, read_table
+from heliosdb.sdk.requests import Operation, Query, Row, query
+from heliosdb.sdk.tables import PREDICTION, Answer, Table, read_table
 
 ROWS_A_STATEMENT = 10_000
 
@@ -49,14 +49,13 @@ def predict(reference: str, rows: Any) -> Operation[Any]:
     table = read_table(rows)
     described = yield from _describe(reference)
     while True:
-        columns = table.columns(described.features, reference)
-        answer = yield from _predict_many(described, columns, table.length)
+        answer = yield from _predict_many(described, table, table.given(described.features, reference))
         if table.length <= ROWS_A_STATEMENT:
-            return table.give_back(answer)
+            return answer
         # Another version may have become current between two statements: rows are predicted by one.
         before, described = described, (yield from _describe(reference))
         if before.version_key == described.version_key:
-            return table.give_back(answer)
+            return answer
 
 
 def _describe(reference: str) -> Operation[Description]:
@@ -72,16 +71,26 @@ def _predict_one(reference: str, features: Mapping[str, Any]) -> Operation[Any]:
     return answer["prediction"]
 
 
-def _predict_many(
-    described: Description, given: Mapping[str, Sequence[Any]], length: int
-) -> Operation[Answer]:
-    columns = [read_column(feature, values) for feature, values in given.items()]
-    predictions: list[Any] = []
-    for start in range(0, length, ROWS_A_STATEMENT):
-        end = min(start + ROWS_A_STATEMENT, length)
-        ask = _ask_numbers if described.classes is None else _ask_probabilities
-        rows = yield ask(described, columns, start, end)
-        predictions += [row["prediction"] for row in rows]
+def _predict_many(described: Description, table: Table, given: Sequence[str]) -> Operation[Any]:
+    """Predict for all rows of a table, a statement's worth after the other; given: the features it has."""
+    ask = _ask_numbers if described.classes is None else _ask_probabilities
+    kinds: dict[str, Set[str]] = dict.fromkeys(given, frozenset())
+    parts: list[Any] = []
+    # Of no rows nothing is asked.
+    for start in range(0, table.length, ROWS_A_STATEMENT):
+        end = min(start + ROWS_A_STATEMENT, table.length)
+        columns = [
+            read_column(feature, table.values(feature, start, end), start, kinds[feature])
+            for feature in given
+        ]
+        kinds = {column.name: column.kinds for column in columns}
+        rows = yield ask(described, columns)
+        parts.append(table.give_back(_answer(described, rows)))
+    return table.join(parts or [table.give_back(_answer(described, []))])
+
+
+def _answer(described: Description, rows: Sequence[Row]) -> Answer:
+    predictions = [row["prediction"] for row in rows]
     if described.classes is None:
         return Answer({PREDICTION: predictions}, of_classes=False)
     return Answer(
@@ -93,7 +102,7 @@ def _predict_many(
     )
 
 
-def _ask_numbers(described: Description, columns: Sequence[Column], start: int, end: int) -> Query:
+def _ask_numbers(described: Description, columns: Sequence[Column]) -> Query:
     """The query inside is made by the server's own format(): %I for names, %L for the arrays of values."""
     place = _free_name(described.features)
     called = _aliases(columns)
@@ -111,7 +120,7 @@ def _ask_numbers(described: Description, columns: Sequence[Column], start: int, 
             ")",
         ]
     )
-    values = [column.name for column in columns] + [place] + [column.array(start, end) for column in columns]
+    values = [column.name for column in columns] + [place] + [column.array() for column in columns]
     answered = [
         SQL("{} {}").format(Identifier(alias), _TYPES[column.type])
         for alias, column in zip(called, columns, strict=True)
@@ -120,7 +129,7 @@ def _ask_numbers(described: Description, columns: Sequence[Column], start: int, 
     return Query(_BATCH.format(listed), (described.reference, inside, values))
 
 
-def _ask_probabilities(described: Description, columns: Sequence[Column], start: int, end: int) -> Query:
+def _ask_probabilities(described: Description, columns: Sequence[Column]) -> Query:
     row_place = Identifier(_free_name(described.features))
     inside = [Identifier(alias) for alias in _aliases(columns)]
     selected = [
@@ -142,7 +151,7 @@ def _ask_probabilities(described: Description, columns: Sequence[Column], start:
         SQL(", ").join([*inside, SQL("place")]),
         row_place,
     )
-    return Query(text, ([column.array(start, end) for column in columns],))
+    return Query(text, ([column.array() for column in columns],))
 
 
 def _aliases(columns: Sequence[Column]) -> list[str]:

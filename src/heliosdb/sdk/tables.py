@@ -1,7 +1,8 @@
 """Tables in and out: lists of dicts, pandas, polars and pyarrow, each through what it offers itself.
 
 What always holds: a library of tables is imported only when a table of its was given; what goes out is of
-the kind that came in, with a row for each row in the same order.
+the kind that came in, with a row for each row in the same order. Values of Python's are made of one part of a
+table at a time, so that what a large one takes beside itself and its answer is that of a part.
 """
 
 from __future__ import annotations
@@ -35,12 +36,20 @@ class Table(Protocol):
 
     length: int
 
-    def columns(self, features: Sequence[str], model: str) -> dict[str, Sequence[Any]]:
-        """Return the features that the rows have, each with a value a row; 42703 where that is none."""
+    def given(self, features: Sequence[str], model: str) -> Sequence[str]:
+        """Return which features the rows have; 42703 where that is none."""
+        ...
+
+    def values(self, feature: str, start: int, end: int) -> Sequence[Any]:
+        """Return a feature's values of some rows, None where one is missing."""
         ...
 
     def give_back(self, answer: Answer) -> Any:
-        """Return predictions as the kind of table that the rows came in."""
+        """Return predictions of some rows as the kind of table that the rows came in."""
+        ...
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Return what was given back of all rows, part by part, as one; one part at least."""
         ...
 
 
@@ -65,7 +74,7 @@ class _Dicts:
         self._rows = rows
         self.length = len(rows)
 
-    def columns(self, features: Sequence[str], model: str) -> dict[str, Sequence[Any]]:
+    def given(self, features: Sequence[str], model: str) -> Sequence[str]:
         named = {str(name) for row in self._rows for name in row}
         unknown = sorted(named.difference(features))
         if unknown:
@@ -77,8 +86,10 @@ class _Dicts:
             )
         # Of rows without any feature nothing is known, which is no mistake: as much is known of one that is
         # missing.
-        given = [feature for feature in features if feature in named] or list(features[:1])
-        return {feature: [row.get(feature) for row in self._rows] for feature in given}
+        return [feature for feature in features if feature in named] or list(features[:1])
+
+    def values(self, feature: str, start: int, end: int) -> Sequence[Any]:
+        return [row.get(feature) for row in self._rows[start:end]]
 
     def give_back(self, answer: Answer) -> Any:
         if not answer.of_classes:
@@ -88,6 +99,9 @@ class _Dicts:
             None if None in shares else dict(zip(answer.columns, shares, strict=True)) for shares in by_row
         ]
 
+    def join(self, parts: Sequence[Any]) -> Any:
+        return [prediction for part in parts for prediction in part]
+
 
 class _Frame(ABC):
     """A table with named columns: those that are no features are ignored, as in a row of SQL's."""
@@ -96,7 +110,7 @@ class _Frame(ABC):
         self._frame = frame
         self.length = len(frame)
 
-    def columns(self, features: Sequence[str], model: str) -> dict[str, Sequence[Any]]:
+    def given(self, features: Sequence[str], model: str) -> Sequence[str]:
         names = self._names()
         given = [feature for feature in features if feature in names]
         if not given:
@@ -109,20 +123,20 @@ class _Frame(ABC):
         twice = [feature for feature in given if names.count(feature) > 1]
         if twice:
             raise invalid(f'the table has several columns "{twice[0]}"')
-        return {feature: self._values(feature) for feature in given}
+        return given
 
     def _names(self) -> list[str]:
         return list(self._frame.columns)
 
     @abstractmethod
-    def _values(self, name: str) -> Sequence[Any]:
-        """Return a column's values, None where one is missing."""
+    def values(self, feature: str, start: int, end: int) -> Sequence[Any]:
+        """Return a column's values of some rows, None where one is missing."""
 
 
 class _Pandas(_Frame):
-    def _values(self, name: str) -> Sequence[Any]:
+    def values(self, feature: str, start: int, end: int) -> Sequence[Any]:
         # NaN, NaT and NA are how pandas says that a value is missing.
-        column = self._frame[name]
+        column = self._frame[feature].iloc[start:end]
         missing = column.isna().tolist()
         values = column.astype(object).tolist()
         return [None if absent else value for value, absent in zip(values, missing, strict=True)]
@@ -130,12 +144,18 @@ class _Pandas(_Frame):
     def give_back(self, answer: Answer) -> Any:
         pandas = importlib.import_module("pandas")
         columns = {name: list(values) for name, values in answer.columns.items()}
-        return pandas.DataFrame(columns, index=self._frame.index, dtype="float64")
+        return pandas.DataFrame(columns, dtype="float64")
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        pandas = importlib.import_module("pandas")
+        joined = pandas.concat(parts, ignore_index=True)
+        joined.index = self._frame.index
+        return joined
 
 
 class _Polars(_Frame):
-    def _values(self, name: str) -> Sequence[Any]:
-        values: Sequence[Any] = self._frame[name].to_list()
+    def values(self, feature: str, start: int, end: int) -> Sequence[Any]:
+        values: Sequence[Any] = self._frame[feature].slice(start, end - start).to_list()
         return values
 
     def give_back(self, answer: Answer) -> Any:
@@ -143,19 +163,28 @@ class _Polars(_Frame):
         columns = {name: list(values) for name, values in answer.columns.items()}
         return polars.DataFrame(columns, schema=dict.fromkeys(columns, polars.Float64))
 
+    def join(self, parts: Sequence[Any]) -> Any:
+        return importlib.import_module("polars").concat(parts)
+
 
 class _Arrow(_Frame):
     def _names(self) -> list[str]:
         return list(self._frame.schema.names)
 
-    def _values(self, name: str) -> Sequence[Any]:
-        values: Sequence[Any] = self._frame.column(name).to_pylist()
+    def values(self, feature: str, start: int, end: int) -> Sequence[Any]:
+        values: Sequence[Any] = self._frame.column(feature).slice(start, end - start).to_pylist()
         return values
 
     def give_back(self, answer: Answer) -> Any:
         arrow = importlib.import_module("pyarrow")
         arrays = [arrow.array(list(values), type=arrow.float64()) for values in answer.columns.values()]
-        return type(self._frame).from_arrays(arrays, names=list(answer.columns))
+        return arrow.Table.from_arrays(arrays, names=list(answer.columns))
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        arrow = importlib.import_module("pyarrow")
+        joined = arrow.concat_tables(parts)
+        arrays = [column.combine_chunks() for column in joined.columns]
+        return type(self._frame).from_arrays(arrays, names=joined.column_names)
 
 
 _FRAMES: dict[str, Callable[[Any], Table]] = {"pandas": _Pandas, "polars": _Polars, "pyarrow": _Arrow}
