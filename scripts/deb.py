@@ -201,7 +201,7 @@ def _lay_environment(build: Build, site: Path, place: Path) -> None:
         f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n"
     )
     (place / "bin").mkdir()
-    (place / "bin/python3").symlink_to(f"/usr/bin/python{python}")
+    (place / "bin/python3").symlink_to(f"../../../bin/python{python}")
     command = place / "bin/heliosdb"
     command.write_text(_COMMAND)
     command.chmod(0o755)
@@ -213,8 +213,9 @@ def _pack(build: Build, name: str, tree: Path, target: Path, template: str = "he
     overrides = tree / "usr/share/lintian/overrides" / name
     overrides.parent.mkdir(parents=True)
     overrides.write_text(_fill(build, (TEMPLATES / template / "lintian-overrides").read_text()))
-    _settle(tree, build.epoch)
+    _settle_modes(tree)
     _write_control(build, tree, TEMPLATES / template)
+    _settle_times(tree, build.epoch)
     target.mkdir(parents=True, exist_ok=True)
     made = target / f"{name}_{build.version}_{build.architecture}.deb"
     # Of xz the quickest level: a tenth larger, and a build takes seconds where it would take minutes.
@@ -230,13 +231,12 @@ def _write_control(build: Build, tree: Path, templates: Path) -> None:
     }
     sums = "".join(_md5_lines(tree))
     place = tree / "DEBIAN"
-    place.mkdir()
+    place.mkdir(mode=0o755)
     (place / "md5sums").write_text(sums)
     for name in ("control", "conffiles", "postinst", "prerm", "postrm"):
         if (source := templates / name).exists():
             (place / name).write_text(_fill(build, source.read_text(), values))
             (place / name).chmod(0o755 if source.read_text().startswith("#!") else 0o644)
-    _settle(place, build.epoch)
 
 
 def needed_packages(tree: Path) -> list[str]:
@@ -293,12 +293,15 @@ def _fill(build: Build, text: str, more: Mapping[str, str] | None = None) -> str
     return text
 
 
-def _settle(tree: Path, epoch: int) -> None:
-    """Modes and times that do not depend on who builds, and when."""
-    for path in (*_files(tree), *(path for path in tree.rglob("*") if path.is_dir()), tree):
+def _settle_modes(tree: Path) -> None:
+    """What is in a directory `bin` is a program, and nothing else is: some wheels have every file executable."""
+    for path in tree.rglob("*"):
         if not path.is_symlink():
-            runs = path.is_dir() or (path.stat().st_mode & 0o100 and ".so" not in path.suffixes)
-            path.chmod(0o755 if runs else 0o644)
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+
+
+def _settle_times(tree: Path, epoch: int) -> None:
+    for path in (*tree.rglob("*"), tree):
         os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 

@@ -119,7 +119,6 @@ remove_all() {
     ask 5432 federation "DROP EXTENSION heliosdb_federated_learning CASCADE" 2> /dev/null
     dpkg --remove heliosdb > /dev/null
     [ -s /var/lib/heliosdb-coordinator/coordinator.key ] || ls /var/lib/heliosdb-coordinator | grep -q key
-    dpkg --remove "$extension" > /dev/null
     dpkg --purge "$extension" > /dev/null
     dpkg --purge heliosdb > /dev/null 2> purged
     grep -q "/etc/heliosdb has your settings" purged

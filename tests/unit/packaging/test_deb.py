@@ -84,7 +84,7 @@ def test_a_package_of_the_daemons_is_for_one_release_of_debian(
     )
     assert about["Maintainer"] == WHO
     assert f"python{python}" in about["Depends"].split(", ")
-    assert f"usr/lib/heliosdb/bin/python3 -> /usr/bin/python{python}" in contents(daemons[name])
+    assert f"usr/lib/heliosdb/bin/python3 -> ../../../bin/python{python}" in contents(daemons[name])
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
