@@ -76,7 +76,9 @@ class Measured:
 
 def main() -> None:
     """Run the benchmark, or ask where a load is given."""
-    parser = argparse.ArgumentParser(prog="benchmarks.serving", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.serving", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each figure of a round")
     parser.add_argument("--workers", type=int, default=0, help="worker processes of MLServer")
@@ -127,7 +129,9 @@ def _measure(cluster: Cluster, given: argparse.Namespace) -> None:
                 bodies=1_000, connections=8,
             )
         )  # fmt: skip
-        loads = list(_loads(int(api.url.rpartition(":")[2]), grpc_port, tokens["rest_analyst"], rows, given.seconds))
+        loads = list(
+            _loads(int(api.url.rpartition(":")[2]), grpc_port, tokens["rest_analyst"], rows, given.seconds)
+        )
         peers: list[int] = []
         if not given.without_peer:
             http, grpc, process = held.enter_context(_peer(Path(directory), fitted, given.workers))
@@ -165,10 +169,14 @@ def _loads(port: int, grpc_port: int, token: str, rows: np.ndarray, seconds: flo
         yield Load("REST predict, single", "rest", port, own, one.hex(), token, 1, clients, seconds)
     for clients in CLIENTS:
         body = _body("features", "score", rows[:1])
-        yield Load("REST /v2, single", "rest", port, "/v2/models/risk/infer", body, token, 1, clients, seconds)
+        yield Load(
+            "REST /v2, single", "rest", port, "/v2/models/risk/infer", body, token, 1, clients, seconds
+        )
     for clients in (1, 8):
         body = _body("features", "score", rows[:BATCH])
-        yield Load(f"REST /v2, {BATCH}", "rest", port, "/v2/models/risk/infer", body, token, BATCH, clients, seconds)
+        yield Load(
+            f"REST /v2, {BATCH}", "rest", port, "/v2/models/risk/infer", body, token, BATCH, clients, seconds
+        )
     for clients in (1, 8):
         body = _message("features", "score", rows[:BATCH])
         yield Load(f"gRPC, {BATCH}", "grpc", grpc_port, "ModelInfer", body, token, BATCH, clients, seconds)
@@ -184,7 +192,9 @@ def _peer_loads(port: int, grpc_port: int, rows: np.ndarray, seconds: float) -> 
         yield Load(f"MLServer REST, {BATCH}", "rest", port, path, body, "", BATCH, clients, seconds)
     for clients in (1, 8):
         body = _message("predict", "predict_proba", rows[:BATCH])
-        yield Load(f"MLServer gRPC, {BATCH}", "grpc", grpc_port, "ModelInfer", body, "", BATCH, clients, seconds)
+        yield Load(
+            f"MLServer gRPC, {BATCH}", "grpc", grpc_port, "ModelInfer", body, "", BATCH, clients, seconds
+        )
 
 
 def _body(name: str, output: str, rows: np.ndarray) -> str:
@@ -214,7 +224,11 @@ def _peer(directory: Path, fitted: LogisticRegression, workers: int) -> Iterator
                 "parallel_workers": workers, "debug": False}  # fmt: skip
     (served / "settings.json").write_text(json.dumps(settings))
     joblib.dump(fitted, served / "model.joblib")
-    model = {"name": "risk", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "./model.joblib"}}
+    model = {
+        "name": "risk",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "parameters": {"uri": "./model.joblib"},
+    }
     (served / "model-settings.json").write_text(json.dumps(model))
     with (directory / "peer.log").open("wb") as log:
         process = subprocess.Popen(
@@ -313,7 +327,11 @@ def _ask(load: Load) -> tuple[int, float, float]:
     times: list[float] = []
     spent = uvloop.run(_run(load, client, times))
     counted = sum(1 for one in times if one > 0)
-    return len(times), counted * load.rows / spent, float(np.percentile([one for one in times if one > 0], 99)) * 1e3
+    return (
+        len(times),
+        counted * load.rows / spent,
+        float(np.percentile([one for one in times if one > 0], 99)) * 1e3,
+    )
 
 
 async def _run(load: Load, client: Any, times: list[float]) -> float:

@@ -11,9 +11,8 @@ from typing import Any
 
 import psycopg
 
-from heliosdb.domain.prediction import RESERVED
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
-from heliosdb.domain.prediction import Prediction
+from heliosdb.domain.prediction import RESERVED, Prediction
 from heliosdb.exchange.portable import Portable
 from tests.integration.coordinator.support import World
 from tests.support import portable
@@ -40,7 +39,11 @@ MODELS = {
     "sorting": Model("logistic_regression", lambda: portable.softmax_linear(COLUMNS), SORTS),
     "linear": Model("linear_regression", lambda: portable.linear_model("identity", COLUMNS)),
     "poisson": Model("poisson_regression", lambda: portable.linear_model("exp", COLUMNS)),
-    "cox": Model("cox_regression", lambda: portable.linear_model("exp", COLUMNS), ", event = 'died', optimizer = 'newton'"),
+    "cox": Model(
+        "cox_regression",
+        lambda: portable.linear_model("exp", COLUMNS),
+        ", event = 'died', optimizer = 'newton'",
+    ),
     "net": Model("neural_network", lambda: portable.network("identity", COLUMNS)),
     "net_of_two": Model("neural_network", lambda: portable.network("logistic", COLUMNS)),
     "net_of_three": Model("neural_network", lambda: portable.network("softmax", COLUMNS), CLASSES + LAYERS),

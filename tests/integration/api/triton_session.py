@@ -11,7 +11,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3] / "build" / "clients" / "python"))
 
 import numpy as np
-import tritonclient.grpc as triton  # noqa: E402  # what scripts/setup.sh --clients installs
+import tritonclient.grpc as triton  # what scripts/setup.sh --clients installs
 
 TYPES = {"FP64": np.float64, "BOOL": np.bool_, "BYTES": np.object_}
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
@@ -93,6 +94,11 @@ class Inference:
             rows = await caller.rows("served_versions", admitted.model)
         return served, [str(row["version"]) for row in rows]
 
+    @property
+    def kept(self) -> list[UUID]:
+        """The keys of the versions in memory."""
+        return self._versions.keys
+
     async def ready(self) -> bool:
         """Whether the database answers."""
         try:
@@ -122,7 +128,7 @@ class Inference:
 
     async def sweep(self) -> None:
         """Forget what does not predict any more; psycopg.Error where the database cannot be asked."""
-        keys = self._versions.keys
+        keys = self.kept
         if keys:
             self._versions.drop(set(keys) - await self._admissions.predicting(keys))
 

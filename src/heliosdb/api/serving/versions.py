@@ -28,8 +28,8 @@ _BY_ROW = ("network",)
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """A version that scores. by_row: whether rows of several calls must not be scored together, so that an
-    answer depends on its call alone. size: bytes as it is stored."""
+    """A version that scores. by_row: whether rows of several calls are not scored together, because what else
+    is in a matrix would show in more than the last digits of float64. size: bytes as it is stored."""
 
     key: UUID
     signature: Signature
