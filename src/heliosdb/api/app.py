@@ -22,11 +22,38 @@ from heliosdb.api.guard import BEARER, CallerHere, GuardedRoute, Services, needs
 from heliosdb.api.identity import Authenticator, BearerTokens
 from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.oidc import OidcTokens
-from heliosdb.api.routers import events, models, nodes, prediction, training, workspaces
+from heliosdb.api.routers import (
+    audit,
+    changes,
+    events,
+    experiments,
+    figures,
+    models,
+    nodes,
+    prediction,
+    runs,
+    training,
+    versions,
+    workspaces,
+)
 from heliosdb.api.schemas import ProblemDocument
 
 PREFIX = "/api/v1/federated"
 
+_ROUTERS = (
+    workspaces,
+    nodes,
+    models,
+    versions,
+    figures,
+    training,
+    runs,
+    events,
+    prediction,
+    experiments,
+    changes,
+    audit,
+)
 _PROBLEM: dict[str, Any] = {
     "description": "A problem document.",
     "content": {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}},
@@ -66,7 +93,7 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
     )
     problems.install(app)
     app.add_middleware(Access, addresses=Buckets(config.address_rate))
-    for module in (workspaces, nodes, models, training, events, prediction):
+    for module in _ROUTERS:
         app.include_router(
             module.router,
             prefix=PREFIX,

@@ -48,6 +48,7 @@ class Right(Enum):
     PREDICT = ("federated_analyst",)
     OPERATE = ("federated_operator",)
     ADMINISTER = ("federated_admin",)
+    AUDIT = ("federated_auditor", "federated_admin")
 
 
 @dataclass(frozen=True, slots=True)

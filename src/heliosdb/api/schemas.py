@@ -20,6 +20,7 @@ ModelName = Annotated[str, Path(alias="model", min_length=1, max_length=63)]
 NodeName = Annotated[str, Path(alias="node", min_length=1, max_length=255)]
 # A version's number or one of its tags.
 Version = Annotated[str, Field(min_length=1, max_length=63)]
+VersionQuery = Annotated[Version | None, Query(description="Its number or tag; without it the current one.")]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="How many at most.")]
 Offset = Annotated[int, Query(ge=0, le=1_000_000_000, description="How many to leave out before them.")]
 
@@ -28,9 +29,10 @@ _OPTION = r"^[a-z_][a-z0-9_]{0,62}$"
 _Integer = Annotated[StrictInt, Field(ge=-(10**30), le=10**30)]
 _Finite = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 _Scalar = StrictBool | _Integer | _Finite | Annotated[StrictStr, Field(max_length=100_000)]
-_OptionName = Annotated[str, Field(pattern=_OPTION)]
+OptionName = Annotated[str, Field(pattern=_OPTION)]
+OptionValue = _Scalar | Annotated[list[_Scalar], Field(max_length=10_000)]
 Options = Annotated[
-    dict[_OptionName, _Scalar | Annotated[list[_Scalar], Field(max_length=10_000)]],
+    dict[OptionName, OptionValue],
     Field(max_length=200, description="Options of the language by their names."),
 ]
 Feature = StrictBool | _Integer | _Finite | StrictStr | None | list[_Integer | _Finite | None]
@@ -210,11 +212,14 @@ class Evaluation(Answer):
 
 
 class Budget(Answer):
-    """What a workspace may spend and has spent; null without a budget."""
+    """What a workspace may spend and has spent, and how far the rest may reach; null without a budget."""
 
     total_epsilon: float | None
     consumed_epsilon: float | None
     remaining_epsilon: float | None
+    delta: float | None
+    rounds_completed: int | None
+    estimated_remaining_rounds: int | None
 
 
 class Node(Answer):

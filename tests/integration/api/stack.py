@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -150,3 +151,18 @@ def add_nodes(world: World) -> None:
             await world.add_site(name, rows=120, seed=0.1 + number / 10)
 
     asyncio.run(add())
+
+
+def follow(api: Api, run_id: str, **headers: str) -> list[tuple[str, str, Any]]:
+    """The events of a run until the stream ends: id, name, data."""
+    client = api.clients.setdefault("rest_analyst", api.client("rest_analyst"))
+    with client.stream("GET", f"/runs/{run_id}/events", headers=headers) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        text = "".join(stream.iter_text())
+    found = re.findall(r"(?:id: (\d+)\n)?event: (\w+)\ndata: (.*)\n\n", text)
+    return [(number, name, json.loads(data)) for number, name, data in found]
+
+
+def query(api: Api, text: str, *values: object) -> list[dict[str, Any]]:
+    return api.world.query(text, *values)

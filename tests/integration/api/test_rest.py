@@ -16,73 +16,16 @@ from typing import Any
 
 import httpx
 import psycopg
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from heliosdb.domain.prediction import Prediction
 from tests.integration.api.cases import BAD, MISSING, MODEL, PAYLOADS, TEMPLATES, WORKSPACE, payload_calls
-from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, ROLES, Api, make_token
+from tests.integration.api.stack import DEADLINE, LOGIN, PREFIX, ROLES, Api, follow, make_token, query
 from tests.support.publication import publish_prediction
 
 GOLDEN = Path(__file__).with_name("rights.golden")
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rest.md"
-
-
-@pytest.fixture(scope="module")
-def trained(api: Api) -> dict[str, Any]:
-    """The quick start over HTTP, up to a run that is over: what each step answered."""
-    told: dict[str, Any] = {}
-
-    def call(role: str, method: str, path: str, status: int, **options: Any) -> Any:
-        answer = api.call(role, method, path, **options)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    told["workspace"] = call(
-        "rest_admin", "POST", "/workspaces", 201, json={"name": WORKSPACE, "options": {"min_nodes": 3}}
-    )
-    for site in api.world.sites:
-        certificate = str(api.world.federation.directory / f"{site.name}.pem")
-        options = {"endpoint": f"https://localhost:{site.port}", "certificate": certificate}
-        told["node"] = call(
-            "rest_admin",
-            "POST",
-            f"/workspaces/{WORKSPACE}/nodes",
-            201,
-            json={"name": site.name, "options": options},
-        )
-    options = {
-        "algorithm": "logistic_regression", "features": ["age", "pressure"], "target": "outcome",
-        "rounds": 2, "learning_rate": 0.1, "seed": 7,
-    }  # fmt: skip
-    told["model"] = call(
-        "rest_admin",
-        "POST",
-        f"/workspaces/{WORKSPACE}/models",
-        201,
-        json={"name": "risk", "options": options},
-    )
-    started = api.call("rest_admin", "POST", MODEL + "/train", headers={"Idempotency-Key": "first"})
-    assert started.status_code == 202, started.text
-    told["run"], told["place"] = started.json(), started.headers["location"]
-    told["events"] = follow(api, told["run"]["run_id"])
-    return told
-
-
-def follow(api: Api, run_id: str, **headers: str) -> list[tuple[str, str, Any]]:
-    """The events of a run until the stream ends: id, name, data."""
-    client = api.clients.setdefault("rest_analyst", api.client("rest_analyst"))
-    with client.stream("GET", f"/runs/{run_id}/events", headers=headers) as stream:
-        assert stream.status_code == 200
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        text = "".join(stream.iter_text())
-    found = re.findall(r"(?:id: (\d+)\n)?event: (\w+)\ndata: (.*)\n\n", text)
-    return [(number, name, json.loads(data)) for number, name, data in found]
-
-
-def query(api: Api, text: str, *values: object) -> list[dict[str, Any]]:
-    return api.world.query(text, *values)
 
 
 def test_what_is_made_is_answered_and_belongs_to_its_maker(api: Api, trained: dict[str, Any]) -> None:

@@ -21,3 +21,16 @@ async def find_model(caller: Caller, workspace: str, model: str) -> dict[str, An
         await find_workspace(caller, workspace)
         raise missing("model", model)
     return row
+
+
+async def find_node(caller: Caller, workspace: str, node: str) -> dict[str, Any]:
+    """The row of a node of that workspace; a Problem 404."""
+    if (row := await caller.row("node", workspace, node)) is None:
+        await find_workspace(caller, workspace)
+        raise missing("node", node)
+    return row
+
+
+def reference_to(model: str, version: str | None) -> str:
+    """The model, or one version of it by number or tag, as the functions of the language take it."""
+    return model if version is None else f"{model}@{version}"

@@ -1,15 +1,15 @@
-"""Models: what they are, their versions, and how these do."""
+"""Models: what they are, and how they do."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from federated_sql.statements import CreateModel
 from heliosdb.api.database import Right
 from heliosdb.api.guard import CallerHere, GuardedRoute, needs
-from heliosdb.api.routers.found import find_model, find_workspace
+from heliosdb.api.routers.found import find_model, find_workspace, reference_to
 from heliosdb.api.schemas import (
     Evaluation,
     Limit,
@@ -17,8 +17,7 @@ from heliosdb.api.schemas import (
     ModelName,
     NewModel,
     Offset,
-    Version,
-    VersionAnswer,
+    VersionQuery,
     WorkspaceName,
     to_options,
 )
@@ -53,26 +52,16 @@ async def show_model(caller: CallerHere, workspace: WorkspaceName, model: ModelN
     return await find_model(caller, workspace, model)
 
 
-@router.get(_MODEL + "/versions", response_model=list[VersionAnswer])
-@needs(Right.READ)
-async def list_versions(caller: CallerHere, workspace: WorkspaceName, model: ModelName) -> Any:
-    """List the versions of the model: federated_model_versions."""
-    await find_model(caller, workspace, model)
-    return await caller.rows("versions", model)
-
-
 @router.get(_MODEL + "/evaluate", response_model=Evaluation)
 @needs(Right.READ)
 async def evaluate(
     caller: CallerHere,
     workspace: WorkspaceName,
     model: ModelName,
-    version: Annotated[
-        Version | None, Query(description="Its number or tag; without it the current one.")
-    ] = None,
+    version: VersionQuery = None,
 ) -> Any:
     """Show how a version did over the held-out rows of all nodes: federated_evaluate."""
     await find_model(caller, workspace, model)
-    reference = model if version is None else f"{model}@{version}"
+    reference = reference_to(model, version)
     rows = await caller.rows("evaluation", reference)
     return {"model": reference, "metrics": {row["metric"]: row["value"] for row in rows}}

@@ -7,10 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from federated_sql.statements import RegisterNode
-from heliosdb.api.database import Caller, Right
+from heliosdb.api.database import Right
 from heliosdb.api.guard import CallerHere, GuardedRoute, needs
-from heliosdb.api.problems import missing
-from heliosdb.api.routers.found import find_workspace
+from heliosdb.api.routers.found import find_node, find_workspace
 from heliosdb.api.schemas import Limit, NewNode, Node, NodeName, Offset, WorkspaceName, to_options
 
 router = APIRouter(route_class=GuardedRoute, tags=["nodes"])
@@ -31,18 +30,11 @@ async def list_nodes(
 async def register_node(caller: CallerHere, workspace: WorkspaceName, body: NewNode) -> Any:
     """Register a node: REGISTER FEDERATED NODE. It is pending until the coordinator has met it."""
     await caller.execute(RegisterNode(body.name, workspace, to_options(body.options)))
-    return await _find_node(caller, workspace, body.name)
+    return await find_node(caller, workspace, body.name)
 
 
 @router.get("/workspaces/{workspace}/nodes/{node}", response_model=Node)
 @needs(Right.READ)
 async def show_node(caller: CallerHere, workspace: WorkspaceName, node: NodeName) -> Any:
     """Show a node."""
-    await find_workspace(caller, workspace)
-    return await _find_node(caller, workspace, node)
-
-
-async def _find_node(caller: Caller, workspace: str, node: str) -> dict[str, Any]:
-    if (row := await caller.row("node", workspace, node)) is None:
-        raise missing("node", node)
-    return row
+    return await find_node(caller, workspace, node)

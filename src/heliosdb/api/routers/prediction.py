@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from heliosdb.api.database import Right
 from heliosdb.api.guard import CallerHere, GuardedRoute, needs, services
 from heliosdb.api.problems import Problem, missing
-from heliosdb.api.routers.found import find_model
+from heliosdb.api.routers.found import find_model, reference_to
 from heliosdb.api.schemas import ModelName, Prediction, Predictions, WorkspaceName
 
 router = APIRouter(route_class=GuardedRoute, tags=["prediction"])
@@ -25,9 +25,9 @@ async def predict(
     await find_model(caller, workspace, model)
     rows = Jsonb(_instances(body, services(request).config.largest_batch))
     found = await caller.row("named_version", model, body.version)
+    reference = reference_to(model, body.version)
     if found is None and body.version is not None:
-        raise missing("version", f"{model}@{body.version}")
-    reference = model if body.version is None else f"{model}@{body.version}"
+        raise missing("version", reference)
     [kind] = await caller.rows("has_many_classes", reference)
     if kind["has"]:
         answers = await caller.rows("predict_classes", reference, rows)

@@ -1,4 +1,4 @@
-"""Training: a run is started, looked at, and followed."""
+"""Training: a run is started, stopped, taken up again, and looked at."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from federated_sql.statements import StartTraining
+from federated_sql.statements import ResumeTraining, StartTraining, StopTraining
 from heliosdb.api.database import Caller, Right
 from heliosdb.api.guard import CallerHere, GuardedRoute, needs
-from heliosdb.api.problems import Problem, missing
+from heliosdb.api.problems import Problem
 from heliosdb.api.routers.found import find_model
 from heliosdb.api.schemas import (
-    Limit,
     ModelName,
-    Offset,
     Round,
     Run,
     StartedRun,
@@ -61,6 +59,10 @@ async def train(
     else:
         asked = json.dumps([workspace, model, options], sort_keys=True).encode()
         run_id = await _start_once(caller, command, idempotency_key, hashlib.sha256(asked).digest())
+    return _started(request, response, run_id)
+
+
+def _started(request: Request, response: Response, run_id: UUID) -> dict[str, Any]:
     place = str(request.app.url_path_for("show_run", run_id=str(run_id)))
     response.headers["Location"] = place
     return {"run_id": run_id, "run": place, "events": f"{place}/events"}
@@ -101,20 +103,23 @@ async def show_status(
     return await caller.rows("training_status", model, run)
 
 
-@router.get(_MODEL + "/runs", response_model=list[Run])
-@needs(Right.READ)
-async def list_runs(
-    caller: CallerHere, workspace: WorkspaceName, model: ModelName, limit: Limit = 100, offset: Offset = 0
-) -> Any:
-    """List the runs of the model, the latest first."""
+@router.post(_MODEL + "/stop", response_model=Run, status_code=202)
+@needs(Right.OPERATE)
+async def stop(caller: CallerHere, workspace: WorkspaceName, model: ModelName) -> Any:
+    """Stop training: STOP FEDERATED TRAINING. The run ends soon; its last closed round becomes a version."""
     await find_model(caller, workspace, model)
-    return await caller.rows("runs", workspace, model, limit, offset)
+    active = await caller.row("active_run", workspace, model)
+    await caller.execute(StopTraining(model))
+    found = None if active is None else await caller.row("run", active["run_id"])
+    # It began between the two looks.
+    return found or await caller.row("active_run", workspace, model)
 
 
-@router.get("/runs/{run_id}", response_model=Run)
-@needs(Right.READ)
-async def show_run(caller: CallerHere, run_id: UUID) -> Any:
-    """Show a run."""
-    if (row := await caller.row("run", run_id)) is None:
-        raise missing("run", str(run_id))
-    return row
+@router.post(_MODEL + "/resume", response_model=StartedRun, status_code=202)
+@needs(Right.OPERATE)
+async def resume(
+    request: Request, response: Response, caller: CallerHere, workspace: WorkspaceName, model: ModelName
+) -> Any:
+    """Go on with the latest run from its last closed round: RESUME FEDERATED TRAINING."""
+    await find_model(caller, workspace, model)
+    return _started(request, response, await caller.start(ResumeTraining(model)))

@@ -101,7 +101,8 @@ SELECT event_id, round_number, kind, details, recorded_at
 FROM federated.event WHERE run_id = $1::uuid AND event_id > $2 ORDER BY event_id LIMIT 500
 
 -- name: budget(text)
-SELECT * FROM federated_privacy_budget($1::text)
+SELECT b.*, s.delta, s.rounds_completed, s.estimated_remaining_rounds
+FROM federated_privacy_budget($1::text) AS b LEFT JOIN federated_privacy_budget_status AS s ON s.workspace_name = $1
 
 -- name: nodes(text, integer, integer)
 SELECT s.node_name AS name, s.status, d.connection_status, d.failure_reason, d.endpoint_in_use, d.certificate_expires, s.last_seen,
@@ -123,3 +124,117 @@ FROM federated_erasure_status WHERE workspace = $1 ORDER BY requested_at DESC, r
 -- name: alerts(text, integer, integer)
 SELECT alert_name, kind, conditions, target, status, firing_id, fired_at, observed, delivered_at, attempts, failure
 FROM federated_alerts WHERE workspace_name = $1 ORDER BY fired_at DESC NULLS LAST, alert_name, firing_id LIMIT $2 OFFSET $3
+
+-- name: budget_history(text, integer, integer)
+SELECT "timestamp", model_name, round_number, cumulative_epsilon, epsilon_per_round, noise_multiplier, clipping_threshold
+FROM federated_privacy_history WHERE workspace_name = $1
+ORDER BY "timestamp" DESC, model_name, round_number DESC LIMIT $2 OFFSET $3
+
+-- name: all_runs(text, integer, integer)
+SELECT * FROM federated_runs WHERE $1::text IS NULL OR workspace_name = $1
+ORDER BY queued_at DESC, run_id LIMIT $2 OFFSET $3
+
+-- name: active_run(text, text)
+SELECT * FROM federated_runs
+WHERE workspace_name = $1 AND model_name = $2 AND status IN ('queued', 'running') ORDER BY run DESC LIMIT 1
+
+-- name: rounds(uuid, integer, integer)
+WITH chosen AS MATERIALIZED (
+    SELECT r.run_id, r.model_name, r.run FROM federated_runs AS r WHERE r.run_id = $1::uuid
+), status AS MATERIALIZED (
+    SELECT s.* FROM chosen AS c CROSS JOIN LATERAL federated_training_status(c.model_name, c.run) AS s
+), metrics AS MATERIALIZED (
+    SELECT t.* FROM chosen AS c CROSS JOIN LATERAL federated_training_metrics(c.model_name, c.run) AS t
+)
+SELECT s.round_number, s.status, s.started_at, s.finished_at, s.round_duration_seconds, s.global_loss, t.global_loss_std_error,
+       s.global_accuracy, t.global_accuracy_std_error, d.base_loss, d.global_precision, d.global_recall, d.global_f1_score,
+       d.global_rmse, d.node_variance, s.participating_nodes, t.dropped_nodes, t.communication_mb, t.privacy_consumed_epsilon,
+       s.message
+FROM status AS s
+LEFT JOIN metrics AS t USING (round_number)
+LEFT JOIN federated.round AS d ON d.run_id = $1::uuid AND d.round_number = s.round_number
+ORDER BY s.round_number LIMIT $2 OFFSET $3
+
+-- name: participation(uuid, integer, integer)
+WITH answers AS (
+    SELECT p.round_number, p.node_id, p.outcome, p.reason, row_number() OVER (
+               PARTITION BY p.round_number, p.node_id
+               ORDER BY array_position(ARRAY['rejected', 'refused', 'dropped', 'pending', 'received']::federated.participation_outcome[], p.outcome),
+                        p.exchange, p.step) AS place,
+           sum(p.duration_seconds) OVER whole AS duration_seconds,
+           (sum(p.bytes_sent) OVER whole)::bigint AS bytes_sent, (sum(p.bytes_received) OVER whole)::bigint AS bytes_received
+    FROM federated.participation AS p WHERE p.run_id = $1::uuid
+    WINDOW whole AS (PARTITION BY p.round_number, p.node_id)
+)
+SELECT a.round_number, n.name AS node_name, a.outcome::text AS outcome, a.reason,
+       EXISTS (SELECT FROM federated.part_taken AS k
+               WHERE k.run_id = $1::uuid AND k.round_number = a.round_number AND k.node_id = a.node_id) AS took_part,
+       a.duration_seconds, a.bytes_sent, a.bytes_received
+FROM answers AS a JOIN federated.node AS n USING (node_id)
+WHERE a.place = 1 ORDER BY a.round_number, n.name LIMIT $2 OFFSET $3
+
+-- name: coefficients(text)
+SELECT * FROM federated_coefficients($1::text)
+
+-- name: roc(text)
+SELECT * FROM federated_roc_curve($1::text)
+
+-- name: calibration(text)
+SELECT * FROM federated_calibration($1::text)
+
+-- name: confusion(text)
+SELECT * FROM federated_confusion_matrix($1::text)
+
+-- name: importance(text)
+SELECT * FROM federated_feature_importance($1::text)
+
+-- name: data_quality(text, integer)
+SELECT $1::text AS model_name, q.* FROM federated_data_quality_check($1::text, $2::integer) AS q
+
+-- name: workspace_data_quality(text, integer, integer)
+WITH measured AS MATERIALIZED (
+    SELECT m.name FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = $1 AND EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = m.model_id AND r.scaling ? 'means')
+    ORDER BY m.name LIMIT $2 OFFSET $3
+)
+SELECT m.name AS model_name, q.* FROM measured AS m CROSS JOIN LATERAL federated_data_quality_check(m.name) AS q
+ORDER BY m.name, q.node_name NULLS FIRST
+
+-- name: audit(text, integer, integer)
+SELECT workspace, chain_position, recorded_at, session_role, acting_role, action, object_kind, object_name, details, transaction_id,
+       origin, previous_hash, hash
+FROM federated_audit_log WHERE $1::text IS NULL OR workspace = $1
+ORDER BY recorded_at DESC, chain_position DESC, workspace LIMIT $2 OFFSET $3
+
+-- name: version(text, text)
+SELECT * FROM federated_model_versions($1::text) WHERE version::text = $2 OR $2 = ANY (tags)
+
+-- name: asked_erasures(text)
+SELECT request_id, model_name, requested_at, deadline, status, node_name, node_state, answered_at, completed_at, method, exactness,
+       message
+FROM federated_erasure_status WHERE workspace = $1 AND requested_at = now() ORDER BY request_id, node_name
+
+-- name: sealing_key()
+SELECT sealing_key FROM federated.coordinator_key
+
+-- name: alert(text, text)
+SELECT alert_name, kind, conditions, target, status, firing_id, fired_at, observed, delivered_at, attempts, failure
+FROM federated_alerts WHERE workspace_name = $1 AND alert_name = $2 AND kind = 'alert'
+ORDER BY fired_at DESC NULLS FIRST, firing_id LIMIT 1
+
+-- name: experiments(text, integer, integer)
+SELECT experiment_name, workspace_name, model_name, arms, created_by, created_at
+FROM federated_experiments WHERE $1::text IS NULL OR workspace_name = $1 ORDER BY experiment_name LIMIT $2 OFFSET $3
+
+-- name: experiment(text)
+SELECT experiment_name, workspace_name, model_name, arms, created_by, created_at
+FROM federated_experiments WHERE experiment_name = $1
+
+-- name: experiment_arms(text)
+SELECT * FROM federated_experiment($1::text)
+
+-- name: predict_experiment(text, text, jsonb)
+SELECT * FROM federated_predict_experiment($1::text, $2::text, $3::jsonb)
+
+-- name: report_outcome(text, text, double precision)
+SELECT federated_report_outcome($1::text, $2::text, $3::double precision)
