@@ -21,6 +21,11 @@ export function figure(value: Value | undefined): string {
   return Math.abs(value) < 1e-4 ? value.toExponential(2) : FIGURE.format(value);
 }
 
+/** A figure that there need not be: not every round is evaluated. */
+export function optional(value: Value | undefined): string {
+  return value === null ? "none" : figure(value);
+}
+
 /** A point in time, in the reader's zone. */
 export function time(value: Value | undefined): string {
   return typeof value === "string" ? TIME.format(new Date(value)) : UNKNOWN;

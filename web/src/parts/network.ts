@@ -12,11 +12,14 @@ import { shape } from "./texts.js";
 
 const MOST = 24;
 const LONGEST = 16;
-const CENTRE = { x: 300, y: 190 };
-const REACH = { x: 225, y: 140 };
+const HEIGHT = 380;
+/** The same diagram for a phone is as high and less wide, so that names stay as large. */
+const WIDE = 600;
+const NARROW = 340;
 
 export class Network {
-  readonly element = s("svg", { class: "network", viewBox: "0 0 600 380", role: "img" });
+  readonly #width = matchMedia("(max-width: 40rem)").matches ? NARROW : WIDE;
+  readonly element = s("svg", { class: "network", viewBox: `0 0 ${this.#width} ${HEIGHT}`, role: "img" });
   #shown = "";
 
   /** Draw the nodes: rows with name and status; nothing where they are as they were. */
@@ -26,13 +29,15 @@ export class Network {
     this.#shown = seen;
     const drawn = nodes.slice(0, MOST);
     this.element.setAttribute("aria-label", says(nodes));
+    const centre = { x: this.#width / 2, y: HEIGHT / 2 };
+    const around = (i: number) => at(centre, i, drawn.length);
     fill(this.element,
-      drawn.map((node, i) => spoke(node, at(i, drawn.length))),
+      drawn.map((node, i) => spoke(node, centre, around(i))),
       s("g", { class: "coordinator" },
-        s("rect", { x: CENTRE.x - 62, y: CENTRE.y - 22, width: 124, height: 44, rx: 8 }),
-        label("coordinator", CENTRE.x, CENTRE.y + 5)),
-      drawn.map((node, i) => dot(node, at(i, drawn.length))),
-      nodes.length > MOST && label(`and ${nodes.length - MOST} more, in the table`, CENTRE.x, 375));
+        s("rect", { x: centre.x - 62, y: centre.y - 22, width: 124, height: 44, rx: 8 }),
+        label("coordinator", centre.x, centre.y + 5)),
+      drawn.map((node, i) => dot(node, around(i))),
+      nodes.length > MOST && label(`and ${nodes.length - MOST} more, in the table`, centre.x, HEIGHT - 5));
   }
 }
 
@@ -41,13 +46,13 @@ interface Spot {
   readonly y: number;
 }
 
-function at(place: number, of: number): Spot {
+function at(centre: Spot, place: number, of: number): Spot {
   const angle = (2 * Math.PI * place) / of - Math.PI / 2;
-  return { x: CENTRE.x + REACH.x * Math.cos(angle), y: CENTRE.y + REACH.y * Math.sin(angle) };
+  return { x: centre.x + 0.74 * centre.x * Math.cos(angle), y: centre.y + 0.74 * centre.y * Math.sin(angle) };
 }
 
-function spoke(node: Row, spot: Spot): SVGElement {
-  return s("line", { x1: CENTRE.x, y1: CENTRE.y, x2: spot.x, y2: spot.y, "data-state": text(node["status"]) });
+function spoke(node: Row, centre: Spot, spot: Spot): SVGElement {
+  return s("line", { x1: centre.x, y1: centre.y, x2: spot.x, y2: spot.y, "data-state": text(node["status"]) });
 }
 
 function dot(node: Row, spot: Spot): SVGElement {

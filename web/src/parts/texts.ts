@@ -4,8 +4,9 @@
  * What always holds: a state is a shape and a word, never a colour alone.
  */
 
-import { Problem } from "../core/api.js";
+import { Problem, type Value } from "../core/api.js";
 import { h, type Child } from "../core/dom.js";
+import { time } from "../core/format.js";
 
 /** A part of a view under a heading of its own. */
 export function section(title: string, ...content: Child[]): HTMLElement {
@@ -60,6 +61,11 @@ export function problem(error: unknown): HTMLElement {
     known?.hint !== undefined && h("p", {}, "Hint: ", known.hint),
     known?.errors !== undefined &&
       h("ul", {}, known.errors.map((one) => h("li", {}, `${one.where}: ${one.fault}`))));
+}
+
+/** A point in time, which breaks over no line; empty where there is none. */
+export function when(value: Value | undefined): Child {
+  return typeof value === "string" ? h("time", { datetime: value }, time(value)) : "";
 }
 
 /** Text for those who hear the page. */

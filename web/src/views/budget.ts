@@ -7,12 +7,12 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { UNKNOWN, figure, numeric, time } from "../core/format.js";
+import { UNKNOWN, figure, numeric, optional } from "../core/format.js";
 import type { Place, Shown } from "../core/router.js";
 import { Curve } from "../parts/curve.js";
 import { gauge } from "../parts/gauge.js";
 import { column, numbers, table } from "../parts/table.js";
-import { empty, facts, identifier, section } from "../parts/texts.js";
+import { empty, facts, identifier, section, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
@@ -57,9 +57,9 @@ function points(now: Row, history: readonly Row[]): { x: number; y: (number | nu
 
 function charges(rows: readonly Row[]): HTMLElement {
   return table("Charged rounds, the latest first", [
-    { name: "timestamp", head: "when", cell: (row) => time(row["timestamp"]) },
+    { name: "timestamp", head: "when", cell: (row) => when(row["timestamp"]) },
     column("model_name", "model"), numbers("round_number", figure, "round"), numbers("cumulative_epsilon", figure, "ε until then"),
     numbers("epsilon_per_round", figure, "ε of the round"), numbers("noise_multiplier", figure),
-    { name: "clipping_threshold", isNumber: true, cell: (row) => (row["clipping_threshold"] === null ? "none" : figure(row["clipping_threshold"])) },
+    numbers("clipping_threshold", optional),
   ], rows.slice(0, 100));
 }

@@ -1,8 +1,7 @@
 /** What views need of the page: calls, and words for whoever hears it. */
 
 import type { Api } from "../core/api.js";
-import type { Scope } from "../core/scope.js";
-import { isOver } from "../core/scope.js";
+import { isOver, type Scope } from "../core/scope.js";
 
 export interface Context {
   readonly api: Api;

@@ -2,11 +2,11 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { figure, numeric, plain, text, time } from "../core/format.js";
+import { figure, numeric, plain, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
 import { intervals } from "../parts/strips.js";
 import { column, numbers, table } from "../parts/table.js";
-import { empty, link } from "../parts/texts.js";
+import { empty, link, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { trail } from "./tabs.js";
 
@@ -18,7 +18,7 @@ export async function experiments(context: Context, { scope }: Place): Promise<S
         { name: "experiment_name", head: "experiment", cell: (row) => link(place("experiments", text(row["experiment_name"])), text(row["experiment_name"])) },
         column("workspace_name", "workspace"), column("model_name", "model"),
         { name: "arms", cell: (row) => (row["arms"] as Row[]).map((arm) => `${plain(arm["arm"])}: ${figure(arm["share"])}`).join(", ") },
-        column("created_by", "by"), { name: "created_at", head: "created", cell: (row) => time(row["created_at"]) },
+        column("created_by", "by"), { name: "created_at", head: "created", cell: (row) => when(row["created_at"]) },
       ], rows);
   return { title: "Experiments", body };
 }

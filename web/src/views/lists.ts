@@ -2,17 +2,17 @@
 
 import { path, type Row } from "../core/api.js";
 import { button, h } from "../core/dom.js";
-import { plain, text, time } from "../core/format.js";
+import { plain, text } from "../core/format.js";
 import type { Place, Shown } from "../core/router.js";
 import { Table, column, table, type Column } from "../parts/table.js";
-import { empty, identifier, state } from "../parts/texts.js";
+import { empty, identifier, state, when } from "../parts/texts.js";
 import { again, type Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
 const PAGE = 100;
 
 function at(name: string, head: string): Column {
-  return { name, head, cell: (row) => (row[name] === null ? "" : time(row[name])) };
+  return { name, head, cell: (row) => when(row[name]) };
 }
 
 const ALERTS: readonly Column[] = [
@@ -29,7 +29,7 @@ const ERASURES: readonly Column[] = [
 ];
 
 const AUDIT: readonly Column[] = [
-  { name: "recorded_at", head: "when", cell: (row) => time(row["recorded_at"]) },
+  { name: "recorded_at", head: "when", cell: (row) => when(row["recorded_at"]) },
   { name: "acting_role", head: "who", cell: (row) => text(row["acting_role"]) || text(row["session_role"]) },
   column("action"), column("object_kind", "kind"), column("object_name", "name"),
   { name: "details", cell: (row) => h("details", {}, h("summary", {}, "details"), h("pre", {}, JSON.stringify(row["details"], null, 1))) },

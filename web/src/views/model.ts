@@ -2,10 +2,10 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { figure, heading, plain, text, time } from "../core/format.js";
+import { figure, heading, optional, plain, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
 import { column, numbers, table } from "../parts/table.js";
-import { empty, facts, identifier, section } from "../parts/texts.js";
+import { empty, facts, identifier, section, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { report } from "./report.js";
 import { runList } from "./runs.js";
@@ -18,19 +18,21 @@ export async function model(context: Context, at: Place): Promise<Shown> {
     context.api.get<Row>(here, at.scope), context.api.get<Row[]>(here + "/versions", at.scope),
     runList(context, at, here + "/runs?limit=100", "Its runs"),
   ]);
-  const body = h("div", {}, trail([place("w", workspace), workspace]), about(found), section("Runs", list));
+  const body = h("div", {}, trail([place("w", workspace), workspace]), about(found));
   if (found["current_version"] === null) {
     body.append(empty("No version predicts yet.", `START FEDERATED TRAINING ${identifier(name)};`));
   } else {
-    body.append(section("Versions", versionTable(versions)), await figures(context, at, here), await report(context, at, here));
+    body.append(section("Versions", versionTable(versions)),
+      h("div", { class: "report" }, await figures(context, at, here), await report(context, at, here)));
   }
+  body.append(section("Runs", list));
   return { title: name, body };
 }
 
 function about(found: Row): HTMLElement {
   const options = (found["options"] ?? {}) as Row;
-  return facts(["Owner", text(found["owner"])], ["Created", time(found["created_at"])],
-    ["Current version", found["current_version"] === null ? "none" : figure(found["current_version"])],
+  return facts(["Owner", text(found["owner"])], ["Created", when(found["created_at"])],
+    ["Current version", optional(found["current_version"])],
     ...Object.entries(options).map(([name, value]) => [heading(name), plain(value)] as const));
 }
 
@@ -41,8 +43,8 @@ function versionTable(versions: readonly Row[]): HTMLElement {
     numbers("round_number", figure, "round"), numbers("global_loss", figure, "loss"),
     numbers("global_accuracy", figure, "accuracy"),
     { name: "epsilon", head: "ε spent", isNumber: true, cell: (row) => (row["epsilon"] === null ? "no budget" : figure(row["epsilon"])) },
-    { name: "created_at", head: "made", cell: (row) => time(row["created_at"]) },
-    { name: "retired_at", head: "retired", cell: (row) => (row["retired_at"] === null ? "" : time(row["retired_at"])) },
+    { name: "created_at", head: "made", cell: (row) => when(row["created_at"]) },
+    { name: "retired_at", head: "retired", cell: (row) => when(row["retired_at"]) },
   ], versions);
 }
 

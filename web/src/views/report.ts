@@ -17,16 +17,18 @@ import type { Context } from "./context.js";
 
 type Render = (rows: readonly Row[]) => HTMLElement;
 
+const NOT_DRAWN = { estimate: null, low: null, high: null };
+
 const PARTS: readonly (readonly [string, string, Render])[] = [
-  ["Coefficients", "coefficients", coefficients],
+  ["Coefficients with intervals of 95 %", "coefficients", coefficients],
   ["ROC curve", "roc", roc],
   ["Calibration", "calibration", calibration],
   ["Confusion matrix", "confusion", confusion],
   ["Importance of features", "importance", importance],
 ];
 
-export async function report(context: Context, at: Place, here: string): Promise<HTMLElement> {
-  const parts = await Promise.all(PARTS.map(async ([title, name, render]) => {
+export async function report(context: Context, at: Place, here: string): Promise<HTMLElement[]> {
+  return Promise.all(PARTS.map(async ([title, name, render]) => {
     try {
       return section(title, render(await context.api.get<Row[]>(`${here}/${name}`, at.scope)));
     } catch (error) {
@@ -35,15 +37,16 @@ export async function report(context: Context, at: Place, here: string): Promise
       return section(title, h("p", { class: "empty" }, detail, hint === undefined ? "" : ` ${hint}`));
     }
   }));
-  return h("div", { class: "report" }, parts);
 }
 
 export function coefficients(rows: readonly Row[]): HTMLElement {
-  const drawn = intervals(rows.map((row) => ({
-    estimate: numeric(row["estimate"]), low: numeric(row["conf_low"]), high: numeric(row["conf_high"]) })));
+  // An intercept is about where zero lies in each column: on the scale of the others it hides them.
+  const isIntercept = (row: Row) => text(row["term"]).endsWith("(intercept)");
+  const drawn = intervals(rows.map((row) => isIntercept(row) ? NOT_DRAWN : {
+    estimate: numeric(row["estimate"]), low: numeric(row["conf_low"]), high: numeric(row["conf_high"]) }));
   return table("Coefficients with intervals of 95 %", [
     column("term"), numbers("estimate", figure),
-    { name: "interval", head: "on one scale", cell: (row) => drawn[rows.indexOf(row)] },
+    { name: "interval", head: "on one scale", cell: (row) => (isIntercept(row) ? "" : drawn[rows.indexOf(row)]) },
     numbers("conf_low", figure, "from"), numbers("conf_high", figure, "to"),
     numbers("std_error", figure, "standard error"), numbers("p_value", figure, "p"),
   ], rows);
@@ -80,7 +83,7 @@ export function confusion(rows: readonly Row[]): HTMLElement {
     return h("td", { class: `number shade-${Math.round((4 * count) / most)}` }, figure(count));
   };
   return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, h("table", { class: "confusion" },
-    h("caption", {}, "How many held-out rows of which class (down) are predicted to be of which (across)"),
+    h("caption", {}, "Held-out rows: their classes down, what is predicted across"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "actual"), classes.map((one) => h("th", { scope: "col" }, `predicted ${one}`)))),
     h("tbody", {}, classes.map((actual) => h("tr", {}, h("th", { scope: "row" }, actual), classes.map((predicted) => cell(predicted, actual)))))));
 }

@@ -7,15 +7,14 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { figure, numeric, seconds, text, time } from "../core/format.js";
+import { figure, numeric, optional, seconds, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
-import type { Scope } from "../core/scope.js";
+import { isOver, type Scope } from "../core/scope.js";
 import { followRun, type RunEvent } from "../core/stream.js";
 import { Curve, pointOf } from "../parts/curve.js";
 import { Matrix } from "../parts/matrix.js";
 import { Table, column, numbers } from "../parts/table.js";
-import { facts, section, state } from "../parts/texts.js";
-import { isOver } from "../core/scope.js";
+import { facts, section, state, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { trail } from "./tabs.js";
 
@@ -50,7 +49,7 @@ class RunView {
   readonly #rounds = new Table(`The last ${LAST_ROUNDS} rounds`, [
     numbers("round_number", figure, "round"),
     { name: "status", cell: (row) => state(text(row["status"])) },
-    numbers("global_loss", figure, "loss"), numbers("global_accuracy", figure, "accuracy"),
+    numbers("global_loss", optional, "loss"), numbers("global_accuracy", optional, "accuracy"),
     numbers("participating_nodes", figure, "nodes"), numbers("dropped_nodes", figure, "dropped"),
     numbers("round_duration_seconds", seconds, "took"), numbers("communication_mb", figure, "MB"),
     column("message"),
@@ -70,9 +69,9 @@ class RunView {
 
   show(run: Row, rounds: readonly Row[]): void {
     this.#about.replaceChildren(facts(
-      ["Status", state(text(run["status"]))], ["Started", time(run["queued_at"])],
-      ["Ended", run["finished_at"] === null ? "not yet" : time(run["finished_at"])], ["By", text(run["started_by"])],
-      ["Version", run["version"] === null ? "none yet" : figure(run["version"])], ["Message", text(run["message"]) || "none"]));
+      ["Status", state(text(run["status"]))], ["Started", when(run["queued_at"])],
+      ["Ended", run["finished_at"] === null ? "not yet" : when(run["finished_at"])], ["By", text(run["started_by"])],
+      ["Version", optional(run["version"])], ["Message", text(run["message"]) || "none"]));
     for (const row of rounds) this.#put(row["round_number"], row["global_loss"], row["global_accuracy"]);
     this.#rounds.update(rounds.slice(-LAST_ROUNDS).reverse());
   }

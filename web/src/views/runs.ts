@@ -2,10 +2,10 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { figure, text, time } from "../core/format.js";
+import { figure, optional, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
 import { Table, column, numbers, type Column } from "../parts/table.js";
-import { empty, link, state } from "../parts/texts.js";
+import { empty, link, state, when } from "../parts/texts.js";
 import { again, type Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
@@ -13,10 +13,10 @@ const RUNS: readonly Column[] = [
   { name: "run", cell: (row) => link(place("runs", text(row["run_id"])), `${text(row["model_name"])} ${figure(row["run"])}`) },
   { name: "status", cell: (row) => state(text(row["status"])) },
   column("workspace_name", "workspace"),
-  numbers("rounds", (value) => (value === null ? "none yet" : figure(value))),
-  { name: "version", isNumber: true, cell: (row) => (row["version"] === null ? "none" : figure(row["version"])) },
-  { name: "queued_at", head: "started", cell: (row) => time(row["queued_at"]) },
-  { name: "finished_at", head: "ended", cell: (row) => (row["finished_at"] === null ? "" : time(row["finished_at"])) },
+  numbers("rounds", optional),
+  numbers("version", optional),
+  { name: "queued_at", head: "started", cell: (row) => when(row["queued_at"]) },
+  { name: "finished_at", head: "ended", cell: (row) => when(row["finished_at"]) },
   column("started_by", "by"),
   column("message"),
 ];

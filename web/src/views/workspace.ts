@@ -6,11 +6,11 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { figure, seconds, text, time } from "../core/format.js";
+import { figure, optional, seconds, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
 import { Network } from "../parts/network.js";
 import { Table, column, numbers, table, type Column } from "../parts/table.js";
-import { empty, facts, identifier, link, section, state } from "../parts/texts.js";
+import { empty, facts, identifier, link, section, state, when } from "../parts/texts.js";
 import { again, type Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
@@ -23,8 +23,8 @@ const NODES: readonly Column[] = [
   numbers("avg_round_time_seconds", seconds, "time of a round"),
   numbers("dataset_size", figure, "rows"),
   numbers("contribution_score", figure, "contribution"),
-  { name: "last_seen", cell: (row) => time(row["last_seen"]) },
-  { name: "certificate_expires", cell: (row) => time(row["certificate_expires"]) },
+  { name: "last_seen", cell: (row) => when(row["last_seen"]) },
+  { name: "certificate_expires", cell: (row) => when(row["certificate_expires"]) },
 ];
 
 export async function workspace(context: Context, { names, scope }: Place): Promise<Shown> {
@@ -85,8 +85,8 @@ function modelTable(workspace: string, models: readonly Row[]): HTMLElement {
     { name: "name", cell: (row) => link(place("w", workspace, "m", text(row["name"])), text(row["name"])) },
     { name: "algorithm", cell: (row) => option(row, "algorithm") },
     { name: "target", cell: (row) => option(row, "target") },
-    { name: "current_version", isNumber: true, head: "version", cell: (row) => (row["current_version"] === null ? "none" : figure(row["current_version"])) },
+    numbers("current_version", optional, "version"),
     column("owner"),
-    { name: "created_at", head: "created", cell: (row) => time(row["created_at"]) },
+    { name: "created_at", head: "created", cell: (row) => when(row["created_at"]) },
   ], models);
 }

@@ -2,10 +2,10 @@
 
 import { path, type Row } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { figure, text, time } from "../core/format.js";
+import { figure, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
 import { table } from "../parts/table.js";
-import { empty, link, state } from "../parts/texts.js";
+import { empty, link, state, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 
 export async function workspaces(context: Context, { scope }: Place): Promise<Shown> {
@@ -18,7 +18,7 @@ export async function workspaces(context: Context, { scope }: Place): Promise<Sh
         { name: "nodes", isNumber: true, head: "active nodes", cell: (row) => `${figure(row["active_nodes"])} of ${figure(row["registered_nodes"])}` },
         { name: "min_nodes_required", isNumber: true, head: "needed" },
         { name: "owner" },
-        { name: "created_at", head: "created", cell: (row) => time(row["created_at"]) },
+        { name: "created_at", head: "created", cell: (row) => when(row["created_at"]) },
       ], rows);
   return { title: "Workspaces", body: h("div", {}, body) };
 }
