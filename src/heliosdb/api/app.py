@@ -13,13 +13,13 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from heliosdb.api import problems
+from heliosdb.api import pages, problems
 from heliosdb.api.access import Access
 from heliosdb.api.certificates import ClientCertificates
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Database, Right
 from heliosdb.api.guard import BEARER, CallerHere, GuardedRoute, Services, needs
-from heliosdb.api.identity import Authenticator, BearerTokens
+from heliosdb.api.identity import Authenticator, BearerTokens, BearerWay
 from heliosdb.api.limits import Buckets, Places
 from heliosdb.api.oidc import OidcTokens
 from heliosdb.api.routers import (
@@ -36,7 +36,9 @@ from heliosdb.api.routers import (
     versions,
     workspaces,
 )
+from heliosdb.api.routers import sessions as session_paths
 from heliosdb.api.schemas import ProblemDocument
+from heliosdb.api.sessions import Sessions
 
 PREFIX = "/api/v1/federated"
 
@@ -63,6 +65,8 @@ _PROBLEM: dict[str, Any] = {
 def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> FastAPI:
     """Make the application. more_ways: further ways to say who one is, asked first."""
     database = Database(config)
+    sessions = Sessions(config)
+    bearers = _bearers(config)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -85,7 +89,9 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
     app.state.services = Services(
         config,
         database,
-        (*more_ways, *_ways(config)),
+        (*more_ways, sessions, *bearers, *_certificates(config)),
+        bearers,
+        sessions,
         Buckets(config.identity_rate),
         Buckets(config.identity_rate),
         Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
@@ -93,24 +99,26 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
     )
     problems.install(app)
     app.add_middleware(Access, addresses=Buckets(config.address_rate))
-    for module in _ROUTERS:
+    for router in (*(module.router for module in _ROUTERS), session_paths.router, session_paths.open_router):
         app.include_router(
-            module.router,
+            router,
             prefix=PREFIX,
             dependencies=[Depends(BEARER)],
             responses={"default": _PROBLEM, 422: _PROBLEM},
         )
     app.include_router(_description(), prefix=PREFIX)
+    app.include_router(pages.make_router(pages.read_pages()))
     return app
 
 
-def _ways(config: ApiConfig) -> list[Authenticator]:
-    ways: list[Authenticator] = [BearerTokens()]
-    if config.oidc is not None:
-        ways.append(OidcTokens(config.oidc))
-    if config.client_certificates is not None:
-        ways.append(ClientCertificates(config.client_certificates))
-    return ways
+def _bearers(config: ApiConfig) -> tuple[BearerWay, ...]:
+    oidc = () if config.oidc is None else (OidcTokens(config.oidc),)
+    return (BearerTokens(), *oidc)
+
+
+def _certificates(config: ApiConfig) -> Sequence[Authenticator]:
+    settings = config.client_certificates
+    return () if settings is None else (ClientCertificates(settings),)
 
 
 def _description() -> APIRouter:

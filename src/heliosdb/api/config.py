@@ -7,6 +7,7 @@ but this machine is served.
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Self
@@ -18,6 +19,7 @@ from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+_ORIGIN = re.compile(r"https://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 RoleName = Annotated[str, Field(min_length=1, max_length=63)]
 
 
@@ -89,7 +91,10 @@ class ApiConfig(BaseModel):
     how many clients may be connected; one more is cut off. head_timeout: seconds until a connection has to
     show a whole request head, TLS before it as long. health_socket: where the daemon answers `heliosdb
     health`. event_interval: seconds from one look at a run to the next. event_streams: how many may be open
-    at once, over all callers; event_streams_each: for one.
+    at once, over all callers; event_streams_each: for one. origin: under which address browsers reach it
+    where something in front of it ends TLS. session_length: seconds after which a session is over;
+    session_idle: the same since its last call. sql_box: whether statements of callers are run; sql_timeout:
+    for how many seconds; sql_connections: how many at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -117,6 +122,24 @@ class ApiConfig(BaseModel):
     event_interval: Seconds = 0.5
     event_streams: Annotated[int, Field(ge=0, le=10_000)] = 64
     event_streams_each: Annotated[int, Field(ge=0, le=10_000)] = 8
+    origin: str | None = None
+    session_length: Annotated[float, Field(ge=60, le=86_400)] = 8 * 3600.0
+    session_idle: Annotated[float, Field(ge=60, le=86_400)] = 1800.0
+    sql_box: bool = True
+    sql_timeout: Seconds = 30.0
+    sql_connections: Annotated[int, Field(ge=1, le=1_000)] = 4
+
+    @field_validator("origin")
+    @classmethod
+    def _is_an_origin(cls, origin: str | None) -> str | None:
+        if origin is not None and not _ORIGIN.fullmatch(origin):
+            raise ValueError("it is https:// and a host in small letters, with a port where it is not 443")
+        return origin
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers reach it by TLS."""
+        return self.certificate is not None or self.origin is not None
 
     @model_validator(mode="after")
     def _is_encrypted(self) -> Self:

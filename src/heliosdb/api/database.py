@@ -25,7 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 from federated_sql.render import render
 from federated_sql.statements import Command
 from heliosdb.api.config import ApiConfig
-from heliosdb.api.identity import Claim, TokenClaim
+from heliosdb.api.identity import Claim, SessionClaim, TokenClaim
 from heliosdb.api.limits import Shares
 from heliosdb.api.problems import forbidden, unauthenticated
 from heliosdb.catalog.connection import load_statements
@@ -42,8 +42,12 @@ _RECONNECT = 5.0
 
 
 class Right(Enum):
-    """What a path needs: membership in one of these roles. The database asks for its own grants besides."""
+    """What a path needs: membership in one of these roles. The database asks for its own grants besides.
 
+    KNOWN: of none of them, of whoever is known.
+    """
+
+    KNOWN = ()
     READ = ("federated_analyst", "federated_auditor")
     PREDICT = ("federated_analyst",)
     OPERATE = ("federated_operator",)
@@ -79,6 +83,11 @@ class Caller:
         """Its first row; None where there is none."""
         found = await self.rows(name, *values)
         return found[0] if found else None
+
+    async def rights(self) -> list[str]:
+        """Which rights the role has, by their names."""
+        asked = (right for right in Right if right is not Right.KNOWN)
+        return [right.name.lower() for right in asked if await _has(self._connection, right)]
 
     async def execute(self, command: Command) -> None:
         """Execute a statement of the language; psycopg.Error is its error."""
@@ -167,10 +176,14 @@ class Database:
 async def _become(connection: Connection, claim: Claim, right: Right) -> str:
     role = await _confirm(connection, claim)
     await _act_as(connection, role)
-    [row] = await _run(connection, "has_one_of", list(right.value))
-    if not row["has"]:
+    if right is not Right.KNOWN and not await _has(connection, right):
         raise forbidden()
     return role
+
+
+async def _has(connection: Connection, right: Right) -> bool:
+    [row] = await _run(connection, "has_one_of", list(right.value))
+    return bool(row["has"])
 
 
 async def _act_as(connection: Connection, role: str) -> None:
@@ -190,6 +203,10 @@ async def _act_as(connection: Connection, role: str) -> None:
 
 
 async def _confirm(connection: Connection, claim: Claim) -> str:
+    if not claim.holds():
+        raise unauthenticated()
+    if isinstance(claim, SessionClaim):
+        claim = claim.shown
     await _act_as(connection, _OWN_ROLE)
     if isinstance(claim, TokenClaim):
         [row] = await _run(connection, "role_of_token", claim.digest)

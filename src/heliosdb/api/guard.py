@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -20,15 +20,19 @@ from fastapi.security import HTTPBearer
 
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Caller, Database, Identity, Right
-from heliosdb.api.identity import Authenticator, identify
-from heliosdb.api.limits import Buckets, Places
+from heliosdb.api.identity import Authenticator, BearerWay, identify
+from heliosdb.api.limits import Buckets, Places, address_key
+from heliosdb.api.origins import require_own_page
 from heliosdb.api.problems import Problem
+from heliosdb.api.sessions import Sessions
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _RIGHT = "heliosdb_right"
 _DEEPEST = 32
+# Of who is not known yet: a JWT and little else.
+_SMALL = 20_000
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,14 @@ class Services:
     """What the application has, as `app.state.services`.
 
     claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
+    bearers: the ways among `ways` that a session may begin with.
     """
 
     config: ApiConfig
     database: Database
     ways: tuple[Authenticator, ...]
+    bearers: tuple[BearerWay, ...]
+    sessions: Sessions = field(repr=False)
     claims: Buckets
     identities: Buckets
     streams: Places = field(repr=False)
@@ -150,7 +157,9 @@ class GuardedRoute(APIRoute):
                     held.enter_context(ours.bodies.one_more(identity.key))
                     await _read_body(request, ours.config)
                 request.state.caller = await held.enter_async_context(ours.database.call(identity, right))
-                return await inner(StrictRequest(request.scope, request.receive))
+                response = await inner(StrictRequest(request.scope, request.receive))
+                ours.sessions.renew(request, response)
+                return response
 
         return handle
 
@@ -165,7 +174,31 @@ class StreamRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             request.state.identity = await _admit(request, right)
-            return await inner(request)
+            response = await inner(request)
+            services(request).sessions.renew(request, response)
+            return response
+
+        return handle
+
+
+class OpenRoute(APIRoute):
+    """A path that says itself who calls, from a small body; what another site's page sends is refused."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind what holds for everybody."""
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            ours = services(request)
+            require_own_page(request, ours.config)
+            small = ours.config.model_copy(update={"largest_body": min(_SMALL, ours.config.largest_body)})
+            _check_declared(request, small)
+            with ExitStack() as held:
+                if _has_body(request):
+                    address = address_key(request.client.host if request.client else None)
+                    held.enter_context(ours.bodies.one_more(f"address:{address}"))
+                    await _read_body(request, small)
+                return await inner(StrictRequest(request.scope, request.receive))
 
         return handle
 
@@ -181,6 +214,8 @@ async def _admit(request: Request, right: Right) -> Identity:
     """Who calls, confirmed and counted, before anything of the request is kept; a Problem 401, 403 or 429."""
     ours = services(request)
     claim = await identify(request, ours.ways)
+    if "authorization" not in request.headers:
+        require_own_page(request, ours.config)
     ours.claims.take(claim.key)
     identity = await ours.database.confirm(claim, right)
     request.state.role = identity.role

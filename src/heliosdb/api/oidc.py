@@ -107,7 +107,11 @@ class OidcTokens:
     async def identify(self, request: Request) -> Claim | None:
         """The role that a JWT's claim leads to; None where the request has no bearer token or one of ours."""
         text = bearer_of(request)
-        if text is None or looks_like_token(text):
+        return None if text is None else await self.claim_of(text)
+
+    async def claim_of(self, text: str) -> VouchedClaim | None:
+        """The same of a text; None for a token of ours."""
+        if looks_like_token(text):
             return None
         if len(text) > _LARGEST_TOKEN:
             raise unauthenticated()
@@ -134,10 +138,11 @@ class OidcTokens:
             options={"require": ["exp", "iss", "aud", "sub"]},
         )
 
-    def _to_claim(self, claims: Mapping[str, Any]) -> Claim:
+    def _to_claim(self, claims: Mapping[str, Any]) -> VouchedClaim:
         told = claims.get(self._settings.claim)
         values = {value for value in (told if isinstance(told, list) else [told]) if isinstance(value, str)}
         for value, role in self._settings.roles.items():
             if value in values:
-                return VouchedClaim(role, f"{claims['iss']} {claims['sub']}")
+                until = float(claims["exp"]) + self._settings.leeway
+                return VouchedClaim(role, f"{claims['iss']} {claims['sub']}", until)
         raise unauthenticated()
