@@ -29,16 +29,26 @@ def set_scene(world: World) -> None:
                 [f"CREATE FEDERATED DATASET guarded_patients FOR TABLE patient (age, pressure, outcome) IN WORKSPACE {GUARDED}"],
             )  # fmt: skip
     world.execute(f"CREATE FEDERATED WORKSPACE {WORKSPACE} WITH (min_nodes = 3)")
-    world.execute(f"CREATE FEDERATED WORKSPACE {GUARDED} WITH (min_nodes = 3, privacy_budget = 40, privacy_per_round = 1)")
+    world.execute(
+        f"CREATE FEDERATED WORKSPACE {GUARDED} WITH (min_nodes = 3, privacy_budget = 40, privacy_per_round = 1)"
+    )
     for workspace in (WORKSPACE, GUARDED):
         for site in world.sites:
             register(world, site.name, site.port, workspace)
-    world.execute(f"CREATE FEDERATED MODEL risk IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, optimizer = 'newton', rounds = 8)")
-    world.execute(f"CREATE FEDERATED MODEL live IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, learning_rate = 0.05, rounds = {LIVE_ROUNDS})")
-    world.execute(f"CREATE FEDERATED MODEL cautious IN WORKSPACE {GUARDED} WITH ({_LOGISTIC}, learning_rate = 0.1, rounds = 4)")
+    world.execute(
+        f"CREATE FEDERATED MODEL risk IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, optimizer = 'newton', rounds = 8)"
+    )
+    world.execute(
+        f"CREATE FEDERATED MODEL live IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, learning_rate = 0.05, rounds = {LIVE_ROUNDS})"
+    )
+    world.execute(
+        f"CREATE FEDERATED MODEL cautious IN WORKSPACE {GUARDED} WITH ({_LOGISTIC}, learning_rate = 0.1, rounds = 4)"
+    )
     quoted = HOSTILE.replace('"', '""')
     world.execute(f'CREATE FEDERATED MODEL "{quoted}" IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC})')
-    world.execute(f"CREATE FEDERATED ALERT few_nodes ON WORKSPACE {WORKSPACE} WHEN active_nodes < 10 NOTIFY 'pg:few'")
+    world.execute(
+        f"CREATE FEDERATED ALERT few_nodes ON WORKSPACE {WORKSPACE} WHEN active_nodes < 10 NOTIFY 'pg:few'"
+    )
     for model in ("risk", "risk", "cautious"):
         train(world, model)
     world.execute("CREATE FEDERATED EXPERIMENT halves ON MODEL risk VERSIONS ('1' => 0.5, '2' => 0.5)")

@@ -4,6 +4,7 @@
  * What always holds: there is one heading of the first level, and it takes the focus when a view is shown.
  */
 
+import type { Session } from "./core/api.js";
 import { button, fill, h } from "./core/dom.js";
 import { place, type Shown } from "./core/router.js";
 import { currentTheme, switchTheme } from "./core/theme.js";
@@ -27,6 +28,7 @@ export class Frame {
   readonly #role = h("span", { class: "role" });
   readonly #out: HTMLElement;
   readonly #theme = button("", () => this.#sayTheme(switchTheme()), { class: "theme" });
+  #sections: readonly (typeof SECTIONS)[number][] = SECTIONS;
   readonly elements: readonly HTMLElement[];
 
   constructor(onSignOut: () => void) {
@@ -45,17 +47,22 @@ export class Frame {
       h("main", { id: "main" }, this.#heading, this.#waiting, this.#failures, this.#content),
       this.#announcer,
     ];
-    this.#as(false);
+    this.#nav.hidden = true;
+    this.#out.hidden = true;
   }
 
-  signedIn(role: string): void {
-    this.#role.textContent = role;
-    this.#as(true);
+  signedIn(session: Session): void {
+    this.#role.textContent = session.role;
+    this.#sections = SECTIONS.filter(([name]) => name !== "sql" || session.rights.includes("sql"));
+    this.#nav.hidden = false;
+    // A certificate is the browser's: there is nothing to end.
+    this.#out.hidden = session.csrf === null;
   }
 
   signedOut(shown: Shown): void {
     this.#role.textContent = "";
-    this.#as(false);
+    this.#nav.hidden = true;
+    this.#out.hidden = true;
     this.show(shown, "");
   }
 
@@ -90,13 +97,8 @@ export class Frame {
     if (this.#waiting.textContent !== "") this.#waiting.textContent = "";
   }
 
-  #as(isIn: boolean): void {
-    this.#nav.hidden = !isIn;
-    this.#out.hidden = !isIn;
-  }
-
   #navigate(section: string): void {
-    fill(this.#links, SECTIONS.map(([name, label, to]) => h("li", {}, link(to, label, name === section))));
+    fill(this.#links, this.#sections.map(([name, label, to]) => h("li", {}, link(to, label, name === section))));
   }
 
   #sayTheme(theme: "light" | "dark"): void {

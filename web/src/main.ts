@@ -68,7 +68,7 @@ class Page {
   }
 
   #enter(session: Session): void {
-    this.#frame.signedIn(session.role);
+    this.#frame.signedIn(session);
     void this.#show();
   }
 

@@ -13,10 +13,11 @@ export const PREFIX = "/api/v1/federated";
 export type Value = string | number | boolean | null | readonly Value[] | { readonly [key: string]: Value };
 export type Row = { readonly [column: string]: Value };
 
+/** csrf: null for who is known by a certificate, without a cookie. */
 export interface Session {
   readonly role: string;
-  readonly expires_at: string;
-  readonly csrf: string;
+  readonly expires_at: string | null;
+  readonly csrf: string | null;
   readonly rights: readonly string[];
 }
 
@@ -106,7 +107,7 @@ export class Api {
 
   async #send<T>(method: string, path: string, signal: AbortSignal | null, body?: unknown): Promise<T> {
     const headers: Record<string, string> = { Accept: "application/json" };
-    if (method !== "GET" && this.session !== null) headers["X-CSRF-Token"] = this.session.csrf;
+    if (method !== "GET" && this.session?.csrf) headers["X-CSRF-Token"] = this.session.csrf;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const sent = body === undefined ? null : JSON.stringify(body);
     const answer = await fetch(PREFIX + path, {
