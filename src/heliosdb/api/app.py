@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 
 from heliosdb.api import pages, problems
 from heliosdb.api.access import Access
+from heliosdb.api.box import Box
 from heliosdb.api.certificates import ClientCertificates
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Database, Right
@@ -32,6 +33,7 @@ from heliosdb.api.routers import (
     nodes,
     prediction,
     runs,
+    sql,
     training,
     versions,
     workspaces,
@@ -55,6 +57,7 @@ _ROUTERS = (
     experiments,
     changes,
     audit,
+    sql,
 )
 _PROBLEM: dict[str, Any] = {
     "description": "A problem document.",
@@ -92,9 +95,11 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         (*more_ways, sessions, *bearers, *_certificates(config)),
         bearers,
         sessions,
+        Box(database, config.sql_timeout) if config.sql_box else None,
         Buckets(config.identity_rate),
         Buckets(config.identity_rate),
         Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
+        Places(config.sql_connections, max(1, config.sql_connections // 2), "Too many statements run.", 1),
         Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
     )
     problems.install(app)

@@ -1,12 +1,13 @@
 """The API's connections: a bounded pool, and one transaction a call that runs as the caller's role.
 
 What always holds: a role is set for one transaction and gone with it; what runs in it is a named statement of
-this package with parameters, or a statement of the language that was rendered from its parts; no role has
-more than half of the connections at once.
+this package with parameters, or a statement of the language that was rendered from its parts (of the caller's
+own, see `box`); no role has more than half of the pool at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -36,6 +37,7 @@ Row = Mapping[str, Any]
 Connection = AsyncConnection[dict[str, Any]]
 
 _FILE = "api.sql"
+_BOX = "box.sql"
 _OWN_ROLE = "federated_api"
 _MOST_WAITING = 256
 _RECONNECT = 5.0
@@ -112,20 +114,24 @@ class Database:
 
     def __init__(self, config: ApiConfig) -> None:
         milliseconds = round(config.statement_timeout * 1000)
+        self._patience = config.connection_timeout
+        self._conninfo = config.database.get_secret_value()
+        # The first statement runs as the login role, which may become every caller's.
+        self._options = (
+            "-c search_path=pg_catalog,pg_temp -c idle_in_transaction_session_timeout=120000"
+            r" -c default_transaction_isolation=read\ committed"
+        )
+        self._kwargs: dict[str, Any] = {
+            "autocommit": True,
+            "row_factory": dict_row,
+            "cursor_factory": AsyncRawCursor,
+            "application_name": "heliosdb api",
+        }
         self._shares = Shares(max(1, config.connections // 2), config.connection_timeout)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            config.database.get_secret_value(),
+            self._conninfo,
             connection_class=AsyncConnection[dict[str, Any]],
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "cursor_factory": AsyncRawCursor,
-                "application_name": "heliosdb api",
-                # The first statement runs as the login role, which may become every caller's.
-                "options": f"-c search_path=pg_catalog,pg_temp -c statement_timeout={milliseconds}"
-                " -c idle_in_transaction_session_timeout=120000"
-                r" -c default_transaction_isolation=read\ committed",
-            },
+            kwargs={**self._kwargs, "options": f"{self._options} -c statement_timeout={milliseconds}"},
             min_size=1,
             max_size=config.connections,
             max_waiting=_MOST_WAITING,
@@ -166,6 +172,30 @@ class Database:
             if await _become(connection, identity.claim, right) != identity.role:
                 raise unauthenticated()
             yield Caller(connection, identity.role)
+
+    @asynccontextmanager
+    async def apart(self, identity: Identity, right: Right, seconds: float) -> AsyncIterator[Connection]:
+        """The same on a connection of its own, which nobody had before and nobody has afterwards.
+
+        It is the block's to commit. seconds: how long a statement may take.
+        """
+        options = f"{self._options} -c statement_timeout={round(seconds * 1000)}"
+        kwargs = {**self._kwargs, "options": options, "prepare_threshold": None}
+        async with asyncio.timeout(self._patience):
+            connection = await Connection.connect(self._conninfo, **kwargs)
+        try:
+            await _configure(connection)
+            await connection.execute("BEGIN")
+            if await _become(connection, identity.claim, right) != identity.role:
+                raise unauthenticated()
+            yield connection
+        finally:
+            await connection.close()
+
+    async def end_backend(self, process: int) -> None:
+        """End a connection of this process's at the server, whatever runs on it."""
+        async with self._pool.connection() as connection:
+            await run_named(connection, _BOX, "end_backend", process)
 
     async def confirm(self, claim: Claim, right: Right) -> Identity:
         """Whose a claim is, in a short transaction of its own; Problem 401 or 403."""
@@ -224,7 +254,12 @@ async def _configure(connection: Connection) -> None:
 
 
 async def _run(connection: Connection, name: str, *values: object) -> list[dict[str, Any]]:
-    statement = load_statements(_FILE)[name]
+    return await run_named(connection, _FILE, name, *values)
+
+
+async def run_named(connection: Connection, file: str, name: str, *values: object) -> list[dict[str, Any]]:
+    """Run the statement of that name in a file of the catalog, and return its rows."""
+    statement = load_statements(file)[name]
     # The text comes from a file of the catalog; as bytes it needs no claim to be a literal.
     cursor = await connection.execute(statement.text.encode(), values)
     return await cursor.fetchall() if cursor.description else []

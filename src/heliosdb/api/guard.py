@@ -12,12 +12,15 @@ import math
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.types import Receive
 
+from heliosdb.api.box import Box
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Caller, Database, Identity, Right
 from heliosdb.api.identity import Authenticator, BearerWay, identify
@@ -48,9 +51,11 @@ class Services:
     ways: tuple[Authenticator, ...]
     bearers: tuple[BearerWay, ...]
     sessions: Sessions = field(repr=False)
+    box: Box | None = field(repr=False)
     claims: Buckets
     identities: Buckets
     streams: Places = field(repr=False)
+    statements: Places = field(repr=False)
     bodies: Places = field(repr=False)
 
 
@@ -179,6 +184,36 @@ class StreamRoute(APIRoute):
             return response
 
         return handle
+
+
+class BodyRoute(APIRoute):
+    """A path whose endpoint gets who calls and a body, and opens no transaction of the pool's.
+
+    `request.state.gone` is to be awaited: it returns when the client has gone.
+    """
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind the guard; TypeError for an endpoint that says no right."""
+        inner = super().get_route_handler()
+        right = _right_of(self)
+
+        async def handle(request: Request) -> Response:
+            ours = services(request)
+            _check_declared(request, ours.config)
+            identity = request.state.identity = await _admit(request, right)
+            request.state.gone = partial(_until_gone, request.receive)
+            with ours.bodies.one_more(identity.key):
+                await _read_body(request, ours.config)
+                response = await inner(StrictRequest(request.scope, request.receive))
+            ours.sessions.renew(request, response)
+            return response
+
+        return handle
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class OpenRoute(APIRoute):

@@ -53,11 +53,15 @@ _HIDDEN = {
     504: "The database took too long.",
 }
 _LARGEST = 2_000
+_SERVERS_OWN = frozenset({"08", "53", "57", "58", "F0", "XX"})
+_OF_STATEMENTS = frozenset({400, 403, 404, 409, 413, 422, 501})
 _MOST_FAULTS = 20
 
 
 class Problem(Exception):  # noqa: N818 -- it is what RFC 9457 calls it
-    """A problem of a call. retry_after: seconds. faults: what is wrong with which part of the request."""
+    """A problem of a call. retry_after: seconds. faults: what is wrong with which part of the request.
+    position: of which character of a statement it is said, the first being 1.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Problem(Exception):  # noqa: N818 -- it is what RFC 9457 calls it
         hint: str | None = None,
         retry_after: int | None = None,
         faults: Sequence[Mapping[str, str]] = (),
+        position: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -76,9 +81,10 @@ class Problem(Exception):  # noqa: N818 -- it is what RFC 9457 calls it
         self.hint = hint
         self.retry_after = retry_after
         self.faults = faults
+        self.position = position
 
     def document(self) -> dict[str, Any]:
-        """The members of RFC 9457, and sqlstate, hint and errors where there are any."""
+        """The members of RFC 9457, and sqlstate, hint, position and errors where there are any."""
         kind = "about:blank" if self.sqlstate is None else f"urn:heliosdb:sqlstate:{self.sqlstate}"
         document: dict[str, Any] = {
             "type": kind,
@@ -90,6 +96,8 @@ class Problem(Exception):  # noqa: N818 -- it is what RFC 9457 calls it
             document["sqlstate"] = self.sqlstate
         if self.hint:
             document["hint"] = self.hint[:_LARGEST]
+        if self.position is not None:
+            document["position"] = self.position
         if self.faults:
             document["errors"] = list(self.faults)
         return document
@@ -148,6 +156,24 @@ def from_database(error: psycopg.Error) -> Problem:
     parts = [part for part in (diag.message_primary, diag.message_detail) if part]
     return Problem(
         status, _sentences(parts), sqlstate=error.sqlstate, hint=diag.message_hint, retry_after=retry_after
+    )
+
+
+def from_statement(error: psycopg.Error, position: int | None) -> Problem:
+    """What an error of a caller's own SQL says: what psql would say, and of the server's business nothing."""
+    problem = from_database(error)
+    sqlstate, diag = error.sqlstate, error.diag
+    if sqlstate is None or sqlstate == "57014" or sqlstate[:2] in _SERVERS_OWN:
+        return problem
+    # An error may carry whatever code a function raised: none of them says that nobody is logged in.
+    status = problem.status if problem.status in _OF_STATEMENTS else 400
+    parts = [part for part in (diag.message_primary, diag.message_detail) if part]
+    return Problem(
+        status,
+        _sentences(parts) if parts else problem.detail,
+        sqlstate=sqlstate,
+        hint=diag.message_hint,
+        position=position,
     )
 
 

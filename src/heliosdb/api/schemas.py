@@ -280,4 +280,5 @@ class ProblemDocument(BaseModel):
     detail: str
     sqlstate: str | None = None
     hint: str | None = None
+    position: int | None = None
     errors: list[dict[str, str]] | None = None

@@ -146,11 +146,15 @@ class Sessions:
     def _seal(self, session: Session) -> str:
         text = json.dumps(_to_document(session)).encode()
         nonce = secrets.token_bytes(_NONCE)
-        return base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, text, _CONTEXT)).decode()
+        sealed = nonce + self._cipher.encrypt(nonce, text, _CONTEXT)
+        # A padded value would be put into quotes.
+        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
     def _open(self, value: str) -> Session | None:
         try:
-            sealed = base64.b64decode(value.encode(), altchars=b"-_", validate=True)
+            sealed = base64.b64decode(
+                value.encode() + b"=" * (-len(value) % 4), altchars=b"-_", validate=True
+            )
             text = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], _CONTEXT)
         except (ValueError, binascii.Error, InvalidTag):
             return None

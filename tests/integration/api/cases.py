@@ -52,6 +52,8 @@ TEMPLATES = [
     ("POST", "/workspaces/{w}/models/{m}/train", {"options": {"rounds": -1}}), ("GET", "/workspaces/{w}/models/{m}/status", None),
     ("GET", "/workspaces/{w}/models/{m}/runs", None), ("POST", "/workspaces/{w}/models/{m}/predict", {"features": {}}),
     ("GET", "/runs/{r}", None), ("GET", "/runs/{r}/events", None), ("GET", "/openapi.json", None),
+    ("GET", "/session", None), ("POST", "/session", {"token": "none"}), ("DELETE", "/session", None),
+    ("POST", "/sql", {"statement": "SELECT 1"}),
 ]  # fmt: skip
 MISSING = {
     "w": "none",
