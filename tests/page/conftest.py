@@ -10,11 +10,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.integration.api.stack import DEADLINE, Api, drop_roles, make_roles, running_api
+from tests.integration.api.stack import PREFIX, Api, drop_roles, make_roles, running_api
 from tests.integration.coordinator.support import make_world
 from tests.page.scene import set_scene
 from tests.support.cluster import Cluster
@@ -45,7 +47,7 @@ def browser(api: Api) -> Iterator[Browser]:
     del api
     chromium = shutil.which("chromium")
     assert chromium is not None, "Chromium is missing: scripts/setup.sh --clients installs it"
-    expect.set_options(timeout=DEADLINE * 1000)
+    expect.set_options(timeout=15000)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -91,7 +93,7 @@ def visit(api: Api, browser: Browser) -> Iterator[Visit]:
     context = browser.new_context(
         viewport={"width": 1200, "height": 800}, color_scheme="light", locale="en-GB", timezone_id="UTC"
     )
-    context.set_default_timeout(DEADLINE * 1000)
+    context.set_default_timeout(15000)
     made = Visit(api, context.new_page())
     made.page.on("console", made.hear)
     made.page.on("pageerror", lambda error: made.said.append(str(error)))
@@ -100,8 +102,18 @@ def visit(api: Api, browser: Browser) -> Iterator[Visit]:
     assert made.said == []
 
 
+@pytest.fixture(scope="module")
+def cookie(api: Api) -> Any:
+    """The cookie of an administrator's session."""
+    answer = httpx.post(f"{api.url}{PREFIX}/session", json={"token": api.tokens["rest_admin"]})
+    [(name, value)] = answer.cookies.items()
+    return {"name": name, "value": value, "url": api.url}
+
+
 @pytest.fixture
-def inside(visit: Visit) -> Visit:
+def inside(visit: Visit, cookie: Any) -> Visit:
     """The same, signed in as an administrator."""
-    visit.enter()
+    visit.page.context.add_cookies([cookie])
+    visit.page.goto(visit.api.url + "/")
+    expect(visit.page.get_by_role("button", name="Sign out")).to_be_visible()
     return visit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 # What every view is called: its place, its heading.
 VIEWS = {
@@ -25,6 +25,7 @@ VIEWS = {
 def read_table(page: Page | Locator, caption: str) -> list[dict[str, str]]:
     """The rows of the table of that caption, by its headings."""
     table = page.get_by_role("table", name=caption, exact=True)
+    expect(table).to_be_visible()
     heads = table.locator("thead th").all_text_contents()
     return [
         dict(zip(heads, row.locator("th, td").all_text_contents(), strict=True)) for row in table.locator("tbody tr").all()
@@ -33,7 +34,11 @@ def read_table(page: Page | Locator, caption: str) -> list[dict[str, str]]:
 
 def number(text: str) -> float | None:
     """The number that the page wrote; None for one that there is not."""
-    return None if text in {"unknown", "none", "not told"} else float(text.split(" ", maxsplit=1)[0].replace(",", ""))
+    return (
+        None
+        if text in {"unknown", "none", "not told"}
+        else float(text.split(" ", maxsplit=1)[0].replace(",", ""))
+    )
 
 
 def same(shown: str, known: float | None) -> bool:

@@ -12,8 +12,8 @@ from tests.integration.coordinator.support import World
 
 WORKSPACE = "consortium"
 GUARDED = "guarded"
-# 61 bytes, as long as names may be but two: markup that would call the server if it were one.
-HOSTILE = "<img src=/x onerror=\"document.title='owned'\"><b id=owned>x</b>"
+# As long as names may be: markup that would ask for a picture and run a script if it were any.
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><b id=owned>xxxxxxx"
 LIVE_ROUNDS = 30
 
 _LOGISTIC = "algorithm = 'logistic_regression', features = ['age', 'pressure'], target = 'outcome', seed = 7"
@@ -46,6 +46,7 @@ def set_scene(world: World) -> None:
     )
     quoted = HOSTILE.replace('"', '""')
     world.execute(f'CREATE FEDERATED MODEL "{quoted}" IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC})')
+    world.execute("ALTER FEDERATED MODEL live OWNER TO rest_admin")
     world.execute(
         f"CREATE FEDERATED ALERT few_nodes ON WORKSPACE {WORKSPACE} WHEN active_nodes < 10 NOTIFY 'pg:few'"
     )

@@ -51,7 +51,6 @@ class Page {
   #scope = new Scope();
 
   async start(): Promise<void> {
-    startTheme();
     document.body.append(...this.#frame.elements);
     addEventListener("hashchange", () => void this.#show());
     try {
@@ -112,4 +111,5 @@ class Page {
   }
 }
 
+startTheme();
 void new Page().start();
