@@ -23,11 +23,17 @@ def set_scene(world: World) -> None:
     """Nodes, workspaces and models, each with a version; needs a coordinator that runs."""
     add_nodes(world)
     for site in world.sites:
+        # A table of its own: one that has spent from a budget gives no plain answers any more.
         with world.cluster.connect(site.database) as connection:
+            connection.execute("CREATE TABLE guarded_patient (LIKE patient INCLUDING CONSTRAINTS)")
+            connection.execute("INSERT INTO guarded_patient SELECT * FROM patient")
             connection.execute(
                 "CALL federated.execute(%s)",
-                [f"CREATE FEDERATED DATASET guarded_patients FOR TABLE patient (age, pressure, outcome) IN WORKSPACE {GUARDED}"],
-            )  # fmt: skip
+                [
+                    "CREATE FEDERATED DATASET guarded_patients FOR TABLE guarded_patient (age, pressure, outcome)"
+                    f" IN WORKSPACE {GUARDED}"
+                ],
+            )
     world.execute(f"CREATE FEDERATED WORKSPACE {WORKSPACE} WITH (min_nodes = 3)")
     world.execute(
         f"CREATE FEDERATED WORKSPACE {GUARDED} WITH (min_nodes = 3, privacy_budget = 40, privacy_per_round = 1)"
