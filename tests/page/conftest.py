@@ -16,7 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.integration.api.stack import PREFIX, Api, drop_roles, make_roles, running_api
+from tests.integration.api.stack import DEADLINE, PREFIX, Api, drop_roles, make_roles, running_api
 from tests.integration.coordinator.support import make_world
 from tests.page.scene import set_scene
 from tests.support.cluster import Cluster
@@ -47,7 +47,7 @@ def browser(api: Api) -> Iterator[Browser]:
     del api
     chromium = shutil.which("chromium")
     assert chromium is not None, "Chromium is missing: scripts/setup.sh --clients installs it"
-    expect.set_options(timeout=15000)
+    expect.set_options(timeout=DEADLINE * 1000)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
