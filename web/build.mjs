@@ -31,7 +31,9 @@ const bundle = await build({
   target: "es2022",
   charset: "utf8",
   legalComments: "none",
-  banner: { js: `/* HeliosDB federated learning: GPL-3.0-or-later. Contains uPlot: MIT, see ${LICENCES}. */` },
+  banner: {
+    js: `/* HeliosDB federated learning: GPL-3.0-or-later. Contains uPlot: MIT, see ${LICENCES}. */`,
+  },
 });
 
 const files = new Map(bundle.outputFiles.map((file) => [basename(file.path), Buffer.from(file.contents)]));

@@ -11,8 +11,10 @@ import { currentTheme, switchTheme } from "./core/theme.js";
 import { link, problem } from "./parts/texts.js";
 
 const SECTIONS = [
-  ["workspaces", "Workspaces", place()], ["runs", "Runs", place("runs")],
-  ["experiments", "Experiments", place("experiments")], ["sql", "SQL", place("sql")],
+  ["workspaces", "Workspaces", place()],
+  ["runs", "Runs", place("runs")],
+  ["experiments", "Experiments", place("experiments")],
+  ["sql", "SQL", place("sql")],
 ] as const;
 
 const PRODUCT = "HeliosDB federated learning";
@@ -43,7 +45,13 @@ export class Frame {
     });
     this.elements = [
       skip,
-      h("header", {}, h("p", { class: "brand" }, "HeliosDB"), this.#nav, h("p", { class: "who" }, this.#role, " ", this.#theme, " ", this.#out)),
+      h(
+        "header",
+        {},
+        h("p", { class: "brand" }, "HeliosDB"),
+        this.#nav,
+        h("p", { class: "who" }, this.#role, " ", this.#theme, " ", this.#out),
+      ),
       h("main", { id: "main" }, this.#heading, this.#waiting, this.#failures, this.#content),
       this.#announcer,
     ];
@@ -98,7 +106,10 @@ export class Frame {
   }
 
   #navigate(section: string): void {
-    fill(this.#links, this.#sections.map(([name, label, to]) => h("li", {}, link(to, label, name === section))));
+    fill(
+      this.#links,
+      this.#sections.map(([name, label, to]) => h("li", {}, link(to, label, name === section))),
+    );
   }
 
   #sayTheme(theme: "light" | "dark"): void {

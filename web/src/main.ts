@@ -40,12 +40,19 @@ class Page {
     fail: (error) => this.#frame.fail(error),
   };
   readonly #routes: readonly Route[] = [
-    this.#route("", "workspaces", workspaces), this.#route("w/:workspace", "workspaces", workspace),
-    this.#route("w/:workspace/runs", "workspaces", workspaceRuns), this.#route("w/:workspace/budget", "workspaces", budget),
-    this.#route("w/:workspace/quality", "workspaces", quality), this.#route("w/:workspace/alerts", "workspaces", alerts),
-    this.#route("w/:workspace/erasures", "workspaces", erasures), this.#route("w/:workspace/audit", "workspaces", audit),
-    this.#route("w/:workspace/m/:model", "workspaces", model), this.#route("runs", "runs", runs), this.#route("runs/:run", "runs", run),
-    this.#route("experiments", "experiments", experiments), this.#route("experiments/:experiment", "experiments", experiment),
+    this.#route("", "workspaces", workspaces),
+    this.#route("w/:workspace", "workspaces", workspace),
+    this.#route("w/:workspace/runs", "workspaces", workspaceRuns),
+    this.#route("w/:workspace/budget", "workspaces", budget),
+    this.#route("w/:workspace/quality", "workspaces", quality),
+    this.#route("w/:workspace/alerts", "workspaces", alerts),
+    this.#route("w/:workspace/erasures", "workspaces", erasures),
+    this.#route("w/:workspace/audit", "workspaces", audit),
+    this.#route("w/:workspace/m/:model", "workspaces", model),
+    this.#route("runs", "runs", runs),
+    this.#route("runs/:run", "runs", run),
+    this.#route("experiments", "experiments", experiments),
+    this.#route("experiments/:experiment", "experiments", experiment),
     this.#route("sql", "sql", sqlBox),
   ];
   #scope = new Scope();
@@ -62,7 +69,11 @@ class Page {
     }
   }
 
-  #route(pattern: string, section: string, view: (context: Context, at: Parameters<Route["view"]>[0]) => Promise<Shown>): Route {
+  #route(
+    pattern: string,
+    section: string,
+    view: (context: Context, at: Parameters<Route["view"]>[0]) => Promise<Shown>,
+  ): Route {
     return route(pattern, section, (at) => view(this.#context, at));
   }
 
@@ -84,7 +95,8 @@ class Page {
       const shown = await found.route.view({ names: found.names, scope });
       if (!scope.isOver) this.#frame.show(shown, found.route.section);
     } catch (error) {
-      if (!isOver(error) && !scope.isOver) this.#frame.show({ title: "This cannot be shown", body: problem(error) }, found.route.section);
+      if (!isOver(error) && !scope.isOver)
+        this.#frame.show({ title: "This cannot be shown", body: problem(error) }, found.route.section);
     }
   }
 

@@ -111,7 +111,12 @@ export class Api {
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const sent = body === undefined ? null : JSON.stringify(body);
     const answer = await fetch(PREFIX + path, {
-      method, headers, signal, body: sent, credentials: "same-origin", redirect: "error",
+      method,
+      headers,
+      signal,
+      body: sent,
+      credentials: "same-origin",
+      redirect: "error",
     }).catch((error: unknown) => {
       if (signal?.aborted) throw error;
       throw unanswered();
@@ -149,5 +154,8 @@ async function problemOf(answer: Response): Promise<Problem> {
   if (said !== null && typeof said === "object" && "detail" in said) {
     return new Problem({ ...(said as Document), status: answer.status }, retryAfter);
   }
-  return new Problem({ title: answer.statusText, status: answer.status, detail: "No more is known." }, retryAfter);
+  return new Problem(
+    { title: answer.statusText, status: answer.status, detail: "No more is known." },
+    retryAfter,
+  );
 }

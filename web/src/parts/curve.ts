@@ -40,11 +40,18 @@ export class Curve {
     private readonly lines: readonly Line[],
     private readonly scope: Scope,
   ) {
-    this.#table = new Table(title, [numbers("x", figure, across),
-      ...lines.map((line, i) => numbers(`y${i}`, figure, line.label))]);
+    this.#table = new Table(title, [
+      numbers("x", figure, across),
+      ...lines.map((line, i) => numbers(`y${i}`, figure, line.label)),
+    ]);
     this.#details.append(this.#table.element);
-    this.element = h("figure", { class: "curve", role: "group", "aria-label": title },
-      h("figcaption", {}, title, lines.length > 1 && this.#legend()), this.#place, this.#details);
+    this.element = h(
+      "figure",
+      { class: "curve", role: "group", "aria-label": title },
+      h("figcaption", {}, title, lines.length > 1 && this.#legend()),
+      this.#place,
+      this.#details,
+    );
     scope.listen(this.#details, "toggle", () => this.#fillTable());
     scope.listen(document, "theme", () => this.#plot?.redraw(false, true));
     const observer = new ResizeObserver(() => this.#fit());
@@ -92,29 +99,58 @@ export class Curve {
       grid: { stroke: () => colour("line"), width: 1 },
       ticks: { stroke: () => colour("line"), width: 1 },
     };
-    const whole = { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000], label: this.across, labelSize: 22 };
+    const whole = {
+      incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000],
+      label: this.across,
+      labelSize: 22,
+    };
     return {
-      width: this.#width(), height: HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
+      width: this.#width(),
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { y: false, drag: { x: false, y: false } },
       scales: { x: { time: false } },
-      axes: [{ ...axis, ...whole }, { ...axis, size: 64, values: (_, ticks) => ticks.map(figure) }],
-      series: [{}, ...this.lines.map((line) => ({
-        label: line.label, stroke: () => colour(line.colour), width: 2, spanGaps: true,
-        ...(line.dash === undefined ? {} : { dash: [...line.dash] }),
-      }))],
+      axes: [
+        { ...axis, ...whole },
+        { ...axis, size: 64, values: (_, ticks) => ticks.map(figure) },
+      ],
+      series: [
+        {},
+        ...this.lines.map((line) => ({
+          label: line.label,
+          stroke: () => colour(line.colour),
+          width: 2,
+          spanGaps: true,
+          ...(line.dash === undefined ? {} : { dash: [...line.dash] }),
+        })),
+      ],
     };
   }
 
   #legend(): HTMLElement {
-    return h("ul", { class: "legend" }, this.lines.map((line) => h("li", {},
-      s("svg", { width: 28, height: 8, "aria-hidden": "true", class: `stroke-${line.colour}` },
-        s("line", { x1: 0, x2: 28, y1: 4, y2: 4, "stroke-dasharray": line.dash?.join(" ") })),
-      ` ${line.label}`)));
+    return h(
+      "ul",
+      { class: "legend" },
+      this.lines.map((line) =>
+        h(
+          "li",
+          {},
+          s(
+            "svg",
+            { width: 28, height: 8, "aria-hidden": "true", class: `stroke-${line.colour}` },
+            s("line", { x1: 0, x2: 28, y1: 4, y2: 4, "stroke-dasharray": line.dash?.join(" ") }),
+          ),
+          ` ${line.label}`,
+        ),
+      ),
+    );
   }
 
   #fillTable(): void {
     if (!this.#details.open) return;
-    const rows = this.#points.all.map((point): Row =>
-      Object.fromEntries([["x", point.x], ...point.y.map((y, i) => [`y${i}`, y] as const)]));
+    const rows = this.#points.all.map(
+      (point): Row => Object.fromEntries([["x", point.x], ...point.y.map((y, i) => [`y${i}`, y] as const)]),
+    );
     this.#table.update(rows);
   }
 }

@@ -58,22 +58,61 @@ export class Matrix {
     const shown = rounds.slice(Math.max(0, end - PAGE), end);
     this.#earlier.disabled = end <= PAGE;
     this.#later.disabled = this.#back === 0;
-    const caption = shown.length === 0 ? "Participation: no round yet" : `Participation, rounds ${shown[0]} to ${shown.at(-1)}`;
-    fill(this.#body, h("table", {}, h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "node"),
-        shown.map((round) => h("th", { scope: "col" }, round)))),
-      h("tbody", {}, [...this.#lines].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, line]) =>
-        h("tr", {}, h("th", { scope: "row" }, name), shown.map((round) => cell(line.get(round))))))));
+    const caption =
+      shown.length === 0
+        ? "Participation: no round yet"
+        : `Participation, rounds ${shown[0]} to ${shown.at(-1)}`;
+    fill(
+      this.#body,
+      h(
+        "table",
+        {},
+        h("caption", {}, caption),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col" }, "node"),
+            shown.map((round) => h("th", { scope: "col" }, round)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          [...this.#lines]
+            .sort(([a], [b]) => (a < b ? -1 : 1))
+            .map(([name, line]) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, name),
+                shown.map((round) => cell(line.get(round))),
+              ),
+            ),
+        ),
+      ),
+    );
   }
 }
 
 function cell(part: Part | undefined): HTMLElement {
   if (part === undefined) return h("td", {}, unseen("not asked"));
-  return h("td", { "data-state": part.outcome, title: part.reason || part.outcome },
-    h("span", { "aria-hidden": "true" }, shape(part.outcome)), unseen(part.outcome));
+  return h(
+    "td",
+    { "data-state": part.outcome, title: part.reason || part.outcome },
+    h("span", { "aria-hidden": "true" }, shape(part.outcome)),
+    unseen(part.outcome),
+  );
 }
 
 function legend(): HTMLElement {
-  return h("ul", { class: "legend" }, OUTCOMES.map((outcome) => h("li", { "data-state": outcome },
-    h("span", { "aria-hidden": "true" }, shape(outcome)), ` ${outcome}`)));
+  return h(
+    "ul",
+    { class: "legend" },
+    OUTCOMES.map((outcome) =>
+      h("li", { "data-state": outcome }, h("span", { "aria-hidden": "true" }, shape(outcome)), ` ${outcome}`),
+    ),
+  );
 }

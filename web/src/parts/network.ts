@@ -31,13 +31,18 @@ export class Network {
     this.element.setAttribute("aria-label", says(nodes));
     const centre = { x: this.#width / 2, y: HEIGHT / 2 };
     const around = (i: number) => at(centre, i, drawn.length);
-    fill(this.element,
+    fill(
+      this.element,
       drawn.map((node, i) => spoke(node, centre, around(i))),
-      s("g", { class: "coordinator" },
+      s(
+        "g",
+        { class: "coordinator" },
         s("rect", { x: centre.x - 62, y: centre.y - 22, width: 124, height: 44, rx: 8 }),
-        label("coordinator", centre.x, centre.y + 5)),
+        label("coordinator", centre.x, centre.y + 5),
+      ),
       drawn.map((node, i) => dot(node, around(i))),
-      nodes.length > MOST && label(`and ${nodes.length - MOST} more, in the table`, centre.x, HEIGHT - 5));
+      nodes.length > MOST && label(`and ${nodes.length - MOST} more, in the table`, centre.x, HEIGHT - 5),
+    );
   }
 }
 
@@ -52,16 +57,25 @@ function at(centre: Spot, place: number, of: number): Spot {
 }
 
 function spoke(node: Row, centre: Spot, spot: Spot): SVGElement {
-  return s("line", { x1: centre.x, y1: centre.y, x2: spot.x, y2: spot.y, "data-state": text(node["status"]) });
+  return s("line", {
+    x1: centre.x,
+    y1: centre.y,
+    x2: spot.x,
+    y2: spot.y,
+    "data-state": text(node["status"]),
+  });
 }
 
 function dot(node: Row, spot: Spot): SVGElement {
   const [name, status] = [text(node["name"]), text(node["status"])];
-  return s("g", { class: "node", "data-state": status, "data-node": name },
+  return s(
+    "g",
+    { class: "node", "data-state": status, "data-node": name },
     s("circle", { cx: spot.x, cy: spot.y, r: 17 }),
     label(shape(status), spot.x, spot.y + 5, "glyph"),
     label(name.length > LONGEST ? name.slice(0, LONGEST - 1) + "…" : name, spot.x, spot.y + 33),
-    label(status, spot.x, spot.y - 23, "word"));
+    label(status, spot.x, spot.y - 23, "word"),
+  );
 }
 
 function label(content: string, x: number, y: number, kind?: string): SVGElement {

@@ -19,22 +19,40 @@ export interface Interval {
 export function intervals(all: readonly Interval[]): SVGElement[] {
   const numbers = all.flatMap((one) => [one.estimate, one.low, one.high]).filter((one) => one !== null);
   const scale = linear(Math.min(0, ...numbers), Math.max(0, ...numbers));
-  return all.map((one) => strip(
-    s("line", { class: "zero", x1: scale(0), x2: scale(0), y1: 0, y2: HEIGHT }),
-    one.low !== null && one.high !== null &&
-      s("line", { class: "interval", x1: scale(one.low), x2: scale(one.high), y1: HEIGHT / 2, y2: HEIGHT / 2 }),
-    one.estimate !== null && s("circle", { class: "mark", cx: scale(one.estimate), cy: HEIGHT / 2, r: 4 })));
+  return all.map((one) =>
+    strip(
+      s("line", { class: "zero", x1: scale(0), x2: scale(0), y1: 0, y2: HEIGHT }),
+      one.low !== null &&
+        one.high !== null &&
+        s("line", {
+          class: "interval",
+          x1: scale(one.low),
+          x2: scale(one.high),
+          y1: HEIGHT / 2,
+          y2: HEIGHT / 2,
+        }),
+      one.estimate !== null && s("circle", { class: "mark", cx: scale(one.estimate), cy: HEIGHT / 2, r: 4 }),
+    ),
+  );
 }
 
 /** A bar from zero for each value. */
 export function bars(all: readonly (number | null)[]): SVGElement[] {
   const numbers = all.filter((one) => one !== null);
   const scale = linear(Math.min(0, ...numbers), Math.max(0, ...numbers));
-  return all.map((one) => strip(
-    s("line", { class: "zero", x1: scale(0), x2: scale(0), y1: 0, y2: HEIGHT }),
-    one !== null && s("rect", {
-      class: "bar", x: Math.min(scale(0), scale(one)), width: Math.abs(scale(one) - scale(0)), y: 5, height: HEIGHT - 10,
-    })));
+  return all.map((one) =>
+    strip(
+      s("line", { class: "zero", x1: scale(0), x2: scale(0), y1: 0, y2: HEIGHT }),
+      one !== null &&
+        s("rect", {
+          class: "bar",
+          x: Math.min(scale(0), scale(one)),
+          width: Math.abs(scale(one) - scale(0)),
+          y: 5,
+          height: HEIGHT - 10,
+        }),
+    ),
+  );
 }
 
 function strip(...parts: (SVGElement | false)[]): SVGElement {

@@ -21,16 +21,33 @@ export class Table {
   readonly #body = h("tbody");
 
   /** caption: what the table is of; the first column heads its row. */
-  constructor(caption: string, private readonly columns: readonly Column[], rows: readonly Row[] = []) {
+  constructor(
+    caption: string,
+    private readonly columns: readonly Column[],
+    rows: readonly Row[] = [],
+  ) {
     const heads = columns.map((column) =>
-      h("th", { scope: "col", class: column.isNumber && "number" }, column.head ?? heading(column.name)));
-    this.element = h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": caption },
-      h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, heads)), this.#body));
+      h("th", { scope: "col", class: column.isNumber && "number" }, column.head ?? heading(column.name)),
+    );
+    this.element = h(
+      "div",
+      { class: "scroll", role: "region", tabindex: 0, "aria-label": caption },
+      h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, heads)), this.#body),
+    );
     this.update(rows);
   }
 
   update(rows: readonly Row[]): void {
-    fill(this.#body, rows.map((row) => h("tr", {}, this.columns.map((column, i) => cell(column, row, i === 0)))));
+    fill(
+      this.#body,
+      rows.map((row) =>
+        h(
+          "tr",
+          {},
+          this.columns.map((column, i) => cell(column, row, i === 0)),
+        ),
+      ),
+    );
   }
 }
 
@@ -45,7 +62,11 @@ export function column(name: string, head?: string): Column {
 }
 
 /** A column of numbers, which `show` writes. */
-export function numbers(name: string, show: (value: Row[string] | undefined) => string, head?: string): Column {
+export function numbers(
+  name: string,
+  show: (value: Row[string] | undefined) => string,
+  head?: string,
+): Column {
   return { name, isNumber: true, cell: (row) => show(row[name]), ...(head === undefined ? {} : { head }) };
 }
 

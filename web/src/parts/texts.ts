@@ -15,8 +15,12 @@ export function section(title: string, ...content: Child[]): HTMLElement {
 
 /** Nothing is there: what would be, and the statement that makes it so. */
 export function empty(says: string, statement?: string): HTMLElement {
-  return h("div", { class: "empty" }, h("p", {}, says),
-    statement !== undefined && h("p", {}, "Type: ", h("code", {}, statement)));
+  return h(
+    "div",
+    { class: "empty" },
+    h("p", {}, says),
+    statement !== undefined && h("p", {}, "Type: ", h("code", {}, statement)),
+  );
 }
 
 /** A name as the language writes it. */
@@ -30,10 +34,32 @@ export function link(to: string, label: string, current = false): HTMLAnchorElem
 }
 
 const SHAPES: Record<string, string> = {
-  active: "●", connected: "●", ready: "●", completed: "●", converged: "●", closed: "●", received: "●",
-  running: "▶", training: "▶", open: "▶", queued: "○", pending: "○", waiting: "○", armed: "○",
-  slow: "▲", raised: "▲", breach: "▲", stopped: "■", paused: "■", dropped: "■",
-  failed: "✕", refused: "✕", rejected: "✕", diverged: "✕", disconnected: "✕", budget_exhausted: "✕",
+  active: "●",
+  connected: "●",
+  ready: "●",
+  completed: "●",
+  converged: "●",
+  closed: "●",
+  received: "●",
+  running: "▶",
+  training: "▶",
+  open: "▶",
+  queued: "○",
+  pending: "○",
+  waiting: "○",
+  armed: "○",
+  slow: "▲",
+  raised: "▲",
+  breach: "▲",
+  stopped: "■",
+  paused: "■",
+  dropped: "■",
+  failed: "✕",
+  refused: "✕",
+  rejected: "✕",
+  diverged: "✕",
+  disconnected: "✕",
+  budget_exhausted: "✕",
 };
 
 /** The shape that goes with the word of a state. */
@@ -43,24 +69,45 @@ export function shape(word: string): string {
 
 /** A state: its shape and its word. */
 export function state(word: string): HTMLElement {
-  return h("span", { class: "state", "data-state": word },
-    h("span", { "aria-hidden": "true" }, shape(word)), " ", word.replaceAll("_", " "));
+  return h(
+    "span",
+    { class: "state", "data-state": word },
+    h("span", { "aria-hidden": "true" }, shape(word)),
+    " ",
+    word.replaceAll("_", " "),
+  );
 }
 
 /** Terms and what they are. */
 export function facts(...pairs: readonly (readonly [string, Child])[]): HTMLElement {
-  return h("dl", { class: "facts" }, pairs.map(([term, is]) => h("div", {}, h("dt", {}, term), h("dd", {}, is))));
+  return h(
+    "dl",
+    { class: "facts" },
+    pairs.map(([term, is]) => h("div", {}, h("dt", {}, term), h("dd", {}, is))),
+  );
 }
 
 /** A problem document as people read it. */
 export function problem(error: unknown): HTMLElement {
   const known = error instanceof Problem ? error.document : null;
-  return h("div", { class: "problem", role: "alert" },
-    h("p", {}, h("strong", {}, known?.title ?? "The page failed"), known?.sqlstate ? ` (${known.sqlstate})` : ""),
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
+    h(
+      "p",
+      {},
+      h("strong", {}, known?.title ?? "The page failed"),
+      known?.sqlstate ? ` (${known.sqlstate})` : "",
+    ),
     h("p", {}, known?.detail ?? String(error)),
     known?.hint !== undefined && h("p", {}, "Hint: ", known.hint),
     known?.errors !== undefined &&
-      h("ul", {}, known.errors.map((one) => h("li", {}, `${one.where}: ${one.fault}`))));
+      h(
+        "ul",
+        {},
+        known.errors.map((one) => h("li", {}, `${one.where}: ${one.fault}`)),
+      ),
+  );
 }
 
 /** A point in time, which breaks over no line; empty where there is none. */

@@ -20,13 +20,22 @@ export async function budget(context: Context, { names, scope }: Place): Promise
   const name = names["workspace"] ?? "";
   const at = path("workspaces", name) + "/budget";
   const [now, latest] = await Promise.all([
-    context.api.get<Row>(at, scope), context.api.get<Row[]>(at + "/history?limit=1000", scope)]);
+    context.api.get<Row>(at, scope),
+    context.api.get<Row[]>(at + "/history?limit=1000", scope),
+  ]);
   const history = latest.toReversed();
   const body = h("div", {}, tabs(name, "budget"), standing(name, now));
   if (history.length > 0) {
-    const curve = new Curve("Spent, by charged rounds", "charged rounds", [
-      { label: "ε spent", colour: "series-1" }, { label: "budget", colour: "series-2" },
-      { label: "forecast", colour: "series-1", dash: [4, 4] }], scope);
+    const curve = new Curve(
+      "Spent, by charged rounds",
+      "charged rounds",
+      [
+        { label: "ε spent", colour: "series-1" },
+        { label: "budget", colour: "series-2" },
+        { label: "forecast", colour: "series-1", dash: [4, 4] },
+      ],
+      scope,
+    );
     curve.put(...points(now, history));
     body.append(section("History and forecast", curve.element), section("Charges", charges(latest)));
   }
@@ -36,30 +45,59 @@ export async function budget(context: Context, { names, scope }: Place): Promise
 function standing(name: string, now: Row): HTMLElement {
   const [whole, used] = [numeric(now["total_epsilon"]), numeric(now["consumed_epsilon"])];
   if (whole === null) {
-    return empty("This workspace has no privacy budget: answers leave its nodes without noise.",
-      `ALTER FEDERATED WORKSPACE ${identifier(name)} SET (privacy_budget = …);`);
+    return empty(
+      "This workspace has no privacy budget: answers leave its nodes without noise.",
+      `ALTER FEDERATED WORKSPACE ${identifier(name)} SET (privacy_budget = …);`,
+    );
   }
   const rounds = numeric(now["estimated_remaining_rounds"]);
-  return section("Now", h("div", { class: "pair" }, gauge(`Privacy budget of ${name}`, used ?? 0, whole), facts(
-    ["ε of the budget", figure(whole)], ["ε spent by the most charged node", figure(used)], ["ε left", figure(now["remaining_epsilon"])],
-    ["δ", figure(now["delta"])], ["Rounds closed", figure(now["rounds_completed"])],
-    ["Rounds that the rest lasts for, as the last ones went", rounds === null ? UNKNOWN : figure(rounds)])));
+  return section(
+    "Now",
+    h(
+      "div",
+      { class: "pair" },
+      gauge(`Privacy budget of ${name}`, used ?? 0, whole),
+      facts(
+        ["ε of the budget", figure(whole)],
+        ["ε spent by the most charged node", figure(used)],
+        ["ε left", figure(now["remaining_epsilon"])],
+        ["δ", figure(now["delta"])],
+        ["Rounds closed", figure(now["rounds_completed"])],
+        ["Rounds that the rest lasts for, as the last ones went", rounds === null ? UNKNOWN : figure(rounds)],
+      ),
+    ),
+  );
 }
 
 function points(now: Row, history: readonly Row[]): { x: number; y: (number | null)[] }[] {
   const whole = numeric(now["total_epsilon"]);
-  const spent = history.map((row, i) => ({ x: i + 1, y: [numeric(row["cumulative_epsilon"]), whole, null as number | null] }));
-  const [last, rounds, consumed] = [spent.at(-1), numeric(now["estimated_remaining_rounds"]), numeric(now["consumed_epsilon"])];
-  if (last === undefined || rounds === null || rounds === 0 || whole === null || consumed === null) return spent;
+  const spent = history.map((row, i) => ({
+    x: i + 1,
+    y: [numeric(row["cumulative_epsilon"]), whole, null as number | null],
+  }));
+  const [last, rounds, consumed] = [
+    spent.at(-1),
+    numeric(now["estimated_remaining_rounds"]),
+    numeric(now["consumed_epsilon"]),
+  ];
+  if (last === undefined || rounds === null || rounds === 0 || whole === null || consumed === null)
+    return spent;
   last.y[2] = consumed;
   return [...spent, { x: last.x + rounds, y: [null, whole, whole] }];
 }
 
 function charges(rows: readonly Row[]): HTMLElement {
-  return table("Charged rounds, the latest first", [
-    { name: "timestamp", head: "when", cell: (row) => when(row["timestamp"]) },
-    column("model_name", "model"), numbers("round_number", figure, "round"), numbers("cumulative_epsilon", figure, "ε until then"),
-    numbers("epsilon_per_round", figure, "ε of the round"), numbers("noise_multiplier", figure),
-    numbers("clipping_threshold", optional),
-  ], rows.slice(0, 100));
+  return table(
+    "Charged rounds, the latest first",
+    [
+      { name: "timestamp", head: "when", cell: (row) => when(row["timestamp"]) },
+      column("model_name", "model"),
+      numbers("round_number", figure, "round"),
+      numbers("cumulative_epsilon", figure, "ε until then"),
+      numbers("epsilon_per_round", figure, "ε of the round"),
+      numbers("noise_multiplier", figure),
+      numbers("clipping_threshold", optional),
+    ],
+    rows.slice(0, 100),
+  );
 }

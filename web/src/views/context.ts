@@ -13,15 +13,20 @@ export interface Context {
 
 const EVERY = 2_000;
 
-/** Do something again and again while the view lives and the page is seen; errors are shown, and it goes on. */
-export async function again(context: Context, scope: Scope, act: () => Promise<void>, every = EVERY): Promise<void> {
+/** Do something again and again while the view lives and the page is seen, until the server refuses it. */
+export async function again(
+  context: Context,
+  scope: Scope,
+  act: () => Promise<void>,
+  every = EVERY,
+): Promise<void> {
   while (!scope.isOver) {
     try {
       await scope.pause(every);
       if (document.visibilityState === "visible") await act();
     } catch (error) {
-      if (isOver(error)) return;
-      context.fail(error);
+      if (!isOver(error)) context.fail(error);
+      return;
     }
   }
 }

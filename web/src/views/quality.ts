@@ -15,18 +15,37 @@ export async function quality(context: Context, { names, scope }: Place): Promis
   const models = [...new Set(found.map((row) => text(row["model_name"])))];
   return {
     title: `Data quality in ${name}`,
-    body: h("div", {}, tabs(name, "quality"),
+    body: h(
+      "div",
+      {},
+      tabs(name, "quality"),
       models.length === 0 && empty("No run has gathered statistics yet.", "START FEDERATED TRAINING model;"),
-      models.map((model) => section(model, of(model, found.filter((row) => row["model_name"] === model))))),
+      models.map((model) =>
+        section(
+          model,
+          of(
+            model,
+            found.filter((row) => row["model_name"] === model),
+          ),
+        ),
+      ),
+    ),
   };
 }
 
 function of(model: string, found: readonly Row[]): HTMLElement {
-  return table(`What round 0 found for ${model}`, [
-    column("node"), column("feature"), numbers("mean", figure), numbers("scale", figure),
-    { name: "missing", isNumber: true, cell: (row) => told(row["missing"]) },
-    { name: "outliers", isNumber: true, cell: (row) => told(row["outliers"]) },
-  ], found.flatMap(features));
+  return table(
+    `What round 0 found for ${model}`,
+    [
+      column("node"),
+      column("feature"),
+      numbers("mean", figure),
+      numbers("scale", figure),
+      { name: "missing", isNumber: true, cell: (row) => told(row["missing"]) },
+      { name: "outliers", isNumber: true, cell: (row) => told(row["outliers"]) },
+    ],
+    found.flatMap(features),
+  );
 }
 
 /** A row for each input that has a statistic, or is counted. */
@@ -35,9 +54,12 @@ function features(row: Row): Row[] {
   const [missing, outliers] = [object(row["missing_values"]), object(row["outliers"])];
   const inputs = new Set([...Object.keys(statistics), ...Object.keys(missing), ...Object.keys(outliers)]);
   return [...inputs].map((feature) => ({
-    node: row["node_name"] ?? "all nodes", feature,
-    mean: object(statistics[feature])["mean"] ?? null, scale: object(statistics[feature])["scale"] ?? null,
-    missing: missing[feature] ?? null, outliers: outliers[feature] ?? null,
+    node: row["node_name"] ?? "all nodes",
+    feature,
+    mean: object(statistics[feature])["mean"] ?? null,
+    scale: object(statistics[feature])["scale"] ?? null,
+    missing: missing[feature] ?? null,
+    outliers: outliers[feature] ?? null,
   }));
 }
 

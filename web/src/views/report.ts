@@ -28,38 +28,72 @@ const PARTS: readonly (readonly [string, string, Render])[] = [
 ];
 
 export async function report(context: Context, at: Place, here: string): Promise<HTMLElement[]> {
-  return Promise.all(PARTS.map(async ([title, name, render]) => {
-    try {
-      return section(title, render(await context.api.get<Row[]>(`${here}/${name}`, at.scope)));
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      const { detail, hint } = error.document;
-      return section(title, h("p", { class: "empty" }, detail, hint === undefined ? "" : ` ${hint}`));
-    }
-  }));
+  return Promise.all(
+    PARTS.map(async ([title, name, render]) => {
+      try {
+        return section(title, render(await context.api.get<Row[]>(`${here}/${name}`, at.scope)));
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        const { detail, hint } = error.document;
+        return section(title, h("p", { class: "empty" }, detail, hint === undefined ? "" : ` ${hint}`));
+      }
+    }),
+  );
 }
 
 export function coefficients(rows: readonly Row[]): HTMLElement {
   // An intercept is about where zero lies in each column: on the scale of the others it hides them.
   const isIntercept = (row: Row) => text(row["term"]).endsWith("(intercept)");
-  const drawn = intervals(rows.map((row) => isIntercept(row) ? NOT_DRAWN : {
-    estimate: numeric(row["estimate"]), low: numeric(row["conf_low"]), high: numeric(row["conf_high"]) }));
-  return table("Coefficients with intervals of 95 %", [
-    column("term"), numbers("estimate", figure),
-    { name: "interval", head: "on one scale", cell: (row) => (isIntercept(row) ? "" : drawn[rows.indexOf(row)]) },
-    numbers("conf_low", figure, "from"), numbers("conf_high", figure, "to"),
-    numbers("std_error", figure, "standard error"), numbers("p_value", figure, "p"),
-  ], rows);
+  const drawn = intervals(
+    rows.map((row) =>
+      isIntercept(row)
+        ? NOT_DRAWN
+        : {
+            estimate: numeric(row["estimate"]),
+            low: numeric(row["conf_low"]),
+            high: numeric(row["conf_high"]),
+          },
+    ),
+  );
+  return table(
+    "Coefficients with intervals of 95 %",
+    [
+      column("term"),
+      numbers("estimate", figure),
+      {
+        name: "interval",
+        head: "on one scale",
+        cell: (row) => (isIntercept(row) ? "" : drawn[rows.indexOf(row)]),
+      },
+      numbers("conf_low", figure, "from"),
+      numbers("conf_high", figure, "to"),
+      numbers("std_error", figure, "standard error"),
+      numbers("p_value", figure, "p"),
+    ],
+    rows,
+  );
 }
 
 function roc(rows: readonly Row[]): HTMLElement {
-  return plane("Receiver operating characteristic", "false positives", "true positives", marks(rows, "fpr", "tpr"), true,
-    asTable("Points of the ROC curve", rows, ["threshold", "fpr", "tpr"]));
+  return plane(
+    "Receiver operating characteristic",
+    "false positives",
+    "true positives",
+    marks(rows, "fpr", "tpr"),
+    true,
+    asTable("Points of the ROC curve", rows, ["threshold", "fpr", "tpr"]),
+  );
 }
 
 function calibration(rows: readonly Row[]): HTMLElement {
-  return plane("Calibration by tenths of probability", "predicted", "observed", marks(rows, "predicted", "observed"), false,
-    asTable("Calibration", rows, ["bin", "predicted", "observed", "count"]));
+  return plane(
+    "Calibration by tenths of probability",
+    "predicted",
+    "observed",
+    marks(rows, "predicted", "observed"),
+    false,
+    asTable("Calibration", rows, ["bin", "predicted", "observed", "count"]),
+  );
 }
 
 function marks(rows: readonly Row[], x: string, y: string): { x: number; y: number }[] {
@@ -70,28 +104,71 @@ function marks(rows: readonly Row[], x: string, y: string): { x: number; y: numb
 }
 
 function asTable(caption: string, rows: readonly Row[], columns: readonly string[]): HTMLElement {
-  return h("details", {}, h("summary", {}, "The figures as a table"),
-    table(caption, columns.map((name) => numbers(name, figure)), rows));
+  return h(
+    "details",
+    {},
+    h("summary", {}, "The figures as a table"),
+    table(
+      caption,
+      columns.map((name) => numbers(name, figure)),
+      rows,
+    ),
+  );
 }
 
 export function confusion(rows: readonly Row[]): HTMLElement {
   const classes = [...new Set(rows.map((row) => text(row["actual"])))];
-  const counts = new Map(rows.map((row) => [JSON.stringify([row["predicted"], row["actual"]]), numeric(row["count"]) ?? 0]));
+  const counts = new Map(
+    rows.map((row) => [JSON.stringify([row["predicted"], row["actual"]]), numeric(row["count"]) ?? 0]),
+  );
   const most = Math.max(1, ...counts.values());
   const cell = (predicted: string, actual: string) => {
     const count = counts.get(JSON.stringify([predicted, actual])) ?? 0;
     return h("td", { class: `number shade-${Math.round((4 * count) / most)}` }, figure(count));
   };
-  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "Confusion matrix" }, h("table", { class: "confusion" },
-    h("caption", {}, "Held-out rows: their classes down, what is predicted across"),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "actual"), classes.map((one) => h("th", { scope: "col" }, `predicted ${one}`)))),
-    h("tbody", {}, classes.map((actual) => h("tr", {}, h("th", { scope: "row" }, actual), classes.map((predicted) => cell(predicted, actual)))))));
+  return h(
+    "div",
+    { class: "scroll", role: "region", tabindex: 0, "aria-label": "Confusion matrix" },
+    h(
+      "table",
+      { class: "confusion" },
+      h("caption", {}, "Held-out rows: their classes down, what is predicted across"),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, "actual"),
+          classes.map((one) => h("th", { scope: "col" }, `predicted ${one}`)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        classes.map((actual) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, actual),
+            classes.map((predicted) => cell(predicted, actual)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function importance(rows: readonly Row[]): HTMLElement {
   const drawn = bars(rows.map((row) => numeric(row["importance"])));
-  return table("By how much the loss grows where a feature is shuffled", [
-    column("feature"), numbers("importance", figure),
-    { name: "bar", head: "on one scale", cell: (row) => drawn[rows.indexOf(row)] }, numbers("std_error", figure, "standard error"),
-  ], rows);
+  return table(
+    "By how much the loss grows where a feature is shuffled",
+    [
+      column("feature"),
+      numbers("importance", figure),
+      { name: "bar", head: "on one scale", cell: (row) => drawn[rows.indexOf(row)] },
+      numbers("std_error", figure, "standard error"),
+    ],
+    rows,
+  );
 }

@@ -27,7 +27,9 @@ export async function run(context: Context, { names, scope }: Place): Promise<Sh
   const id = names["run"] ?? "";
   const at = path("runs", id);
   const [found, rounds] = await Promise.all([
-    context.api.get<Row>(at, scope), context.api.get<Row[]>(`${at}/rounds?limit=${MOST}`, scope)]);
+    context.api.get<Row>(at, scope),
+    context.api.get<Row[]>(`${at}/rounds?limit=${MOST}`, scope),
+  ]);
   const shown = new RunView(context, scope, at);
   shown.show(found, rounds);
   followRun(id, scope, shown);
@@ -35,7 +37,12 @@ export async function run(context: Context, { names, scope }: Place): Promise<Sh
   const title = `Run ${figure(found["run"])} of ${model}`;
   return {
     title,
-    body: h("div", {}, trail([place("w", workspace), workspace], [place("w", workspace, "m", model), model]), shown.element),
+    body: h(
+      "div",
+      {},
+      trail([place("w", workspace), workspace], [place("w", workspace, "m", model), model]),
+      shown.element,
+    ),
   };
 }
 
@@ -49,9 +56,12 @@ class RunView {
   readonly #rounds = new Table(`The last ${LAST_ROUNDS} rounds`, [
     numbers("round_number", figure, "round"),
     { name: "status", cell: (row) => state(text(row["status"])) },
-    numbers("global_loss", optional, "loss"), numbers("global_accuracy", optional, "accuracy"),
-    numbers("participating_nodes", figure, "nodes"), numbers("dropped_nodes", figure, "dropped"),
-    numbers("round_duration_seconds", seconds, "took"), numbers("communication_mb", figure, "MB"),
+    numbers("global_loss", optional, "loss"),
+    numbers("global_accuracy", optional, "accuracy"),
+    numbers("participating_nodes", figure, "nodes"),
+    numbers("dropped_nodes", figure, "dropped"),
+    numbers("round_duration_seconds", seconds, "took"),
+    numbers("communication_mb", figure, "MB"),
     column("message"),
   ]);
   #isReading = false;
@@ -60,18 +70,33 @@ class RunView {
   /** How many rows of participation are of rounds that are over. */
   #settled = 0;
 
-  constructor(private readonly context: Context, private readonly scope: Scope, private readonly at: string) {
+  constructor(
+    private readonly context: Context,
+    private readonly scope: Scope,
+    private readonly at: string,
+  ) {
     this.#loss = new Curve("Loss", "round", [{ label: "loss", colour: "series-1" }], scope);
     this.#accuracy = new Curve("Accuracy", "round", [{ label: "accuracy", colour: "series-2" }], scope);
-    this.element.append(this.#about, this.#live, section("Curves", h("div", { class: "pair" }, this.#loss.element, this.#accuracy.element)),
-      section("Participation", this.#matrix.element), section("Rounds", this.#rounds.element));
+    this.element.append(
+      this.#about,
+      this.#live,
+      section("Curves", h("div", { class: "pair" }, this.#loss.element, this.#accuracy.element)),
+      section("Participation", this.#matrix.element),
+      section("Rounds", this.#rounds.element),
+    );
   }
 
   show(run: Row, rounds: readonly Row[]): void {
-    this.#about.replaceChildren(facts(
-      ["Status", state(text(run["status"]))], ["Started", when(run["queued_at"])],
-      ["Ended", run["finished_at"] === null ? "not yet" : when(run["finished_at"])], ["By", text(run["started_by"])],
-      ["Version", optional(run["version"])], ["Message", text(run["message"]) || "none"]));
+    this.#about.replaceChildren(
+      facts(
+        ["Status", state(text(run["status"]))],
+        ["Started", when(run["queued_at"])],
+        ["Ended", run["finished_at"] === null ? "not yet" : when(run["finished_at"])],
+        ["By", text(run["started_by"])],
+        ["Version", optional(run["version"])],
+        ["Message", text(run["message"]) || "none"],
+      ),
+    );
     for (const row of rounds) this.#put(row["round_number"], row["global_loss"], row["global_accuracy"]);
     this.#rounds.update(rounds.slice(-LAST_ROUNDS).reverse());
   }
@@ -86,7 +111,12 @@ class RunView {
   }
 
   onState(now: "live" | "away"): void {
-    this.#live.textContent = now === "live" ? "● Live: rounds appear as they are closed." : "○ The connection is lost; trying again.";
+    this.#live.textContent =
+      now === "live"
+        ? "● Live: rounds appear as they are closed."
+        : "○ The connection is lost; trying again.";
+    // A stream does not say why it was refused: a call does, such as that the session is over.
+    if (now === "away") this.#readSoon();
   }
 
   onOver(): void {
@@ -96,9 +126,16 @@ class RunView {
     this.#readSoon();
   }
 
-  #put(round: Row[string] | undefined, loss: Row[string] | undefined, accuracy: Row[string] | undefined): void {
+  #put(
+    round: Row[string] | undefined,
+    loss: Row[string] | undefined,
+    accuracy: Row[string] | undefined,
+  ): void {
     const row: Row = { round: round ?? null, loss: loss ?? null, accuracy: accuracy ?? null };
-    for (const [curve, of] of [[this.#loss, "loss"], [this.#accuracy, "accuracy"]] as const) {
+    for (const [curve, of] of [
+      [this.#loss, "loss"],
+      [this.#accuracy, "accuracy"],
+    ] as const) {
       const point = pointOf(row, "round", of);
       if (point !== null) curve.put(point);
     }
@@ -108,7 +145,9 @@ class RunView {
     const now = performance.now();
     if (now - this.#announced < ANNOUNCE_EVERY) return;
     this.#announced = now;
-    this.context.announce(`Round ${event.round_number}: loss ${figure(event.details["loss"])}, accuracy ${figure(event.details["accuracy"])}`);
+    this.context.announce(
+      `Round ${event.round_number}: loss ${figure(event.details["loss"])}, accuracy ${figure(event.details["accuracy"])}`,
+    );
   }
 
   /** Ask for what events do not have; what comes meanwhile is asked for once more afterwards. */
@@ -139,7 +178,10 @@ class RunView {
     const from = Math.max(0, closed - LAST_ROUNDS);
     this.show(run, await api.get<Row[]>(`${this.at}/rounds?limit=${MOST}&offset=${from}`, this.scope));
     for (;;) {
-      const rows = await api.get<Row[]>(`${this.at}/participation?limit=${MOST}&offset=${this.#settled}`, this.scope);
+      const rows = await api.get<Row[]>(
+        `${this.at}/participation?limit=${MOST}&offset=${this.#settled}`,
+        this.scope,
+      );
       this.#matrix.put(rows);
       const last = numeric(rows.at(-1)?.["round_number"]);
       this.#settled += rows.filter((row) => numeric(row["round_number"]) !== last).length;

@@ -10,7 +10,11 @@ import { again, type Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
 const RUNS: readonly Column[] = [
-  { name: "run", cell: (row) => link(place("runs", text(row["run_id"])), `${text(row["model_name"])} ${figure(row["run"])}`) },
+  {
+    name: "run",
+    cell: (row) =>
+      link(place("runs", text(row["run_id"])), `${text(row["model_name"])} ${figure(row["run"])}`),
+  },
   { name: "status", cell: (row) => state(text(row["status"])) },
   column("workspace_name", "workspace"),
   numbers("rounds", optional),
@@ -22,7 +26,12 @@ const RUNS: readonly Column[] = [
 ];
 
 /** A table of the runs at a path, which goes on being asked for. */
-export async function runList(context: Context, place: Place, at: string, caption: string): Promise<HTMLElement> {
+export async function runList(
+  context: Context,
+  place: Place,
+  at: string,
+  caption: string,
+): Promise<HTMLElement> {
   const read = () => context.api.get<Row[]>(at, place.scope);
   const shown = new Table(caption, RUNS);
   const nothing = empty("There is no run yet.", "START FEDERATED TRAINING model;");
@@ -43,6 +52,11 @@ export async function runs(context: Context, at: Place): Promise<Shown> {
 
 export async function workspaceRuns(context: Context, at: Place): Promise<Shown> {
   const name = at.names["workspace"] ?? "";
-  const list = await runList(context, at, `${path("runs")}?limit=100&workspace=${encodeURIComponent(name)}`, `The latest runs in ${name}`);
+  const list = await runList(
+    context,
+    at,
+    `${path("runs")}?limit=100&workspace=${encodeURIComponent(name)}`,
+    `The latest runs in ${name}`,
+  );
   return { title: `Runs in ${name}`, body: h("div", {}, tabs(name, "runs"), list) };
 }

@@ -22,9 +22,18 @@ interface Answer {
 const EXAMPLE = "SHOW FEDERATED MODELS;";
 
 export async function sqlBox(context: Context, _: Place): Promise<Shown> {
-  const input = h("textarea", {
-    id: "statement", rows: 6, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": "statement-help",
-  }, EXAMPLE);
+  const input = h(
+    "textarea",
+    {
+      id: "statement",
+      rows: 6,
+      spellcheck: "false",
+      autocapitalize: "off",
+      autocomplete: "off",
+      "aria-describedby": "statement-help",
+    },
+    EXAMPLE,
+  );
   const said = h("div", { class: "answer" });
   const send = button("Run", () => void run(), { class: "primary" });
   const run = async () => {
@@ -47,23 +56,61 @@ export async function sqlBox(context: Context, _: Place): Promise<Shown> {
   });
   return {
     title: "SQL",
-    body: h("div", { class: "sql" },
-      h("label", { for: "statement" }, "Statement"), input,
-      h("p", { id: "statement-help" }, `It runs as ${context.api.session?.role ?? "you"} and may do what that role may. Ctrl+Enter runs it.`),
-      h("p", {}, send), said),
+    body: h(
+      "div",
+      { class: "sql" },
+      h("label", { for: "statement" }, "Statement"),
+      input,
+      h(
+        "p",
+        { id: "statement-help" },
+        `It runs as ${context.api.session?.role ?? "you"} and may do what that role may. Ctrl+Enter runs it.`,
+      ),
+      h("p", {}, send),
+      said,
+    ),
   };
 }
 
 function result(answer: Answer): HTMLElement {
-  return h("div", {},
+  return h(
+    "div",
+    {},
     answer.notices.map((notice) => h("p", { class: "notice" }, notice)),
-    answer.columns.length > 0 && h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "Result" }, h("table", {},
-      h("caption", {}, answer.command),
-      h("thead", {}, h("tr", {}, answer.columns.map((one) => h("th", { scope: "col", title: one.type }, one.name)))),
-      h("tbody", {}, answer.rows.map((row) => h("tr", {}, row.map((value) =>
-        h("td", {}, value === null ? h("i", {}, "NULL") : plain(value)))))))),
+    answer.columns.length > 0 &&
+      h(
+        "div",
+        { class: "scroll", role: "region", tabindex: 0, "aria-label": "Result" },
+        h(
+          "table",
+          {},
+          h("caption", {}, answer.command),
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              answer.columns.map((one) => h("th", { scope: "col", title: one.type }, one.name)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            answer.rows.map((row) =>
+              h(
+                "tr",
+                {},
+                row.map((value) => h("td", {}, value === null ? h("i", {}, "NULL") : plain(value))),
+              ),
+            ),
+          ),
+        ),
+      ),
     answer.columns.length === 0 && h("p", {}, answer.command),
-    answer.truncated && h("p", { class: "notice" }, "There are more rows than are shown: add LIMIT and OFFSET."));
+    answer.truncated &&
+      h("p", { class: "notice" }, "There are more rows than are shown: add LIMIT and OFFSET."),
+  );
 }
 
 /** The line of the place (characters from 1) with a mark below it; the caret goes there too. */

@@ -30,10 +30,12 @@ const NODES: readonly Column[] = [
 export async function workspace(context: Context, { names, scope }: Place): Promise<Shown> {
   const name = names["workspace"] ?? "";
   const at = path("workspaces", name);
-  const read = () => Promise.all([
-    context.api.get<Row>(at, scope), context.api.get<Row[]>(at + "/nodes?limit=1000", scope)]);
+  const read = () =>
+    Promise.all([context.api.get<Row>(at, scope), context.api.get<Row[]>(at + "/nodes?limit=1000", scope)]);
   const [[found, nodes], models] = await Promise.all([
-    read(), context.api.get<Row[]>(at + "/models?limit=1000", scope)]);
+    read(),
+    context.api.get<Row[]>(at + "/models?limit=1000", scope),
+  ]);
   const shown = new Nodes(name);
   const about = h("div", {});
   const show = (workspace: Row, rows: readonly Row[]) => {
@@ -44,7 +46,14 @@ export async function workspace(context: Context, { names, scope }: Place): Prom
   void again(context, scope, async () => show(...(await read())));
   return {
     title: name,
-    body: h("div", {}, tabs(name, "nodes"), about, shown.element, section("Models", modelTable(name, models))),
+    body: h(
+      "div",
+      {},
+      tabs(name, "nodes"),
+      about,
+      shown.element,
+      section("Models", modelTable(name, models)),
+    ),
   };
 }
 
@@ -57,8 +66,13 @@ class Nodes {
   readonly #empty: HTMLElement[];
 
   constructor(workspace: string) {
-    this.#empty = [h("h2", {}, "Nodes"), empty("No node is registered here.",
-      `REGISTER FEDERATED NODE 'name' IN WORKSPACE ${identifier(workspace)} WITH (endpoint = 'https://…', certificate = '…');`)];
+    this.#empty = [
+      h("h2", {}, "Nodes"),
+      empty(
+        "No node is registered here.",
+        `REGISTER FEDERATED NODE 'name' IN WORKSPACE ${identifier(workspace)} WITH (endpoint = 'https://…', certificate = '…');`,
+      ),
+    ];
   }
 
   update(rows: readonly Row[]): void {
@@ -70,23 +84,32 @@ class Nodes {
 }
 
 function summary(workspace: Row): HTMLElement {
-  return facts(["Status", state(text(workspace["status"]))], ["Owner", text(workspace["owner"])],
+  return facts(
+    ["Status", state(text(workspace["status"]))],
+    ["Owner", text(workspace["owner"])],
     ["Active nodes", `${figure(workspace["active_nodes"])} of ${figure(workspace["registered_nodes"])}`],
-    ["Nodes that a run needs", figure(workspace["min_nodes_required"])]);
+    ["Nodes that a run needs", figure(workspace["min_nodes_required"])],
+  );
 }
 
 function modelTable(workspace: string, models: readonly Row[]): HTMLElement {
   if (models.length === 0) {
-    return empty("There is no model yet.",
-      `CREATE FEDERATED MODEL name IN WORKSPACE ${identifier(workspace)} WITH (algorithm = 'logistic_regression', features = ['…'], target = '…');`);
+    return empty(
+      "There is no model yet.",
+      `CREATE FEDERATED MODEL name IN WORKSPACE ${identifier(workspace)} WITH (algorithm = 'logistic_regression', features = ['…'], target = '…');`,
+    );
   }
   const option = (row: Row, name: string) => text((row["options"] as Row | null)?.[name]);
-  return table("Models", [
-    { name: "name", cell: (row) => link(place("w", workspace, "m", text(row["name"])), text(row["name"])) },
-    { name: "algorithm", cell: (row) => option(row, "algorithm") },
-    { name: "target", cell: (row) => option(row, "target") },
-    numbers("current_version", optional, "version"),
-    column("owner"),
-    { name: "created_at", head: "created", cell: (row) => when(row["created_at"]) },
-  ], models);
+  return table(
+    "Models",
+    [
+      { name: "name", cell: (row) => link(place("w", workspace, "m", text(row["name"])), text(row["name"])) },
+      { name: "algorithm", cell: (row) => option(row, "algorithm") },
+      { name: "target", cell: (row) => option(row, "target") },
+      numbers("current_version", optional, "version"),
+      column("owner"),
+      { name: "created_at", head: "created", cell: (row) => when(row["created_at"]) },
+    ],
+    models,
+  );
 }
