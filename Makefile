@@ -10,7 +10,7 @@ DISTRIBUTION ?= bookworm
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness pooled tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format privileges installcheck fuzz soak bench reference lock deb debtest clean
+.PHONY: help setup demo test check format privileges installcheck fuzz soak watch page pictures bench reference lock deb debtest clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,17 @@ test: setup  ## all tests, against a real PostgreSQL
 
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
+
+watch: setup  ## a browser follows a run of 200 rounds: how far it is behind, whether its memory grows
+	@scripts/setup.sh --clients
+	HELIOSDB_WATCHED_ROUNDS=200 $(PYTHON) -m pytest -s $(PYTEST_ARGS) -k run_is tests/page/test_page.py
+
+page:  ## bundle web/ into what `heliosdb api` serves (needs Node)
+	scripts/page.sh
+
+pictures: setup  ## take the pictures of docs/page.md anew
+	@scripts/setup.sh --clients
+	HELIOSDB_PICTURES=docs/page $(PYTHON) -m pytest $(PYTEST_ARGS) -k "pictures or run_is" tests/page/test_page.py
 
 fuzz: setup  ## long fuzz run of the proxy, the scanner and the API: make fuzz SESSIONS=100000 (a fifth with a real server)
 	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
@@ -71,5 +82,5 @@ debtest: setup  ## install, use, upgrade, remove the packages in a root of Debia
 	scripts/test_deb.sh $(DISTRIBUTION)
 
 clean:  ## remove what was built here; the environment stays
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src parser tests -name __pycache__ -prune -exec rm -rf {} +

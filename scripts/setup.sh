@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make this checkout ready to run on a bare Debian or Ubuntu: server, environment, extension; with --clients also
-# the drivers of other languages that the tests connect with.
+# the drivers of other languages that the tests connect with, and what the page is bundled and tested with.
 #
 # What always holds: a second call does nothing again. Each step compares the content of its inputs with what
 # it last finished with (the environment under .venv, the extension in the installed tree itself), so a change
@@ -92,6 +92,12 @@ ensure_crates() {
     [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
 }
 
+# A browser, and the page's packages.
+ensure_browser() {
+    command -v chromium > /dev/null || apt_install chromium
+    scripts/page.sh --packages
+}
+
 # Java's, Node's and Rust's drivers. A Java, Node or cargo that is on PATH is taken, whatever installed it.
 ensure_clients() {
     local missing=() built=build/clients/node wanted
@@ -107,6 +113,7 @@ ensure_clients() {
         apt_install "${missing[@]}"
     fi
     ensure_crates
+    ensure_browser
     wanted=$(hash_of tests/clients/node/package.json tests/clients/node/package-lock.json)
     if [ "$(cat "$built/.packages" 2> /dev/null)" != "$wanted" ]; then
         say "installing the locked packages for Node into $built"

@@ -216,6 +216,7 @@ def test_a_missing_plpython_is_installed_for_the_servers_own_version(checkout: C
 
 NPM = """#!/bin/sh
 echo "npm $*" >> "{base}/calls"
+case "$*" in "ci --prefix web "*) mkdir -p web/node_modules; exit 0 ;; esac
 test -e "{base}/checkout/build/clients/node/package-lock.json"
 """
 
@@ -224,6 +225,7 @@ def with_clients(checkout: Checkout, *programs: str) -> Mapping[str, str]:
     """Give the checkout the clients' files, and only these programs of Java's and Node's on PATH."""
     for name in ("package.json", "package-lock.json"):
         checkout.write(f"checkout/tests/clients/node/{name}", "first\n", 0o644)
+        checkout.write(f"checkout/web/{name}", "first\n", 0o644)
     checkout.write("bin/sudo", '#!/bin/sh\nexec "$@"\n')
     checkout.write("bin/npm", NPM)
     checkout.write("bin/readelf", "#!/bin/sh\n")
@@ -277,14 +279,27 @@ def test_cargo_is_installed_where_there_is_none(checkout: Checkout) -> None:
     assert not [call for call in setup_clients(checkout, environment) if call.startswith(asked)]
 
 
+def test_a_browser_and_the_pages_packages_are_installed_once(checkout: Checkout) -> None:
+    environment = with_clients(checkout, "javac", "node")
+    first = setup_clients(checkout, environment)
+    browser = "apt-get install -y -q --no-install-recommends --no-upgrade chromium"
+    packages = "npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error"
+    assert [call for call in first if call in {browser, packages}] == [browser, packages]
+    checkout.write("bin/chromium", "#!/bin/sh\n")
+    assert not [call for call in setup_clients(checkout, environment) if call in {browser, packages}]
+    checkout.write("checkout/web/package-lock.json", "changed\n", 0o644)
+    assert [call for call in setup_clients(checkout, environment) if call.startswith("npm")] == [packages]
+
+
 def test_the_drivers_are_nothing_that_a_plain_setup_installs(checkout: Checkout) -> None:
     with_clients(checkout)
     assert checkout.setup().returncode == 0
     assert not [call for call in checkout.calls() if call.startswith(("npm", "apt-get"))]
 
 
-def test_nodes_lock_has_hashes_and_names_no_registry() -> None:
-    lock = json.loads((ROOT / "tests/clients/node/package-lock.json").read_text())
+@pytest.mark.parametrize("folder", ["tests/clients/node", "web"])
+def test_nodes_locks_have_hashes_and_name_no_registry(folder: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert packages
     assert all(package["integrity"].startswith("sha512-") for package in packages.values())

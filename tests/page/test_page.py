@@ -1,0 +1,535 @@
+"""The page in a browser over a real federation: its figures are the catalog's, it follows runs, anybody can use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import CDPSession, Page, Route, expect
+
+from tests.integration.api.stack import Api, make_token
+from tests.page.conftest import Visit
+from tests.page.reading import VIEWS, number, read_table, same
+from tests.page.scene import GUARDED, HOSTILE, LIVE_ROUNDS, WORKSPACE, start
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+# `make watch` follows a longer run, and holds the page to a second.
+WATCHED = "HELIOSDB_WATCHED_ROUNDS"
+ROUNDS = int(os.environ.get(WATCHED, LIVE_ROUNDS))
+LATEST = 1.0 if WATCHED in os.environ else 60.0
+MOST_GROWTH = 1_000_000
+LARGEST_PAGE = 150_000
+LARGEST_PICTURE = 150_000
+
+
+def rows(api: Api, query: str, *values: object) -> list[dict[str, Any]]:
+    """What the catalog has."""
+    return api.world.query(query, *values)
+
+
+def test_without_a_valid_token_there_is_the_login_and_nothing_else(visit: Visit) -> None:
+    page = visit.page
+    page.goto(visit.api.url + "/#/w/consortium")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    assert page.get_by_role("navigation").count() == 0
+    page.get_by_label("Token").fill("hfl_" + "0" * 72)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "This token is not valid: it is mistyped, expired or revoked."
+    )
+    page.get_by_label("Token").fill(visit.api.tokens["rest_analyst"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("consortium")
+    expect(page.get_by_text("rest_analyst")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("consortium")
+    kept = page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.body.innerHTML])"
+    )
+    assert visit.api.tokens["rest_analyst"] not in kept
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status").last).to_have_text("You are signed out.")
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_a_token_that_is_revoked_ends_the_session_of_an_open_page(visit: Visit) -> None:
+    visit.api.tokens["brief"] = make_token(visit.api.world, "rest_analyst")
+    page = visit.enter("brief")
+    rows(
+        visit.api,
+        "SELECT federated_revoke_token(token_id) FROM federated_tokens WHERE role = 'rest_analyst' ORDER BY created_at DESC LIMIT 1",
+    )
+    page.get_by_role("link", name="Runs", exact=True).click()
+    expect(page.get_by_role("status").last).to_have_text("The session is over: sign in again.")
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_workspaces_models_and_nodes_are_those_of_the_catalog(inside: Visit) -> None:
+    page = inside.go("", "Workspaces")
+    known = rows(inside.api, "SELECT workspace_name, status FROM federated_workspace_status ORDER BY 1")
+    shown = read_table(page, "Workspaces")
+    assert [(row["name"], row["status"].split(" ", 1)[1]) for row in shown] == [
+        (row["workspace_name"], row["status"]) for row in known
+    ]
+    inside.go("w/consortium", "consortium")
+    known = rows(
+        inside.api,
+        "SELECT node_name, rounds_participated, dataset_size, avg_round_time_seconds FROM federated_node_status WHERE workspace = 'consortium' ORDER BY 1",
+    )
+    shown = read_table(page, "Nodes")
+    assert [row["name"] for row in shown] == [row["node_name"] for row in known]
+    for one, other in zip(shown, known, strict=True):
+        assert same(one["rounds"], other["rounds_participated"])
+        assert same(one["rows"], other["dataset_size"])
+        assert same(one["time of a round"], other["avg_round_time_seconds"])
+    assert page.locator(".network .node").evaluate_all("nodes => nodes.map(node => node.dataset.node)") == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert [row["name"] for row in read_table(page, "Models")] == sorted(["risk", "live", HOSTILE])
+
+
+def test_a_name_that_is_markup_is_text_wherever_it_stands(inside: Visit) -> None:
+    asked: list[str] = []
+    page = inside.page
+    page.on("request", lambda request: asked.append(request.url))
+    inside.go("w/consortium", "consortium")
+    page.get_by_role("link", name=HOSTILE).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    expect(page.locator(".empty code").first).to_have_text(re.compile('START FEDERATED TRAINING "<img'))
+    inside.go("w/consortium/audit", "Audit log of consortium")
+    assert HOSTILE in [row["name"] for row in read_table(page, "Audit log, the latest first")]
+    assert page.locator("img, #owned").count() == 0
+    assert page.title() != "owned"
+    assert {url.split("/")[2] for url in asked} == {inside.api.url.split("/")[2]}
+    assert not [url for url in asked if url.endswith("/x")]
+
+
+def test_a_model_is_shown_with_the_figures_of_its_report(inside: Visit) -> None:
+    page = inside.go("w/consortium/m/risk", "risk")
+    known = rows(inside.api, "SELECT metric, value FROM federated_evaluate('risk')")
+    shown = {row["metric"]: row["value"] for row in read_table(page, "Figures of the current version")}
+    assert {name.replace(" ", "_") for name in shown} == {row["metric"] for row in known}
+    for row in known:
+        assert same(shown[row["metric"].replace("_", " ")], row["value"]), row
+    known = rows(inside.api, "SELECT * FROM federated_coefficients('risk')")
+    shown_rows = read_table(page, "Coefficients with intervals of 95 %")
+    assert [row["term"] for row in shown_rows] == [row["term"] for row in known]
+    for one, other in zip(shown_rows, known, strict=True):
+        assert (
+            same(one["estimate"], other["estimate"])
+            and same(one["from"], other["conf_low"])
+            and same(one["to"], other["conf_high"])
+        )
+    assert page.locator(".strip .interval").count() == 2
+    for row in rows(inside.api, "SELECT * FROM federated_confusion_matrix('risk')"):
+        [line] = [
+            line
+            for line in read_table(page, "Held-out rows: their classes down, what is predicted across")
+            if line["actual"] == row["actual"]
+        ]
+        assert number(line[f"predicted {row['predicted']}"]) == row["count"]
+    known = rows(inside.api, "SELECT * FROM federated_feature_importance('risk')")
+    shown_rows = read_table(page, "By how much the loss grows where a feature is shuffled")
+    for one, other in zip(shown_rows, known, strict=True):
+        assert one["feature"] == other["feature"] and same(one["importance"], other["importance"])
+
+
+def test_the_drawn_curves_of_a_report_are_its_points(inside: Visit) -> None:
+    page = inside.go("w/consortium/m/risk", "risk")
+    for each in page.get_by_text("The figures as a table").all():
+        each.click()
+    known = rows(inside.api, "SELECT fpr, tpr FROM federated_roc_curve('risk')")
+    assert all(same(one["fpr"], other["fpr"]) and same(one["tpr"], other["tpr"])
+               for one, other in zip(read_table(page, "Points of the ROC curve"), known, strict=True))  # fmt: skip
+    drawn = page.locator(".joined").get_attribute("points") or ""
+    points = [tuple(float(part) for part in point.split(",")) for point in drawn.split(" ")]
+    assert len(points) == len(known)
+    (left, bottom), (right, top) = points[0], points[-1]
+    for (x, y), row in zip(points, known, strict=True):
+        assert (x - left) / (right - left) == pytest.approx(row["fpr"])
+        assert (bottom - y) / (bottom - top) == pytest.approx(row["tpr"])
+    known = rows(inside.api, "SELECT * FROM federated_calibration('risk')")
+    for one, other in zip(read_table(page, "Calibration"), known, strict=True):
+        assert same(one["predicted"], other["predicted"]) and same(one["observed"], other["observed"])
+    assert page.locator(".plane circle.mark").count() == len(
+        [row for row in known if row["predicted"] is not None]
+    )
+
+
+def test_what_a_report_has_not_says_why(inside: Visit) -> None:
+    inside.expected |= {409, 501}
+    page = inside.go("w/guarded/m/cautious", "cautious")
+    expect(page.get_by_text("privacy_budget").first).to_be_visible()
+    assert page.locator(".plane").count() == 0
+
+
+def test_a_budget_is_shown_with_history_and_the_catalogs_forecast(inside: Visit) -> None:
+    page = inside.go(f"w/{GUARDED}/budget", "Privacy budget of guarded")
+    [now] = rows(inside.api, "SELECT * FROM federated_privacy_budget_status WHERE workspace_name = 'guarded'")
+    gauge = page.get_by_role("meter")
+    assert float(gauge.get_attribute("aria-valuenow") or "nan") == pytest.approx(now["consumed_epsilon"])
+    assert float(gauge.get_attribute("aria-valuemax") or "nan") == now["total_budget_epsilon"]
+    facts = dict(
+        zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True)
+    )
+    assert same(facts["ε left"], now["remaining_epsilon"])
+    assert same(
+        facts["Rounds that the rest lasts for, as the last ones went"], now["estimated_remaining_rounds"]
+    )
+    known = rows(
+        inside.api,
+        "SELECT * FROM federated_privacy_history WHERE workspace_name = 'guarded' ORDER BY round_number DESC",
+    )
+    shown = read_table(page, "Charged rounds, the latest first")
+    assert [number(row["round"]) for row in shown] == [row["round_number"] for row in known]
+    assert all(
+        same(one["ε until then"], other["cumulative_epsilon"])
+        for one, other in zip(shown, known, strict=True)
+    )
+    expect(page.locator(".plot")).to_have_attribute("data-points", str(len(known) + 1))
+    inside.go(f"w/{WORKSPACE}/budget", "Privacy budget of consortium")
+    expect(page.get_by_text("This workspace has no privacy budget")).to_be_visible()
+
+
+def test_lists_of_a_workspace_are_those_of_the_catalog(inside: Visit) -> None:
+    page = inside.go("w/consortium/quality", "Data quality in consortium")
+    known = rows(inside.api, "SELECT * FROM federated_data_quality_check('risk')")
+    shown = read_table(page, "What round 0 found for risk")
+    for row in known:
+        for feature, statistics in row["feature_statistics"].items():
+            [line] = [
+                line
+                for line in shown
+                if (line["node"], line["feature"]) == (row["node_name"] or "all nodes", feature)
+            ]
+            assert same(line["mean"], statistics["mean"]) and same(line["scale"], statistics["scale"])
+            assert number(line["missing"]) == row["missing_values"][feature]
+    inside.go("w/consortium/alerts", "Alerts of consortium")
+    expect(page.get_by_role("row", name=re.compile("few_nodes.*raised"))).to_be_visible()
+    inside.go("w/consortium/audit", "Audit log of consortium")
+    known = rows(
+        inside.api,
+        "SELECT chain_position, action, object_name, hash FROM federated_audit_log WHERE workspace = 'consortium' ORDER BY recorded_at DESC, chain_position DESC LIMIT 100",
+    )
+    shown = read_table(page, "Audit log, the latest first")
+    assert [(number(row["entry"]), row["action"], row["name"]) for row in shown] == [
+        (row["chain_position"], row["action"], row["object_name"]) for row in known
+    ]
+    assert all(other["hash"].startswith(one["hash"]) for one, other in zip(shown, known, strict=True))
+    inside.go("w/consortium/erasures", "Erasures in consortium")
+    expect(page.get_by_text("DELETE FROM FEDERATED TRAINING")).to_be_visible()
+    inside.go("experiments", "Experiments")
+    page.get_by_role("link", name="halves").click()
+    known = rows(inside.api, "SELECT * FROM federated_experiment('halves')")
+    shown = read_table(page, "Arms")
+    assert [(row["arm"], number(row["share"]), number(row["calls"])) for row in shown] == [
+        (row["arm"], row["share"], row["calls"]) for row in known
+    ]
+
+
+def test_the_sql_box_does_what_the_role_may_and_points_at_errors(visit: Visit) -> None:
+    visit.expected |= {400, 403, 422}
+    visit.enter("rest_analyst")
+    page = visit.go("sql", "SQL")
+    box = page.get_by_label("Statement")
+    run = page.get_by_role("button", name="Run")
+    box.fill("SELECT current_user AS me, NULL AS nothing, 'ä' || repeat('x', 3) AS text")
+    run.click()
+    expect(page.locator(".answer tbody tr")).to_have_text("rest_analystNULLäxxx")
+    box.fill("SELECT 'ä😀',\n  nix")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".position")).to_have_text("  nix\n  ^ here")
+    assert (
+        page.evaluate("() => document.activeElement.selectionStart")
+        == len("SELECT 'ä😀',\n  ".encode("utf-16-le")) // 2
+    )
+    box.fill("SELECT 1 FROM federated.api_token")
+    run.click()
+    expect(page.get_by_role("alert")).to_contain_text("42501")
+
+
+def start_watching(inside: Visit, rounds: int) -> str:
+    """Start a run, and open its view."""
+    run = start(inside.api, "live", rounds=rounds)
+    inside.page.goto(f"{inside.api.url}/#/runs/{run}")
+    expect(inside.page.get_by_role("heading", level=1)).to_have_text(re.compile("^Run [0-9]+ of live$"))
+    return run
+
+
+def heap(session: CDPSession) -> int:
+    """Bytes in use after a collection."""
+    session.send("HeapProfiler.collectGarbage")
+    return int(session.send("Runtime.getHeapUsage")["usedSize"])
+
+
+# When each round was drawn, by the browser's clock, which is this machine's.
+NOTE_ROUNDS = """() => {
+    window.drawn = {};
+    const note = () => {
+        const [plot] = document.querySelectorAll('.plot');
+        if (plot?.dataset.last) window.drawn[plot.dataset.last] ??= Date.now() / 1000;
+    };
+    new MutationObserver(note).observe(document.body, {attributes: true, subtree: true, attributeFilter: ['data-last']});
+}"""
+
+
+def test_a_run_is_drawn_while_it_goes_and_leaks_nothing(inside: Visit) -> None:
+    page = inside.page
+    page.evaluate(NOTE_ROUNDS)
+    session = page.context.new_cdp_session(page)
+    run = start_watching(inside, ROUNDS)
+    page.wait_for_function(
+        "least => Number(document.querySelector('.plot')?.dataset.last) >= least", arg=ROUNDS // 10
+    )
+    early = heap(session)
+    expect(page.get_by_text("This run is over.")).to_be_visible()
+    expect(page.locator(".plot").first).to_have_attribute("data-last", str(ROUNDS))
+    expect(
+        page.get_by_role("term").filter(has_text="Ended").locator("xpath=following-sibling::dd")
+    ).not_to_have_text("not yet")
+    grown = heap(session) - early
+    closed = rows(
+        inside.api,
+        "SELECT round_number, extract(epoch FROM recorded_at)::float8 AS at FROM federated.event WHERE run_id = %s AND kind = 'round.closed' AND round_number > 0 ORDER BY 1",
+        run,
+    )
+    drawn = page.evaluate("() => window.drawn")
+    # Rounds of one look are drawn at once: a round is on the page when it or a later one was drawn.
+    lags = [
+        min(at for number, at in drawn.items() if int(number) >= row["round_number"]) - row["at"]
+        for row in closed
+    ]
+    print(
+        f"\n{ROUNDS} rounds: {max(lags):.2f} s behind at most, {sum(lags) / len(lags):.2f} s on the mean, heap grown by {grown} bytes of {early}"
+    )
+    assert len(drawn) > 2
+    assert max(lags) <= LATEST
+    assert grown < MOST_GROWTH
+
+
+def test_a_run_that_is_over_is_shown_with_every_round(inside: Visit) -> None:
+    [run] = rows(
+        inside.api,
+        "SELECT run_id, run FROM federated_runs WHERE model_name = 'live' AND status IN ('completed', 'converged') ORDER BY run DESC LIMIT 1",
+    )
+    page = inside.go(f"runs/{run['run_id']}", f"Run {run['run']} of live")
+    known = rows(
+        inside.api,
+        "SELECT * FROM federated_training_status('live', %s) WHERE round_number > 0 ORDER BY 1",
+        run["run"],
+    )
+    page.get_by_text("The figures as a table").first.click()
+    shown = read_table(page, "Loss")
+    assert [number(row["round"]) for row in shown] == [row["round_number"] for row in known]
+    assert all(same(one["loss"], other["global_loss"]) for one, other in zip(shown, known, strict=True))
+    matrix = page.get_by_role("table", name=re.compile("Participation"))
+    expect(matrix.locator("tbody tr")).to_have_count(3)
+    taken = rows(
+        inside.api,
+        "SELECT count(DISTINCT (round_number, node_id)) AS count FROM federated.participation WHERE run_id = %s AND outcome = 'received'",
+        run["run_id"],
+    )[0]["count"]
+    if ROUNDS < 40:
+        expect(matrix.locator("td[data-state=received]")).to_have_count(taken)
+    page.get_by_role("link", name="live").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("live")
+
+
+def test_a_server_that_is_away_is_asked_again_after_the_time_that_it_says(inside: Visit) -> None:
+    inside.expected |= {503}
+    page = inside.page
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        problem = {
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "The database does not answer now.",
+        }
+        route.fulfill(
+            status=503,
+            headers={"Retry-After": "1"},
+            content_type="application/problem+json",
+            body=json.dumps(problem),
+        )
+
+    page.route("**/api/v1/federated/runs?*", refuse, times=2)
+    page.get_by_role("link", name="Runs", exact=True).click()
+    expect(page.locator(".waiting")).to_have_text("The database does not answer now. Trying again in 1 s.")
+    expect(page.get_by_role("table", name="The latest runs")).to_be_visible()
+    expect(page.locator(".waiting")).to_have_text("")
+    assert len(refused) == 2
+
+
+def focused(page: Page) -> str:
+    """The text of what has the focus."""
+    return str(page.evaluate("() => document.activeElement.textContent || document.activeElement.id"))
+
+
+def tab_to(page: Page, text: str, key: str = "Tab", most: int = 40) -> None:
+    """Press Tab until something of that text has the focus."""
+    for _ in range(most):
+        page.keyboard.press(key)
+        if focused(page) == text:
+            return
+    raise AssertionError(f"{key} does not lead to {text}")
+
+
+def test_the_keyboard_alone_leads_everywhere(visit: Visit) -> None:
+    page = visit.page
+    page.goto(visit.api.url + "/")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.insert_text(visit.api.tokens["rest_admin"])
+    page.keyboard.press("Enter")
+    for name, title in (
+        ("Runs", "Runs"),
+        ("SQL", "SQL"),
+        ("Workspaces", "Workspaces"),
+        ("consortium", "consortium"),
+        ("Audit log", "Audit log of consortium"),
+    ):
+        expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
+        tab_to(page, name)
+        assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") != "none"
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+    tab_to(page, "Skip to the content", "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    tab_to(page, "details")
+    page.keyboard.press("Enter")
+    expect(page.locator("details[open] pre")).to_be_visible()
+
+
+# What a browser's window is like, and what of accessibility is looked at in it.
+WINDOWS: dict[str, tuple[str, int, dict[str, object]]] = {
+    "light": ("light", 1200, {}),
+    "phone and dark": ("dark", 360, {"runOnly": ["color-contrast", "scrollable-region-focusable"]}),
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_view_is_accessible_and_none_is_wider_than_its_window(inside: Visit, window: str) -> None:
+    theme, width, options = WINDOWS[window]
+    page = inside.page
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": 740})
+    [run] = rows(
+        inside.api, "SELECT run_id, run FROM federated_runs WHERE model_name = 'risk' ORDER BY run LIMIT 1"
+    )
+    page.evaluate(AXE.read_text())
+    for place, title in {**VIEWS, f"runs/{run['run_id']}": f"Run {run['run']} of risk"}.items():
+        inside.go(place, title)
+        found = page.evaluate(
+            "options => axe.run(document, {...options, resultTypes: ['violations']})", options
+        )
+        assert serious(found) == [], title
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, title
+        assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1
+        headings = page.evaluate("() => [...document.querySelectorAll('h1,h2,h3')].map(one => one.tagName)")
+        levels = [int(one[1]) for one in headings]
+        assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def serious(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The violations that shut people out, each with the first place."""
+    return [
+        (one["id"], one["nodes"][0]["failureSummary"])
+        for one in found["violations"] if one["impact"] in {"serious", "critical"}
+    ]  # fmt: skip
+
+
+def test_dark_colours_are_the_systems_until_the_reader_chooses(inside: Visit) -> None:
+    page = inside.page
+
+    def ground() -> int:
+        text = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in re.findall(r"\d+", text)[:3])
+
+    assert ground() > 600
+    page.emulate_media(color_scheme="dark")
+    assert ground() < 150
+    page.get_by_role("button", name="Light colours").click()
+    assert ground() > 600
+    page.reload()
+    expect(page.get_by_role("button", name="Dark colours")).to_be_visible()
+    assert ground() > 600
+
+
+def test_everything_that_a_browser_fetches_is_small_and_from_this_server(visit: Visit) -> None:
+    fetched: dict[str, str] = {}
+    visit.page.on(
+        "response", lambda response: fetched.setdefault(response.url, response.request.resource_type)
+    )
+    visit.enter()
+    files = [url for url in fetched if "/api/" not in url]
+    assert {Path(url).suffix for url in files} >= {".js", ".css"}
+    # As they travel: the length that the server says, of what it has packed.
+    sizes = {
+        url: int(httpx.get(url, headers={"Accept-Encoding": "gzip"}).headers["content-length"])
+        for url in files
+    }
+    assert sum(sizes.values()) <= LARGEST_PAGE, sizes
+    policy = httpx.get(visit.api.url + "/").headers["content-security-policy"]
+    assert "script-src 'self'" in policy and "unsafe" not in policy
+
+
+PICTURES = {
+    "nodes": ("w/consortium", "consortium", {}),
+    "budget": ("w/guarded/budget", "Privacy budget of guarded", {}),
+    "model": ("w/consortium/m/risk", "risk", {}),
+    "audit": ("w/consortium/audit", "Audit log of consortium", {}),
+    "dark": ("w/guarded/budget", "Privacy budget of guarded", {"dark": True}),
+    "phone": ("w/consortium", "consortium", {"phone": True}),
+}
+
+
+def test_pictures_are_taken_of_what_the_page_shows(inside: Visit, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("HELIOSDB_PICTURES", tmp_path))
+    page = inside.page
+
+    def take(name: str) -> None:
+        page.evaluate("() => document.activeElement.blur()")
+        page.mouse.move(0, 0)
+        picture = page.screenshot(path=folder / f"{name}.png", animations="disabled")
+        assert 5_000 < len(picture) <= LARGEST_PICTURE, name
+
+    for name, (place, title, how) in PICTURES.items():
+        page.emulate_media(color_scheme="dark" if "dark" in how else "light")
+        page.set_viewport_size({"width": 360 if "phone" in how else 1100, "height": 760})
+        inside.go(place, title)
+        take(name)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1100, "height": 760})
+    [run] = rows(
+        inside.api, "SELECT run_id FROM federated_runs WHERE model_name = 'live' ORDER BY run DESC LIMIT 1"
+    )
+    page.goto(f"{inside.api.url}/#/runs/{run['run_id']}")
+    expect(page.locator(".uplot")).to_have_count(2)
+    expect(page.get_by_role("table", name=re.compile("Participation, rounds"))).to_be_visible()
+    take("run")
+
+
+def test_a_node_that_is_lost_is_seen_on_the_open_page(inside: Visit) -> None:
+    page = inside.go("w/consortium", "consortium")
+    lost = page.locator(".network .node[data-node=c]")
+    expect(lost).to_have_attribute("data-state", "active")
+    inside.api.world.sites[2].kill()
+    expect(lost).not_to_have_attribute("data-state", "active")
+    state = lost.get_attribute("data-state") or ""
+    expect(lost.locator(".word")).to_have_text(state)
+    expect(page.get_by_role("row", name=re.compile(f"^c .*{state}"))).to_be_visible()
