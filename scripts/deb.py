@@ -294,7 +294,7 @@ def _fill(build: Build, text: str, more: Mapping[str, str] | None = None) -> str
 
 
 def _settle_modes(tree: Path) -> None:
-    """What is in a directory `bin` is a program, and nothing else is: some wheels have every file executable."""
+    """What is in a directory `bin` is a program, and nothing else is: some wheels make every file one."""
     for path in tree.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
