@@ -43,7 +43,8 @@ class Services:
     """What the application has, as `app.state.services`.
 
     claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
-    bearers: the ways among `ways` that a session may begin with.
+    bearers: the ways among `ways` that a session may begin with. logins: bodies of who is not known yet,
+    which take no place of other bodies.
     """
 
     config: ApiConfig
@@ -56,6 +57,7 @@ class Services:
     identities: Buckets
     streams: Places = field(repr=False)
     statements: Places = field(repr=False)
+    logins: Places = field(repr=False)
     bodies: Places = field(repr=False)
 
 
@@ -231,7 +233,7 @@ class OpenRoute(APIRoute):
             with ExitStack() as held:
                 if _has_body(request):
                     address = address_key(request.client.host if request.client else None)
-                    held.enter_context(ours.bodies.one_more(f"address:{address}"))
+                    held.enter_context(ours.logins.one_more(address))
                     await _read_body(request, small)
                 return await inner(StrictRequest(request.scope, request.receive))
 
