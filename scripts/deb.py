@@ -233,6 +233,7 @@ def _write_control(build: Build, tree: Path, templates: Path) -> None:
     place = tree / "DEBIAN"
     place.mkdir(mode=0o755)
     (place / "md5sums").write_text(sums)
+    (place / "md5sums").chmod(0o644)
     for name in ("control", "conffiles", "postinst", "prerm", "postrm"):
         if (source := templates / name).exists():
             (place / name).write_text(_fill(build, source.read_text(), values))
@@ -294,7 +295,7 @@ def _fill(build: Build, text: str, more: Mapping[str, str] | None = None) -> str
 
 
 def _settle_modes(tree: Path) -> None:
-    """What is in a directory `bin` is a program, and nothing else is: some wheels make every file one."""
+    """What is in a directory `bin` is a program, and nothing else: some wheels have every file executable."""
     for path in tree.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)

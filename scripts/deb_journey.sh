@@ -108,7 +108,7 @@ install_again() {
     block "sh packages" | sed -e '/^make/d' -e 's/install/install -y -qq --reinstall/' \
         -e "s/deb12/$mark/" -e "s/postgresql-15/postgresql-$postgres/" > again
     bash -eu again > /dev/null
-    heliosdb health coordinator --config /etc/heliosdb/coordinator.toml
+    runuser -u heliosdb -- heliosdb health coordinator --config /etc/heliosdb/coordinator.toml
     [ "$(stat -c '%a %U %G' /etc/heliosdb)" = "750 root heliosdb" ] || fail "/etc/heliosdb was opened"
 }
 

@@ -194,3 +194,9 @@ def test_what_openssl_issues_by_an_authority_is_an_identity_too(site: Site) -> N
 @pytest.mark.parametrize("kind", DAEMONS)
 def test_the_settings_of_the_page_are_those_that_are_packaged(kind: str) -> None:
     assert block(f"toml {kind}") == (ROOT / f"packaging/settings/{kind}.toml").read_text()
+
+
+@pytest.mark.parametrize("machine", ["coordinator", "participant"])
+def test_the_units_that_the_page_enables_are_those_of_the_machines_daemons(machine: str) -> None:
+    named = re.findall(r"heliosdb-(\w+)", block(f"sh units {machine}"))
+    assert named == [kind for kind, where in DAEMONS.items() if where == machine]
