@@ -11951,9 +11951,11 @@ SELECT pg_catalog.pg_extension_config_dump('federated.api_token', 'WHERE false')
 
 SELECT pg_catalog.pg_extension_config_dump('federated.api_request', 'WHERE false');
 
+-- In PL/pgSQL, like all that each call by HTTP asks: a session keeps its plans, where a function in SQL would be planned anew.
 CREATE FUNCTION federated._may_serve(role_id oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT FROM pg_roles AS r
         WHERE r.oid = _may_serve.role_id AND NOT (r.rolsuper OR r.rolbypassrls OR r.rolreplication)
           -- What daemons and the product itself act as is no person's.
@@ -11961,7 +11963,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
               SELECT FROM pg_roles AS p
               WHERE p.rolname IN ('federated_api', 'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe',
                                   'federated_aggregator')
-                AND pg_has_role(r.oid, p.oid, 'MEMBER')))
+                AND pg_has_role(r.oid, p.oid, 'MEMBER')));
+END
 $$;
 
 COMMENT ON FUNCTION federated._may_serve(oid) IS
@@ -12111,17 +12114,25 @@ COMMENT ON FUNCTION @extschema@.federated_revoke_token(uuid) IS
     'Revokes a bearer token at once and for good: its maker may, a member of its role and of federated_admin. federated_tokens shows its token_id';
 
 CREATE FUNCTION federated._authenticate(digest bytea, OUT role name) RETURNS name
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT (SELECT r.rolname FROM federated.api_token AS t JOIN pg_roles AS r ON r.oid = t.role_id
-            WHERE t.token_sha256 = digest AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND federated._may_serve(r.oid))
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject oid := (SELECT t.role_id FROM federated.api_token AS t
+                    WHERE t.token_sha256 = digest AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp());
+BEGIN
+    IF subject IS NOT NULL AND federated._may_serve(subject) THEN
+        role := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = subject);
+    END IF;
+END
 $$;
 
 COMMENT ON FUNCTION federated._authenticate(bytea) IS
     'The role that a token stands for, by SHA-256 of it; NULL whatever may be wrong with it';
 
 CREATE FUNCTION federated._servable(role name) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT federated._may_serve(r.oid) FROM pg_roles AS r WHERE r.rolname = _servable.role), false)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT federated._may_serve(r.oid) FROM pg_roles AS r WHERE r.rolname = _servable.role), false);
+END
 $$;
 
 COMMENT ON FUNCTION federated._servable(name) IS 'Whether calls may run as the role of that name, which a certificate or an identity provider has vouched for';
@@ -12132,20 +12143,24 @@ COMMENT ON FUNCTION federated._servable(name) IS 'Whether calls may run as the r
 -- version answers is the one that SQL would take, or its error. Numbers are handed out for a role that the one who asks may become
 -- and that may call the version's functions, and for no other.
 CREATE FUNCTION federated._may_call(role name, function_name text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT octet_length(function_name) < 64 AND coalesce((
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN octet_length(function_name) < 64 AND coalesce((
         SELECT bool_and(has_function_privilege(role, p.oid, 'EXECUTE') AND has_schema_privilege(role, p.pronamespace, 'USAGE'))
         FROM pg_proc AS p
         WHERE p.proname = function_name::name
-          AND p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)), false)
+          AND p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)), false);
+END
 $$;
 
 COMMENT ON FUNCTION federated._may_call(name, text) IS 'Whether a role may call a model''s function in all its forms; false where there is none';
 
 CREATE FUNCTION federated._may_become(role name) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     -- From version 16 on a membership may come without the right to become the role.
-    SELECT pg_has_role(session_user, role, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+    RETURN pg_has_role(session_user, role, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END);
+END
 $$;
 
 COMMENT ON FUNCTION federated._may_become(name) IS 'Whether the role that logged in may become another one';
