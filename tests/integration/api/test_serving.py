@@ -121,7 +121,8 @@ def scores(made: Portable, found: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_algorithm_predicts_what_sql_predicts(serving: Serving, name: str) -> None:
     made = serving.models[name]
-    batch = given(made.encoding)
+    # So many that they are scored beside the event loop.
+    batch = given(made.encoding) * 3
     wanted = expected(serving, name, batch)
     found = outputs(serving.infer(name, tensors(made.encoding.columns, batch)))
     # A network sums in float32: its rows among others agree with rows by themselves to that.
