@@ -37,19 +37,17 @@ _PROBLEM: dict[str, Any] = {
 
 def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> FastAPI:
     """Make the application. more_ways: further ways to say who one is, asked first."""
-    database, identities = Database(config), Buckets(config.identity_rate)
-    addresses = Buckets(config.address_rate)
-    inference = Inference(config, database, identities)
+    services = _services(config, more_ways)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        await inference.open()
+        await services.database.open()
+        await services.inference.open()
         try:
             yield
         finally:
-            await inference.close()
-            await database.close()
+            await services.inference.close()
+            await services.database.close()
 
     app = FastAPI(
         title="HeliosDB federated learning",
@@ -61,19 +59,9 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         lifespan=life,
         redirect_slashes=False,
     )
-    app.state.services = Services(
-        config,
-        database,
-        (*more_ways, *_ways(config)),
-        Buckets(config.identity_rate),
-        identities,
-        addresses,
-        Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
-        Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
-        inference,
-    )
+    app.state.services = services
     problems.install(app)
-    app.add_middleware(Access, addresses=addresses)
+    app.add_middleware(Access, addresses=services.addresses)
     app.router.routes.extend(make_routes())
     for module in (workspaces, nodes, models, training, events, prediction):
         app.include_router(
@@ -84,6 +72,21 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         )
     app.include_router(_description(), prefix=PREFIX)
     return app
+
+
+def _services(config: ApiConfig, more_ways: Sequence[Authenticator]) -> Services:
+    database, identities = Database(config), Buckets(config.identity_rate)
+    return Services(
+        config,
+        database,
+        (*more_ways, *_ways(config)),
+        Buckets(config.identity_rate),
+        identities,
+        Buckets(config.address_rate),
+        Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
+        Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
+        Inference(config, database, identities),
+    )
 
 
 def _ways(config: ApiConfig) -> list[Authenticator]:

@@ -119,7 +119,11 @@ def test_a_certificate_runs_as_the_role_of_its_name(api: Api) -> None:
 def ask_grpc(api: Api, method: str, text: str | None, body: bytes = b"", identity: str | None = None) -> str:
     """The name of the status of a call over TLS. identity: whose certificate is shown."""
     directory = api.world.federation.directory
-    shown = [None, None] if identity is None else [(directory / f"{identity}.{end}").read_bytes() for end in ("key", "pem")]
+    shown = (
+        [None, None]
+        if identity is None
+        else [(directory / f"{identity}.{end}").read_bytes() for end in ("key", "pem")]
+    )
     credentials = grpc.ssl_channel_credentials((directory / "authority.pem").read_bytes(), *shown)
     metadata = () if text is None else (("authorization", f"Bearer {text}"),)
     with grpc.secure_channel(f"localhost:{GRPC_PORT}", credentials) as channel:
