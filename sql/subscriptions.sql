@@ -77,9 +77,12 @@ SELECT pg_catalog.pg_extension_config_dump('federated.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.delivered_version', '');
 
 CREATE FUNCTION federated._contract(options jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_strip_nulls(jsonb_build_object('algorithm', options ->> 'algorithm', 'target', options ->> 'target',
-        'event', options ->> 'event', 'weights', options ->> 'weights', 'offset', options ->> 'offset'))
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- In PL/pgSQL, whose plans a session keeps: each prediction that looks a version up comes by here.
+    RETURN jsonb_strip_nulls(jsonb_build_object('algorithm', options ->> 'algorithm', 'target', options ->> 'target',
+        'event', options ->> 'event', 'weights', options ->> 'weights', 'offset', options ->> 'offset'));
+END
 $$;
 COMMENT ON FUNCTION federated._contract(jsonb) IS 'Of a run''s options what says which column a version predicts, and by which others it is judged';
 
@@ -95,8 +98,10 @@ COMMENT ON FUNCTION federated._predicting(jsonb) IS 'Of a stored prediction what
 
 -- A run that was resumed may have left several versions, and a version's number may come again in a catalog that was restored.
 CREATE FUNCTION federated._version_key(run_id uuid, version integer) RETURNS uuid
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT md5(run_id::text || '/' || version::text)::uuid
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN md5(run_id::text || '/' || version::text)::uuid;
+END
 $$;
 COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
     'Under which name a version is known wherever its numbers go: no other version ever has it';

@@ -70,20 +70,17 @@ _PROBLEM: dict[str, Any] = {
 
 def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> FastAPI:
     """Make the application. more_ways: further ways to say who one is, asked first."""
-    database, identities = Database(config), Buckets(config.identity_rate)
-    addresses = Buckets(config.address_rate)
-    inference = Inference(config, database, identities)
-    sessions, bearers = Sessions(config), _bearers(config)
+    services = _services(config, more_ways)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        await inference.open()
+        await services.database.open()
+        await services.inference.open()
         try:
             yield
         finally:
-            await inference.close()
-            await database.close()
+            await services.inference.close()
+            await services.database.close()
 
     app = FastAPI(
         title="HeliosDB federated learning",
@@ -95,24 +92,9 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         lifespan=life,
         redirect_slashes=False,
     )
-    app.state.services = Services(
-        config,
-        database,
-        (*more_ways, sessions, *bearers, *_certificates(config)),
-        bearers,
-        sessions,
-        Box(database, config.sql_timeout) if config.sql_box else None,
-        Buckets(config.identity_rate),
-        identities,
-        addresses,
-        Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
-        Places(config.sql_connections, max(1, config.sql_connections // 2), "Too many statements run.", 1),
-        Places(config.bodies, max(1, config.bodies // 8), "Too many log in from this address.", 1),
-        Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
-        inference,
-    )
+    app.state.services = services
     problems.install(app)
-    app.add_middleware(Access, addresses=addresses)
+    app.add_middleware(Access, addresses=services.addresses)
     app.router.routes.extend(make_routes())
     for router in (*(module.router for module in _ROUTERS), session_paths.open_router):
         app.include_router(
@@ -124,6 +106,31 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
     app.include_router(_description(), prefix=PREFIX)
     app.include_router(pages.make_router(pages.read_pages()))
     return app
+
+
+def _services(config: ApiConfig, more_ways: Sequence[Authenticator]) -> Services:
+    database, identities = Database(config), Buckets(config.identity_rate)
+    sessions, bearers = Sessions(config), _bearers(config)
+    return Services(
+        config=config,
+        database=database,
+        ways=(*more_ways, sessions, *bearers, *_certificates(config)),
+        bearers=bearers,
+        sessions=sessions,
+        box=Box(database, config.sql_timeout) if config.sql_box else None,
+        claims=Buckets(config.identity_rate),
+        identities=identities,
+        addresses=Buckets(config.address_rate),
+        streams=Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
+        statements=Places(
+            config.sql_connections, max(1, config.sql_connections // 2), "Too many statements run.", 1
+        ),
+        logins=Places(config.bodies, max(1, config.bodies // 8), "Too many log in from this address.", 1),
+        bodies=Places(
+            config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1
+        ),
+        inference=Inference(config, database, identities),
+    )
 
 
 def _bearers(config: ApiConfig) -> tuple[BearerWay, ...]:

@@ -17,12 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg import errors, sql
 
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.rpc import grpc
 from tests.integration.api.stack import LOGIN, PREFIX, Api, drop_roles, make_roles, make_token, running_api
 from tests.integration.coordinator.support import World, make_world
 from tests.support.cluster import Cluster
+from tests.support.ports import free_port
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 ISSUER = "https://idp.example.com"
+GRPC_PORT = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,7 @@ def api(world: World) -> Iterator[Api]:
     (directory / "keys.json").write_text(json.dumps({"keys": [{**key, "kid": "k"}]}))
     tokens = make_roles(world)
     settings = {
+        "grpc_port": GRPC_PORT,
         "certificate": str(directory / "api.pem"),
         "private_key": str(directory / "api.key"),
         "client_certificates": {
@@ -110,6 +114,50 @@ def test_a_certificate_runs_as_the_role_of_its_name(api: Api) -> None:
     nobody = get(api, identity="ann", Authorization=f"Bearer {api.tokens['rest_nobody']}")
     assert nobody.status_code == 403
     assert "max-age" in nobody.headers["strict-transport-security"]
+
+
+def ask_grpc(api: Api, method: str, text: str | None, body: bytes = b"", identity: str | None = None) -> str:
+    """The name of the status of a call over TLS. identity: whose certificate is shown."""
+    directory = api.world.federation.directory
+    shown = (
+        [None, None]
+        if identity is None
+        else [(directory / f"{identity}.{end}").read_bytes() for end in ("key", "pem")]
+    )
+    credentials = grpc.ssl_channel_credentials((directory / "authority.pem").read_bytes(), *shown)
+    metadata = () if text is None else (("authorization", f"Bearer {text}"),)
+    with grpc.secure_channel(f"localhost:{GRPC_PORT}", credentials) as channel:
+        call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+        try:
+            call(body, metadata=metadata, timeout=120)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+def test_grpc_knows_tokens_and_jwts_over_tls(api: Api) -> None:
+    federation = api.world.federation
+    federation.write("grpc", federation.authority.issue("ann", ["ann"]))
+    claims = {"iss": ISSUER, "aud": "heliosdb", "sub": "ann", "exp": int(time.time()) + 60}
+    expired = jwt.encode({**claims, "exp": int(time.time()) - 3600}, KEY, "ES256", headers={"kid": "k"})
+    asked = {
+        jwt.encode(claims, KEY, "ES256", headers={"kid": "k"}): "OK",
+        api.tokens["rest_analyst"]: "OK",
+        api.tokens["rest_nobody"]: "PERMISSION_DENIED",
+        api.tokens["rest_analyst"][:-1]: "UNAUTHENTICATED",
+        expired: "UNAUTHENTICATED",
+        None: "UNAUTHENTICATED",
+    }
+    assert {text: ask_grpc(api, "ServerMetadata", text) for text in asked} == asked
+    # A certificate is not asked for, and is nobody's.
+    assert ask_grpc(api, "ServerMetadata", None, identity="grpc") == "UNAUTHENTICATED"
+    assert ask_grpc(api, "ServerLive", None) == "OK"
+    analyst = api.tokens["rest_analyst"]
+    assert ask_grpc(api, "ModelInfer", analyst, b"\xff") == "INVALID_ARGUMENT"
+    assert ask_grpc(api, "ModelInfer", analyst, bytes(2 << 20)) == "RESOURCE_EXHAUSTED"
+    assert ask_grpc(api, "ModelStream", analyst) == "UNIMPLEMENTED"
+    with grpc.insecure_channel(f"localhost:{GRPC_PORT}") as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=120)
 
 
 def as_role(api: Api, role: str) -> psycopg.Connection[Any]:

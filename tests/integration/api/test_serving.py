@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +39,7 @@ from tests.support import portable
 from tests.support.cluster import Cluster
 from tests.support.encoded_model import COLUMNS
 from tests.support.ports import free_port
-from tests.support.publication import publish_prediction
+from tests.support.publication import publish_prediction, publish_version
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "serving.md"
 ONE = [{"name": "age", "datatype": "FP64", "shape": [1], "data": [47.5]}]
@@ -82,6 +84,11 @@ def serving(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         try:
             tokens, models, port = make_roles(world), make_models(world), free_port()
             world.execute(
+                "CREATE FEDERATED MODEL risk IN WORKSPACE served WITH (algorithm = 'logistic_regression',"
+                " features = ['age', 'pressure'], target = 'outcome')"
+            )
+            publish_version(cluster, database, "risk", intercept=0.25, slopes=(0.01, -0.002))
+            world.execute(
                 "CREATE FEDERATED MODEL untrained IN WORKSPACE served WITH (algorithm = 'linear_regression',"
                 " features = ['age'], target = 'outcome')"
             )
@@ -114,7 +121,8 @@ def scores(made: Portable, found: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_algorithm_predicts_what_sql_predicts(serving: Serving, name: str) -> None:
     made = serving.models[name]
-    batch = given(made.encoding)
+    # So many that they are scored beside the event loop.
+    batch = given(made.encoding) * 3
     wanted = expected(serving, name, batch)
     found = outputs(serving.infer(name, tensors(made.encoding.columns, batch)))
     # A network sums in float32: its rows among others agree with rows by themselves to that.
@@ -414,3 +422,28 @@ def test_numbers_are_handed_out_for_who_may_call_the_version_and_to_who_may_beco
         login.execute("SET ROLE rest_analyst")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             login.execute(ask, ["rest_analyst", key])
+
+
+def blocks(kind: str) -> str:
+    """The code blocks of a kind in the page."""
+    return "\n".join(re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL))
+
+
+def test_the_page_runs_as_it_stands(serving: Serving) -> None:
+    token = serving.api.tokens["rest_analyst"]
+    [(one,), (other,)] = serving.execute(
+        "SELECT federated_predict('risk', e.row) FROM (VALUES (1, '{\"age\": 61, \"pressure\": 140}'::jsonb),"
+        " (2, '{\"age\": 35.5}')) AS e (place, row) ORDER BY e.place"
+    )
+    done = subprocess.run(
+        ["bash", "-eu", "-c", blocks("sh curl")], env={**os.environ, "API": serving.api.url, "TOKEN": token},
+        capture_output=True, text=True, check=False, timeout=DEADLINE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f'"data":[{one},{other}]' in done.stdout
+    client = str(PAGE.parents[1] / "build" / "clients" / "python")
+    python = f"import sys\nsys.path.append({client!r})\ntoken, address = {token!r}, {serving.grpc!r}\n{blocks('python')}"
+    printed = subprocess.run(
+        [sys.executable, "-c", python], capture_output=True, text=True, check=True, timeout=DEADLINE
+    ).stdout
+    np.testing.assert_allclose(np.fromstring(printed.strip("[]\n"), sep=" "), [one, other], rtol=1e-6)

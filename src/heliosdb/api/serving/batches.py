@@ -19,9 +19,6 @@ from heliosdb.api.problems import Problem
 from heliosdb.api.serving.tensors import Numbers
 from heliosdb.api.serving.versions import ServedVersion
 
-INLINE = 256
-"""Rows that take less than handing them to a thread and back."""
-
 _THREADS = 2
 
 
@@ -107,7 +104,7 @@ class Batches:
             first = last
 
     async def _compute(self, version: ServedVersion, slots: Numbers) -> Numbers:
-        if len(slots) <= INLINE:
+        if len(slots) <= version.few:
             return version.score(slots)
         return await asyncio.get_running_loop().run_in_executor(self._threads, version.score, slots)
 

@@ -65,10 +65,9 @@ class Inference:
         try:
             admitted = await self._admissions.admit(Question(claim, refer_to(model, version)))
         except (psycopg.Error, Problem) as error:
-            state = error.sqlstate or ""
-            if state.startswith(_STATE):
+            if (error.sqlstate or "").startswith(_STATE):
                 self.doubted.set()
-            if state not in ("28000", "42501") and isinstance(error, psycopg.Error) and state:
+            if isinstance(error, psycopg.Error) and error.sqlstate:
                 # Whoever asks for what is not there is counted as well.
                 identity = await self._database.confirm(claim, Right.PREDICT)
                 self._identities.take(identity.key)

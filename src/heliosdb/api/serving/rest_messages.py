@@ -6,6 +6,7 @@ numbers of JSON, and what is missing is null.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -111,11 +112,18 @@ def _values(name: str, datatype: str, flat: list[Any]) -> Numbers | Texts:
     allowed = _FLAGS if datatype == "BOOL" else _REALS if datatype.startswith("FP") else _WHOLE
     _check_kinds(name, datatype, kinds, allowed)
     try:
-        # null becomes NaN.
-        values = np.array(flat, dtype=np.float64)
-    except OverflowError:
+        values = _numbers(flat, has_null=type(None) in kinds)
+    except (OverflowError, struct.error):
         raise misfit(f'Input "{name}" has a number that is out of range.') from None
     return check_finite(name, _as_datatype(name, datatype, values))
+
+
+def _numbers(flat: list[Any], *, has_null: bool) -> Numbers:
+    """float64 of numbers and flags; null becomes NaN."""
+    if has_null:
+        return np.array(flat, dtype=np.float64)
+    # Twice as quick.
+    return np.frombuffer(struct.pack(f"={len(flat)}d", *flat), np.float64)
 
 
 def _as_datatype(name: str, datatype: str, values: Numbers) -> Numbers:

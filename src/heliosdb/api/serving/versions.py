@@ -22,6 +22,11 @@ from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.state import NO_STATE, state_from_bytes
 from heliosdb.scoring.session import Version, make_version
 
+_FEW = {"linear": 4096, "softmax_linear": 4096}
+"""Rows of a kind that take less than handing them to a thread and back; of others:"""
+
+_FEW_OF_OTHERS = 128
+
 _BY_ROW = ("network",)
 """Kinds whose rows by themselves and among others agree to float32 only (scoring/network.py)."""
 
@@ -29,12 +34,14 @@ _BY_ROW = ("network",)
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
     """A version that scores. by_row: whether rows of several calls are not scored together, because what else
-    is in a matrix would show in more than the last digits of float64. size: bytes as it is stored."""
+    is in a matrix would show in more than the last digits of float64. few: rows that are not worth a thread.
+    size: bytes as it is stored."""
 
     key: UUID
     signature: Signature
     version: Version
     by_row: bool
+    few: int
     size: int
 
     def score(self, slots: Numbers) -> Numbers:
@@ -62,7 +69,9 @@ def make_served(key: UUID, stored: Mapping[str, Any]) -> ServedVersion:
     arrays = NO_STATE if raw is None else state_from_bytes(bytes(raw))
     version = make_version(prediction, arrays, encoding)
     size = len(raw or b"") + len(stored["prediction"]) + len(stored["encoding"])
-    return ServedVersion(key, signature, version, prediction.get("kind") in _BY_ROW, size)
+    kind = prediction.get("kind", "linear")
+    few = _FEW.get(kind, _FEW_OF_OTHERS)
+    return ServedVersion(key, signature, version, kind in _BY_ROW, few, size)
 
 
 class Versions:
