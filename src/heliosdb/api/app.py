@@ -107,6 +107,7 @@ def create_app(config: ApiConfig, more_ways: Sequence[Authenticator] = ()) -> Fa
         addresses,
         Places(config.event_streams, config.event_streams_each, "Too many event streams are open."),
         Places(config.sql_connections, max(1, config.sql_connections // 2), "Too many statements run.", 1),
+        Places(config.bodies, max(1, config.bodies // 8), "Too many log in from this address.", 1),
         Places(config.bodies, max(1, config.bodies // 2), "Too many calls with a body are under way.", 1),
         inference,
     )

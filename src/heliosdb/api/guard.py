@@ -45,7 +45,8 @@ class Services:
 
     claims: calls by what they show, before anybody has said whether it holds. identities: by whose they are.
     addresses: by where they come from.
-    bearers: the ways among `ways` that a session may begin with.
+    bearers: the ways among `ways` that a session may begin with. logins: bodies of who is not known yet,
+    which take no place of other bodies.
     """
 
     config: ApiConfig
@@ -59,6 +60,7 @@ class Services:
     addresses: Buckets = field(repr=False)
     streams: Places = field(repr=False)
     statements: Places = field(repr=False)
+    logins: Places = field(repr=False)
     bodies: Places = field(repr=False)
     inference: Inference = field(repr=False)
 
@@ -243,7 +245,7 @@ class OpenRoute(APIRoute):
             with ExitStack() as held:
                 if _has_body(request):
                     address = address_key(request.client.host if request.client else None)
-                    held.enter_context(ours.bodies.one_more(f"address:{address}"))
+                    held.enter_context(ours.logins.one_more(address))
                     await read_body(request, small)
                 return await inner(StrictRequest(request.scope, request.receive))
 

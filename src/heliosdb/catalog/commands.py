@@ -362,9 +362,11 @@ def insert_model(connection: Connection, workspace: Workspace, name: str, option
 def lock_model(connection: Connection, name: str) -> Model | None:
     """Return the model of that name with its workspace, locked against START, ALTER and DROP by others."""
     rows = _SQL.query(connection, "lock_model", name)
-    if not rows:
-        return None
-    row = rows[0]
+    return model_of(rows[0]) if rows else None
+
+
+def model_of(row: Row) -> Model:
+    """Return the model that a row tells of, with its workspace."""
     workspace = Workspace(
         row["workspace_id"],
         WorkspaceName(row["workspace"]),
@@ -457,42 +459,3 @@ def is_participant(connection: Connection) -> bool:
 def notify_coordinator(connection: Connection) -> None:
     """Hint, at COMMIT, that there is something to do."""
     _SQL.query(connection, "notify_coordinator")
-
-
-@dataclass(frozen=True, slots=True)
-class Language:
-    """A procedural language as this database has it. is_available: whether CREATE EXTENSION would bring it.
-
-    server: the major version.
-    """
-
-    is_installed: bool
-    is_available: bool
-    server: int
-
-
-def find_language(connection: Connection, name: str) -> Language:
-    """Return whether a language is installed in this database, or could be."""
-    return Language(**_SQL.query(connection, "find_language", name)[0])
-
-
-def has_aggregation_function(connection: Connection, name: str) -> bool:
-    """Whether there is an aggregation function of that name."""
-    return bool(_SQL.query(connection, "has_aggregation_function", name)[0]["is_there"])
-
-
-def create_aggregation_function(
-    connection: Connection, name: str, body: str, language: str, *, replace: bool
-) -> None:
-    """Make the function, or put this one in its place."""
-    _SQL.query(connection, "create_aggregation_function", name, body, language, replace)
-
-
-def drop_aggregation_function(connection: Connection, name: str) -> None:
-    """Drop the function."""
-    _SQL.query(connection, "drop_aggregation_function", name)
-
-
-def list_models_with_aggregation(connection: Connection, name: str) -> list[str]:
-    """Return the models that name it or train with it, in order."""
-    return [str(row["name"]) for row in _SQL.query(connection, "list_models_with_aggregation", name)]

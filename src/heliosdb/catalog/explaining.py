@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from heliosdb.catalog.commands import Model, Options, Workspace
+from heliosdb.catalog.commands import Model, Options, Workspace, model_of
 from heliosdb.catalog.connection import Connection, Statements
-from heliosdb.domain.ids import ModelName, NodeName, WorkspaceName
+from heliosdb.domain.ids import NodeName
 
 _SQL = Statements("explaining.sql")
 
@@ -61,16 +61,7 @@ class Refusal:
 def read_model(connection: Connection, name: str) -> Model | None:
     """Return the model of that name with its workspace, as it stands."""
     rows = _SQL.query(connection, "read_model", name)
-    if not rows:
-        return None
-    row = rows[0]
-    workspace = Workspace(
-        row["workspace_id"],
-        WorkspaceName(row["workspace"]),
-        json.loads(row["policy"]),
-        row["workspace_owned"],
-    )
-    return Model(row["model_id"], ModelName(row["name"]), json.loads(row["options"]), workspace, row["owned"])
+    return model_of(rows[0]) if rows else None
 
 
 def list_standings(connection: Connection, workspace: Workspace) -> Mapping[NodeName, Standing]:

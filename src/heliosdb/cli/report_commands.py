@@ -6,12 +6,12 @@ What always holds: as in `main`, what a command needs is imported when it runs.
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from heliosdb.cli.reports.formats import CardFormat, Regulation, ReportFormat
 from heliosdb.cli.signing import SignCertificate, SignKey, load_signer
 
 Database = Annotated[
@@ -26,31 +26,6 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", help="Where to write it (default: standard output).", show_default=False),
 ]
-
-
-class Regulation(StrEnum):
-    """What a report is on."""
-
-    HIPAA = "HIPAA"
-    GDPR = "GDPR"
-
-
-class ReportFormat(StrEnum):
-    """What a report is written as."""
-
-    HTML = "html"
-    JSON = "json"
-    CSV = "csv"
-    OSCAL = "oscal"
-    PDF = "pdf"
-
-
-class CardFormat(StrEnum):
-    """What a model card is written as."""
-
-    JSON = "json"
-    MARKDOWN = "md"
-    HTML = "html"
 
 
 report = typer.Typer()

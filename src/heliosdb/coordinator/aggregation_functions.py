@@ -21,7 +21,7 @@ from psycopg.pq import Format
 from heliosdb.aggregation.custom_function import CustomFunction
 from heliosdb.aggregation.strategy import Strategy
 from heliosdb.aggregation.updates import rejected
-from heliosdb.catalog.commands import has_aggregation_function
+from heliosdb.catalog.aggregation_functions import has_aggregation_function
 from heliosdb.catalog.connection import Connection, Statements
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connect

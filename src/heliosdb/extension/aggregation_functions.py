@@ -11,7 +11,7 @@ from typing import Any
 
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.statements import CreateAggregationFunction, DropAggregationFunction
-from heliosdb.catalog import commands as catalog
+from heliosdb.catalog import aggregation_functions as catalog
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.parts.strategies import STRATEGIES
 

@@ -136,6 +136,11 @@ def test_a_prediction_follows_the_experiment_that_it_names_and_a_query_s_as_each
             typed = f"SELECT federated_predict('risk', {features}, experiment => 'ab', experiment_key => p.id) FROM p"
             with analyst.transaction(force_rollback=True):
                 assert analyst.execute(rewritten(typed)).fetchall() == [(scores[served["k1"]],)]
+        arm = "(federated_experiment_arm('ab', 'k1')).version"
+        assert (
+            value(analyst, f"federated_predict('risk@' || {arm}, '{{\"age\": 10}}')")
+            == scores[served["k1"]] + 1
+        )
         with analyst.transaction(force_rollback=True):
             analyst.execute(BATCH)
         assert sum(row["calls"] for row in results(analyst)) == 5003

@@ -28,12 +28,13 @@ CALLERS_PATH = {
     "federated.execute(text)",
     "federated._describe_columns(text)",
     "federated_predict_batch(text,text)",
+    "federated_predict_batch(text,text,text,text)",
     "federated._fetch_block(text,integer)",
     "federated_evaluate(text,text,integer,double precision,bigint,text)",
     "federated._gather_evaluated(text,text,bigint)",
 }
-# These look nothing up: of the first, every name is qualified and they would not be inlined; the second are Python and C alone.
-INLINED = ("federated._as_", "federated._is_given(")
+# These look nothing up: of the first, every name is qualified or bound and they would not be inlined; the second are Python and C alone.
+INLINED = ("federated._as_", "federated._is_given(", "federated._key_sha256(", "federated._drawn(")
 NO_SQL = {
     "federated._bytes(double precision[])",
     "federated._score(text,bytea)",

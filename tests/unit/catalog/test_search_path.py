@@ -21,10 +21,13 @@ UNPINNED = [
     *ENTERING,
     ("heliosdb.catalog", "api.sql", "act_as"),
     ("heliosdb.catalog", "api.sql", "has_one_of"),
+    ("heliosdb.catalog", "box.sql", "search_path"),
+    ("heliosdb.catalog", "box.sql", "waits_for_commit"),
+    ("heliosdb.catalog", "box.sql", "end_backend"),
     ("heliosdb.catalog", "doctor.sql", "server_state"),
     ("heliosdb.catalog", "doctor.sql", "reader_reach"),
 ]
-GRAMMAR = {"coalesce", "exists", "array", "any", "all", "extract", "operator", "where", "in"}
+GRAMMAR = {"coalesce", "exists", "array", "any", "all", "and", "extract", "operator", "where", "in"}
 POLYMORPHIC = (
     "array_agg|array_append|array_cat|array_length|array_position|array_remove|array_to_string|cardinality|concat|"
     "concat_ws|format|jsonb?_build_array|jsonb?_build_object|num_nulls|to_jsonb?|unnest"

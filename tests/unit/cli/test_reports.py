@@ -18,10 +18,10 @@ from trestle.oscal.assessment_results import Model
 
 from heliosdb.catalog.evidence import Table
 from heliosdb.cli.embedded.pki import ensure_authority, ensure_identity
-from heliosdb.cli.report_commands import CardFormat, ReportFormat
 from heliosdb.cli.reports.command import render_card, render_report
 from heliosdb.cli.reports.csv_table import guard
 from heliosdb.cli.reports.evidence_page import evidence_json, evidence_sha256, page_of
+from heliosdb.cli.reports.formats import CardFormat, ReportFormat
 from heliosdb.cli.reports.pdf_pages import render_pdf
 from heliosdb.cli.reports.signing import sign_report, verify_report
 from heliosdb.domain.errors import ErrorCode, FederatedError

@@ -30,9 +30,8 @@ BEGIN
     IF NOT reads THEN
         EXECUTE statement;
         GET DIAGNOSTICS changed = ROW_COUNT;
-        RETURN;
     END IF;
-    LOOP
+    WHILE reads LOOP
         FETCH answer INTO line;
         EXIT WHEN NOT FOUND;
         written := line::pg_catalog.text;
@@ -47,6 +46,8 @@ BEGIN
         lines := pg_catalog.array_append(lines, written);
         changed := changed + 1;
     END LOOP;
+    -- The statement may have chosen one that the answer cannot be read in.
+    PERFORM pg_catalog.set_config('client_encoding', 'UTF8', true);
 END
 $box$
 

@@ -18,7 +18,6 @@ import psycopg
 from heliosdb.catalog.evidence import Evidence, read_evidence, read_model_card
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
 from heliosdb.cli.embedded.files import write_atomically
-from heliosdb.cli.report_commands import CardFormat, Regulation, ReportFormat
 from heliosdb.cli.reports.card_page import card_page
 from heliosdb.cli.reports.csv_table import render_csv
 from heliosdb.cli.reports.evidence_page import (
@@ -28,6 +27,7 @@ from heliosdb.cli.reports.evidence_page import (
     finding_row,
     page_of,
 )
+from heliosdb.cli.reports.formats import CardFormat, Regulation, ReportFormat
 from heliosdb.cli.reports.html_page import render_html
 from heliosdb.cli.reports.markdown import render_markdown
 from heliosdb.cli.reports.oscal import oscal_results
