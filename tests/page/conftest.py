@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.integration.api.stack import DEADLINE, PREFIX, Api, drop_roles, make_roles, running_api
+from tests.integration.api.stack import DEADLINE, Api, drop_roles, make_roles, running_api
 from tests.integration.coordinator.support import make_world
 from tests.page.scene import set_scene
 from tests.support.cluster import Cluster
@@ -105,7 +104,8 @@ def visit(api: Api, browser: Browser) -> Iterator[Visit]:
 @pytest.fixture(scope="module")
 def cookie(api: Api) -> Any:
     """The cookie of an administrator's session."""
-    answer = httpx.post(f"{api.url}{PREFIX}/session", json={"token": api.tokens["rest_admin"]})
+    with api.client() as client:
+        answer = client.post("/session", json={"token": api.tokens["rest_admin"]})
     [(name, value)] = answer.cookies.items()
     return {"name": name, "value": value, "url": api.url}
 

@@ -45,7 +45,7 @@ def set_scene(world: World) -> None:
         f"CREATE FEDERATED MODEL risk IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, optimizer = 'newton', rounds = 8)"
     )
     world.execute(
-        f"CREATE FEDERATED MODEL live IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, learning_rate = 0.05, rounds = {LIVE_ROUNDS})"
+        f"CREATE FEDERATED MODEL live IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC}, learning_rate = 0.05, early_stopping_rounds = 100000, rounds = {LIVE_ROUNDS})"
     )
     world.execute(
         f"CREATE FEDERATED MODEL cautious IN WORKSPACE {GUARDED} WITH ({_LOGISTIC}, learning_rate = 0.1, rounds = 4)"

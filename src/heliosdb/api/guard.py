@@ -215,7 +215,7 @@ class BodyRoute(APIRoute):
             _check_query(request, known)
             request.state.gone = partial(_until_gone, request.receive)
             with ours.bodies.one_more(identity.key):
-                await read_body(request, ours.config)
+                await _keep_body(request, ours.config)
                 response = await inner(StrictRequest(request.scope, request.receive))
             ours.sessions.renew(request, response)
             return response
@@ -246,7 +246,7 @@ class OpenRoute(APIRoute):
                 if _has_body(request):
                     address = address_key(request.client.host if request.client else None)
                     held.enter_context(ours.logins.one_more(address))
-                    await read_body(request, small)
+                    await _keep_body(request, small)
                 return await inner(StrictRequest(request.scope, request.receive))
 
         return handle
