@@ -62,6 +62,29 @@ def test_figures_are_the_functions_rows(api: Api, trained: dict[str, Any], part:
     del trained
 
 
+def test_a_regression_has_errors_of_its_coefficients_and_no_classes(
+    api: Api, trained: dict[str, Any]
+) -> None:
+    options = {
+        "algorithm": "linear_regression",
+        "features": ["age"],
+        "target": "pressure",
+        "optimizer": "newton",
+    }
+    call(api, "POST", MODELS, 201, json={"name": "line", "options": options})
+    train(api, "line")
+    shown = call(api, "GET", f"{MODELS}/line/coefficients", role="rest_analyst")
+    assert shown == query(api, "SELECT * FROM federated_coefficients('line')")
+    assert all(one["conf_low"] < one["estimate"] < one["conf_high"] for one in shown)
+    assert call(api, "GET", f"{MODELS}/line/importance") == query(
+        api, "SELECT * FROM federated_feature_importance('line')"
+    )
+    for part in ("roc", "calibration", "confusion"):
+        assert call(api, "GET", f"{MODELS}/line/{part}", 409)["sqlstate"] == "55000"
+    call(api, "DELETE", f"{MODELS}/line", 204)
+    del trained
+
+
 def test_data_quality_is_shown_of_a_model_and_of_all(api: Api, trained: dict[str, Any]) -> None:
     expected = [
         {"model_name": "risk", **row}
@@ -124,6 +147,26 @@ def test_runs_and_audit_are_listed_the_latest_first(api: Api, trained: dict[str,
     assert {one["workspace"] for one in call(api, "GET", "/audit?limit=1000")} >= {WORKSPACE, ""}
     assert call(api, "GET", "/audit", 403, role="rest_analyst")["sqlstate"] == "42501"
     del trained
+
+
+def test_what_rounds_cost_is_shown_the_latest_first(api: Api, trained: dict[str, Any]) -> None:
+    for number, spent in enumerate((0.1, 0.15, 0.19)):
+        query(
+            api,
+            "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, noise_multiplier,"
+            " sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)"
+            " VALUES (%s, %s, 'risk', %s, 'step', 'a', 2, 1, 1, 0.1, 0.1, %s)",
+            WORKSPACE, trained["run"]["run_id"], number, spent,
+        )  # fmt: skip
+    shown = call(api, "GET", f"/workspaces/{WORKSPACE}/budget/history", role="rest_analyst")
+    assert [(one["round_number"], one["cumulative_epsilon"]) for one in shown] == [
+        (2, 0.19),
+        (1, 0.15),
+        (0, 0.1),
+    ]
+    [kept] = query(api, "SELECT * FROM federated_privacy_history WHERE round_number = 2")
+    assert {**shown[0], "timestamp": kept["timestamp"], "workspace_name": WORKSPACE} == kept
+    assert datetime.fromisoformat(shown[0]["timestamp"]) == kept["timestamp"]
 
 
 def test_a_workspace_and_its_nodes_are_changed_and_dropped(api: Api, trained: dict[str, Any]) -> None:
