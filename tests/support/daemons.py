@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import itertools
 import json
 import os
@@ -126,27 +127,17 @@ def _parent(number: int, path: str | None) -> _Parent:
 
 def serve(number: int) -> Callable[[], None] | None:
     """Fork daemons until the other side of the socket closes; in a daemon, return what it is to do."""
-    import heliosdb.algorithms.gradient_boosting
-    import heliosdb.algorithms.newton
-    import heliosdb.algorithms.sgd
-    import heliosdb.coordinator.service
-    import heliosdb.node.service
-    import heliosdb.node.worker  # noqa: F401
-
+    _import()
     # A Ctrl-C in the terminal is the tests' business, and a daemon's as soon as it is one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What is imported is looked at by no collection, of which each would copy its pages for the process that collects.
-    gc.collect()
-    gc.freeze()
     tests = socket.socket(fileno=number)
-    # Of a daemon the tests ask the status, of a worker nobody does.
-    running, workers = set[int](), set[int]()
     # The tests ask by one, each daemon by one of its own, which closes with it.
     channels = [tests]
+    # Of a daemon the tests ask the status, of a worker nobody does.
+    running, workers = set[int](), set[int]()
     while tests in channels:
-        readable = select.select(channels, [], [])[0]
-        workers = {pid for pid in workers if not os.waitpid(pid, os.WNOHANG)[0]}
-        for channel in readable:
+        for channel in select.select(channels, [], [])[0]:
+            workers = {pid for pid in workers if not os.waitpid(pid, os.WNOHANG)[0]}
             message, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_MESSAGE, 3)
             if not message:
                 channels.remove(channel)
@@ -156,19 +147,47 @@ def serve(number: int) -> Callable[[], None] | None:
             if (pid := request.get("status_of")) is not None:
                 channel.send(b"%d" % _status(pid, running))
                 continue
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            if (pid := os.fork()) == 0:
-                for one in (*channels, ours):
+            pid, its_channel = _fork()
+            if pid == 0:
+                for one in channels:
                     one.close()
-                return _as_program(request, descriptors, theirs)
-            _close(theirs, descriptors)
-            channels.append(ours)
+                return _as_program(request, descriptors, its_channel)
+            for one in descriptors:
+                os.close(one)
+            channels.append(its_channel)
             (workers if request["program"] == "worker" else running).add(pid)
             channel.send(b"%d" % pid)
     for pid in running:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return None
+
+
+def _import() -> None:
+    """Import what daemons and training processes do, at their start or when first they need it."""
+
+    for module in (
+        "heliosdb.algorithms.gradient_boosting",
+        "heliosdb.algorithms.newton",
+        "heliosdb.algorithms.sgd",
+        "heliosdb.coordinator.service",
+        "heliosdb.node.service",
+        "heliosdb.node.worker",
+        "scipy.special",
+    ):
+        importlib.import_module(module)
+    # What is imported is looked at by no collection, of which each would copy its pages for the process that collects.
+    gc.collect()
+    gc.freeze()
+
+
+def _fork() -> tuple[int, socket.socket]:
+    """Like os.fork; besides, either side's end of a channel between the two."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    kept, closed = (theirs, ours) if pid == 0 else (ours, theirs)
+    closed.close()
+    return pid, kept
 
 
 def _status(pid: int, running: set[int]) -> int:
@@ -178,17 +197,12 @@ def _status(pid: int, running: set[int]) -> int:
     return status if ended else -1
 
 
-def _close(channel: socket.socket, descriptors: Sequence[int]) -> None:
-    channel.close()
-    for one in descriptors:
-        os.close(one)
-
-
 def _as_program(
     request: dict[str, Any], descriptors: Sequence[int], parent: socket.socket
 ) -> Callable[[], None]:
     """descriptors: its standard error, or input, output and error."""
-    for number, descriptor in zip((2,) if len(descriptors) == 1 else (0, 1, 2), descriptors, strict=True):
+    standard = (2,) if len(descriptors) == 1 else (0, 1, 2)
+    for number, descriptor in zip(standard, descriptors, strict=True):
         os.dup2(descriptor, number)
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)

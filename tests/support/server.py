@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from mirakuru.base import ENV_UUID
+from mirakuru.exceptions import ProcessExitedWithError
 from pytest_postgresql.executors import PostgreSQLExecutor
 
 SUPERUSER = "postgres"
@@ -81,7 +82,10 @@ class Server(PostgreSQLExecutor):
 
     def start(self) -> Self:
         """Start it and wait until it answers queries, which the executor takes an open port for."""
-        super().start()
+        try:
+            super().start()
+        except ProcessExitedWithError:
+            self._fail("start")
         assert self.process is not None
         with self.process as launcher:
             if launcher.wait() != 0:

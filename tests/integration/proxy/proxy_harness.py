@@ -24,7 +24,7 @@ from heliosdb.proxy.server import Proxy
 from heliosdb.proxy.wire import build_message
 from tests.support.server import Server, as_server_user, bin_directory
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 DATABASE = "scratch"
 
 HBA = """

@@ -17,7 +17,7 @@ from heliosdb.proxy.server import Proxy
 from tests.support.cluster import Cluster
 
 Connect = Callable[[str], psycopg.Connection]
-DEADLINE_S = 30
+DEADLINE_S = 120
 STAND_INS = (Path(__file__).parent / "stand_ins.sql").read_text()
 
 WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (min_nodes = 2)"

@@ -30,7 +30,7 @@ from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server,
 from heliosdb.transport.update_messages import SealedUpdate
 from tests.support.performers import Unsubscribed
 
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 GREETING = Greeting(WorkspaceName("w"), NodeName("n"))
 AUTHORITY, STRANGER = Authority.create("one"), Authority.create("two")
 NOW, DAY = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
