@@ -186,7 +186,8 @@ def test_a_token_that_ended_opens_no_path(api: Api) -> None:
     mistyped = good[:-1] + ("0" if good[-1] != "0" else "1")
     shown = [f"Bearer {one}" for one in (revoked, expired, foreign, mistyped, gone, "a")]
     refused = set()
-    for operation in OPERATIONS:
+    # Whoever logs out is asked nothing.
+    for operation in (one for one in OPERATIONS if (one.method, one.path) != ("DELETE", "/session")):
         path, content = operation.call(names)
         for authorization in (*shown, "Basic YTpi", good):
             answer = api.call(
