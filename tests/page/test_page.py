@@ -394,6 +394,7 @@ def test_the_keyboard_alone_leads_everywhere(visit: Visit) -> None:
     expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.insert_text(visit.api.tokens["rest_admin"])
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Workspaces")
     for name, title in (
         ("Runs", "Runs"),
         ("SQL", "SQL"),

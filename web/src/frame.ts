@@ -1,7 +1,8 @@
 /**
  * What surrounds every view: the skip link, the banner with its navigation, the main part, what is announced.
  *
- * What always holds: there is one heading of the first level, and it takes the focus when a view is shown.
+ * What always holds: there is one heading of the first level, and it takes the focus when a view is shown,
+ * unless the reader has gone on meanwhile.
  */
 
 import type { Session } from "./core/api.js";
@@ -25,12 +26,21 @@ export class Frame {
   readonly #failures = h("div", {});
   readonly #waiting = h("p", { class: "waiting", role: "status" });
   readonly #announcer = h("p", { class: "unseen", "aria-live": "polite" });
-  readonly #links = h("ul", {});
-  readonly #nav = h("nav", { "aria-label": "Main" }, this.#links);
+  readonly #links = new Map(SECTIONS.map(([name, label, to]) => [name as string, link(to, label)]));
+  readonly #nav = h(
+    "nav",
+    { "aria-label": "Main" },
+    h(
+      "ul",
+      {},
+      [...this.#links.values()].map((one) => h("li", {}, one)),
+    ),
+  );
   readonly #role = h("span", { class: "role" });
   readonly #out: HTMLElement;
   readonly #theme = button("", () => this.#sayTheme(switchTheme()), { class: "theme" });
-  #sections: readonly (typeof SECTIONS)[number][] = SECTIONS;
+  /** What had the focus when the view was asked for. */
+  #from: Element | null = null;
   readonly elements: readonly HTMLElement[];
 
   constructor(onSignOut: () => void) {
@@ -61,13 +71,15 @@ export class Frame {
 
   signedIn(session: Session): void {
     this.#role.textContent = session.role;
-    this.#sections = SECTIONS.filter(([name]) => name !== "sql" || session.rights.includes("sql"));
+    const box = this.#links.get("sql")?.parentElement;
+    if (box) box.hidden = !session.rights.includes("sql");
     this.#nav.hidden = false;
     // A certificate is the browser's: there is nothing to end.
     this.#out.hidden = session.csrf === null;
   }
 
   signedOut(shown: Shown): void {
+    this.#from = document.activeElement;
     this.#role.textContent = "";
     this.#nav.hidden = true;
     this.#out.hidden = true;
@@ -75,18 +87,21 @@ export class Frame {
   }
 
   loading(section: string): void {
+    this.#from = document.activeElement;
     this.#navigate(section);
     fill(this.#failures);
     fill(this.#content, h("p", { role: "status" }, "Loading…"));
   }
 
   show({ title, body }: Shown, section: string): void {
+    const now = document.activeElement;
     this.#navigate(section);
     document.title = `${title} – ${PRODUCT}`;
     this.#heading.textContent = title;
     fill(this.#failures);
     fill(this.#content, body);
-    this.#heading.focus();
+    if (now === null || now === document.body || now === this.#from || !now.isConnected)
+      this.#heading.focus();
   }
 
   announce(words: string): void {
@@ -106,10 +121,10 @@ export class Frame {
   }
 
   #navigate(section: string): void {
-    fill(
-      this.#links,
-      this.#sections.map(([name, label, to]) => h("li", {}, link(to, label, name === section))),
-    );
+    for (const [name, one] of this.#links) {
+      if (name === section) one.setAttribute("aria-current", "page");
+      else one.removeAttribute("aria-current");
+    }
   }
 
   #sayTheme(theme: "light" | "dark"): void {
