@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 SESSIONS ?= 100000
 
 .DEFAULT_GOAL := help
-BENCHMARKS := $(filter-out __init__ harness pooled tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out __init__ harness pooled serving_load tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
 .PHONY: help setup demo test check format privileges installcheck fuzz soak bench reference lock clean
 
