@@ -10,7 +10,6 @@ of it shares the machine: servers, who asks, and the database.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -23,13 +22,12 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import uvloop
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.harness import DIRECTORY, Figure, publish
+from benchmarks.serving_load import Load
 from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.transport import inference_pb2 as pb
@@ -50,21 +48,6 @@ WORKSPACE = "serving"
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What is asked, again and again. body: bytes as hexadecimal; path: of REST a path, of gRPC a method."""
-
-    name: str
-    kind: str
-    port: int
-    path: str
-    body: str
-    token: str
-    rows: int
-    clients: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """rate: predictions a second. p99: milliseconds that 99 of 100 calls take at most. processor:
     microseconds of a call that the servers, the database's among them, were busy."""
@@ -75,7 +58,7 @@ class Measured:
 
 
 def main() -> None:
-    """Run the benchmark, or ask where a load is given."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(
         prog="benchmarks.serving", description=(__doc__ or "").partition("\n")[0]
     )
@@ -84,11 +67,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="worker processes of MLServer")
     parser.add_argument("--without-peer", action="store_true")
     parser.add_argument("--only", default="", help="loads whose names have this")
-    parser.add_argument("--ask", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.ask:
-        print(json.dumps(_ask(Load(**json.loads(sys.stdin.read())))))
-        return
     cluster = create_cluster(free_port(), fsync=True, max_connections=100)
     try:
         _prepare(cluster)
@@ -258,7 +237,7 @@ def _measured(load: Load, servers: Sequence[int]) -> Measured:
     """Asked by a process of its own."""
     before = _spent(servers)
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.serving", "--ask"], input=json.dumps(asdict(load)), text=True,
+        [sys.executable, "-m", "benchmarks.serving_load"], input=json.dumps(asdict(load)), text=True,
         stdout=subprocess.PIPE, check=True, timeout=DEADLINE,
     )  # fmt: skip
     calls, rate, p99 = json.loads(done.stdout)
@@ -319,66 +298,6 @@ def _by_sql(world: World, rows: np.ndarray, given: argparse.Namespace) -> list[F
         Figure("SQL, single, 1 connection: predictions", single, "1/s"),
         Figure(f"SQL, {len(rows)} rows of a table: predictions", len(rows) / statistics.median(times), "1/s"),
     ]
-
-
-def _ask(load: Load) -> tuple[int, float, float]:
-    """Calls, predictions a second, milliseconds of p99. Ask for as long as the load says, after a tenth of it that does not count."""
-    client = _rest if load.kind == "rest" else _grpc
-    times: list[float] = []
-    spent = uvloop.run(_run(load, client, times))
-    counted = sum(1 for one in times if one > 0)
-    return (
-        len(times),
-        counted * load.rows / spent,
-        float(np.percentile([one for one in times if one > 0], 99)) * 1e3,
-    )
-
-
-async def _run(load: Load, client: Any, times: list[float]) -> float:
-    loop = asyncio.get_running_loop()
-    begin = loop.time() + load.seconds / 10
-    end = begin + load.seconds
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(load.clients):
-            tasks.create_task(client(load, begin, end, times))
-    return loop.time() - begin
-
-
-async def _rest(load: Load, begin: float, end: float, times: list[float]) -> None:
-    body = bytes.fromhex(load.body)
-    token = f"Authorization: Bearer {load.token}\r\n" if load.token else ""
-    head = (
-        f"POST {load.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{token}Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=1 << 24)
-    clock = asyncio.get_running_loop().time
-    try:
-        while (asked := clock()) < end:
-            writer.write(head + body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 200"), answer + await reader.read(2000)
-            length = int(answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
-            # What does not count is told by its sign.
-            times.append(clock() - asked if asked >= begin else -1.0)
-    finally:
-        writer.close()
-
-
-async def _grpc(load: Load, begin: float, end: float, times: list[float]) -> None:
-    from heliosdb.transport.rpc import aio
-
-    body = bytes.fromhex(load.body)
-    metadata = (("authorization", f"Bearer {load.token}"),) if load.token else ()
-    options = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
-    clock = asyncio.get_running_loop().time
-    async with aio.insecure_channel(f"127.0.0.1:{load.port}", options) as channel:
-        infer = channel.unary_unary(f"/inference.GRPCInferenceService/{load.path}")
-        while (asked := clock()) < end:
-            await infer(body, metadata=metadata)
-            # What does not count is told by its sign.
-            times.append(clock() - asked if asked >= begin else -1.0)
 
 
 if __name__ == "__main__":
