@@ -371,5 +371,7 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
 
 def test_the_daemons_and_the_servers_python_get_what_the_tests_ran_with() -> None:
     everything = pins("requirements.lock").items()
-    assert pins("requirements-runtime.lock").items() <= pins("requirements-servers.lock").items() <= everything
+    assert (
+        pins("requirements-runtime.lock").items() <= pins("requirements-servers.lock").items() <= everything
+    )
     assert pins("requirements-extension.lock").items() <= everything
