@@ -25,6 +25,8 @@ extension=postgresql-$postgres-heliosdb-federated-learning
 packages=("dist/heliosdb_"*"+${mark}_$architecture.deb" "dist/${extension}_"*"+${mark}_$architecture.deb")
 [ ${#packages[@]} -eq 2 ] && [ -e "${packages[0]}" ] && [ -e "${packages[1]}" ] || fail "make deb DISTRIBUTION=$distribution first, and keep one version in dist/"
 
+# It is deleted at the end, so it is one that this script made.
+[ ! -e "$root" ] || [ -e "$root/.made-by-test-deb" ] || fail "$root is there already and is nothing of this script's"
 clean() { [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"; }
 trap clean EXIT
 
@@ -39,6 +41,8 @@ dependencies() {
 make_root() {
     if [ ! -x "$root/usr/bin/dpkg" ]; then
         say "making a root of $distribution in $root"
+        mkdir -p "$root"
+        touch "$root/.made-by-test-deb"
         debootstrap --variant=minbase "$distribution" "$root" "$mirror" > "$root.log" 2>&1 || { cat "$root.log" >&2; exit 1; }
         rm -f "$root.log"
     fi
@@ -48,6 +52,8 @@ make_root() {
     say "installing what the packages depend on"
     inside chroot "$root" sh -ec "
         mount -t proc proc /proc
+        mkdir -p /dev/pts
+        mount -t devpts devpts /dev/pts
         export DEBIAN_FRONTEND=noninteractive
         # What a journey left that did not end, in a root that was kept.
         dpkg --purge $extension heliosdb 2> /dev/null || true

@@ -341,6 +341,7 @@ def test_the_locks_pin_and_hash_everything_and_name_no_index() -> None:
     for name in (
         "requirements.lock",
         "requirements-runtime.lock",
+        "requirements-servers.lock",
         "requirements-extension.lock",
         "requirements-pgspot.lock",
     ):
@@ -373,6 +374,8 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
     assert required("daemons", "api") - {"heliosdb-federated-learning"} <= set(
         pins("requirements-runtime.lock")
     )
+    servers = required("daemons", "api", "tracing", "reports", "exchange") - {"heliosdb-federated-learning"}
+    assert servers <= set(pins("requirements-servers.lock"))
     assert set(pins("requirements-extension.lock")) == {
         "numpy",
         "pglast",
@@ -385,5 +388,7 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
 
 def test_the_daemons_and_the_servers_python_get_what_the_tests_ran_with() -> None:
     everything = pins("requirements.lock").items()
-    assert pins("requirements-runtime.lock").items() <= everything
+    assert (
+        pins("requirements-runtime.lock").items() <= pins("requirements-servers.lock").items() <= everything
+    )
     assert pins("requirements-extension.lock").items() <= everything
