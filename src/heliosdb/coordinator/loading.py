@@ -18,7 +18,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures, Names
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId
-from heliosdb.domain.round import OpenedRound, Progress
+from heliosdb.domain.progress import OpenedRound, Progress
 from heliosdb.domain.run import Outcome
 from heliosdb.transport.sealing import AtRestKey
 

@@ -74,6 +74,7 @@ from heliosdb.domain.events import (
     describe,
 )
 from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.progress import Progress
 from heliosdb.domain.run import Outcome, RunStatus
 from heliosdb.domain.task import MOST_EXCHANGES
 
@@ -163,34 +164,6 @@ class RunState:
 
 Decision = tuple[RunState, tuple[Action, ...]]
 _SPENDING = (Phase.OPENING, Phase.COMBINING)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedRound:
-    """A round that was open when the coordinator went away, at its last exchange. figures: what it had found
-    before it asked for a report."""
-
-    round: RoundNumber
-    exchange: int
-    asked: Next
-    cohort: Names
-    counted: Names = NOBODY
-    figures: Figures | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is committed of a run: its closed rounds and the open one. figures: of the last closed round.
-    ended: what that has said of the run's end.
-    """
-
-    closed: int = -1
-    members: Names | None = None
-    trace: Trace = ()
-    figures: Figures | None = None
-    opened: OpenedRound | None = None
-    stop_requested: bool = False
-    ended: Ended | None = None
 
 
 def begin(rules: Rules) -> RunState:

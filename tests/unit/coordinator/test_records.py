@@ -20,7 +20,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures, Next
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber, StepName
-from heliosdb.domain.round import OpenedRound
+from heliosdb.domain.progress import OpenedRound
 from heliosdb.domain.run import Outcome, RunStatus
 from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Scaling

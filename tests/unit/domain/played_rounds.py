@@ -9,7 +9,8 @@ from heliosdb.domain import events as ev
 from heliosdb.domain.convergence import Measured, Trace
 from heliosdb.domain.events import Action, Event, Figures, Loss, Names, Next, SendTasks
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
-from heliosdb.domain.round import Decision, OpenedRound, Progress, Rules, RunState, decide, resume
+from heliosdb.domain.progress import OpenedRound, Progress
+from heliosdb.domain.round import Decision, Rules, RunState, decide, resume
 from heliosdb.domain.run import Outcome
 
 A, B, C = (NodeName(name) for name in "abc")

@@ -22,7 +22,8 @@ from heliosdb.domain.events import (
     Wait,
 )
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.round import Phase, Progress, RunState, begin, decide, resume
+from heliosdb.domain.progress import Progress
+from heliosdb.domain.round import Phase, RunState, begin, decide, resume
 from heliosdb.domain.run import Outcome
 from tests.unit.domain.played_rounds import (
     ALL,

@@ -28,7 +28,8 @@ from heliosdb.domain.events import (
     SendTasks,
 )
 from heliosdb.domain.ids import NodeName, StepName
-from heliosdb.domain.round import Decision, OpenedRound, Phase, Progress, Rules, RunState, decide, resume
+from heliosdb.domain.progress import OpenedRound, Progress
+from heliosdb.domain.round import Decision, Phase, Rules, RunState, decide, resume
 from heliosdb.domain.run import Outcome
 from tests.unit.domain.played_rounds import ALL, MEASURE, REPORT, RULES, SURVEY, TRAIN, Most, n
 

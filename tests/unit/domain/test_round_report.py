@@ -15,7 +15,8 @@ from heliosdb.domain.events import (
     PublishVersion,
     SendTasks,
 )
-from heliosdb.domain.round import OpenedRound, Phase, Progress, RunState, resume
+from heliosdb.domain.progress import OpenedRound, Progress
+from heliosdb.domain.round import Phase, RunState, resume
 from heliosdb.domain.run import RunStatus
 from tests.unit.domain.played_rounds import (
     ALL,

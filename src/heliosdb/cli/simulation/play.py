@@ -53,7 +53,8 @@ from heliosdb.domain.events import (
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.round import Decision, Phase, Progress, RunState, decide, resume
+from heliosdb.domain.progress import Progress
+from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import Run, RunStatus
 from heliosdb.domain.state import NO_STATE
 
