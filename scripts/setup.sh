@@ -132,6 +132,7 @@ ensure_inference_client() {
     if [ "$(cat "$built/.packages" 2> /dev/null)" != "$wanted" ]; then
         say "installing $wanted into $built"
         rm -rf "$built"
+        mkdir -p "$built"
         # shellcheck disable=SC2086 -- two words
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target "$built" $wanted
         echo "$wanted" > "$built/.packages"
