@@ -292,7 +292,7 @@ def test_a_run_is_drawn_while_it_goes_and_leaks_nothing(inside: Visit) -> None:
         "least => Number(document.querySelector('.plot')?.dataset.last) >= least", arg=ROUNDS // 10
     )
     early = heap(session)
-    expect(page.get_by_text("This run is over.")).to_be_visible()
+    expect(page.get_by_text("This run is over.")).to_be_visible(timeout=1000 * (DEADLINE + ROUNDS))
     expect(page.locator(".plot").first).to_have_attribute("data-last", str(ROUNDS))
     expect(
         page.get_by_role("term").filter(has_text="Ended").locator("xpath=following-sibling::dd")
@@ -511,11 +511,11 @@ def test_pictures_are_taken_of_what_the_page_shows(inside: Visit, tmp_path: Path
 
     for name, (place, title, how) in PICTURES.items():
         page.emulate_media(color_scheme="dark" if "dark" in how else "light")
-        page.set_viewport_size({"width": 360 if "phone" in how else 1100, "height": 760})
+        page.set_viewport_size({"width": 360 if "phone" in how else 960, "height": 640})
         inside.go(place, title)
         take(name)
     page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1100, "height": 760})
+    page.set_viewport_size({"width": 960, "height": 640})
     [run] = rows(
         inside.api, "SELECT run_id FROM federated_runs WHERE model_name = 'live' ORDER BY run DESC LIMIT 1"
     )
