@@ -26,6 +26,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+IMPORTS = "HELIOSDB_TEST_IMPORTS"
+"""Of a daemon's environment: what it is forked with besides, by spaces: torch, where nodes train networks."""
+
 _LARGEST_MESSAGE = 1 << 17
 _PARENTS = 2
 _PROGRAM = (
@@ -41,7 +44,8 @@ class Daemon:
         self, program: str, *arguments: str, environment: dict[str, str], stderr: int | None = None
     ) -> None:
         """Start `program`, one of `_node` and `_coordinator`. stderr: a file descriptor; None: as in here."""
-        self._parent = _parent(next(_turns) % _PARENTS, environment.get("PYTHONPATH"))
+        turn, path = next(_turns) % _PARENTS, environment.get("PYTHONPATH")
+        self._parent = _parent(turn, path, environment.get(IMPORTS, ""))
         self.returncode: int | None = None
         request = {"program": program, "arguments": arguments, "environment": environment}
         self.pid = self._parent.ask(request, 2 if stderr is None else stderr)
@@ -96,7 +100,7 @@ def ask(channel: socket.socket, request: Mapping[str, object], *descriptors: int
 class _Parent:
     """The process that daemons are forked from, as the tests see it."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, imports: str) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
@@ -104,7 +108,7 @@ class _Parent:
                 [sys.executable, "-c", _PROGRAM, str(number)],
                 pass_fds=[number],
                 cwd=Path(__file__).parents[2],
-                env=os.environ | ({} if path is None else {"PYTHONPATH": path}),
+                env=os.environ | {IMPORTS: imports} | ({} if path is None else {"PYTHONPATH": path}),
             )
 
     def ask(self, request: Mapping[str, object], *descriptors: int) -> int:
@@ -118,9 +122,9 @@ class _Parent:
 
 
 @cache
-def _parent(number: int, path: str | None) -> _Parent:
-    """Of each number and path one: what the path leads to may change what is imported, and by which kernels it computes."""
-    made = _Parent(path)
+def _parent(number: int, path: str | None, imports: str) -> _Parent:
+    """Of all three one: what the path leads to may change what is imported, and by which kernels it computes."""
+    made = _Parent(path, imports)
     atexit.register(made.close)
     return made
 
@@ -165,7 +169,6 @@ def serve(number: int) -> Callable[[], None] | None:
 
 def _import() -> None:
     """Import what daemons and training processes do, at their start or when first they need it."""
-
     for module in (
         "heliosdb.algorithms.gradient_boosting",
         "heliosdb.algorithms.newton",
@@ -174,6 +177,7 @@ def _import() -> None:
         "heliosdb.node.service",
         "heliosdb.node.worker",
         "scipy.special",
+        *os.environ[IMPORTS].split(),
     ):
         importlib.import_module(module)
     # What is imported is looked at by no collection, of which each would copy its pages for the process that collects.

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.coordinator.support import World, make_world
 from tests.support.cluster import Cluster
+from tests.support.daemons import IMPORTS
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def world(cluster: Cluster, tmp_path: Path, federated_database: str) -> Iterator
     """A catalog with nothing in it; processes that are started end with the test."""
     with make_world(cluster, tmp_path, federated_database) as made:
         yield made
+
+
+@pytest.fixture
+def forked_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that are started from here on train networks: each would take seconds to import torch."""
+    monkeypatch.setenv(IMPORTS, "torch")

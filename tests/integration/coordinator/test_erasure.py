@@ -116,6 +116,7 @@ def predictions(world: World) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.usefixtures("forked_with_torch")
 async def test_a_model_that_is_trained_anew_has_the_bits_of_one_that_never_had_the_subject(
     world: World,
 ) -> None:

@@ -24,6 +24,7 @@ from tests.integration.coordinator.support import (
 )
 
 pytestmark = [
+    pytest.mark.usefixtures("forked_with_torch"),
     pytest.mark.xdist_group("neural_networks"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
