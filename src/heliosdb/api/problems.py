@@ -15,9 +15,11 @@ import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from psycopg.errors import Diagnostic
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 
+from federated_sql.server_hints import about_prediction
 from heliosdb.domain.errors import EDGES, FederatedError, place_of
 
 log = logging.getLogger(__name__)
@@ -186,9 +188,15 @@ def from_statement(error: psycopg.Error, position: int | None) -> Problem:
         status,
         _sentences(parts) if parts else problem.detail,
         sqlstate=sqlstate,
-        hint=diag.message_hint,
+        hint=_hint_of_statement(sqlstate, diag),
         position=position,
     )
+
+
+def _hint_of_statement(sqlstate: str, diag: Diagnostic) -> str | None:
+    """The server's own hint, or what its words mean where a prediction was typed, as through the proxy."""
+    told = about_prediction(sqlstate.encode(), (diag.message_primary or "").encode())
+    return diag.message_hint if told is None else told.decode()
 
 
 def _sentences(parts: Sequence[str]) -> str:

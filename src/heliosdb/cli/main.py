@@ -102,6 +102,15 @@ def up(
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Also serve the page and the API, on this machine alone.")
     ] = True,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Also serve predictions by gRPC at this port, this time.",
+            show_default=False,
+        ),
+    ] = None,
     clusters_only: Annotated[bool, typer.Option("--clusters-only", hidden=True)] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C; says what to type next, or to a pipe JSON."""
@@ -115,7 +124,7 @@ def up(
         for line in next_steps(installation) if for_people else (facts_line(facts),):
             _print_line(line)
 
-    bring_up(_layout(directory), Wishes(nodes, port, clusters_only, page), _say, tell)
+    bring_up(_layout(directory), Wishes(nodes, port, clusters_only, page, grpc_port), _say, tell)
 
 
 @app.command()

@@ -119,6 +119,17 @@ def test_of_several_classes_each_ones_probability_is_told(api: Api, trained: dic
     del trained
 
 
+def test_a_misspelled_feature_in_the_sql_box_is_told_as_through_the_proxy(
+    api: Api, trained: dict[str, Any]
+) -> None:
+    answer = api.call(
+        "rest_analyst", "POST", "/sql", json={"statement": "SELECT federated_predict('risk', agee => 61)"}
+    )
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["hint"].startswith('Is there a model "risk", and does it have these features?')
+    del trained
+
+
 def test_the_audit_log_names_the_person(api: Api, trained: dict[str, Any]) -> None:
     rows = query(
         api,

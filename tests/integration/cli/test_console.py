@@ -11,6 +11,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,13 +128,16 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """One coordinator and one node, as the first lines on the terminal say; rows are in the node's table."""
+    """One coordinator and one node with rows in its table, as the first lines on the terminal say."""
     # Not tmp_path: as root, the clusters run as postgres, who may not enter pytest's directories.
     base = Path(tempfile.mkdtemp(prefix="heliosdb-console-", dir="/tmp"))
     base.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        grpc_port = str(probe.getsockname()[1])
     up = Terminal.run(
-        "up", "--nodes", "1", "--port", "0", "--dir", str(base / "here"), environment={"COLUMNS": "500"}
-    )
+        "up", "--nodes", "1", "--port", "0", "--grpc-port", grpc_port, "--dir", str(base / "here"),
+        environment={"COLUMNS": "500"},
+    )  # fmt: skip
     try:
         shown = up.wait_for("the data stay.").replace("\r\n", "\n")
         made = Stack(base / "here", shown)
@@ -150,10 +154,6 @@ def stack() -> Iterator[Stack]:
                 capture_output=True,
             )
         made.psql(
-            "INSERT INTO patients SELECT n, 20 + n % 60, random() < (n % 60) / 60.0 FROM generate_series(1, 600) AS n",
-            database="node_1",
-        )
-        made.psql(
             "CREATE FEDERATED MODEL risk WITH (algorithm = 'logistic_regression', features = ['age'], target = 'ill',"
             " rounds = 4, learning_rate = 0.1);"
             "CREATE ROLE an_analyst LOGIN PASSWORD 'x' IN ROLE federated_analyst;"
@@ -168,6 +168,15 @@ def stack() -> Iterator[Stack]:
 def test_no_password_is_shown_on_the_terminal(stack: Stack) -> None:
     assert stack.environment["PGPASSWORD"] not in stack.shown
     assert "Logs: " in stack.shown
+
+
+def test_the_command_that_is_shown_runs_where_the_path_does_not_lead_to_it(stack: Stack) -> None:
+    [line] = re.findall(r"^  (PGPASSWORD=.* status --dsn .*)$", stack.shown, re.MULTILINE)
+    ended = subprocess.run(
+        ["bash", "-c", line], text=True, check=True, timeout=_DEADLINE, capture_output=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert re.search(r"clinics +node_1", ended.stdout)
 
 
 def test_the_token_that_is_shown_how_to_make_opens_the_page(stack: Stack) -> None:
@@ -250,11 +259,12 @@ def test_status_without_the_extension_or_a_server_is_one_clear_error(stack: Stac
     assert "hidden" not in away.stderr + none.stderr
 
 
-@pytest.mark.parametrize("daemon", ["node_1", "coordinator", "proxy"])
+@pytest.mark.parametrize("daemon", ["node_1", "coordinator", "proxy", "api"])
 def test_the_doctor_finds_nothing_at_a_daemon_that_is_well(stack: Stack, daemon: str) -> None:
     ended = stack.heliosdb("doctor", "--config", str(stack.directory / "config" / f"{daemon}.toml"))
     assert ended.returncode == 0, ended.stdout
     assert {line[0] for line in ended.stdout.splitlines()} == {"✓"}, ended.stdout
+    assert ("grpc_port: port" in ended.stdout) == (daemon == "api")
 
 
 def test_the_doctor_examines_the_server_as_the_role_finds_it(stack: Stack) -> None:
@@ -285,6 +295,12 @@ def test_the_doctor_finds_what_is_in_a_node_s_way(stack: Stack, tmp_path: Path) 
     (found,) = [one for one in json.loads(ended.stdout) if one["mark"] == "fault"]
     assert found["about"] == "reader"
     assert "federated_reader" in found["said"] + found["remedy"]
+
+
+def test_the_statements_that_are_shown_end_in_a_prediction(stack: Stack) -> None:
+    [statements] = re.findall(r"^  CREATE FEDERATED MODEL illness (?:.*\n  )+.*\n", stack.shown, re.MULTILINE)
+    shown = stack.psql(f"\\t on\n\\a\n{statements}")
+    assert 0.4 < float(shown.splitlines()[-1]) < 0.9
 
 
 def test_every_shortcut_of_the_psql_file_runs(stack: Stack) -> None:

@@ -204,6 +204,27 @@ def test_a_proxy_whose_server_is_away_is_at_fault(tmp_path: Path) -> None:
     assert [one["mark"] for one in found] == ["good", "warning", "fault"]
 
 
+def test_settings_of_an_api_are_examined_as_an_api_s(authority: Authority, tmp_path: Path) -> None:
+    made = authority.issue("api", ["localhost"])
+    (tmp_path / "api.pem").write_bytes(made.certificate_pem)
+    (tmp_path / "api.key").write_bytes(made.private_key_pem)
+    (tmp_path / "api.key").chmod(0o644)
+    path = tmp_path / "api.toml"
+    path.write_text(
+        f"database = 'host={tmp_path} user=u'\ncertificate = '{tmp_path}/api.pem'\nlisten_port = 0\n"
+        f"private_key = '{tmp_path}/api.key'\n"
+    )
+    found = list(examine_config(path))
+    assert found[0].said == f"{path} holds an API's settings"
+    assert [(one.about, one.mark.value) for one in found[1:]] == [
+        ("private_key", "fault"),
+        ("certificate", "good"),
+        ("listen_port", "warning"),
+        ("daemon", "warning"),
+        ("database", "fault"),
+    ]
+
+
 def test_settings_with_a_password_are_nobody_else_s(tmp_path: Path) -> None:
     path = tmp_path / "coordinator.toml"
     path.write_text(

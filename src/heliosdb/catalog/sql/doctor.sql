@@ -15,7 +15,7 @@ SELECT pg_catalog.current_setting('server_version_num')::integer AS version_numb
         WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning') AS extension_schema,
        pg_catalog.current_schemas(false)::text[] AS schemas,
        ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
-             WHERE r.rolname OPERATOR(pg_catalog.~) '^federated_(admin|operator|analyst|auditor|daemon|reader)$'
+             WHERE r.rolname OPERATOR(pg_catalog.~) '^federated_(admin|operator|analyst|auditor|daemon|reader|api)$'
                AND pg_catalog.pg_has_role(r.oid, 'MEMBER') ORDER BY r.rolname) AS roles,
        (SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) AS is_encrypted,
        pg_catalog.host(pg_catalog.inet_client_addr()) AS client_address,

@@ -114,4 +114,8 @@ def register_node(name: str, workspace: str, endpoint: str, certificate: str) ->
 
 def share_patients(table: str, workspace: str) -> str:
     """CREATE FEDERATED DATASET, as each hospital's own DBA types it."""
-    return f"CREATE FEDERATED DATASET {table} FOR TABLE {table} IN WORKSPACE {workspace};"
+    return (
+        f"CREATE FEDERATED DATASET {table}\n"
+        f"FOR TABLE {table} (age, sex, blood_pressure, cholesterol, bmi, disease_outcome)\n"
+        f"IN WORKSPACE {workspace} WITH (subject = 'patient_id');"
+    )

@@ -72,7 +72,10 @@ def examine_config(path: Path) -> Iterator[Finding]:
 def _kind_of(settings: dict[str, Any]) -> str:
     if settings.keys() & {"reader", "coordinator_certificate"}:
         return "node"
-    return "coordinator" if "database" in settings else "proxy"
+    if "database" not in settings:
+        return "proxy"
+    # A coordinator has to have these, and an API cannot.
+    return "coordinator" if settings.keys() & {"state_directory", "ca_bundle"} else "api"
 
 
 def _node(path: Path) -> Iterator[Finding]:
@@ -112,6 +115,25 @@ def _coordinator(path: Path) -> Iterator[Finding]:
     yield from examine_database(database, "database", needs="federated_daemon", pinned=True)
 
 
+def _api(path: Path) -> Iterator[Finding]:
+    from heliosdb.api.config import load_config
+
+    config = load_config(path)
+    yield good("settings", f"{path} holds an API's settings")
+    yield from _passwords(path, config.database)
+    if config.private_key is not None and config.certificate is not None:
+        yield from examine_secret(config.private_key, "private_key")
+        yield from examine_certificates(config.certificate, "certificate")
+    if config.client_certificates is not None:
+        yield from examine_certificates(config.client_certificates.authority, "client_certificates")
+    yield from examine_port(config.listen_host, config.listen_port)
+    if config.grpc_port is not None:
+        yield from examine_port(config.listen_host, config.grpc_port, "grpc_port")
+    yield from _daemon(config.health_socket)
+    database = config.database.get_secret_value()
+    yield from examine_database(database, "database", needs="federated_api", pinned=True)
+
+
 def _proxy(path: Path) -> Iterator[Finding]:
     from heliosdb.proxy.config import load_config
 
@@ -128,6 +150,7 @@ def _proxy(path: Path) -> Iterator[Finding]:
 _EXAMINED: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "node": _node,
     "coordinator": _coordinator,
+    "api": _api,
     "proxy": _proxy,
 }
 

@@ -133,7 +133,7 @@ def _disk(path: Path, about: str) -> Iterator[Finding]:
 def examine_node_port(host: str, port: int, certificate: Path) -> Iterator[Finding]:
     """Examine who answers where a node listens, and whether with the certificate of its settings."""
     about = "listen_port"
-    if (state := _port_state(host, port)) is not None:
+    if (state := _port_state(host, port, about)) is not None:
         yield state
         return
     try:
@@ -157,14 +157,13 @@ def examine_node_port(host: str, port: int, certificate: Path) -> Iterator[Findi
         )
 
 
-def examine_port(host: str, port: int) -> Iterator[Finding]:
+def examine_port(host: str, port: int, about: str = "listen_port") -> Iterator[Finding]:
     """Examine whether anybody answers at a port."""
-    yield _port_state(host, port) or good("listen_port", f"port {port} answers")
+    yield _port_state(host, port, about) or good(about, f"port {port} answers")
 
 
-def _port_state(host: str, port: int) -> Finding | None:
+def _port_state(host: str, port: int, about: str) -> Finding | None:
     """What there is to say of a port where nobody answers; None where somebody does."""
-    about = "listen_port"
     if port == 0:
         return warning(about, "any free port is taken (0)", "Name one: peers have to know it.")
     try:

@@ -70,6 +70,7 @@ def plan_daemons(
     certificates: Certificates,
     *,
     with_page: bool,
+    grpc_port: int | None = None,
 ) -> tuple[tuple[DaemonPlan, ...], ...]:
     """Write the daemons' configuration; return groups, each to be started when the one before is ready."""
     by_name = {cluster.name: cluster for cluster in clusters}
@@ -84,7 +85,7 @@ def plan_daemons(
     proxy = _plan(layout, "proxy", PROXY, _proxy_settings(layout, state), ready)
     if not with_page:
         return (nodes, (coordinator,), (proxy,))
-    api = _plan(layout, "api", API, _api_settings(layout, state, by_name[COORDINATOR]))
+    api = _plan(layout, "api", API, _api_settings(layout, state, by_name[COORDINATOR], grpc_port))
     return (nodes, (coordinator,), (proxy, api))
 
 
@@ -116,8 +117,10 @@ def _proxy_settings(layout: Layout, state: State) -> Settings:
     }
 
 
-def _api_settings(layout: Layout, state: State, cluster: Cluster) -> Settings:
+def _api_settings(layout: Layout, state: State, cluster: Cluster, grpc_port: int | None) -> Settings:
+    serving = {} if grpc_port is None else {"grpc_port": grpc_port}
     return {
+        **serving,
         "database": cluster.socket_conninfo(API_LOGIN),
         "listen_host": "127.0.0.1",
         "listen_port": state.api_port,

@@ -46,6 +46,7 @@ _WATCH_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 # Of the extra `api`; without it everything else runs.
 _PAGE_NEEDS = ("fastapi", "uvicorn", "jwt", "psycopg_pool")
+_CHOSEN_BY = {"the proxy": "Choose another with --port.", "gRPC": "Choose another with --grpc-port."}
 
 Announce = Callable[[str], None]
 Tell = Callable[["Installation", Mapping[str, object]], None]
@@ -54,12 +55,16 @@ Tell = Callable[["Installation", Mapping[str, object]], None]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller of `up` asked for; None means: as it was, or the default."""
+    """What the caller of `up` asked for; None means: as it was, or the default.
+
+    grpc_port: where predictions are served by gRPC as well, this time; None: nowhere.
+    """
 
     nodes: int | None = None
     proxy_port: int | None = None
     clusters_only: bool = False
     page: bool = True
+    grpc_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +243,7 @@ class _Running:
             installation.clusters,
             installation.certificates,
             with_page=installation.has_page,
+            grpc_port=wishes.grpc_port,
         )
         for group in groups:
             daemons = [Daemon(plan, self._record) for plan in group]
@@ -299,7 +305,13 @@ def _decide(layout: Layout, wishes: Wishes) -> Installation:
     require_reachable(account, layout.root)
     state = plan_state(read_state(layout.state_file), wishes.nodes, wishes.proxy_port)
     has_page = wishes.page and not wishes.clusters_only and _can_serve_page()
-    _require_free(state, has_page)
+    if wishes.grpc_port is not None and not has_page:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            "predictions are served by gRPC by what serves the page, which is not there",
+            hint='Install the extra "api", and leave --no-page out.',
+        )
+    _require_free(state, has_page, wishes.grpc_port)
     write_state(layout.state_file, state)
     own_directory(account, layout.socket_directory)
     for name in state.clusters:
@@ -319,10 +331,12 @@ def _can_serve_page() -> bool:
     return all(find_spec(name) is not None for name in _PAGE_NEEDS)
 
 
-def _require_free(state: State, has_page: bool) -> None:
+def _require_free(state: State, has_page: bool, grpc_port: int | None) -> None:
     wanted = {"the proxy": state.proxy_port}
     if has_page:
         wanted["the page"] = state.api_port
+    if grpc_port is not None:
+        wanted["gRPC"] = grpc_port
     wanted |= {f"the database of {name}": port for name, port in state.databases.items()}
     wanted |= {f"the endpoint of {name}": port for name, port in state.endpoints.items()}
     for purpose, port in wanted.items():
@@ -330,7 +344,7 @@ def _require_free(state: State, has_page: bool) -> None:
             raise FederatedError(
                 ErrorCode.IN_USE,
                 f"port {port}, which is for {purpose}, is taken by another program",
-                hint="Choose another with --port." if purpose == "the proxy" else "Stop that program.",
+                hint=_CHOSEN_BY.get(purpose, "Stop that program."),
             )
 
 
@@ -372,6 +386,8 @@ def describe(installation: Installation, wishes: Wishes) -> dict[str, object]:
         return facts
     if installation.has_page:
         facts |= {"page": page_url(installation), "page_role": PAGE_ROLE}
+    if wishes.grpc_port is not None:
+        facts["grpc"] = f"127.0.0.1:{wishes.grpc_port}"
     return {"proxy": proxied(by_name[COORDINATOR]), **facts}
 
 
