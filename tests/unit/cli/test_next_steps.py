@@ -53,7 +53,14 @@ def test_a_module_is_run_by_its_interpreter(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_page_s_exports_are_what_the_line_says(tmp_path: Path) -> None:
-    nodes = {f"node_{n}": {"proxy": f"postgresql://u:p'{n}@127.0.0.1/n"} for n in (1, 2)}
+    nodes = {
+        f"node_{n}": {
+            "proxy": f"postgresql://u:p'{n}@127.0.0.1/n",
+            "endpoint": f"https://{n}",
+            "certificate": "/c",
+        }
+        for n in (1, 2)
+    }
     facts = {"proxy": "postgresql://u:$p@127.0.0.1/p", "coordinator": "postgresql:///c", "nodes": nodes}
     (tmp_path / "up.json").write_text(facts_line(facts) + "\n")
     [block] = re.findall(r"^```sh exports\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
@@ -62,6 +69,7 @@ def test_the_page_s_exports_are_what_the_line_says(tmp_path: Path) -> None:
         ["bash", "-eu", "-c", show], env={**os.environ, "HOME": str(tmp_path)}, text=True, check=True,
         capture_output=True, timeout=60,
     )  # fmt: skip
+    assert ran.stderr == "node_1 https://1 /c\nnode_2 https://2 /c\n"
     environment = json.loads(ran.stdout.splitlines()[-1])
     assert [environment[name] for name in ("PROXY", "COORDINATOR", "NODE_1", "NODE_2")] == [
         facts["proxy"],
