@@ -230,7 +230,7 @@ def _compare(observer: psycopg.Connection, study: Study) -> None:
         ("scikit-learn LogisticRegression on the pooled rows", judge_pooled(study)),
     ]
     print(_table(qualities))
-    print("  Of so few patients a budget of 0.5 leaves little but noise; more patients, or more budget, leave more.")
+    print("  Of so few patients a budget of 0.5 leaves little but noise; more patients or more budget help.")
 
 
 def _judge_model(observer: psycopg.Connection, model: str) -> Quality:
