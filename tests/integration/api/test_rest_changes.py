@@ -267,8 +267,10 @@ def test_an_experiment_serves_and_is_told_what_came_of_it(api: Api, trained: dic
     train(api, "risk", rounds=1)
     first, second = sorted(one["version"] for one in call(api, "GET", f"{MODEL}/versions"))[-2:]
     arms = [{"version": str(first), "share": 0.5}, {"version": str(second), "share": 0.5}]
-    made = call(api, "POST", "/experiments", 201, json={"name": "compare", "model": "risk", "arms": arms})
+    body = {"name": "compare", "model": "risk", "arms": arms}
+    made = call(api, "POST", "/experiments", 201, json=body | {"keep_days": 30})
     assert (made["model_name"], [arm["share"] for arm in made["arms"]]) == ("risk", [0.5, 0.5])
+    assert made["keep_days"] == 30
     assert call(api, "GET", f"/experiments?workspace={WORKSPACE}", role="rest_auditor") == [made]
     person = {"age": 61, "pressure": 140}
     served = [
@@ -300,6 +302,8 @@ def test_an_experiment_serves_and_is_told_what_came_of_it(api: Api, trained: dic
     assert standing == query(api, "SELECT * FROM federated_experiment('compare')")
     call(api, "DELETE", "/experiments/compare", 204)
     call(api, "GET", "/experiments/compare", 404)
+    assert call(api, "POST", "/experiments", 201, json=body)["keep_days"] == 90
+    call(api, "DELETE", "/experiments/compare", 204)
     del trained
 
 
