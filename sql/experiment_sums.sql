@@ -81,18 +81,36 @@ $$;
 COMMENT ON FUNCTION federated._experiment_sums(uuid) IS
     'Of each arm how often and for how many keys it was asked, and what is known of outcomes: lowest, and by how much their mean is above it';
 
--- Who calls meanwhile waits for nothing: a call that is added is not old. A report of a key whose last call is old holds that call, or waits
--- for this and finds none; the second statement sees what was reported before the first had its locks.
+-- A report holds the call that it is about until its transaction ends. Its key is left for the next time, whole: nobody who leaves a
+-- transaction open has this wait.
+CREATE FUNCTION federated._lock_calls(experiment_id uuid, older_than timestamptz) RETURNS bytea[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken tid[];
+BEGIN
+    taken := ARRAY(
+        SELECT c.ctid FROM federated.experiment_call AS c
+        WHERE c.experiment_id = _lock_calls.experiment_id AND c.called_at < older_than FOR UPDATE SKIP LOCKED);
+    RETURN ARRAY(
+        SELECT DISTINCT c.key_sha256 FROM federated.experiment_call AS c
+        WHERE c.experiment_id = _lock_calls.experiment_id AND c.called_at < older_than
+          AND NOT EXISTS (SELECT FROM unnest(taken) AS t (tid) WHERE t.tid = c.ctid));
+END
+$$;
+COMMENT ON FUNCTION federated._lock_calls(uuid, timestamptz) IS
+    'Locks what calls are older of an experiment, and returns the keys of those that a report has locked';
+
+-- Who calls meanwhile waits for nothing: a call that is added is not old. A report of a key whose last call is being folded waits, and finds
+-- none. What was reported before the calls were locked, the statement that folds sees: it begins after that.
 CREATE FUNCTION federated._fold_calls(experiment_id uuid, older_than timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    held   CONSTANT bytea[] := federated._lock_calls(experiment_id, older_than);
     folded bigint;
 BEGIN
-    PERFORM FROM federated.experiment_call AS c
-    WHERE c.experiment_id = _fold_calls.experiment_id AND c.called_at < older_than FOR UPDATE;
     WITH calls AS (
         DELETE FROM federated.experiment_call AS c
-        WHERE c.experiment_id = _fold_calls.experiment_id AND c.called_at < older_than
+        WHERE c.experiment_id = _fold_calls.experiment_id AND c.called_at < older_than AND c.key_sha256 <> ALL (held)
         RETURNING c.place, c.key_sha256, EXISTS (
             SELECT FROM federated.experiment_call AS k
             WHERE k.experiment_id = c.experiment_id AND k.key_sha256 = c.key_sha256 AND k.called_at >= older_than) AS is_served

@@ -656,7 +656,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._pool(bigint, double precision, double precision, double precision, bigint, double precision, double precision, double precision),
-    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz),
+    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz), federated._lock_calls(uuid, timestamptz),
     federated._check_may_record(uuid, integer[])
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;

@@ -304,14 +304,15 @@ def test_a_report_beside_a_fold_counts_once_and_a_key_that_returns_after_it_is_a
         return row["keys"], row["outcomes"], row["mean_outcome"]
 
     report(operator, {older: 1.0, younger: 1.0})
-    operator.execute(FOLLOW, [last])
+    for key in (younger, last):
+        operator.execute(FOLLOW, [key])
     grown_old(trained)
     with cluster.connect(federated_database, user="an_analyst") as analyst, ThreadPoolExecutor(1) as threads:
         with analyst.transaction():
             analyst.execute(again, [younger])
-            folded = threads.submit(value, daemon, fold)
-            waits(trained, daemon)
-        assert folded.result(60) == 4
+            assert value(daemon, fold) == 2  # of the older key
+        assert told() == (3, 2, 0.5)
+        assert value(daemon, fold) == 3  # two calls and what was reported now
         assert told() == (3, 2, 0.5)
         report(operator, {younger: 3.5})
         assert told() == (4, 3, 1.5)
