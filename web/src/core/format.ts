@@ -17,7 +17,7 @@ const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle
 export function figure(value: Value | undefined): string {
   if (typeof value !== "number" || !Number.isFinite(value)) return UNKNOWN;
   if (Number.isInteger(value)) return COUNT.format(value);
-  return Math.abs(value) < 1e-4 ? value.toExponential(3) : FIGURE.format(value);
+  return Math.abs(value) < 1e-4 ? Number(value.toPrecision(4)).toExponential() : FIGURE.format(value);
 }
 
 /** A figure that there need not be: not every round is evaluated. */
