@@ -107,7 +107,7 @@ async def _infer(call: Call) -> Message:
 
 
 def _read(raw: bytes) -> tuple[InferenceRequest, bool]:
-    """The request, and whether its tensors came as bytes; what protobuf made of it is gone before it waits."""
+    """The request, and whether its tensors came as bytes; what protobuf made of it does not last."""
     message = _parse(pb.ModelInferRequest(), raw)
     return request_from_proto(message), bool(message.raw_input_contents)
 
@@ -159,8 +159,7 @@ async def serving_grpc(config: ApiConfig, services: Services) -> AsyncIterator[i
     if config.grpc_port is None:
         yield None
         return
-    # Those whose callers are known, and as many of whom nobody knows yet.
-    server = aio.server(options=_options(config), maximum_concurrent_rpcs=2 * config.inferences)
+    server = aio.server(options=_options(config), maximum_concurrent_rpcs=_most_calls(config))
     callers = Callers(services)
     handlers = {name: _handler(name, method, services, callers) for name, method in _METHODS.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -173,12 +172,17 @@ async def serving_grpc(config: ApiConfig, services: Services) -> AsyncIterator[i
         await server.stop(_GRACE)
 
 
+def _most_calls(config: ApiConfig) -> int:
+    """Those whose callers are known, and as many of whom nobody knows yet."""
+    return 2 * config.inferences
+
+
 def _options(config: ApiConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.largest_body),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", _LARGEST_METADATA),
-        ("grpc.max_concurrent_streams", config.inferences),
+        ("grpc.max_concurrent_streams", _most_calls(config)),
         ("grpc.max_allowed_incoming_connections", config.client_connections),
         ("grpc.server_handshake_timeout_ms", round(config.head_timeout * 1000)),
         # As by REST: a connection on which nothing is under way makes room.
