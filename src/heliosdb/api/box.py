@@ -1,9 +1,10 @@
 """The SQL box: one statement of a caller's own, run as the caller's role and no other.
 
 What always holds: the statement, and whatever it sets off, runs inside a function that belongs to the
-caller's role and is SECURITY DEFINER, where the server itself refuses to change roles; nothing of it is left
-to be evaluated outside or at COMMIT; its connection is closed afterwards; the answer is bounded in rows and
-bytes, the statement in time, and its end does not depend on its consent.
+caller's role and is SECURITY DEFINER, where the server itself refuses to change roles. Nothing of it runs
+after that: SQL is rolled back, and only a statement of the language, in which no code of a caller's runs, is
+committed. Its connection is closed afterwards; the answer is bounded in rows and bytes, the statement in
+time, and its end does not depend on its consent.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from psycopg.pq import TransactionStatus
 
 from federated_sql.errors import FederatedError
 from federated_sql.postgres import scan_raw
-from federated_sql.rewrite import Rewrite, rewrite
+from federated_sql.rewrite import READING, Rewrite, rewrite
 from federated_sql.splitting import split
 from heliosdb.api.database import Connection, Database, Identity, Right, run_named
 from heliosdb.api.problems import Problem, from_statement
@@ -71,6 +72,11 @@ class Asked:
     tag: str
     changed: Rewrite | None
 
+    @property
+    def changes(self) -> bool:
+        """Whether it is a statement of the language that does more than show."""
+        return self.changed is not None and self.changed.tags[0] not in (None, *READING)
+
     def position(self, error: psycopg.Error) -> int | None:
         """Which character of what was typed an error is about, from 1; None where the server does not say."""
         diag = error.diag
@@ -92,7 +98,7 @@ class Box:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, identity: Identity, typed: str, gone: Callable[[], Awaitable[object]]) -> Answer:
-        """Run a statement and commit; a Problem says what is wrong with it.
+        """Run a statement; a Problem says what is wrong with it.
 
         gone: returns when nobody waits for the answer any more, which ends the statement.
         """
@@ -162,11 +168,18 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
     await _make(connection)
     connection.add_notice_handler(keep)
     try:
+        if not asked.changes:
+            await run_named(connection, _FILE, "read_only")
         [told] = await run_named(
             connection, _FILE, "run", asked.sent, found["search_path"], MOST_ROWS, MOST_BYTES
         )
         columns = await _describe(connection) if told["reads"] else ()
-        await _commit(connection)
+        # What a caller's SQL has left to be done at COMMIT would be done outside of the box.
+        await connection.execute("COMMIT" if asked.changes else "ROLLBACK")
+    except errors.ReadOnlySqlTransaction as error:
+        if asked.changes:
+            raise from_statement(error, None) from None
+        raise _read_only(error) from None
     except psycopg.Error as error:
         raise from_statement(error, asked.position(error)) from None
     rows = tuple(read_record(line, len(columns)) for line in told["lines"])
@@ -200,19 +213,13 @@ async def _describe(connection: Connection) -> tuple[Column, ...]:
     return tuple(Column(title, str(row["name"])) for title, row in zip(titles, names, strict=True))
 
 
-async def _commit(connection: Connection) -> None:
-    """Commit, where nothing of the caller's would run meanwhile: that would be outside the box."""
-    await run_named(connection, _FILE, "forget_path")
-    await run_named(connection, _FILE, "close_cursors")
-    [row] = await run_named(connection, _FILE, "waits_for_commit")
-    if row["waits"]:
-        raise Problem(
-            501,
-            "A table that was written to has a deferrable constraint or trigger: this is not committed here.",
-            sqlstate="0A000",
-            hint="Make the constraint NOT DEFERRABLE, or run the statement in psql.",
-        )
-    await connection.execute("COMMIT")
+def _read_only(error: psycopg.Error) -> Problem:
+    return Problem(
+        409,
+        f"SQL is run to read here: {error.diag.message_primary}.",
+        sqlstate="25006",
+        hint="FEDERATED statements change what they say; run others in psql.",
+    )
 
 
 def read_record(line: str, columns: int) -> tuple[str | None, ...]:
