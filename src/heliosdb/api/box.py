@@ -2,9 +2,9 @@
 
 What always holds: the statement, and whatever it sets off, runs inside a function that belongs to the
 caller's role and is SECURITY DEFINER, where the server itself refuses to change roles. Nothing of it runs
-after that: SQL is rolled back, and only a statement of the language, in which no code of a caller's runs, is
-committed. Its connection is closed afterwards; the answer is bounded in rows and bytes, the statement in
-time, and its end does not depend on its consent.
+after that: SQL is rolled back, and of the language's statements those are committed in which no code of a
+caller's runs. Its connection is closed afterwards; the answer is bounded in rows and bytes, the statement
+in time, and its end does not depend on its consent.
 """
 
 from __future__ import annotations
@@ -19,10 +19,54 @@ import psycopg
 from psycopg import errors, generators
 from psycopg.pq import TransactionStatus
 
+from federated_sql.compliance_statements import (
+    AttestCompliance,
+)
 from federated_sql.errors import FederatedError
+from federated_sql.grammar import parse
 from federated_sql.postgres import scan_raw
-from federated_sql.rewrite import READING, Rewrite, rewrite
+from federated_sql.reading_statements import (
+    ExplainTraining,
+    ShowObjects,
+)
+from federated_sql.rewrite import Rewrite, rewrite
+from federated_sql.serving_statements import (
+    CreateExperiment,
+    DropExperiment,
+    GrantSubscribe,
+    RevokeSubscribe,
+)
 from federated_sql.splitting import split
+from federated_sql.statements import (
+    AlterModel,
+    AlterNode,
+    AlterWorkspace,
+    ChangeModelOwner,
+    ChangeWorkspaceOwner,
+    CreateAlert,
+    CreateModel,
+    CreateWorkspace,
+    DropAlert,
+    DropModel,
+    DropTag,
+    DropVersion,
+    DropWorkspace,
+    EraseSubjects,
+    PromoteModel,
+    RegisterNode,
+    RenameModel,
+    RenameWorkspace,
+    ResetModel,
+    ResetNode,
+    ResetWorkspace,
+    ResumeTraining,
+    RollbackModel,
+    StartTraining,
+    StopTraining,
+    TagModel,
+    UnregisterNode,
+    command_tag,
+)
 from heliosdb.api.database import Connection, Database, Identity, Right, run_named
 from heliosdb.api.problems import Problem, from_statement
 
@@ -42,6 +86,19 @@ _POSITION = re.compile(r"position=(\d+)")
 _FIELD = re.compile(r'(?:"((?:[^"\\]|""|\\.)*)"|([^,]*))(,|$)', re.DOTALL)
 _DOUBLED = re.compile(r'""|\\(.)', re.DOTALL)
 _READS_AS_SELECT = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "("})
+
+
+# They change the federation's catalog alone. What is not named here runs code of whoever has written it
+# (datasets and their consents, aggregation functions), or reads and writes the server's files.
+CHANGES = (
+    CreateWorkspace | AlterWorkspace | ResetWorkspace | RenameWorkspace | ChangeWorkspaceOwner | DropWorkspace
+    | RegisterNode | AlterNode | ResetNode | UnregisterNode
+    | CreateModel | AlterModel | ResetModel | RenameModel | ChangeModelOwner | DropModel
+    | StartTraining | StopTraining | ResumeTraining
+    | TagModel | DropTag | DropVersion | PromoteModel | RollbackModel
+    | EraseSubjects | CreateAlert | DropAlert | GrantSubscribe | RevokeSubscribe | AttestCompliance
+    | CreateExperiment | DropExperiment
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +128,7 @@ class Asked:
     sent: str
     tag: str
     changed: Rewrite | None
-
-    @property
-    def changes(self) -> bool:
-        """Whether it is a statement of the language that does more than show."""
-        return self.changed is not None and self.changed.tags[0] not in (None, *READING)
+    changes: bool = False
 
     def position(self, error: psycopg.Error) -> int | None:
         """Which character of what was typed an error is about, from 1; None where the server does not say."""
@@ -154,7 +207,27 @@ def read_statement(typed: str) -> Asked:
     changed = rewrite(typed)
     tag = changed.tags[0] if changed is not None else None
     word = typed[first.start : first.end + 1].upper()
-    return Asked(typed, typed if changed is None else changed.text, tag or word, changed)
+    sent = typed if changed is None else changed.text
+    return Asked(typed, sent, tag or word, changed, tag is not None and _may_change(typed))
+
+
+def _may_change(typed: str) -> bool:
+    """Whether a statement of the language is committed; a Problem for one that is not run."""
+    try:
+        command = parse(typed)
+    except FederatedError:
+        # The server says best what is wrong with it.
+        return False
+    if isinstance(command, ExplainTraining | ShowObjects):
+        return False
+    if not isinstance(command, CHANGES):
+        raise Problem(
+            501,
+            f"{command_tag(command)} is not run here.",
+            sqlstate="0A000",
+            hint="It looks at SQL or files of its own: run it in psql.",
+        )
+    return True
 
 
 async def _run(connection: Connection, asked: Asked) -> Answer:

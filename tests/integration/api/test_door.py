@@ -131,6 +131,8 @@ REFUSED = [
     ("CREATE TABLE mischief.kept (a integer)", "25006"), ("SET TRANSACTION READ WRITE", "25001"),
     ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '28000', MESSAGE = 'log in here'; END $$", "28000"),
     ("CREATE FEDERATED WORKSPACE w WITH (no_such_option = 1)", "42501"),
+    ("CREATE FEDERATED DATASET d FOR TABLE public.open_table IN WORKSPACE w", "0A000"), ("CREATE FEDERATED WORKSPACE", "42501"),
+    ("CHECKPOINT FEDERATED TRAINING m TO '/tmp/x'", "0A000"),
 ]  # fmt: skip
 
 
