@@ -192,8 +192,11 @@ class Database:
         """
         settings = connection_settings(self._config, seconds) | {"prepare_threshold": None}
         conninfo = self._config.database.get_secret_value()
-        async with asyncio.timeout(self._patience):
-            connection = await Connection.connect(conninfo, **settings)
+        try:
+            async with asyncio.timeout(self._patience):
+                connection = await Connection.connect(conninfo, **settings)
+        except TimeoutError:
+            raise Problem(503, "The database does not answer.", sqlstate="08006", retry_after=1) from None
         try:
             await self._configure(connection)
             await connection.execute("BEGIN")
