@@ -9066,11 +9066,20 @@ $$;
 
 COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
 
+CREATE VIEW federated.unasked_node AS
+SELECT n.node_id, n.failure_reason AS reason FROM federated.node AS n WHERE n.status = 'failed';
+
+COMMENT ON VIEW federated.unasked_node IS 'Nodes that the coordinator does not even ask, since it knows that they are away, and why';
+
+COMMENT ON COLUMN federated.unasked_node.reason IS 'As the coordinator found it last';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
-FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+       coalesce(a.message, w.reason, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
+FROM federated.subject_order AS o
+LEFT JOIN federated.order_answer AS a USING (order_id)
+LEFT JOIN federated.unasked_node AS w ON w.node_id = a.node_id AND a.state = 'pending';
 
 COMMENT ON VIEW @extschema@.federated_orders IS
     'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
@@ -10391,10 +10400,11 @@ SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.ps
        (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
        ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
        a.answered_at, e.completed_at, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, e.exactness,
-       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
+       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, w.reason, e.message, o.message) AS message, s.statement AS receipt
 FROM federated.subject_order AS o
 LEFT JOIN federated.erasure AS e USING (order_id)
 LEFT JOIN federated.order_answer AS a USING (order_id)
+LEFT JOIN federated.unasked_node AS w ON w.node_id = a.node_id AND a.state = 'pending'
 CROSS JOIN LATERAL (SELECT convert_from(a.statement, 'UTF8')::jsonb AS statement) AS s
 CROSS JOIN LATERAL (
     SELECT array_agg(format('%s@%s', v.model_name, v.version) ORDER BY v.model_name, v.version) AS versions,
