@@ -532,10 +532,11 @@ SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.ps
        (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
        ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
        a.answered_at, e.completed_at, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, e.exactness,
-       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
+       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, w.reason, e.message, o.message) AS message, s.statement AS receipt
 FROM federated.subject_order AS o
 LEFT JOIN federated.erasure AS e USING (order_id)
 LEFT JOIN federated.order_answer AS a USING (order_id)
+LEFT JOIN federated.unasked_node AS w ON w.node_id = a.node_id AND a.state = 'pending'
 CROSS JOIN LATERAL (SELECT convert_from(a.statement, 'UTF8')::jsonb AS statement) AS s
 CROSS JOIN LATERAL (
     SELECT array_agg(format('%s@%s', v.model_name, v.version) ORDER BY v.model_name, v.version) AS versions,

@@ -84,22 +84,51 @@ END
 $$;
 COMMENT ON FUNCTION federated._hold_experiment(uuid, text) IS 'Keeps an experiment from being dropped until the transaction ends; 42704 where it was dropped meanwhile';
 
+-- What records runs as federated_owner and is called by name too: the right to the model's functions is asked for there, of the role that
+-- logged in or was set. (Inside DEFINER current_user is the owner.)
+CREATE FUNCTION federated._check_may_record(experiment_id uuid, places integer[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    caller  name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
+    refused name;
+BEGIN
+    SELECT p.proname INTO refused
+    FROM federated.experiment_arm AS a JOIN federated.model AS m USING (model_id)
+    JOIN pg_proc AS p ON p.pronamespace = 'federated_model'::regnamespace AND p.proname = (m.name || '@' || a.version)::name
+    WHERE a.experiment_id = _check_may_record.experiment_id AND a.place = ANY (places)
+      AND NOT has_function_privilege(caller, p.oid, 'EXECUTE')
+    ORDER BY a.place LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for function federated_model.%I', refused),
+            DETAIL = format('What an experiment records needs this right of the session''s role, "%s".', caller);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_may_record(uuid, integer[]) IS
+    'Raises error 42501 where the session''s role may not call the function of one of these arms';
+
 CREATE FUNCTION federated._record_calls(experiment_id uuid, experiment text, keys text[], scores double precision[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     bounds double precision[] := federated._arm_bounds(experiment_id);
-    count  bigint;
+    made   record;
 BEGIN
     PERFORM federated._hold_experiment(experiment_id, experiment);
-    INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
-    SELECT _record_calls.experiment_id, c.hashed, 1 + width_bucket(federated._drawn(c.hashed), bounds), c.score
-    FROM (SELECT federated._key_sha256(_record_calls.experiment_id, k.key) AS hashed, k.score FROM unnest(keys, scores) AS k (key, score)) AS c;
-    GET DIAGNOSTICS count = ROW_COUNT;
-    RETURN count;
+    WITH calls AS (
+        INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
+        SELECT _record_calls.experiment_id, c.hashed, 1 + width_bucket(federated._drawn(c.hashed), bounds), c.score
+        FROM (SELECT federated._key_sha256(_record_calls.experiment_id, k.key) AS hashed, k.score
+              FROM unnest(keys, scores) AS k (key, score)) AS c
+        RETURNING place
+    )
+    SELECT count(*) AS calls, array_agg(DISTINCT c.place) AS places INTO made FROM calls AS c;
+    PERFORM federated._check_may_record(experiment_id, made.places);
+    RETURN made.calls;
 END
 $$;
 COMMENT ON FUNCTION federated._record_calls(uuid, text, text[], double precision[]) IS
-    'Counts predictions for the arms that serve the keys, and returns how many there are';
+    'Counts predictions for the arms that serve the keys, and returns how many there are; 42501 where the session''s role may not call the arms'' functions';
 
 CREATE FUNCTION @extschema@.federated_predict_experiment(
     experiment text, key text, features jsonb DEFAULT '{}', OUT score double precision, OUT arm text, OUT version integer
@@ -236,20 +265,27 @@ CREATE FUNCTION federated._record_outcome(experiment_id uuid, experiment text, k
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     hashed bytea := federated._key_sha256(experiment_id, key);
+    served record;
 BEGIN
     PERFORM federated._hold_experiment(experiment_id, experiment);
-    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
-    SELECT c.experiment_id, c.key_sha256, c.place, c.score, _record_outcome.outcome
+    PERFORM federated._check_may_record(experiment_id, federated._places_of(experiment_id, ARRAY[key]));
+    -- One that is being folded is waited for, and is none then: its key's outcome is folded with it.
+    SELECT c.place, c.score INTO served
     FROM federated.experiment_call AS c
     WHERE c.experiment_id = _record_outcome.experiment_id AND c.key_sha256 = hashed
-    ORDER BY c.called_at DESC LIMIT 1
+    ORDER BY c.called_at DESC LIMIT 1 FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
+    VALUES (_record_outcome.experiment_id, hashed, served.place, served.score, _record_outcome.outcome)
     ON CONFLICT ON CONSTRAINT experiment_outcome_pkey
     DO UPDATE SET score = excluded.score, outcome = excluded.outcome, reported_at = excluded.reported_at;
-    RETURN FOUND;
+    RETURN true;
 END
 $$;
 COMMENT ON FUNCTION federated._record_outcome(uuid, text, text, double precision) IS
-    'Keeps the outcome of a key in place of an earlier one; false for a key that was not served within keep_days';
+    'Keeps the outcome of a key in place of an earlier one; false for a key that was not served within keep_days; 42501 as of _record_calls';
 
 CREATE FUNCTION @extschema@.federated_report_outcome(experiment text, key text, outcome double precision) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

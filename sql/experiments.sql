@@ -2,7 +2,8 @@
 --
 -- What always holds: a key's arm follows from the experiment and the key alone, so it is the same in every session and after a restore; a
 -- key is kept as a hash salted by the experiment's id, which no role but the backup's reads. The versions of an experiment are pinned:
--- they come all at once, and none is added or changed. A call is a row for keep_days, and after that a part of its arm's sums.
+-- they come all at once, and none is added or changed. A call is a row for keep_days, and after that a part of its arm's sums; an outcome
+-- is a row for as long as a call of its key is one.
 
 CREATE TABLE federated.experiment (
     experiment_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -15,7 +16,7 @@ CREATE TABLE federated.experiment (
 );
 CREATE INDEX experiment_by_model ON federated.experiment (model_id);
 COMMENT ON TABLE federated.experiment IS 'What CREATE FEDERATED EXPERIMENT compares; it belongs to its model''s owner';
-COMMENT ON COLUMN federated.experiment.keep_days IS 'After how many days a call, and an outcome, is but a part of sums';
+COMMENT ON COLUMN federated.experiment.keep_days IS 'After how many days a call, and the outcome of its key with the last one, is but a part of sums';
 COMMENT ON COLUMN federated.experiment.created_by IS 'Who made it; the owner of the model may drop it';
 
 CREATE TABLE federated.experiment_arm (
@@ -70,7 +71,8 @@ CREATE TABLE federated.experiment_past (
     keys           bigint NOT NULL DEFAULT 0,
     outcomes       bigint NOT NULL DEFAULT 0,
     outcome_sum    double precision NOT NULL DEFAULT 0,
-    mean           double precision NOT NULL DEFAULT 0,
+    lowest         double precision NOT NULL DEFAULT 0,
+    above          double precision NOT NULL DEFAULT 0,
     squares        double precision NOT NULL DEFAULT 0,
     scored         bigint NOT NULL DEFAULT 0,
     squared_errors double precision NOT NULL DEFAULT 0,
@@ -79,6 +81,7 @@ CREATE TABLE federated.experiment_past (
     FOREIGN KEY (experiment_id, place) REFERENCES federated.experiment_arm (experiment_id, place) ON DELETE CASCADE
 );
 COMMENT ON TABLE federated.experiment_past IS 'Of each arm the sums of calls and outcomes that are older than keep_days';
+COMMENT ON COLUMN federated.experiment_past.lowest IS 'The lowest of the outcomes; above: by how much their mean is above it';
 COMMENT ON COLUMN federated.experiment_past.squares IS 'Of the outcomes'' distances from their mean, summed';
 COMMENT ON COLUMN federated.experiment_past.scored IS 'How many of the outcomes are 0 or 1, of a score that is a probability; squared_errors: their differences, squared and summed';
 COMMENT ON COLUMN federated.experiment_past.is_binary IS 'Whether all outcomes are 0 or 1 and all scores probabilities or none';
@@ -150,7 +153,7 @@ COMMENT ON COLUMN @extschema@.federated_experiments.arms IS
     'In their order: arm (the tag or number that the statement gave), version (what that named then), share (of the keys)';
 COMMENT ON COLUMN @extschema@.federated_experiments.created_by IS 'Who made it; the owner of the model may drop it';
 COMMENT ON COLUMN @extschema@.federated_experiments.created_at IS 'When it was made';
-COMMENT ON COLUMN @extschema@.federated_experiments.keep_days IS 'After how many days a call, and an outcome, is but a part of sums';
+COMMENT ON COLUMN @extschema@.federated_experiments.keep_days IS 'After how many days a call, and the outcome of its key with the last one, is but a part of sums';
 
 -- Runs as federated_owner: the sums are of what nobody else reads. Sorts behind check_owner.
 CREATE FUNCTION federated._close_arms() RETURNS trigger

@@ -216,11 +216,18 @@ END
 $$;
 COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
 
+CREATE VIEW federated.unasked_node AS
+SELECT n.node_id, n.failure_reason AS reason FROM federated.node AS n WHERE n.status = 'failed';
+COMMENT ON VIEW federated.unasked_node IS 'Nodes that the coordinator does not even ask, since it knows that they are away, and why';
+COMMENT ON COLUMN federated.unasked_node.reason IS 'As the coordinator found it last';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
-FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+       coalesce(a.message, w.reason, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
+FROM federated.subject_order AS o
+LEFT JOIN federated.order_answer AS a USING (order_id)
+LEFT JOIN federated.unasked_node AS w ON w.node_id = a.node_id AND a.state = 'pending';
 COMMENT ON VIEW @extschema@.federated_orders IS
     'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
 COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';

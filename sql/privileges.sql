@@ -645,6 +645,8 @@ GRANT UPDATE (created_by) ON federated.experiment TO federated_owner;
 GRANT INSERT (experiment_id, model_id, place, name, version, share) ON federated.experiment_arm TO federated_operator;
 GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm TO federated_owner;
 GRANT SELECT, INSERT, DELETE ON federated.experiment_call TO federated_owner;
+-- As of an experiment, for the lock alone.
+GRANT UPDATE (score) ON federated.experiment_call TO federated_owner;
 GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at), DELETE ON federated.experiment_outcome TO federated_owner;
 GRANT SELECT, INSERT, UPDATE ON federated.experiment_past TO federated_owner;
 REVOKE SELECT ON federated.experiment_call, federated.experiment_outcome, federated.experiment_past FROM federated_daemon;
@@ -653,8 +655,9 @@ GRANT EXECUTE ON FUNCTION
     federated._places_of(uuid, text[]), federated._hold_experiment(uuid, text)
 TO federated_analyst, federated_owner;
 GRANT EXECUTE ON FUNCTION
-    federated._pool(bigint, double precision, double precision, bigint, double precision, double precision),
-    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz)
+    federated._pool(bigint, double precision, double precision, double precision, bigint, double precision, double precision, double precision),
+    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz), federated._lock_calls(uuid, timestamptz),
+    federated._check_may_record(uuid, integer[])
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._check_arm(text, integer) TO federated_operator;

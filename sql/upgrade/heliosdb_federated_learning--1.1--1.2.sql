@@ -7727,7 +7727,8 @@ COMMENT ON FUNCTION @extschema@.federated_explain_model(text) IS
 --
 -- What always holds: a key's arm follows from the experiment and the key alone, so it is the same in every session and after a restore; a
 -- key is kept as a hash salted by the experiment's id, which no role but the backup's reads. The versions of an experiment are pinned:
--- they come all at once, and none is added or changed. A call is a row for keep_days, and after that a part of its arm's sums.
+-- they come all at once, and none is added or changed. A call is a row for keep_days, and after that a part of its arm's sums; an outcome
+-- is a row for as long as a call of its key is one.
 CREATE TABLE federated.experiment (
     experiment_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     model_id      bigint NOT NULL REFERENCES federated.model ON DELETE CASCADE,
@@ -7742,7 +7743,7 @@ CREATE INDEX experiment_by_model ON federated.experiment (model_id);
 
 COMMENT ON TABLE federated.experiment IS 'What CREATE FEDERATED EXPERIMENT compares; it belongs to its model''s owner';
 
-COMMENT ON COLUMN federated.experiment.keep_days IS 'After how many days a call, and an outcome, is but a part of sums';
+COMMENT ON COLUMN federated.experiment.keep_days IS 'After how many days a call, and the outcome of its key with the last one, is but a part of sums';
 
 COMMENT ON COLUMN federated.experiment.created_by IS 'Who made it; the owner of the model may drop it';
 
@@ -7808,7 +7809,8 @@ CREATE TABLE federated.experiment_past (
     keys           bigint NOT NULL DEFAULT 0,
     outcomes       bigint NOT NULL DEFAULT 0,
     outcome_sum    double precision NOT NULL DEFAULT 0,
-    mean           double precision NOT NULL DEFAULT 0,
+    lowest         double precision NOT NULL DEFAULT 0,
+    above          double precision NOT NULL DEFAULT 0,
     squares        double precision NOT NULL DEFAULT 0,
     scored         bigint NOT NULL DEFAULT 0,
     squared_errors double precision NOT NULL DEFAULT 0,
@@ -7818,6 +7820,8 @@ CREATE TABLE federated.experiment_past (
 );
 
 COMMENT ON TABLE federated.experiment_past IS 'Of each arm the sums of calls and outcomes that are older than keep_days';
+
+COMMENT ON COLUMN federated.experiment_past.lowest IS 'The lowest of the outcomes; above: by how much their mean is above it';
 
 COMMENT ON COLUMN federated.experiment_past.squares IS 'Of the outcomes'' distances from their mean, summed';
 
@@ -7907,7 +7911,7 @@ COMMENT ON COLUMN @extschema@.federated_experiments.created_by IS 'Who made it; 
 
 COMMENT ON COLUMN @extschema@.federated_experiments.created_at IS 'When it was made';
 
-COMMENT ON COLUMN @extschema@.federated_experiments.keep_days IS 'After how many days a call, and an outcome, is but a part of sums';
+COMMENT ON COLUMN @extschema@.federated_experiments.keep_days IS 'After how many days a call, and the outcome of its key with the last one, is but a part of sums';
 
 -- Runs as federated_owner: the sums are of what nobody else reads. Sorts behind check_owner.
 CREATE FUNCTION federated._close_arms() RETURNS trigger
@@ -8109,23 +8113,53 @@ $$;
 
 COMMENT ON FUNCTION federated._hold_experiment(uuid, text) IS 'Keeps an experiment from being dropped until the transaction ends; 42704 where it was dropped meanwhile';
 
+-- What records runs as federated_owner and is called by name too: the right to the model's functions is asked for there, of the role that
+-- logged in or was set. (Inside DEFINER current_user is the owner.)
+CREATE FUNCTION federated._check_may_record(experiment_id uuid, places integer[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    caller  name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
+    refused name;
+BEGIN
+    SELECT p.proname INTO refused
+    FROM federated.experiment_arm AS a JOIN federated.model AS m USING (model_id)
+    JOIN pg_proc AS p ON p.pronamespace = 'federated_model'::regnamespace AND p.proname = (m.name || '@' || a.version)::name
+    WHERE a.experiment_id = _check_may_record.experiment_id AND a.place = ANY (places)
+      AND NOT has_function_privilege(caller, p.oid, 'EXECUTE')
+    ORDER BY a.place LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for function federated_model.%I', refused),
+            DETAIL = format('What an experiment records needs this right of the session''s role, "%s".', caller);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_may_record(uuid, integer[]) IS
+    'Raises error 42501 where the session''s role may not call the function of one of these arms';
+
 CREATE FUNCTION federated._record_calls(experiment_id uuid, experiment text, keys text[], scores double precision[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     bounds double precision[] := federated._arm_bounds(experiment_id);
-    count  bigint;
+    made   record;
 BEGIN
     PERFORM federated._hold_experiment(experiment_id, experiment);
-    INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
-    SELECT _record_calls.experiment_id, c.hashed, 1 + width_bucket(federated._drawn(c.hashed), bounds), c.score
-    FROM (SELECT federated._key_sha256(_record_calls.experiment_id, k.key) AS hashed, k.score FROM unnest(keys, scores) AS k (key, score)) AS c;
-    GET DIAGNOSTICS count = ROW_COUNT;
-    RETURN count;
+    WITH calls AS (
+        INSERT INTO federated.experiment_call (experiment_id, key_sha256, place, score)
+        SELECT _record_calls.experiment_id, c.hashed, 1 + width_bucket(federated._drawn(c.hashed), bounds), c.score
+        FROM (SELECT federated._key_sha256(_record_calls.experiment_id, k.key) AS hashed, k.score
+              FROM unnest(keys, scores) AS k (key, score)) AS c
+        RETURNING place
+    )
+    SELECT count(*) AS calls, array_agg(DISTINCT c.place) AS places INTO made FROM calls AS c;
+    PERFORM federated._check_may_record(experiment_id, made.places);
+    RETURN made.calls;
 END
 $$;
 
 COMMENT ON FUNCTION federated._record_calls(uuid, text, text[], double precision[]) IS
-    'Counts predictions for the arms that serve the keys, and returns how many there are';
+    'Counts predictions for the arms that serve the keys, and returns how many there are; 42501 where the session''s role may not call the arms'' functions';
 
 CREATE FUNCTION @extschema@.federated_predict_experiment(
     experiment text, key text, features jsonb DEFAULT '{}', OUT score double precision, OUT arm text, OUT version integer
@@ -8268,21 +8302,28 @@ CREATE FUNCTION federated._record_outcome(experiment_id uuid, experiment text, k
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     hashed bytea := federated._key_sha256(experiment_id, key);
+    served record;
 BEGIN
     PERFORM federated._hold_experiment(experiment_id, experiment);
-    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
-    SELECT c.experiment_id, c.key_sha256, c.place, c.score, _record_outcome.outcome
+    PERFORM federated._check_may_record(experiment_id, federated._places_of(experiment_id, ARRAY[key]));
+    -- One that is being folded is waited for, and is none then: its key's outcome is folded with it.
+    SELECT c.place, c.score INTO served
     FROM federated.experiment_call AS c
     WHERE c.experiment_id = _record_outcome.experiment_id AND c.key_sha256 = hashed
-    ORDER BY c.called_at DESC LIMIT 1
+    ORDER BY c.called_at DESC LIMIT 1 FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.experiment_outcome AS o (experiment_id, key_sha256, place, score, outcome)
+    VALUES (_record_outcome.experiment_id, hashed, served.place, served.score, _record_outcome.outcome)
     ON CONFLICT ON CONSTRAINT experiment_outcome_pkey
     DO UPDATE SET score = excluded.score, outcome = excluded.outcome, reported_at = excluded.reported_at;
-    RETURN FOUND;
+    RETURN true;
 END
 $$;
 
 COMMENT ON FUNCTION federated._record_outcome(uuid, text, text, double precision) IS
-    'Keeps the outcome of a key in place of an earlier one; false for a key that was not served within keep_days';
+    'Keeps the outcome of a key in place of an earlier one; false for a key that was not served within keep_days; 42501 as of _record_calls';
 
 CREATE FUNCTION @extschema@.federated_report_outcome(experiment text, key text, outcome double precision) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -8312,50 +8353,59 @@ COMMENT ON FUNCTION @extschema@.federated_report_outcome(text, text, double prec
 -- How an experiment stands: what its calls and outcomes add up to.
 --
 -- What always holds: sums alone come out, whose they are stays in the tables; sums of what was folded and of what is still there are those
--- of all of it: counts exactly, means and variances but for rounding.
+-- of all of it: counts exactly, means and variances but for rounding. Outcomes are summed by how far they are above the lowest one: so
+-- rounding is of their spread and not of their size, and where all are equal every square is 0.
 
 -- Chan, Golub and LeVeque (1979). Products that would be too small for a float8, an error in SQL, are 0.
 CREATE FUNCTION federated._pool(
-    count bigint, mean double precision, squares double precision, other_count bigint, other_mean double precision, other_squares double precision,
-    OUT pooled_mean double precision, OUT pooled_squares double precision
+    count bigint, lowest double precision, above double precision, squares double precision,
+    other_count bigint, other_lowest double precision, other_above double precision, other_squares double precision,
+    OUT pooled_lowest double precision, OUT pooled_above double precision, OUT pooled_squares double precision
 )
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     total double precision := (count + other_count)::double precision;
-    delta double precision := other_mean - mean;
+    delta double precision := (other_lowest - lowest) + (other_above - above);
 BEGIN
     IF count = 0 OR other_count = 0 THEN
-        pooled_mean := CASE WHEN count = 0 THEN other_mean ELSE mean END;
+        pooled_lowest := CASE WHEN count = 0 THEN other_lowest ELSE lowest END;
+        pooled_above := CASE WHEN count = 0 THEN other_above ELSE above END;
         pooled_squares := CASE WHEN count = 0 THEN other_squares ELSE squares END;
     ELSE
-        pooled_mean := mean + CASE WHEN abs(delta) < 1e-280 THEN 0 ELSE delta * (other_count / total) END;
+        pooled_lowest := least(lowest, other_lowest);
+        pooled_above := (lowest - pooled_lowest) + above + CASE WHEN abs(delta) < 1e-280 THEN 0 ELSE delta * (other_count / total) END;
         pooled_squares := squares + other_squares
             + CASE WHEN abs(delta) < 1e-140 THEN 0 ELSE delta * delta * (count / total * other_count) END;
     END IF;
 END
 $$;
 
-COMMENT ON FUNCTION federated._pool(bigint, double precision, double precision, bigint, double precision, double precision) IS
-    'The mean of two samples together, and the sum of the squares of the distances from it, by those of each';
+COMMENT ON FUNCTION federated._pool(
+    bigint, double precision, double precision, double precision, bigint, double precision, double precision, double precision
+) IS
+    'Of two samples together the lowest value, by how much the mean is above it, and the sum of the squares of the distances from the mean, by those of each';
 
 CREATE FUNCTION federated._squared_error(score double precision, outcome double precision) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN CASE WHEN score BETWEEN 0 AND 1 AND outcome IN (0, 1) THEN power(greatest(abs(score - outcome), 1e-150), 2) END;
+    IF score BETWEEN 0 AND 1 AND outcome IN (0, 1) THEN
+        RETURN CASE WHEN abs(score - outcome) < 1e-150 THEN 0 ELSE power(score - outcome, 2) END;
+    END IF;
+    RETURN NULL;
 END
 $$;
 
 COMMENT ON FUNCTION federated._squared_error(double precision, double precision) IS 'Of a probability and what came of it, 0 or 1; NULL for any other two';
 
 CREATE FUNCTION federated._experiment_sums(experiment_id uuid) RETURNS TABLE (
-    place integer, calls bigint, keys bigint, outcomes bigint, outcome_sum double precision, mean double precision,
-    variance double precision, brier double precision
+    place integer, calls bigint, keys bigint, outcomes bigint, outcome_sum double precision, lowest double precision,
+    above double precision, variance double precision, brier double precision
 )
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.place, coalesce(c.calls, 0) + coalesce(p.calls, 0), coalesce(c.keys, 0) + coalesce(p.keys, 0), n.outcomes,
-           CASE WHEN n.outcomes > 0 THEN coalesce(o.outcome_sum, 0) + coalesce(p.outcome_sum, 0) END, m.pooled_mean,
-           CASE WHEN n.past = 0 THEN o.variance
-                WHEN n.outcomes > 1 THEN CASE WHEN m.pooled_squares < 1e-280 THEN 0 ELSE m.pooled_squares / (n.outcomes - 1) END END,
+           CASE WHEN n.outcomes > 0 THEN coalesce(o.outcome_sum, 0) + coalesce(p.outcome_sum, 0) END,
+           CASE WHEN n.outcomes > 0 THEN m.pooled_lowest END, CASE WHEN n.outcomes > 0 THEN m.pooled_above END,
+           CASE WHEN n.outcomes > 1 THEN CASE WHEN m.pooled_squares < 1e-280 THEN 0 ELSE m.pooled_squares / (n.outcomes - 1) END END,
            CASE WHEN coalesce(o.is_binary, true) AND coalesce(p.is_binary, true) AND n.scored > 0
                 THEN (coalesce(o.squared_errors, 0) + coalesce(p.squared_errors, 0)) / n.scored END
     FROM federated.experiment_arm AS a
@@ -8365,59 +8415,87 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         FROM federated.experiment_call AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
     ) AS c USING (place)
     LEFT JOIN (
-        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, var_samp(k.outcome) AS variance,
-               regr_sxx(k.outcome, k.outcome) AS squares,
+        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, l.lowest, avg(k.outcome - l.lowest) AS above,
+               regr_sxx(k.outcome - l.lowest, k.outcome - l.lowest) AS squares,
                bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1)) AS is_binary,
                count(federated._squared_error(k.score, k.outcome)) AS scored, sum(federated._squared_error(k.score, k.outcome)) AS squared_errors
-        FROM federated.experiment_outcome AS k WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place
+        FROM federated.experiment_outcome AS k
+        JOIN (SELECT i.place, min(i.outcome) AS lowest FROM federated.experiment_outcome AS i
+              WHERE i.experiment_id = _experiment_sums.experiment_id GROUP BY i.place) AS l USING (place)
+        WHERE k.experiment_id = _experiment_sums.experiment_id GROUP BY k.place, l.lowest
     ) AS o USING (place)
     CROSS JOIN LATERAL (
         SELECT coalesce(p.outcomes, 0) AS past, coalesce(p.outcomes, 0) + coalesce(o.outcomes, 0) AS outcomes,
                coalesce(p.scored, 0) + coalesce(o.scored, 0) AS scored
     ) AS n
-    CROSS JOIN LATERAL federated._pool(n.past, p.mean, p.squares, coalesce(o.outcomes, 0), o.mean, o.squares) AS m
+    CROSS JOIN LATERAL federated._pool(
+        n.past, p.lowest, p.above, p.squares, coalesce(o.outcomes, 0), o.lowest, o.above, o.squares) AS m
     WHERE a.experiment_id = _experiment_sums.experiment_id
 $$;
 
-COMMENT ON FUNCTION federated._experiment_sums(uuid) IS 'Of each arm how often and for how many keys it was asked, and what is known of outcomes';
+COMMENT ON FUNCTION federated._experiment_sums(uuid) IS
+    'Of each arm how often and for how many keys it was asked, and what is known of outcomes: lowest, and by how much their mean is above it';
 
--- Who calls or reports meanwhile waits for nothing: a call that is added is not old, and an outcome that is replaced is no longer.
+-- A report holds the call that it is about until its transaction ends. Its key is left for the next time, whole: nobody who leaves a
+-- transaction open has this wait.
+CREATE FUNCTION federated._lock_calls(experiment_id uuid, older_than timestamptz) RETURNS bytea[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken tid[];
+BEGIN
+    taken := ARRAY(
+        SELECT c.ctid FROM federated.experiment_call AS c
+        WHERE c.experiment_id = _lock_calls.experiment_id AND c.called_at < older_than FOR UPDATE SKIP LOCKED);
+    RETURN ARRAY(
+        SELECT DISTINCT c.key_sha256 FROM federated.experiment_call AS c
+        WHERE c.experiment_id = _lock_calls.experiment_id AND c.called_at < older_than
+          AND NOT EXISTS (SELECT FROM unnest(taken) AS t (tid) WHERE t.tid = c.ctid));
+END
+$$;
+
+COMMENT ON FUNCTION federated._lock_calls(uuid, timestamptz) IS
+    'Locks what calls are older of an experiment, and returns the keys of those that a report has locked';
+
+-- Who calls meanwhile waits for nothing: a call that is added is not old. A report of a key whose last call is being folded waits, and finds
+-- none. What was reported before the calls were locked, the statement that folds sees: it begins after that.
 CREATE FUNCTION federated._fold_calls(experiment_id uuid, older_than timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    held   CONSTANT bytea[] := federated._lock_calls(experiment_id, older_than);
     folded bigint;
 BEGIN
     WITH calls AS (
         DELETE FROM federated.experiment_call AS c
-        WHERE c.experiment_id = _fold_calls.experiment_id AND c.called_at < older_than
+        WHERE c.experiment_id = _fold_calls.experiment_id AND c.called_at < older_than AND c.key_sha256 <> ALL (held)
         RETURNING c.place, c.key_sha256, EXISTS (
             SELECT FROM federated.experiment_call AS k
             WHERE k.experiment_id = c.experiment_id AND k.key_sha256 = c.key_sha256 AND k.called_at >= older_than) AS is_served
     ), outcomes AS (
         DELETE FROM federated.experiment_outcome AS o
-        WHERE o.experiment_id = _fold_calls.experiment_id AND o.reported_at < older_than AND NOT EXISTS (
-            SELECT FROM federated.experiment_call AS k
-            WHERE k.experiment_id = o.experiment_id AND k.key_sha256 = o.key_sha256 AND k.called_at >= older_than)
+        WHERE o.experiment_id = _fold_calls.experiment_id AND o.key_sha256 IN (SELECT c.key_sha256 FROM calls AS c WHERE NOT c.is_served)
         RETURNING o.place, o.score, o.outcome
     ), c AS (
         SELECT k.place, count(*) AS calls, count(DISTINCT k.key_sha256) FILTER (WHERE NOT k.is_served) AS keys FROM calls AS k GROUP BY k.place
     ), o AS (
-        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, avg(k.outcome) AS mean, regr_sxx(k.outcome, k.outcome) AS squares,
+        SELECT k.place, count(*) AS outcomes, sum(k.outcome) AS outcome_sum, l.lowest, avg(k.outcome - l.lowest) AS above,
+               regr_sxx(k.outcome - l.lowest, k.outcome - l.lowest) AS squares,
                bool_and(k.outcome IN (0, 1) AND (k.score IS NULL OR k.score BETWEEN 0 AND 1)) AS is_binary,
                count(federated._squared_error(k.score, k.outcome)) AS scored, sum(federated._squared_error(k.score, k.outcome)) AS squared_errors
-        FROM outcomes AS k GROUP BY k.place
+        FROM outcomes AS k JOIN (SELECT i.place, min(i.outcome) AS lowest FROM outcomes AS i GROUP BY i.place) AS l USING (place)
+        GROUP BY k.place, l.lowest
     ), kept AS (
         INSERT INTO federated.experiment_past AS p
-            (experiment_id, place, calls, keys, outcomes, outcome_sum, mean, squares, scored, squared_errors, is_binary)
+            (experiment_id, place, calls, keys, outcomes, outcome_sum, lowest, above, squares, scored, squared_errors, is_binary)
         SELECT _fold_calls.experiment_id, place, coalesce(c.calls, 0), coalesce(c.keys, 0), coalesce(o.outcomes, 0), coalesce(o.outcome_sum, 0),
-               coalesce(o.mean, 0), coalesce(o.squares, 0), coalesce(o.scored, 0), coalesce(o.squared_errors, 0), coalesce(o.is_binary, true)
+               coalesce(o.lowest, 0), coalesce(o.above, 0), coalesce(o.squares, 0), coalesce(o.scored, 0), coalesce(o.squared_errors, 0),
+               coalesce(o.is_binary, true)
         FROM c FULL JOIN o USING (place)
         ON CONFLICT ON CONSTRAINT experiment_past_pkey DO UPDATE SET
             calls = p.calls + excluded.calls, keys = p.keys + excluded.keys, outcomes = p.outcomes + excluded.outcomes,
             outcome_sum = p.outcome_sum + excluded.outcome_sum, scored = p.scored + excluded.scored,
             squared_errors = p.squared_errors + excluded.squared_errors, is_binary = p.is_binary AND excluded.is_binary,
-            (mean, squares) = (SELECT m.pooled_mean, m.pooled_squares FROM federated._pool(
-                p.outcomes, p.mean, p.squares, excluded.outcomes, excluded.mean, excluded.squares) AS m)
+            (lowest, above, squares) = (SELECT m.pooled_lowest, m.pooled_above, m.pooled_squares FROM federated._pool(
+                p.outcomes, p.lowest, p.above, p.squares, excluded.outcomes, excluded.lowest, excluded.above, excluded.squares) AS m)
     )
     SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM outcomes) INTO folded;
     RETURN folded;
@@ -8425,7 +8503,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._fold_calls(uuid, timestamptz) IS
-    'Makes what is older of an experiment a part of its arms'' sums: calls, and outcomes of keys that were not served since. Returns how many';
+    'Makes what is older of an experiment a part of its arms'' sums: calls, and with its last call a key''s outcome. Returns how many';
 
 CREATE FUNCTION federated._fold_experiments(workspace text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -8472,13 +8550,14 @@ CREATE FUNCTION @extschema@.federated_experiment(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH subject AS MATERIALIZED (SELECT federated._experiment_id(experiment) AS experiment_id),
     s AS MATERIALIZED (SELECT k.* FROM subject, federated._experiment_sums(subject.experiment_id) AS k)
-    SELECT a.name, a.version, a.share, s.calls, s.keys, s.outcomes, s.mean, sqrt(s.variance) / sqrt(s.outcomes::double precision), d.difference,
+    SELECT a.name, a.version, a.share, s.calls, s.keys, s.outcomes, s.lowest + s.above,
+           sqrt(nullif(s.variance, 0)) / sqrt(s.outcomes::double precision), d.difference,
            d.difference - w.half, d.difference + w.half, s.brier
     FROM federated.experiment_arm AS a
     JOIN subject USING (experiment_id)
     JOIN s USING (place)
     JOIN s AS f ON f.place = 1
-    CROSS JOIN LATERAL (SELECT CASE WHEN s.place > 1 THEN s.mean - f.mean END AS difference) AS d
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.place > 1 THEN (s.lowest - f.lowest) + (s.above - f.above) END AS difference) AS d
     CROSS JOIN LATERAL (
         SELECT CASE WHEN s.place > 1 AND least(s.outcomes, f.outcomes) > 1
                     THEN federated._welch_half_width(s.variance, s.outcomes, f.variance, f.outcomes) END AS half
@@ -8487,7 +8566,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_experiment(text) IS
-    'How an experiment stands, a row for each arm: its version and share of the keys; calls, different keys, and keys whose outcome was reported; mean_outcome and its std_error; difference: by how much the mean is above that of the first arm, with the interval of 95 % by Welch''s t (outcomes of 0 and 1 too), conf_low to conf_high; brier_score: mean squared difference of score and outcome, where outcomes are 0 and 1 and scores probabilities. NULL where outcomes are too few or all equal. An interval that is looked at again and again, to stop when it leaves 0 out, is too narrow';
+    'How an experiment stands, a row for each arm: its version and share of the keys; calls, different keys, and keys whose outcome was reported; mean_outcome and its std_error; difference: by how much the mean is above that of the first arm, with the interval of 95 % by Welch''s t (outcomes of 0 and 1 too), conf_low to conf_high; brier_score: mean squared difference of score and outcome, where outcomes are 0 and 1 and scores probabilities. std_error is NULL for fewer than two outcomes and where all of the arm are equal, the interval where one of the two arms has fewer than two and where neither varies. An interval that is looked at again and again, to stop when it leaves 0 out, is too narrow';
 
 -- What a statistician asks of a linear model. Everything was computed when the version was made; nothing is here but its form.
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
@@ -8987,11 +9066,20 @@ $$;
 
 COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
 
+CREATE VIEW federated.unasked_node AS
+SELECT n.node_id, n.failure_reason AS reason FROM federated.node AS n WHERE n.status = 'failed';
+
+COMMENT ON VIEW federated.unasked_node IS 'Nodes that the coordinator does not even ask, since it knows that they are away, and why';
+
+COMMENT ON COLUMN federated.unasked_node.reason IS 'As the coordinator found it last';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
-FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+       coalesce(a.message, w.reason, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
+FROM federated.subject_order AS o
+LEFT JOIN federated.order_answer AS a USING (order_id)
+LEFT JOIN federated.unasked_node AS w ON w.node_id = a.node_id AND a.state = 'pending';
 
 COMMENT ON VIEW @extschema@.federated_orders IS
     'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
@@ -10312,10 +10400,11 @@ SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.ps
        (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
        ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
        a.answered_at, e.completed_at, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, e.exactness,
-       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
+       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, w.reason, e.message, o.message) AS message, s.statement AS receipt
 FROM federated.subject_order AS o
 LEFT JOIN federated.erasure AS e USING (order_id)
 LEFT JOIN federated.order_answer AS a USING (order_id)
+LEFT JOIN federated.unasked_node AS w ON w.node_id = a.node_id AND a.state = 'pending'
 CROSS JOIN LATERAL (SELECT convert_from(a.statement, 'UTF8')::jsonb AS statement) AS s
 CROSS JOIN LATERAL (
     SELECT array_agg(format('%s@%s', v.model_name, v.version) ORDER BY v.model_name, v.version) AS versions,
@@ -13831,6 +13920,9 @@ GRANT UPDATE (calls, outcomes, outcome_sum), DELETE ON federated.experiment_arm 
 
 GRANT SELECT, INSERT, DELETE ON federated.experiment_call TO federated_owner;
 
+-- As of an experiment, for the lock alone.
+GRANT UPDATE (score) ON federated.experiment_call TO federated_owner;
+
 GRANT SELECT, INSERT, UPDATE (score, outcome, reported_at), DELETE ON federated.experiment_outcome TO federated_owner;
 
 GRANT SELECT, INSERT, UPDATE ON federated.experiment_past TO federated_owner;
@@ -13843,8 +13935,9 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_owner;
 
 GRANT EXECUTE ON FUNCTION
-    federated._pool(bigint, double precision, double precision, bigint, double precision, double precision),
-    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz)
+    federated._pool(bigint, double precision, double precision, double precision, bigint, double precision, double precision, double precision),
+    federated._squared_error(double precision, double precision), federated._fold_calls(uuid, timestamptz), federated._lock_calls(uuid, timestamptz),
+    federated._check_may_record(uuid, integer[])
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._experiment_id(text) TO federated_analyst, federated_auditor;

@@ -78,7 +78,7 @@ class Visit:
         expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
         return self.page
 
-    def go(self, place: str, title: str) -> Page:
+    def go(self, place: str, title: str | re.Pattern[str]) -> Page:
         """Show the view at a place, and wait until it is there."""
         self.page.goto(f"{self.api.url}/#/{place}")
         expect(self.page.get_by_role("heading", level=1)).to_have_text(title)

@@ -1,8 +1,12 @@
-"""What stands on the page, as Python has it."""
+"""What stands on the page, and what the catalog has, as Python has it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from playwright.sync_api import Locator, Page, expect
+
+from tests.integration.api.stack import Api
 
 # What every view is called: its place, its heading.
 VIEWS = {
@@ -20,6 +24,22 @@ VIEWS = {
     "experiments/halves": "halves",
     "sql": "SQL",
 }
+
+
+def rows(api: Api, query: str, *values: object) -> list[dict[str, Any]]:
+    """What the catalog has."""
+    return api.world.query(query, *values)
+
+
+def notices(api: Api, query: str) -> list[str]:
+    """What the database says beside the rows of a query."""
+    said: list[str] = []
+    with api.world.catalog() as connection:
+        connection.add_notice_handler(
+            lambda notice: said.append(f"{notice.message_primary}: {notice.message_detail}")
+        )
+        connection.execute(query)
+    return said
 
 
 def read_table(page: Page | Locator, caption: str) -> list[dict[str, str]]:

@@ -50,13 +50,17 @@ def set_scene(world: World) -> None:
     world.execute(
         f"CREATE FEDERATED MODEL cautious IN WORKSPACE {GUARDED} WITH ({_LOGISTIC}, learning_rate = 0.1, rounds = 4)"
     )
+    world.execute(
+        f"CREATE FEDERATED MODEL line IN WORKSPACE {WORKSPACE} WITH (algorithm = 'linear_regression', "
+        "features = ['age'], target = 'pressure', learning_rate = 0.1, rounds = 2)"
+    )
     quoted = HOSTILE.replace('"', '""')
     world.execute(f'CREATE FEDERATED MODEL "{quoted}" IN WORKSPACE {WORKSPACE} WITH ({_LOGISTIC})')
     world.execute("ALTER FEDERATED MODEL live OWNER TO rest_admin")
     world.execute(
         f"CREATE FEDERATED ALERT few_nodes ON WORKSPACE {WORKSPACE} WHEN active_nodes < 10 NOTIFY 'pg:few'"
     )
-    for model in ("risk", "risk", "cautious"):
+    for model in ("risk", "risk", "cautious", "line"):
         train(world, model)
     world.execute("CREATE FEDERATED EXPERIMENT halves ON MODEL risk VERSIONS ('1' => 0.5, '2' => 0.5)")
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
+
+import pytest
+
+from heliosdb.api.notices import write_notices
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "src" / "heliosdb" / "api" / "static"
@@ -32,6 +37,15 @@ for (const name of ["risk", "a/b", "%%", "..", "<b>", "ä 😀", "#/w"]) {
 if (match(routes, "#/") === null || match(routes, "") === null) throw new Error("the first view");
 if (match(routes, "#/w/%%E0%%A4%%A/m/x") !== null || match(routes, "#/w/x") !== null) throw new Error("no view");
 console.log("ok");
+"""
+GAUGE = """
+import { percent } from %s;
+const share = [[0, 40], [1e-3, 40], [0.4, 40], [20, 40], [39.99, 40], [40, 40], [0.1 + 0.7, 0.8], [41, 40]];
+console.log(share.map(([used, whole]) => percent(used, whole)).join());
+"""
+NOTICES = """
+import { noticesOf } from %s;
+console.log(JSON.stringify(noticesOf(process.env.NOTICES)));
 """
 
 
@@ -76,6 +90,17 @@ def test_a_curve_keeps_a_bounded_number_of_points(tmp_path: Path) -> None:
     lengths = {int(one) for one in run_module(tmp_path, "core/points.ts", POINTS).split(",")}
     assert len(lengths) == 1
     assert lengths.pop() <= 40
+
+
+def test_a_gauge_says_all_where_nothing_is_left_and_only_there(tmp_path: Path) -> None:
+    said = run_module(tmp_path, "parts/gauge.ts", GAUGE)
+    assert said == "0 %,< 1 %,1 %,50 %,99 %,100 %,100 %,100 %"
+
+
+def test_notices_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["plain, with a comma", 'ä "quoted" 100 %\n😀']
+    monkeypatch.setenv("NOTICES", write_notices(texts))
+    assert json.loads(run_module(tmp_path, "core/api.ts", NOTICES)) == texts
 
 
 def test_an_address_holds_any_name(tmp_path: Path) -> None:

@@ -1,37 +1,35 @@
-"""The page in a browser over a real federation: its figures are the catalog's, it follows runs, anybody can use it."""
+"""The page in a browser over a real federation: its figures are the catalog's, it follows runs, anybody can use it.
+
+One file, for files may run in processes of their own, and the federation takes longer to make than to look at.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import CDPSession, Page, Route, expect
+from playwright.sync_api import Route, expect
 
-from tests.integration.api.stack import DEADLINE, Api, make_token
+from tests.integration.api.stack import DEADLINE, make_token
+from tests.page.access import find_violations, load_axe, tab_to
 from tests.page.conftest import Visit
-from tests.page.reading import VIEWS, number, read_table, same
-from tests.page.scene import GUARDED, HOSTILE, LIVE_ROUNDS, WORKSPACE, start
+from tests.page.pictures import PICTURES, furnish, take
+from tests.page.reading import VIEWS, notices, number, read_table, rows, same
+from tests.page.scene import GUARDED, HOSTILE, LIVE_ROUNDS, WORKSPACE
+from tests.page.watching import heap, list_lags, start_watching
 
-ROOT = Path(__file__).resolve().parents[2]
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # `make watch` follows a longer run, and holds the page to a second.
 WATCHED = "HELIOSDB_WATCHED_ROUNDS"
 ROUNDS = int(os.environ.get(WATCHED, LIVE_ROUNDS))
 LATEST = 1.0 if WATCHED in os.environ else 60.0
 MOST_GROWTH = 1_000_000
 LARGEST_PAGE = 150_000
-LARGEST_PICTURE = 150_000
-
-
-def rows(api: Api, query: str, *values: object) -> list[dict[str, Any]]:
-    """What the catalog has."""
-    return api.world.query(query, *values)
 
 
 def test_without_a_valid_token_there_is_the_login_and_nothing_else(visit: Visit) -> None:
@@ -95,7 +93,7 @@ def test_workspaces_models_and_nodes_are_those_of_the_catalog(inside: Visit) -> 
         "b",
         "c",
     ]
-    assert [row["name"] for row in read_table(page, "Models")] == sorted(["risk", "live", HOSTILE])
+    assert [row["name"] for row in read_table(page, "Models")] == sorted(["risk", "live", "line", HOSTILE])
 
 
 def test_a_name_that_is_markup_is_text_wherever_it_stands(inside: Visit) -> None:
@@ -121,6 +119,10 @@ def test_a_model_is_shown_with_the_figures_of_its_report(inside: Visit) -> None:
     assert {name.replace(" ", "_") for name in shown} == {row["metric"] for row in known}
     for row in known:
         assert same(shown[row["metric"].replace("_", " ")], row["value"]), row
+    known = rows(inside.api, "SELECT * FROM federated_model_versions('risk') ORDER BY version")
+    for one, other in zip(read_table(page, "Versions"), known, strict=True):
+        assert same(one["± loss"], other["global_loss_std_error"])
+        assert same(one["± accuracy"], other["global_accuracy_std_error"])
     known = rows(inside.api, "SELECT * FROM federated_coefficients('risk')")
     shown_rows = read_table(page, "Coefficients with intervals of 95 %")
     assert [row["term"] for row in shown_rows] == [row["term"] for row in known]
@@ -148,9 +150,12 @@ def test_the_drawn_curves_of_a_report_are_its_points(inside: Visit) -> None:
     page = inside.go("w/consortium/m/risk", "risk")
     for each in page.get_by_text("The figures as a table").all():
         each.click()
-    known = rows(inside.api, "SELECT fpr, tpr FROM federated_roc_curve('risk')")
+    known = rows(inside.api, "SELECT * FROM federated_roc_curve('risk')")
+    shown = read_table(page, "Points of the ROC curve")
     assert all(same(one["fpr"], other["fpr"]) and same(one["tpr"], other["tpr"])
-               for one, other in zip(read_table(page, "Points of the ROC curve"), known, strict=True))  # fmt: skip
+               for one, other in zip(shown, known, strict=True))  # fmt: skip
+    assert [row["threshold"] for row in shown].count("∞") == 1
+    assert (shown[0]["threshold"], known[0]["threshold"]) == ("∞", math.inf)
     drawn = page.locator(".joined").get_attribute("points") or ""
     points = [tuple(float(part) for part in point.split(",")) for point in drawn.split(" ")]
     assert len(points) == len(known)
@@ -199,6 +204,30 @@ def test_a_budget_is_shown_with_history_and_the_catalogs_forecast(inside: Visit)
     expect(page.locator(".plot")).to_have_attribute("data-points", str(len(known) + 1))
     inside.go(f"w/{WORKSPACE}/budget", "Privacy budget of consortium")
     expect(page.get_by_text("This workspace has no privacy budget")).to_be_visible()
+
+
+def test_a_budget_of_more_rounds_than_are_drawn_says_so(inside: Visit) -> None:
+    page = inside.page
+    charge = {"timestamp": "2026-01-01T00:00:00Z", "model_name": "cautious", "round_number": 1, "cumulative_epsilon": 1.0,
+              "epsilon_per_round": 0.1, "noise_multiplier": 1.0, "clipping_threshold": 1.0}  # fmt: skip
+    page.route("**/budget/history?*", lambda route: route.fulfill(json=[charge] * 1000))
+    inside.go(f"w/{GUARDED}/budget", "Privacy budget of guarded")
+    expect(page.get_by_role("group", name="Spent, by the latest 1,000 charged rounds")).to_be_visible()
+    assert len(read_table(page, "The latest 100 charged rounds, the latest first")) == 100
+
+
+def test_what_is_said_of_figures_stands_above_them_and_a_number_has_no_accuracy(inside: Visit) -> None:
+    inside.expected |= {409}
+    [run] = rows(inside.api, "SELECT run_id FROM federated_runs WHERE model_name = 'line'")
+    page = inside.go("w/consortium/m/line", "line")
+    said = notices(inside.api, "SELECT * FROM federated_coefficients('line')")
+    assert said
+    expect(page.locator(".notice")).to_have_text(said)
+    assert {"R²", "± R²"} <= read_table(page, "Versions")[0].keys()
+    inside.go(f"runs/{run['run_id']}", re.compile("of line$"))
+    expect(page.get_by_role("group", name="R²")).to_be_visible()
+    assert {"R²", "± R²"} <= read_table(page, "The last 20 rounds")[0].keys()
+    assert page.get_by_text(re.compile("accuracy", re.IGNORECASE)).count() == 0
 
 
 def test_lists_of_a_workspace_are_those_of_the_catalog(inside: Visit) -> None:
@@ -258,36 +287,10 @@ def test_the_sql_box_does_what_the_role_may_and_points_at_errors(visit: Visit) -
     expect(page.get_by_role("alert")).to_contain_text("42501")
 
 
-def start_watching(inside: Visit, rounds: int) -> str:
-    """Start a run, and open its view."""
-    run = start(inside.api, "live", rounds=rounds)
-    inside.page.goto(f"{inside.api.url}/#/runs/{run}")
-    expect(inside.page.get_by_role("heading", level=1)).to_have_text(re.compile("^Run [0-9]+ of live$"))
-    return run
-
-
-def heap(session: CDPSession) -> int:
-    """Bytes in use after a collection."""
-    session.send("HeapProfiler.collectGarbage")
-    return int(session.send("Runtime.getHeapUsage")["usedSize"])
-
-
-# When each round was drawn, by the browser's clock, which is this machine's.
-NOTE_ROUNDS = """() => {
-    window.drawn = {};
-    const note = () => {
-        const [plot] = document.querySelectorAll('.plot');
-        if (plot?.dataset.last) window.drawn[plot.dataset.last] ??= Date.now() / 1000;
-    };
-    new MutationObserver(note).observe(document.body, {attributes: true, subtree: true, attributeFilter: ['data-last']});
-}"""
-
-
 def test_a_run_is_drawn_while_it_goes_and_leaks_nothing(inside: Visit) -> None:
     page = inside.page
-    page.evaluate(NOTE_ROUNDS)
     session = page.context.new_cdp_session(page)
-    run = start_watching(inside, ROUNDS)
+    run = start_watching(inside.api, page, ROUNDS)
     page.wait_for_function(
         "least => Number(document.querySelector('.plot')?.dataset.last) >= least", arg=ROUNDS // 10
     )
@@ -303,16 +306,10 @@ def test_a_run_is_drawn_while_it_goes_and_leaks_nothing(inside: Visit) -> None:
         "SELECT round_number, extract(epoch FROM recorded_at)::float8 AS at FROM federated.event WHERE run_id = %s AND kind = 'round.closed' AND round_number > 0 ORDER BY 1",
         run,
     )
-    drawn = page.evaluate("() => window.drawn")
-    # Rounds of one look are drawn at once: a round is on the page when it or a later one was drawn.
-    lags = [
-        min(at for number, at in drawn.items() if int(number) >= row["round_number"]) - row["at"]
-        for row in closed
-    ]
+    lags = list_lags(page, closed)
     print(
         f"\n{ROUNDS} rounds: {max(lags):.2f} s behind at most, {sum(lags) / len(lags):.2f} s on the mean, heap grown by {grown} bytes of {early}"
     )
-    assert len(drawn) > 2
     assert max(lags) <= LATEST
     assert grown < MOST_GROWTH
 
@@ -325,13 +322,18 @@ def test_a_run_that_is_over_is_shown_with_every_round(inside: Visit) -> None:
     page = inside.go(f"runs/{run['run_id']}", f"Run {run['run']} of live")
     known = rows(
         inside.api,
-        "SELECT * FROM federated_training_status('live', %s) WHERE round_number > 0 ORDER BY 1",
-        run["run"],
+        "SELECT * FROM federated.round WHERE run_id = %s AND round_number > 0 ORDER BY round_number",
+        run["run_id"],
     )
-    page.get_by_text("The figures as a table").first.click()
-    shown = read_table(page, "Loss")
-    assert [number(row["round"]) for row in shown] == [row["round_number"] for row in known]
-    assert all(same(one["loss"], other["global_loss"]) for one, other in zip(shown, known, strict=True))
+    for each in page.get_by_text("The figures as a table").all():
+        each.click()
+    for curve in ("loss", "accuracy"):
+        shown = read_table(page, curve.capitalize())
+        assert [number(row["round"]) for row in shown] == [row["round_number"] for row in known]
+        for one, other in zip(shown, known, strict=True):
+            assert same(one[curve], other[f"global_{curve}"])
+            assert same(one[f"± {curve}"], other[f"global_{curve}_std_error"])
+            assert other[f"global_{curve}_std_error"] is not None
     matrix = page.get_by_role("table", name=re.compile("Participation"))
     expect(matrix.locator("tbody tr")).to_have_count(3)
     taken = rows(
@@ -370,20 +372,6 @@ def test_a_server_that_is_away_is_asked_again_after_the_time_that_it_says(inside
     expect(page.get_by_role("table", name="The latest runs")).to_be_visible()
     expect(page.locator(".waiting")).to_have_text("")
     assert len(refused) == 2
-
-
-def focused(page: Page) -> str:
-    """The text of what has the focus."""
-    return str(page.evaluate("() => document.activeElement.textContent || document.activeElement.id"))
-
-
-def tab_to(page: Page, text: str, key: str = "Tab", most: int = 40) -> None:
-    """Press Tab until something of that text has the focus."""
-    for _ in range(most):
-        page.keyboard.press(key)
-        if focused(page) == text:
-            return
-    raise AssertionError(f"{key} does not lead to {text}")
 
 
 def test_the_keyboard_alone_leads_everywhere(visit: Visit) -> None:
@@ -432,26 +420,15 @@ def test_every_view_is_accessible_and_none_is_wider_than_its_window(inside: Visi
     [run] = rows(
         inside.api, "SELECT run_id, run FROM federated_runs WHERE model_name = 'risk' ORDER BY run LIMIT 1"
     )
-    page.evaluate(AXE.read_text())
+    load_axe(page)
     for place, title in {**VIEWS, f"runs/{run['run_id']}": f"Run {run['run']} of risk"}.items():
         inside.go(place, title)
-        found = page.evaluate(
-            "options => axe.run(document, {...options, resultTypes: ['violations']})", options
-        )
-        assert serious(found) == [], title
+        assert find_violations(page, options) == [], title
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, title
         assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1
         headings = page.evaluate("() => [...document.querySelectorAll('h1,h2,h3')].map(one => one.tagName)")
         levels = [int(one[1]) for one in headings]
         assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels))
-
-
-def serious(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """The violations that shut people out, each with the first place."""
-    return [
-        (one["id"], one["nodes"][0]["failureSummary"])
-        for one in found["violations"] if one["impact"] in {"serious", "critical"}
-    ]  # fmt: skip
 
 
 def test_dark_colours_are_the_systems_until_the_reader_chooses(inside: Visit) -> None:
@@ -489,40 +466,21 @@ def test_everything_that_a_browser_fetches_is_small_and_from_this_server(visit: 
         assert "script-src 'self'" in policy and "unsafe" not in policy
 
 
-PICTURES = {
-    "nodes": ("w/consortium", "consortium", {}),
-    "budget": ("w/guarded/budget", "Privacy budget of guarded", {}),
-    "model": ("w/consortium/m/risk", "risk", {}),
-    "audit": ("w/consortium/audit", "Audit log of consortium", {}),
-    "dark": ("w/guarded/budget", "Privacy budget of guarded", {"dark": True}),
-    "phone": ("w/consortium", "consortium", {"phone": True}),
-}
-
-
 def test_pictures_are_taken_of_what_the_page_shows(inside: Visit, tmp_path: Path) -> None:
     folder = Path(os.environ.get("HELIOSDB_PICTURES", tmp_path))
     page = inside.page
-
-    def take(name: str) -> None:
-        page.evaluate("() => document.activeElement.blur()")
-        page.mouse.move(0, 0)
-        picture = page.screenshot(path=folder / f"{name}.png", animations="disabled")
-        assert 5_000 < len(picture) <= LARGEST_PICTURE, name
-
     for name, (place, title, how) in PICTURES.items():
-        page.emulate_media(color_scheme="dark" if "dark" in how else "light")
-        page.set_viewport_size({"width": 360 if "phone" in how else 960, "height": 640})
+        furnish(page, **how)
         inside.go(place, title)
-        take(name)
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 960, "height": 640})
+        take(page, folder / f"{name}.png")
+    furnish(page)
     [run] = rows(
         inside.api, "SELECT run_id FROM federated_runs WHERE model_name = 'live' ORDER BY run DESC LIMIT 1"
     )
     page.goto(f"{inside.api.url}/#/runs/{run['run_id']}")
     expect(page.locator(".uplot")).to_have_count(2)
     expect(page.get_by_role("table", name=re.compile("Participation, rounds"))).to_be_visible()
-    take("run")
+    take(page, folder / "run.png")
 
 
 def test_a_node_that_is_lost_is_seen_on_the_open_page(inside: Visit) -> None:

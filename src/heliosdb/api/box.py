@@ -1,9 +1,10 @@
 """The SQL box: one statement of a caller's own, run as the caller's role and no other.
 
 What always holds: the statement, and whatever it sets off, runs inside a function that belongs to the
-caller's role and is SECURITY DEFINER, where the server itself refuses to change roles; nothing of it is left
-to be evaluated outside or at COMMIT; its connection is closed afterwards; the answer is bounded in rows and
-bytes, the statement in time, and its end does not depend on its consent.
+caller's role and is SECURITY DEFINER, where the server itself refuses to change roles. Nothing of it runs
+after that: SQL is rolled back, and of the language's statements those are committed in which no code of a
+caller's runs. Its connection is closed afterwards; the answer is bounded in rows and bytes, the statement
+in time, and its end does not depend on its consent.
 """
 
 from __future__ import annotations
@@ -18,10 +19,54 @@ import psycopg
 from psycopg import errors, generators
 from psycopg.pq import TransactionStatus
 
+from federated_sql.compliance_statements import (
+    AttestCompliance,
+)
 from federated_sql.errors import FederatedError
+from federated_sql.grammar import parse
 from federated_sql.postgres import scan_raw
+from federated_sql.reading_statements import (
+    ExplainTraining,
+    ShowObjects,
+)
 from federated_sql.rewrite import Rewrite, rewrite
+from federated_sql.serving_statements import (
+    CreateExperiment,
+    DropExperiment,
+    GrantSubscribe,
+    RevokeSubscribe,
+)
 from federated_sql.splitting import split
+from federated_sql.statements import (
+    AlterModel,
+    AlterNode,
+    AlterWorkspace,
+    ChangeModelOwner,
+    ChangeWorkspaceOwner,
+    CreateAlert,
+    CreateModel,
+    CreateWorkspace,
+    DropAlert,
+    DropModel,
+    DropTag,
+    DropVersion,
+    DropWorkspace,
+    EraseSubjects,
+    PromoteModel,
+    RegisterNode,
+    RenameModel,
+    RenameWorkspace,
+    ResetModel,
+    ResetNode,
+    ResetWorkspace,
+    ResumeTraining,
+    RollbackModel,
+    StartTraining,
+    StopTraining,
+    TagModel,
+    UnregisterNode,
+    command_tag,
+)
 from heliosdb.api.database import Connection, Database, Identity, Right, run_named
 from heliosdb.api.problems import Problem, from_statement
 
@@ -41,6 +86,19 @@ _POSITION = re.compile(r"position=(\d+)")
 _FIELD = re.compile(r'(?:"((?:[^"\\]|""|\\.)*)"|([^,]*))(,|$)', re.DOTALL)
 _DOUBLED = re.compile(r'""|\\(.)', re.DOTALL)
 _READS_AS_SELECT = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "("})
+
+
+# They change the federation's catalog alone. What is not named here runs code of whoever has written it
+# (datasets and their consents, aggregation functions), or writes files of the server.
+CHANGES = (
+    CreateWorkspace | AlterWorkspace | ResetWorkspace | RenameWorkspace | ChangeWorkspaceOwner | DropWorkspace
+    | RegisterNode | AlterNode | ResetNode | UnregisterNode
+    | CreateModel | AlterModel | ResetModel | RenameModel | ChangeModelOwner | DropModel
+    | StartTraining | StopTraining | ResumeTraining
+    | TagModel | DropTag | DropVersion | PromoteModel | RollbackModel
+    | EraseSubjects | CreateAlert | DropAlert | GrantSubscribe | RevokeSubscribe | AttestCompliance
+    | CreateExperiment | DropExperiment
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +128,7 @@ class Asked:
     sent: str
     tag: str
     changed: Rewrite | None
+    changes: bool = False
 
     def position(self, error: psycopg.Error) -> int | None:
         """Which character of what was typed an error is about, from 1; None where the server does not say."""
@@ -92,7 +151,7 @@ class Box:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, identity: Identity, typed: str, gone: Callable[[], Awaitable[object]]) -> Answer:
-        """Run a statement and commit; a Problem says what is wrong with it.
+        """Run a statement; a Problem says what is wrong with it.
 
         gone: returns when nobody waits for the answer any more, which ends the statement.
         """
@@ -148,7 +207,27 @@ def read_statement(typed: str) -> Asked:
     changed = rewrite(typed)
     tag = changed.tags[0] if changed is not None else None
     word = typed[first.start : first.end + 1].upper()
-    return Asked(typed, typed if changed is None else changed.text, tag or word, changed)
+    sent = typed if changed is None else changed.text
+    return Asked(typed, sent, tag or word, changed, tag is not None and _may_change(typed))
+
+
+def _may_change(typed: str) -> bool:
+    """Whether a statement of the language is committed; a Problem for one that is not run."""
+    try:
+        command = parse(typed)
+    except FederatedError:
+        # The server says best what is wrong with it.
+        return False
+    if isinstance(command, ExplainTraining | ShowObjects):
+        return False
+    if not isinstance(command, CHANGES):
+        raise Problem(
+            501,
+            f"{command_tag(command)} is not run here.",
+            sqlstate="0A000",
+            hint="It looks at SQL or files of its own: run it in psql.",
+        )
+    return True
 
 
 async def _run(connection: Connection, asked: Asked) -> Answer:
@@ -162,11 +241,18 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
     await _make(connection)
     connection.add_notice_handler(keep)
     try:
+        if not asked.changes:
+            await run_named(connection, _FILE, "read_only")
         [told] = await run_named(
             connection, _FILE, "run", asked.sent, found["search_path"], MOST_ROWS, MOST_BYTES
         )
         columns = await _describe(connection) if told["reads"] else ()
-        await _commit(connection)
+        # What a caller's SQL has left to be done at COMMIT would be done outside of the box.
+        await connection.execute("COMMIT" if asked.changes else "ROLLBACK")
+    except errors.ReadOnlySqlTransaction as error:
+        if asked.changes:
+            raise from_statement(error, None) from None
+        raise _read_only(error) from None
     except psycopg.Error as error:
         raise from_statement(error, asked.position(error)) from None
     rows = tuple(read_record(line, len(columns)) for line in told["lines"])
@@ -200,19 +286,13 @@ async def _describe(connection: Connection) -> tuple[Column, ...]:
     return tuple(Column(title, str(row["name"])) for title, row in zip(titles, names, strict=True))
 
 
-async def _commit(connection: Connection) -> None:
-    """Commit, where nothing of the caller's would run meanwhile: that would be outside the box."""
-    await run_named(connection, _FILE, "forget_path")
-    await run_named(connection, _FILE, "close_cursors")
-    [row] = await run_named(connection, _FILE, "waits_for_commit")
-    if row["waits"]:
-        raise Problem(
-            501,
-            "A table that was written to has a deferrable constraint or trigger: this is not committed here.",
-            sqlstate="0A000",
-            hint="Make the constraint NOT DEFERRABLE, or run the statement in psql.",
-        )
-    await connection.execute("COMMIT")
+def _read_only(error: psycopg.Error) -> Problem:
+    return Problem(
+        409,
+        f"SQL is run to read here: {error.diag.message_primary}.",
+        sqlstate="25006",
+        hint="FEDERATED statements change what they say; run others in psql.",
+    )
 
 
 def read_record(line: str, columns: int) -> tuple[str | None, ...]:

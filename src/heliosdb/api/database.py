@@ -11,8 +11,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -43,6 +43,7 @@ OWN_ROLE = "federated_api"
 _MOST_WAITING = 256
 RECONNECT = 5.0
 _GLANCE = 0.5
+_MOST_NOTICES = 20
 
 
 class Right(Enum):
@@ -87,6 +88,21 @@ class Caller:
         """Its first row; None where there is none."""
         found = await self.rows(name, *values)
         return found[0] if found else None
+
+    @contextmanager
+    def notices(self) -> Iterator[list[str]]:
+        """Collect what the database says beside rows while a block runs: message and detail of each."""
+        found: list[str] = []
+
+        def keep(notice: psycopg.errors.Diagnostic) -> None:
+            if len(found) < _MOST_NOTICES:
+                found.append(": ".join(filter(None, (notice.message_primary, notice.message_detail))))
+
+        self._connection.add_notice_handler(keep)
+        try:
+            yield found
+        finally:
+            self._connection.remove_notice_handler(keep)
 
     async def rights(self) -> list[str]:
         """Which rights the role has, by their names."""
@@ -176,8 +192,11 @@ class Database:
         """
         settings = connection_settings(self._config, seconds) | {"prepare_threshold": None}
         conninfo = self._config.database.get_secret_value()
-        async with asyncio.timeout(self._patience):
-            connection = await Connection.connect(conninfo, **settings)
+        try:
+            async with asyncio.timeout(self._patience):
+                connection = await Connection.connect(conninfo, **settings)
+        except TimeoutError:
+            raise Problem(503, "The database does not answer.", sqlstate="08006", retry_after=1) from None
         try:
             await self._configure(connection)
             await connection.execute("BEGIN")

@@ -23,7 +23,7 @@ from starlette.types import Receive
 from heliosdb.api.box import Box
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.database import Caller, Database, Identity, Right
-from heliosdb.api.identity import Authenticator, BearerWay, identify
+from heliosdb.api.identity import Authenticator, BearerWay, Claim, identify
 from heliosdb.api.limits import Buckets, Places, address_key
 from heliosdb.api.origins import require_own_page
 from heliosdb.api.problems import Problem
@@ -281,14 +281,20 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
 async def _admit(request: Request, right: Right) -> Identity:
     """Who calls, confirmed and counted, before anything of the request is kept; a Problem 401, 403 or 429."""
     ours = services(request)
+    identity = await ours.database.confirm(await find_claim(request), right)
+    request.state.role = identity.role
+    ours.identities.take(identity.key)
+    return identity
+
+
+async def find_claim(request: Request) -> Claim:
+    """Who says to call, counted; a Problem 401, 429, or 403 where another site's page had it sent."""
+    ours = services(request)
     claim = await identify(request, ours.ways)
     if "authorization" not in request.headers:
         require_own_page(request, ours.config)
     ours.claims.take(claim.key)
-    identity = await ours.database.confirm(claim, right)
-    request.state.role = identity.role
-    ours.identities.take(identity.key)
-    return identity
+    return claim
 
 
 def check_declared(request: Request, config: ApiConfig) -> None:

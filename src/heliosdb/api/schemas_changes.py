@@ -105,6 +105,9 @@ class NewExperiment(Body):
     name: Name
     model: Name
     arms: Annotated[list[NewArm], Field(min_length=2, max_length=20)]
+    keep_days: Annotated[
+        StrictInt | None, Field(ge=1, le=36_500, description="As the statement's option; without it, 90.")
+    ] = None
 
 
 class ExperimentCall(Body):

@@ -149,6 +149,7 @@ class Experiment(Answer):
     arms: list[dict[str, Any]]
     created_by: str
     created_at: datetime
+    keep_days: int
 
 
 class Arm(Answer):

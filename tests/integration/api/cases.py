@@ -161,6 +161,7 @@ BAD = [
     ("POST", MODEL + "/resume", {}, 409),
     ("POST", "/experiments", {"json": {"name": "x", "model": "risk", "arms": ARMS[:1]}}, 422),
     ("POST", "/experiments", {"json": {"name": "x", "model": "risk", "arms": [ARMS[0], ARMS[0]]}}, 422),
+    ("POST", "/experiments", {"json": {"name": "x", "model": "risk", "arms": ARMS, "keep_days": 0}}, 422),
     ("POST", "/experiments/compare/outcomes", {"json": {"key": "never served", "outcome": 1}}, 404),
     ("POST", "/experiments/compare/outcomes", {"content": b'{"key": "k", "outcome": NaN}'}, 400),
     ("POST", f"/workspaces/{WORKSPACE}/erasures", {"json": {"model": "risk", "subjects": []}}, 422),

@@ -300,7 +300,7 @@ def test_the_pages_quick_start_runs_as_it_stands(api: Api) -> None:
                 name: f"https://localhost:{site.port}" for name, site in zip("ABC", world.sites, strict=True)
             }
             done = subprocess.run(
-                ["bash", "-eu", "-c", blocks("sh quickstart") + blocks("sh changes")],
+                ["bash", "-eu", "-c", "".join(map(blocks, ("sh quickstart", "sh changes", "sh notice")))],
                 env={**os.environ, **ends, "API": api.url, "TOKEN": row[0], "CERTS": str(world.federation.directory)},
                 capture_output=True, text=True, check=False, timeout=DEADLINE * 2,
             )  # fmt: skip
@@ -309,6 +309,7 @@ def test_the_pages_quick_start_runs_as_it_stands(api: Api) -> None:
             assert '"predictions":[{"value":0.' in done.stdout
             assert '"tags":["reviewed"]' in done.stdout
             assert '"predicted":"1","actual":"1"' in done.stdout
+            assert 'x-notice: %"the coefficients of federated model %22risk_by_age%22' in done.stdout.lower()
         finally:
             for role in ("ann", "heliosdb_api"):
                 connection.execute(

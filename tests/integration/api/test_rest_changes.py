@@ -7,6 +7,7 @@ import math
 import re
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -59,6 +60,22 @@ def test_figures_are_the_functions_rows(api: Api, trained: dict[str, Any], part:
     assert call(api, "GET", f"{MODEL}/{part}", role="rest_analyst") == expected
     assert call(api, "GET", f"{MODEL}/{part}?version=1", role="rest_auditor") == expected
     assert call(api, "GET", f"{MODEL}/{part}?version=9", 404)["sqlstate"] == "42704"
+    del trained
+
+
+def test_why_a_figure_is_not_known_is_in_the_head(api: Api, trained: dict[str, Any]) -> None:
+    answer = api.call("rest_analyst", "GET", f"{MODEL}/coefficients")
+    assert {one["std_error"] for one in answer.json()} == {None}
+    said: list[str] = []
+    with api.world.cluster.connect(api.world.database) as connection:
+        connection.add_notice_handler(
+            lambda notice: said.append(f"{notice.message_primary}: {notice.message_detail}")
+        )
+        connection.execute("SELECT * FROM federated_coefficients('risk')")
+    assert len(said) == 1
+    assert [unquote(one) for one in re.findall('%"([^"]*)"', answer.headers["X-Notice"])] == said
+    for part in ("evaluate", "roc", "data_quality"):
+        assert "X-Notice" not in api.call("rest_analyst", "GET", f"{MODEL}/{part}").headers
     del trained
 
 
@@ -267,8 +284,10 @@ def test_an_experiment_serves_and_is_told_what_came_of_it(api: Api, trained: dic
     train(api, "risk", rounds=1)
     first, second = sorted(one["version"] for one in call(api, "GET", f"{MODEL}/versions"))[-2:]
     arms = [{"version": str(first), "share": 0.5}, {"version": str(second), "share": 0.5}]
-    made = call(api, "POST", "/experiments", 201, json={"name": "compare", "model": "risk", "arms": arms})
+    body = {"name": "compare", "model": "risk", "arms": arms}
+    made = call(api, "POST", "/experiments", 201, json=body | {"keep_days": 30})
     assert (made["model_name"], [arm["share"] for arm in made["arms"]]) == ("risk", [0.5, 0.5])
+    assert made["keep_days"] == 30
     assert call(api, "GET", f"/experiments?workspace={WORKSPACE}", role="rest_auditor") == [made]
     person = {"age": 61, "pressure": 140}
     served = [
@@ -300,6 +319,8 @@ def test_an_experiment_serves_and_is_told_what_came_of_it(api: Api, trained: dic
     assert standing == query(api, "SELECT * FROM federated_experiment('compare')")
     call(api, "DELETE", "/experiments/compare", 204)
     call(api, "GET", "/experiments/compare", 404)
+    assert call(api, "POST", "/experiments", 201, json=body)["keep_days"] == 90
+    call(api, "DELETE", "/experiments/compare", 204)
     del trained
 
 

@@ -161,9 +161,9 @@ def test_what_few_or_equal_outcomes_cannot_tell_is_null(
     report(operator, {first[0]: 3.0})
     assert told() == [(1, 3.0, None, None, None, None, None), nothing]
     report(operator, {first[1]: 3.0, second[0]: 4.0})
-    assert told() == [(2, 3.0, 0.0, None, None, None, None), (1, 4.0, None, 1.0, None, None, None)]
+    assert told() == [(2, 3.0, None, None, None, None, None), (1, 4.0, None, 1.0, None, None, None)]
     report(operator, {second[1]: 4.0})
-    assert told()[1] == (2, 4.0, 0.0, 1.0, None, None, None)
+    assert told()[1] == (2, 4.0, None, 1.0, None, None, None)
     # The last report of a key counts, and a retry changes nothing.
     report(operator, {second[1]: 6.0})
     operator.execute("SELECT federated_report_outcome('ab', %s, 6)", [second[1]])

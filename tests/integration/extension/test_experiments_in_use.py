@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import LiteralString
+from typing import Any, LiteralString
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg import errors
+from scipy import stats
 
 from federated_sql import rewrite
 from tests.integration.extension.test_experiments import EVEN, arms_of, report, results
@@ -189,37 +192,62 @@ def test_a_follower_s_bad_input_has_one_clear_error_and_leaves_nothing(
     assert value(trained, "count(*) FROM federated.experiment_call") == 0
 
 
+PARTS: tuple[LiteralString, ...] = ("< 100", ">= 100")
 COUNTS = ("version", "share", "calls", "keys", "outcomes")
 FIGURES = ("mean_outcome", "std_error", "difference", "conf_low", "conf_high", "brier_score")
 
 
+def grown_old(session: psycopg.Connection, part: LiteralString = ">= 0") -> None:
+    """Make calls of the keys whose hash starts so, but the very last one, and what was reported of them, 31 days older."""
+    hashed: LiteralString = f" WHERE get_byte(key_sha256, 0) {part}"
+    session.execute(
+        "UPDATE federated.experiment_call SET called_at = called_at - interval '31 days'"
+        + hashed
+        + " AND called_at < (SELECT max(called_at) FROM federated.experiment_call)"
+    )
+    session.execute(
+        "UPDATE federated.experiment_outcome SET reported_at = reported_at - interval '31 days'" + hashed
+    )
+
+
+def _outcomes(kind: str, served: dict[str, int]) -> dict[str, float]:
+    draw = np.random.default_rng(4)
+    made: dict[str, Callable[[int], float]] = {
+        "binary": lambda _: float(draw.integers(0, 2)),
+        "equal": lambda _: 0.1,
+        "each": lambda version: 0.1 * version,
+        "1e12": lambda _: 1e12 + float(draw.normal()) / 100,
+        "1e15": lambda _: 1e15 + float(draw.integers(0, 3)),
+    }
+    return {key: made[kind](version) for key, version in served.items()}
+
+
+@pytest.mark.parametrize("kind", ["binary", "equal", "each", "1e12", "1e15"])
 def test_what_is_older_than_keep_days_folds_into_sums_that_tell_the_same(
-    trained: psycopg.Connection, daemon: psycopg.Connection, operator: psycopg.Connection
+    trained: psycopg.Connection, daemon: psycopg.Connection, operator: psycopg.Connection, kind: str
 ) -> None:
     execute(operator, EVEN + " WITH (keep_days = 30)")
-    outcomes = {f"k{number}": float(number % 7 == 0) for number in range(1, 201)}
+    served = arms_of(operator, 200)
+    outcomes = _outcomes(kind, served)
     report(operator, outcomes)
     operator.execute(FOLLOW, ["k1"])
+    groups = [np.array([outcomes[key] for key in served if served[key] == version]) for version in (1, 2)]
     before = results(operator)
+    compares_as_scipy(before, groups)
     assert value(daemon, "federated._fold_experiments('clinics')") == 0
-    for part in ("< 100", ">= 100"):
+    for part in PARTS:
         # Of key k1 the last call is a recent one.
-        trained.execute(
-            "UPDATE federated.experiment_call SET called_at = called_at - interval '31 days'"
-            f" WHERE get_byte(key_sha256, 0) {part} AND ctid <> (SELECT max(ctid) FROM federated.experiment_call)"
-        )
-        trained.execute(
-            "UPDATE federated.experiment_outcome SET reported_at = reported_at - interval '31 days'"
-            f" WHERE get_byte(key_sha256, 0) {part}"
-        )
+        grown_old(trained, part)
         trained.execute("UPDATE federated.workspace SET options = options || '{\"legal_hold\": true}'")
         assert value(daemon, "federated._fold_experiments('clinics')") == 0
         trained.execute("UPDATE federated.workspace SET options = options - 'legal_hold'")
         assert value(daemon, "federated._fold_experiments('clinics')") > 20
-        for row, was in zip(results(operator), before, strict=True):
+        now = results(operator)
+        compares_as_scipy(now, groups)
+        for row, was in zip(now, before, strict=True):
             assert (row["arm"], *map(row.get, COUNTS)) == (was["arm"], *map(was.get, COUNTS))
             for figure in FIGURES:
-                assert row[figure] == (was[figure] and pytest.approx(was[figure], rel=1e-12))
+                assert row[figure] == (was[figure] and pytest.approx(was[figure], rel=1e-9))
     assert value(trained, "count(*) FROM federated.experiment_call") == 1
     assert value(trained, "count(*) FROM federated.experiment_outcome") == 1
     with pytest.raises(errors.UndefinedObject, match="has not served this key"):
@@ -229,3 +257,96 @@ def test_what_is_older_than_keep_days_folds_into_sums_that_tell_the_same(
         trained,
         "sum((details #>> '{after,outcomes}')::integer) FROM federated.audit WHERE object_kind = 'experiment_arm'",
     ) == len(outcomes)
+
+
+def compares_as_scipy(rows: list[dict[str, Any]], groups: list[np.ndarray]) -> None:
+    """Check an experiment's figures. scipy is given how far outcomes are above the lowest: exact, as large ones are not."""
+    lowest = min(group.min() for group in groups)
+    first, second = (group - lowest for group in groups)
+    for row, group, above in zip(rows, groups, (first, second), strict=True):
+        assert row["mean_outcome"] == pytest.approx(lowest + above.mean(), rel=1e-15)
+        if group.min() == group.max():
+            assert (row["mean_outcome"], row["std_error"]) == (group[0], None)
+        else:
+            assert row["std_error"] == pytest.approx(stats.sem(above), rel=1e-9)
+    told = rows[1]["difference"], rows[1]["conf_low"], rows[1]["conf_high"]
+    if np.ptp(first) == np.ptp(second) == 0:
+        assert told == (second[0] - first[0], None, None)
+        return
+    interval = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
+    assert told == pytest.approx((second.mean() - first.mean(), interval.low, interval.high), rel=1e-9)
+
+
+def test_a_perfect_score_has_a_brier_score_of_0(
+    trained: psycopg.Connection, daemon: psycopg.Connection, operator: psycopg.Connection
+) -> None:
+    for intercept in (800.0, 801.0):
+        finish_run(trained, daemon, intercept=intercept, link="logistic")
+    execute(operator, "CREATE FEDERATED EXPERIMENT ab ON MODEL risk VERSIONS ('3' => 0.5, '4' => 0.5)")
+    report(operator, dict.fromkeys((f"k{number}" for number in range(20)), 1.0))
+    assert [row["brier_score"] for row in results(operator)] == [0.0, 0.0]
+
+
+def test_a_report_beside_a_fold_counts_once_and_a_key_that_returns_after_it_is_another_one(
+    trained: psycopg.Connection,
+    daemon: psycopg.Connection,
+    operator: psycopg.Connection,
+    cluster: Cluster,
+    federated_database: str,
+) -> None:
+    execute(operator, EVEN + " WITH (keep_days = 30)")
+    served = arms_of(operator, 20)
+    older, younger, last = [key for key in served if served[key] == 1][:3]
+    fold, again = "federated._fold_experiments('clinics')", "SELECT federated_report_outcome('ab', %s, 0)"
+
+    def told() -> tuple[int, int, float]:
+        row = results(operator)[0]
+        return row["keys"], row["outcomes"], row["mean_outcome"]
+
+    report(operator, {older: 1.0, younger: 1.0})
+    for key in (younger, last):
+        operator.execute(FOLLOW, [key])
+    grown_old(trained)
+    with cluster.connect(federated_database, user="an_analyst") as analyst, ThreadPoolExecutor(1) as threads:
+        with analyst.transaction():
+            analyst.execute(again, [younger])
+            assert value(daemon, fold) == 2  # of the older key
+        assert told() == (3, 2, 0.5)
+        assert value(daemon, fold) == 3  # two calls and what was reported now
+        assert told() == (3, 2, 0.5)
+        report(operator, {younger: 3.5})
+        assert told() == (4, 3, 1.5)
+        operator.execute(FOLLOW, [last])
+        grown_old(trained)
+        with daemon.transaction():
+            value(daemon, fold)
+            asked = threads.submit(analyst.execute, again, [younger])
+            waits(trained, analyst)
+        with pytest.raises(errors.UndefinedObject, match="has not served this key"):
+            asked.result(60)
+    assert told() == (4, 3, 1.5)
+
+
+def test_what_records_asks_for_the_right_to_the_model_by_itself(
+    trained: psycopg.Connection, operator: psycopg.Connection, cluster: Cluster, federated_database: str
+) -> None:
+    execute(operator, EVEN)
+    subject = value(trained, "experiment_id FROM federated.experiment")
+    operator.execute("SELECT federated_predict_experiment('ab', 'a')")
+    trained.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA federated_model FROM federated_analyst")
+    calls = (
+        "SELECT federated._record_calls(%s, 'ab', ARRAY['a', 'b'], ARRAY[0.5, 0.5])",
+        "SELECT federated._record_outcome(%s, 'ab', 'a', 1)",
+        # Whether a key was served is not told either.
+        "SELECT federated._record_outcome(%s, 'ab', 'never', 1)",
+    )
+    with cluster.connect(federated_database, user="an_analyst") as analyst:
+        for call in calls:
+            with pytest.raises(errors.InsufficientPrivilege, match="permission denied for function"):
+                analyst.execute(call, [subject])
+    trained.execute("SET ROLE an_analyst")
+    with pytest.raises(errors.InsufficientPrivilege, match="permission denied for function"):
+        trained.execute(calls[0], [subject])
+    trained.execute("RESET ROLE")
+    assert [(row["calls"], row["outcomes"]) for row in results(operator)].count((0, 0)) == 1
+    assert sum(row["calls"] + row["outcomes"] for row in results(operator)) == 1

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from heliosdb.api.app import PREFIX, create_app
 from heliosdb.api.config import ApiConfig, RateLimit
 from heliosdb.api.database import Database, Identity, Right
 from heliosdb.api.guard import GuardedRoute, StreamRoute
-from heliosdb.api.identity import Claim, TokenClaim
+from heliosdb.api.identity import Claim, TokenClaim, VouchedClaim
 from heliosdb.api.tokens import digest_of
 from tests.unit.api.test_tokens import TOKEN
 
@@ -161,3 +161,32 @@ def test_a_path_that_says_no_right_cannot_be_built(kind: type[GuardedRoute]) -> 
     router = APIRouter(route_class=kind)
     with pytest.raises(TypeError, match="right"):
         router.get("/open")(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/models/m"), ("GET", "/models/m/ready"), ("POST", "/models/m/infer")],
+)
+async def test_the_inference_protocol_is_not_for_another_sites_page(method: str, path: str) -> None:
+    """What a browser shows by itself is no consent; a token is one."""
+    app = create_app(ApiConfig.model_validate(SETTINGS), more_ways=[Shown()])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        for headers, status in (
+            ({"Origin": "https://evil.example"}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            # It gets as far as the database that there is none of.
+            ({"Origin": "http://api", "Sec-Fetch-Site": "same-origin"}, 503),
+            ({}, 503),
+            ({"Origin": "https://other.example", "Authorization": f"Bearer {TOKEN}"}, 503),
+        ):
+            answer = await client.request(method, "/v2" + path, headers=headers)
+            assert answer.status_code == status, headers
+
+
+class Shown:
+    """A way by which everybody is somebody, as with a certificate that a browser has."""
+
+    async def identify(self, request: Request) -> Claim | None:
+        del request
+        return VouchedClaim("ann", "CN=ann")

@@ -94,6 +94,25 @@ def test_what_does_not_fit_is_refused(wrong: pb.ModelInferRequest) -> None:
     assert (caught.value.status, caught.value.sqlstate) == (422, "22023")
 
 
+@pytest.mark.parametrize(
+    ("datatype", "given"),
+    [
+        ("INT64", 2**63),
+        ("INT64", -(2**63) - 1),
+        ("UINT64", 2**64),
+        ("UINT64", -1),
+        ("INT8", 128),
+        ("UINT8", 10**400),
+    ],
+)
+def test_an_integer_beyond_its_datatype_is_refused_however_a_float_rounds_it(
+    datatype: str, given: int
+) -> None:
+    tensor = {"name": "age", "datatype": datatype, "shape": [2], "data": [None, given]}
+    with pytest.raises(Problem, match=f"no {datatype}"):
+        request_from_json(json.dumps({"inputs": [tensor]}).encode())
+
+
 def test_answers_are_written_as_they_were_asked_for() -> None:
     answer = InferenceAnswer(
         "m",

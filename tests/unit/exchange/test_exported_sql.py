@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC
@@ -135,7 +136,12 @@ def test_other_dialects_are_as_written_down(dialect: str) -> None:
         "softmax": render_select(softmax_linear((ColumnEncoding("age"),)), dialect, "patients"),
     }
     found = "".join(f"-- {name}\n{text}\n" for name, text in shown.items())
-    assert found == (GOLDEN / f"{dialect}.sql").read_text()
+    assert _rounded(found) == _rounded((GOLDEN / f"{dialect}.sql").read_text())
+
+
+def _rounded(text: str) -> str:
+    """Numbers to 13 digits: how a machine adds up decides on the last ones of what is learned here."""
+    return re.sub(r"\d+\.\d+(?=e0)", lambda found: f"{float(found[0]):.13g}", text)
 
 
 def _plain_linear(columns: tuple[ColumnEncoding, ...]) -> Portable:

@@ -45,6 +45,12 @@ export class Problem extends Error {
   }
 }
 
+/** What was found, and what the database said of it, such as why a figure is not known. */
+export interface Told<T> {
+  readonly found: T;
+  readonly notices: readonly string[];
+}
+
 /** Told of what all views share: that the session is over, and that the server is away. */
 export interface Watcher {
   onSignedOut(): void;
@@ -61,11 +67,16 @@ export class Api {
 
   /** The rows or document at a path; asked again for as long as the server is away and the view lives. */
   async get<T>(path: string, scope: Scope): Promise<T> {
+    return (await this.getTold<T>(path, scope)).found;
+  }
+
+  /** The same with the notices of the answer. */
+  async getTold<T>(path: string, scope: Scope): Promise<Told<T>> {
     for (;;) {
       try {
-        const found = await this.#send<T>("GET", path, scope.signal);
+        const told = await this.#send<T>("GET", path, scope.signal);
         this.watcher.onAnswer();
-        return found;
+        return told;
       } catch (error) {
         if (!(error instanceof Problem && isPassing(error.status))) throw this.#seen(error);
         const seconds = error.retryAfter ?? PAUSE;
@@ -78,7 +89,7 @@ export class Api {
   /** Change something: once, whatever happens. */
   async send<T>(method: "POST" | "DELETE", path: string, body?: unknown): Promise<T> {
     try {
-      return await this.#send<T>(method, path, null, body);
+      return (await this.#send<T>(method, path, null, body)).found;
     } catch (error) {
       throw this.#seen(error);
     }
@@ -96,8 +107,9 @@ export class Api {
   }
 
   async signIn(token: string): Promise<Session> {
-    this.session = await this.#send<Session>("POST", "/session", null, { token });
-    return this.session;
+    const { found } = await this.#send<Session>("POST", "/session", null, { token });
+    this.session = found;
+    return found;
   }
 
   async signOut(): Promise<void> {
@@ -105,7 +117,7 @@ export class Api {
     this.session = null;
   }
 
-  async #send<T>(method: string, path: string, signal: AbortSignal | null, body?: unknown): Promise<T> {
+  async #send<T>(method: string, path: string, signal: AbortSignal | null, body?: unknown): Promise<Told<T>> {
     const headers: Record<string, string> = { Accept: "application/json" };
     if (method !== "GET" && this.session?.csrf) headers["X-CSRF-Token"] = this.session.csrf;
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -122,7 +134,8 @@ export class Api {
       throw unanswered();
     });
     if (!answer.ok) throw await problemOf(answer);
-    return (answer.status === 204 ? undefined : await answer.json()) as T;
+    const found = (answer.status === 204 ? undefined : await answer.json()) as T;
+    return { found, notices: noticesOf(answer.headers.get("X-Notice") ?? "") };
   }
 
   #seen(error: unknown): unknown {
@@ -137,6 +150,11 @@ export class Api {
 /** A path of names, each of which may hold anything. */
 export function path(...names: readonly (string | number)[]): string {
   return names.map((name) => "/" + encodeURIComponent(name)).join("");
+}
+
+/** The texts of a list of Display Strings (RFC 9651). */
+export function noticesOf(header: string): string[] {
+  return [...header.matchAll(/%"([^"]*)"/g)].map((member) => decodeURIComponent(member[1] ?? ""));
 }
 
 function isPassing(status: number): boolean {

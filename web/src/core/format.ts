@@ -12,13 +12,12 @@ export const UNKNOWN = "unknown";
 const FIGURE = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const COUNT = new Intl.NumberFormat("en");
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
-/** A measured number: whole ones in full, others to four digits, very small ones with an exponent. */
+/** A measured number: whole ones in full, others to four significant digits, very small ones with an exponent. */
 export function figure(value: Value | undefined): string {
   if (typeof value !== "number" || !Number.isFinite(value)) return UNKNOWN;
   if (Number.isInteger(value)) return COUNT.format(value);
-  return Math.abs(value) < 1e-4 ? value.toExponential(2) : FIGURE.format(value);
+  return Math.abs(value) < 1e-4 ? Number(value.toPrecision(4)).toExponential() : FIGURE.format(value);
 }
 
 /** A figure that there need not be: not every round is evaluated. */
@@ -29,11 +28,6 @@ export function optional(value: Value | undefined): string {
 /** A point in time, in the reader's zone. */
 export function time(value: Value | undefined): string {
   return typeof value === "string" ? TIME.format(new Date(value)) : UNKNOWN;
-}
-
-/** The same without its date. */
-export function clock(value: Value | undefined): string {
-  return typeof value === "string" ? CLOCK.format(new Date(value)) : UNKNOWN;
 }
 
 /** How long something took. */

@@ -10,6 +10,9 @@ export interface Point {
   readonly y: readonly (number | null)[];
 }
 
+/** Points as a plot takes them: x, then one column for each y. */
+export type Columns = [number[], ...(number | null)[][]];
+
 export class Points {
   #points: Point[] = [];
 
@@ -33,8 +36,7 @@ export class Points {
     if (this.#points.length > this.most) this.#thin();
   }
 
-  /** Columns, as a plot takes them: x, then one for each y. */
-  columns(count: number): [number[], ...(number | null)[][]] {
+  columns(count: number): Columns {
     const ys = Array.from({ length: count }, (_, i) => this.#points.map((point) => point.y[i] ?? null));
     return [this.#points.map((point) => point.x), ...ys];
   }

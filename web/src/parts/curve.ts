@@ -10,7 +10,7 @@ import uPlot from "uplot";
 import type { Row } from "../core/api.js";
 import { h, s } from "../core/dom.js";
 import { figure, numeric } from "../core/format.js";
-import { Points, type Point } from "../core/points.js";
+import { Points, type Columns, type Point } from "../core/points.js";
 import type { Scope } from "../core/scope.js";
 import { colour } from "../core/theme.js";
 import { Table, numbers } from "./table.js";
@@ -20,6 +20,8 @@ export interface Line {
   /** Of the style sheet: a variable. */
   readonly colour: string;
   readonly dash?: readonly number[];
+  /** A colour of the style sheet: a band of one standard error, which is the next figure of a point. */
+  readonly band?: string;
 }
 
 const HEIGHT = 220;
@@ -42,13 +44,13 @@ export class Curve {
   ) {
     this.#table = new Table(title, [
       numbers("x", figure, across),
-      ...lines.map((line, i) => numbers(`y${i}`, figure, line.label)),
+      ...names(lines).map((name, i) => numbers(`y${i}`, figure, name)),
     ]);
     this.#details.append(this.#table.element);
     this.element = h(
       "figure",
       { class: "curve", role: "group", "aria-label": title },
-      h("figcaption", {}, title, lines.length > 1 && this.#legend()),
+      h("figcaption", {}, title, names(lines).length > 1 && this.#legend()),
       this.#place,
       this.#details,
     );
@@ -74,7 +76,7 @@ export class Curve {
   }
 
   #draw(): void {
-    const columns = this.#points.columns(this.lines.length);
+    const columns = drawn(this.lines, this.#points.columns(names(this.lines).length));
     if (this.#plot === null && this.#place.isConnected) {
       this.#plot = new uPlot(this.#options(), columns, this.#place);
     } else this.#plot?.setData(columns);
@@ -114,16 +116,13 @@ export class Curve {
         { ...axis, ...whole },
         { ...axis, size: 64, values: (_, ticks) => ticks.map(figure) },
       ],
-      series: [
-        {},
-        ...this.lines.map((line) => ({
-          label: line.label,
-          stroke: () => colour(line.colour),
-          width: 2,
-          spanGaps: true,
-          ...(line.dash === undefined ? {} : { dash: [...line.dash] }),
-        })),
-      ],
+      series: [{}, ...this.lines.flatMap(series)],
+      bands: this.lines.flatMap((line, i) => {
+        if (line.band === undefined) return [];
+        const { band } = line;
+        const at = this.lines.slice(0, i).flatMap(series).length + 1;
+        return [{ series: [at + 2, at + 1] as [number, number], fill: () => colour(band) }];
+      }),
     };
   }
 
@@ -131,18 +130,16 @@ export class Curve {
     return h(
       "ul",
       { class: "legend" },
-      this.lines.map((line) =>
-        h(
-          "li",
-          {},
-          s(
-            "svg",
-            { width: 28, height: 8, "aria-hidden": "true", class: `stroke-${line.colour}` },
-            s("line", { x1: 0, x2: 28, y1: 4, y2: 4, "stroke-dasharray": line.dash?.join(" ") }),
-          ),
-          ` ${line.label}`,
+      this.lines.flatMap((line) => [
+        entry(
+          line.label,
+          `stroke-${line.colour}`,
+          s("line", { x1: 0, x2: 28, y1: 4, y2: 4, "stroke-dasharray": line.dash?.join(" ") }),
         ),
-      ),
+        line.band === undefined
+          ? null
+          : entry("± its standard error", `fill-${line.band}`, s("rect", { width: 28, height: 8 })),
+      ]),
     );
   }
 
@@ -153,6 +150,50 @@ export class Curve {
     );
     this.#table.update(rows);
   }
+}
+
+function entry(label: string, kind: string, mark: SVGElement): HTMLElement {
+  return h(
+    "li",
+    {},
+    s("svg", { width: 28, height: 8, "aria-hidden": "true", class: kind }, mark),
+    ` ${label}`,
+  );
+}
+
+/** What the figures of a point are called. */
+function names(lines: readonly Line[]): string[] {
+  return lines.flatMap(({ label, band }) => (band === undefined ? [label] : [label, `± ${label}`]));
+}
+
+/** A line as uPlot draws it; with a band also its lower and its upper edge, which are not seen. */
+function series(line: Line): uPlot.Series[] {
+  const drawn: uPlot.Series = {
+    label: line.label,
+    stroke: () => colour(line.colour),
+    width: 2,
+    spanGaps: true,
+    ...(line.dash === undefined ? {} : { dash: [...line.dash] }),
+  };
+  const edge: uPlot.Series = { stroke: "transparent", points: { show: false } };
+  return line.band === undefined ? [drawn] : [drawn, edge, edge];
+}
+
+/** The columns of figures as columns of what is drawn. */
+function drawn(lines: readonly Line[], [x, ...ys]: Columns): Columns {
+  const left = [...ys];
+  const found = lines.flatMap((line) => {
+    const values = left.shift() ?? [];
+    if (line.band === undefined) return [values];
+    const errors = left.shift() ?? [];
+    const edge = (side: number) =>
+      values.map((value, i) => {
+        const error = errors[i] ?? null;
+        return value === null || error === null ? null : value + side * error;
+      });
+    return [values, edge(-1), edge(1)];
+  });
+  return [x, ...found];
 }
 
 /** A point of a row's columns; null where none of its figures is known. */

@@ -115,6 +115,11 @@ export function when(value: Value | undefined): Child {
   return typeof value === "string" ? h("time", { datetime: value }, time(value)) : "";
 }
 
+/** What the database said of what is shown below. */
+export function said(notices: readonly string[]): HTMLElement[] {
+  return notices.map((notice) => h("p", { class: "notice" }, notice));
+}
+
 /** Text for those who hear the page. */
 export function unseen(text: string): HTMLElement {
   return h("span", { class: "unseen" }, text);

@@ -16,19 +16,24 @@ import { empty, facts, identifier, section, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
+const MOST = 1_000;
+const LISTED = 100;
+
 export async function budget(context: Context, { names, scope }: Place): Promise<Shown> {
   const name = names["workspace"] ?? "";
   const at = path("workspaces", name) + "/budget";
   const [now, latest] = await Promise.all([
     context.api.get<Row>(at, scope),
-    context.api.get<Row[]>(at + "/history?limit=1000", scope),
+    context.api.get<Row[]>(`${at}/history?limit=${MOST}`, scope),
   ]);
   const history = latest.toReversed();
   const body = h("div", {}, tabs(name, "budget"), standing(name, now));
   if (history.length > 0) {
+    // Those before the latest ones are neither counted nor drawn.
+    const across = history.length < MOST ? "charged rounds" : `the latest ${figure(MOST)} charged rounds`;
     const curve = new Curve(
-      "Spent, by charged rounds",
-      "charged rounds",
+      `Spent, by ${across}`,
+      across,
       [
         { label: "ε spent", colour: "series-1" },
         { label: "budget", colour: "series-2" },
@@ -88,7 +93,9 @@ function points(now: Row, history: readonly Row[]): { x: number; y: (number | nu
 
 function charges(rows: readonly Row[]): HTMLElement {
   return table(
-    "Charged rounds, the latest first",
+    rows.length < LISTED
+      ? "Charged rounds, the latest first"
+      : `The latest ${LISTED} charged rounds, the latest first`,
     [
       { name: "timestamp", head: "when", cell: (row) => when(row["timestamp"]) },
       column("model_name", "model"),
@@ -98,6 +105,6 @@ function charges(rows: readonly Row[]): HTMLElement {
       numbers("noise_multiplier", figure),
       numbers("clipping_threshold", optional),
     ],
-    rows.slice(0, 100),
+    rows.slice(0, LISTED),
   );
 }

@@ -1,11 +1,11 @@
 /** A model: its versions, how the current one does, its runs. */
 
-import { path, type Row } from "../core/api.js";
+import { path, type Row, type Told } from "../core/api.js";
 import { h } from "../core/dom.js";
 import { figure, heading, optional, plain, text } from "../core/format.js";
 import { place, type Place, type Shown } from "../core/router.js";
 import { column, numbers, table } from "../parts/table.js";
-import { empty, facts, identifier, section, when } from "../parts/texts.js";
+import { empty, facts, identifier, said, section, when } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { report } from "./report.js";
 import { runList } from "./runs.js";
@@ -23,9 +23,10 @@ export async function model(context: Context, at: Place): Promise<Shown> {
   if (found["current_version"] === null) {
     body.append(empty("No version predicts yet.", `START FEDERATED TRAINING ${identifier(name)};`));
   } else {
+    const told = await context.api.getTold<{ metrics: Row }>(here + "/evaluate", at.scope);
     body.append(
-      section("Versions", versionTable(versions)),
-      h("div", { class: "report" }, await figures(context, at, here), await report(context, at, here)),
+      section("Versions", versionTable(versions, told.found.metrics)),
+      h("div", { class: "report" }, figures(told), await report(context, at, here)),
     );
   }
   body.append(section("Runs", list));
@@ -42,7 +43,8 @@ function about(found: Row): HTMLElement {
   );
 }
 
-function versionTable(versions: readonly Row[]): HTMLElement {
+function versionTable(versions: readonly Row[], metrics: Row): HTMLElement {
+  const accuracy = typeof metrics["global_rmse"] === "number" ? "R²" : "accuracy";
   return table(
     "Versions",
     [
@@ -51,7 +53,9 @@ function versionTable(versions: readonly Row[]): HTMLElement {
       { name: "is_current", head: "current", cell: (row) => (row["is_current"] === true ? "● current" : "") },
       numbers("round_number", figure, "round"),
       numbers("global_loss", figure, "loss"),
-      numbers("global_accuracy", figure, "accuracy"),
+      numbers("global_loss_std_error", figure, "± loss"),
+      numbers("global_accuracy", figure, accuracy),
+      numbers("global_accuracy_std_error", figure, `± ${accuracy}`),
       {
         name: "epsilon",
         head: "ε spent",
@@ -65,11 +69,11 @@ function versionTable(versions: readonly Row[]): HTMLElement {
   );
 }
 
-async function figures(context: Context, at: Place, here: string): Promise<HTMLElement> {
-  const { metrics } = await context.api.get<{ metrics: Row }>(here + "/evaluate", at.scope);
-  const rows = Object.entries(metrics).map(([metric, value]): Row => ({ metric, value }));
+function figures({ found, notices }: Told<{ metrics: Row }>): HTMLElement {
+  const rows = Object.entries(found.metrics).map(([metric, value]): Row => ({ metric, value }));
   return section(
     "On held-out rows of all nodes",
+    said(notices),
     table(
       "Figures of the current version",
       [{ name: "metric", cell: (row) => heading(text(row["metric"])) }, numbers("value", figure)],

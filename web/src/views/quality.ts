@@ -5,13 +5,14 @@ import { h } from "../core/dom.js";
 import { figure, text } from "../core/format.js";
 import type { Place, Shown } from "../core/router.js";
 import { column, numbers, table } from "../parts/table.js";
-import { empty, section } from "../parts/texts.js";
+import { empty, said, section } from "../parts/texts.js";
 import type { Context } from "./context.js";
 import { tabs } from "./tabs.js";
 
 export async function quality(context: Context, { names, scope }: Place): Promise<Shown> {
   const name = names["workspace"] ?? "";
-  const found = await context.api.get<Row[]>(path("workspaces", name) + "/data_quality", scope);
+  const at = path("workspaces", name) + "/data_quality";
+  const { found, notices } = await context.api.getTold<Row[]>(at, scope);
   const models = [...new Set(found.map((row) => text(row["model_name"])))];
   return {
     title: `Data quality in ${name}`,
@@ -19,6 +20,7 @@ export async function quality(context: Context, { names, scope }: Place): Promis
       "div",
       {},
       tabs(name, "quality"),
+      said(notices),
       models.length === 0 && empty("No run has gathered statistics yet.", "START FEDERATED TRAINING model;"),
       models.map((model) =>
         section(

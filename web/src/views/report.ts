@@ -11,8 +11,8 @@ import { figure, numeric, text } from "../core/format.js";
 import type { Place } from "../core/router.js";
 import { plane } from "../parts/plane.js";
 import { bars, intervals } from "../parts/strips.js";
-import { column, numbers, table } from "../parts/table.js";
-import { section } from "../parts/texts.js";
+import { column, numbers, table, type Column } from "../parts/table.js";
+import { said, section } from "../parts/texts.js";
 import type { Context } from "./context.js";
 
 type Render = (rows: readonly Row[]) => HTMLElement;
@@ -31,7 +31,8 @@ export async function report(context: Context, at: Place, here: string): Promise
   return Promise.all(
     PARTS.map(async ([title, name, render]) => {
       try {
-        return section(title, render(await context.api.get<Row[]>(`${here}/${name}`, at.scope)));
+        const { found, notices } = await context.api.getTold<Row[]>(`${here}/${name}`, at.scope);
+        return section(title, said(notices), render(found));
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
         const { detail, hint } = error.document;
@@ -81,7 +82,12 @@ function roc(rows: readonly Row[]): HTMLElement {
     "true positives",
     marks(rows, "fpr", "tpr"),
     true,
-    asTable("Points of the ROC curve", rows, ["threshold", "fpr", "tpr"]),
+    asTable("Points of the ROC curve", rows, [
+      // Above the first threshold, which is infinite and null in JSON, nobody is predicted positive.
+      numbers("threshold", (value) => (value === null ? "∞" : figure(value))),
+      numbers("fpr", figure),
+      numbers("tpr", figure),
+    ]),
   );
 }
 
@@ -92,7 +98,11 @@ function calibration(rows: readonly Row[]): HTMLElement {
     "observed",
     marks(rows, "predicted", "observed"),
     false,
-    asTable("Calibration", rows, ["bin", "predicted", "observed", "count"]),
+    asTable(
+      "Calibration",
+      rows,
+      ["bin", "predicted", "observed", "count"].map((name) => numbers(name, figure)),
+    ),
   );
 }
 
@@ -103,17 +113,8 @@ function marks(rows: readonly Row[], x: string, y: string): { x: number; y: numb
   });
 }
 
-function asTable(caption: string, rows: readonly Row[], columns: readonly string[]): HTMLElement {
-  return h(
-    "details",
-    {},
-    h("summary", {}, "The figures as a table"),
-    table(
-      caption,
-      columns.map((name) => numbers(name, figure)),
-      rows,
-    ),
-  );
+function asTable(caption: string, rows: readonly Row[], columns: readonly Column[]): HTMLElement {
+  return h("details", {}, h("summary", {}, "The figures as a table"), table(caption, columns, rows));
 }
 
 export function confusion(rows: readonly Row[]): HTMLElement {

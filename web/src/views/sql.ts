@@ -8,7 +8,7 @@ import { Problem, type Value } from "../core/api.js";
 import { button, fill, h } from "../core/dom.js";
 import { plain } from "../core/format.js";
 import type { Place, Shown } from "../core/router.js";
-import { problem } from "../parts/texts.js";
+import { problem, said } from "../parts/texts.js";
 import type { Context } from "./context.js";
 
 interface Answer {
@@ -76,7 +76,7 @@ function result(answer: Answer): HTMLElement {
   return h(
     "div",
     {},
-    answer.notices.map((notice) => h("p", { class: "notice" }, notice)),
+    said(answer.notices),
     answer.columns.length > 0 &&
       h(
         "div",

@@ -12,7 +12,7 @@ from heliosdb.api.database import Caller, Right
 from heliosdb.api.guard import CallerHere, GuardedRoute, needs
 from heliosdb.api.problems import missing
 from heliosdb.api.routers.found import find_workspace
-from heliosdb.api.schemas import Limit, Offset
+from heliosdb.api.schemas import Limit, Offset, to_options
 from heliosdb.api.schemas_changes import ExperimentCall, ExperimentName, NewExperiment, Outcome
 from heliosdb.api.schemas_figures import Arm, Experiment, Served
 
@@ -40,7 +40,8 @@ async def list_experiments(
 async def create_experiment(caller: CallerHere, body: NewExperiment) -> Any:
     """Create an experiment: CREATE FEDERATED EXPERIMENT."""
     arms = tuple(ArmShare(arm.version, arm.share) for arm in body.arms)
-    await caller.execute(CreateExperiment(body.name, body.model, arms))
+    options = {} if body.keep_days is None else {"keep_days": body.keep_days}
+    await caller.execute(CreateExperiment(body.name, body.model, arms, to_options(options)))
     return await _find_experiment(caller, body.name)
 
 

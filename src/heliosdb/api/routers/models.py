@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from federated_sql.statements import CreateModel
 from heliosdb.api.database import Right
 from heliosdb.api.guard import CallerHere, GuardedRoute, needs
+from heliosdb.api.notices import HEADERS, rows_with_notices
 from heliosdb.api.routers.found import find_model, find_workspace, reference_to
 from heliosdb.api.schemas import (
     Evaluation,
@@ -52,10 +53,11 @@ async def show_model(caller: CallerHere, workspace: WorkspaceName, model: ModelN
     return await find_model(caller, workspace, model)
 
 
-@router.get(_MODEL + "/evaluate", response_model=Evaluation)
+@router.get(_MODEL + "/evaluate", response_model=Evaluation, responses=HEADERS)
 @needs(Right.READ)
 async def evaluate(
     caller: CallerHere,
+    response: Response,
     workspace: WorkspaceName,
     model: ModelName,
     version: VersionQuery = None,
@@ -63,5 +65,5 @@ async def evaluate(
     """Show how a version did over the held-out rows of all nodes: federated_evaluate."""
     await find_model(caller, workspace, model)
     reference = reference_to(model, version)
-    rows = await caller.rows("evaluation", reference)
+    rows = await rows_with_notices(caller, response, "evaluation", reference)
     return {"model": reference, "metrics": {row["metric"]: row["value"] for row in rows}}

@@ -1,8 +1,9 @@
 """The protocol by gRPC: the same calls, identities and limits as by REST, on a port of its own.
 
-What always holds: nothing of a message is looked at but the model's name before the call is admitted, and no
-more messages than the settings say are held; a status says what the problem document would. Without TLS it
-listens on loopback alone; TLS is 1.3. Clients' certificates are not asked for: callers show tokens.
+What always holds: nothing of a message is looked at but the model's name and its size before the call is
+admitted, and no more messages than the settings say are held, each of a caller who is known; a status says
+what the problem document would. Without TLS it listens on loopback alone; TLS is 1.3. Clients' certificates
+are not asked for: callers show tokens.
 """
 
 from __future__ import annotations
@@ -13,20 +14,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Request
 from google.protobuf.message import DecodeError, Message
 
 from heliosdb.api.access import say
 from heliosdb.api.config import ApiConfig
-from heliosdb.api.database import Right
 from heliosdb.api.guard import Services
-from heliosdb.api.identity import Claim, identify
-from heliosdb.api.limits import address_key
 from heliosdb.api.problems import as_problem
-from heliosdb.api.serving.admission import Admitted
+from heliosdb.api.serving.grpc_calls import Call, Callers
 from heliosdb.api.serving.grpc_messages import answer_to_proto, metadata_to_proto, request_from_proto
+from heliosdb.api.serving.grpc_scan import scan, unreadable
 from heliosdb.api.serving.rest import NAME, PLATFORM, VERSION
-from heliosdb.api.serving.tensors import misfit
+from heliosdb.api.serving.tensors import InferenceRequest
 from heliosdb.domain.errors import invalid_value
 from heliosdb.transport import inference_pb2 as pb
 from heliosdb.transport.rpc import aio, grpc
@@ -36,6 +34,10 @@ log = logging.getLogger(__name__)
 SERVICE = "inference.GRPCInferenceService"
 
 _LARGEST_METADATA = 32 * 1024
+_LARGEST_UNREAD = 64 * 1024
+_OLDEST = 600
+"""Seconds until a connection's client is asked to make a new one."""
+
 _GRACE = 10.0
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -53,73 +55,39 @@ _STATUSES = {
 }
 """What the statuses of problems are called here."""
 
-Method = Callable[["_Call", bytes], Awaitable[Message]]
+Method = Callable[[Call], Awaitable[Message]]
 
 
-class _Call:
-    """One call: who makes it, as far as is known yet."""
-
-    def __init__(self, services: Services, context: Any) -> None:
-        self.services = services
-        self.role: str | None = None
-        self._context = context
-
-    def count_address(self) -> None:
-        """Count where it comes from; a Problem 429."""
-        # ipv4:127.0.0.1:5555 or ipv6:%5B::1%5D:5555
-        host = self._context.peer().partition(":")[2].rpartition(":")[0]
-        self.services.addresses.take(address_key(host.removeprefix("%5B").removesuffix("%5D") or None))
-
-    async def claim(self) -> Claim:
-        """Who says to call, found as of a request by HTTP; a Problem 401 or 429."""
-        sent = self._context.invocation_metadata() or ()
-        headers = [(key.encode(), _bytes(value)) for key, value in sent if key == "authorization"]
-        claim = await identify(Request({"type": "http", "headers": headers}), self.services.ways)
-        self.services.claims.take(claim.key)
-        return claim
-
-    async def admit(self, model: str, version: str) -> Admitted:
-        """Let it in; a Problem 401, 403, 404, 409 or 429."""
-        admitted = await self.services.inference.admit(await self.claim(), model, version)
-        self.role = admitted.identity.role
-        return admitted
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
-
-
-async def _live(_: _Call, __: bytes) -> Message:
+async def _live(_: Call) -> Message:
     return pb.ServerLiveResponse(live=True)
 
 
-async def _ready(call: _Call, _: bytes) -> Message:
+async def _ready(call: Call) -> Message:
     return pb.ServerReadyResponse(ready=await call.services.inference.ready())
 
 
-async def _server(call: _Call, _: bytes) -> Message:
-    ours = call.services
-    identity = await ours.database.confirm(await call.claim(), Right.PREDICT)
-    call.role = identity.role
-    ours.identities.take(identity.key)
+async def _server(call: Call) -> Message:
+    await call.confirm()
     return pb.ServerMetadataResponse(name=NAME, version=VERSION)
 
 
-async def _model_ready(call: _Call, raw: bytes) -> Message:
-    asked = _parse(pb.ModelReadyRequest(), raw)
-    try:
-        await call.admit(asked.name, asked.version)
-    except Exception as error:
-        if as_problem(error).status != 409:
-            raise
-        return pb.ModelReadyResponse(ready=False)
+async def _model_ready(call: Call) -> Message:
+    async with call.message() as (claim, raw):
+        asked = _parse(pb.ModelReadyRequest(), raw)
+        try:
+            await call.admit(claim, asked.name, asked.version)
+        except Exception as error:
+            if as_problem(error).status != 409:
+                raise
+            return pb.ModelReadyResponse(ready=False)
     return pb.ModelReadyResponse(ready=True)
 
 
-async def _model(call: _Call, raw: bytes) -> Message:
-    asked = _parse(pb.ModelMetadataRequest(), raw)
-    admitted = await call.admit(asked.name, asked.version)
-    served, versions = await call.services.inference.describe(admitted)
+async def _model(call: Call) -> Message:
+    async with call.message() as (claim, raw):
+        asked = _parse(pb.ModelMetadataRequest(), raw)
+        admitted = await call.admit(claim, asked.name, asked.version)
+        served, versions = await call.services.inference.describe(admitted)
     return pb.ModelMetadataResponse(
         name=admitted.model,
         versions=versions,
@@ -129,21 +97,26 @@ async def _model(call: _Call, raw: bytes) -> Message:
     )
 
 
-async def _infer(call: _Call, raw: bytes) -> Message:
-    asked = _parse(pb.ModelInferRequest(), raw)
-    admitted = await call.admit(asked.model_name, asked.model_version)
-    inference = call.services.inference
-    with inference.places.one_more(admitted.identity.key):
-        request = request_from_proto(asked)
-        answer = await inference.answer(admitted, request)
-    return answer_to_proto(answer, request.id, raw=bool(asked.raw_input_contents))
+async def _infer(call: Call) -> Message:
+    async with call.message() as (claim, raw):
+        asked = scan(raw)
+        admitted = await call.admit(claim, asked.model, asked.version)
+        request, is_raw = _read(raw)
+        answer = await call.services.inference.answer(admitted, request)
+    return answer_to_proto(answer, request.id, raw=is_raw)
+
+
+def _read(raw: bytes) -> tuple[InferenceRequest, bool]:
+    """The request, and whether its tensors came as bytes; what protobuf made of it does not last."""
+    message = _parse(pb.ModelInferRequest(), raw)
+    return request_from_proto(message), bool(message.raw_input_contents)
 
 
 def _parse(message: Any, raw: bytes) -> Any:
     try:
         message.ParseFromString(raw)
     except DecodeError:
-        raise misfit("The message is none of the protocol's.") from None
+        raise unreadable() from None
     return message
 
 
@@ -157,12 +130,12 @@ _METHODS: dict[str, Method] = {
 }
 
 
-def _handler(name: str, method: Method, services: Services) -> Any:
-    async def handle(raw: bytes, context: Any) -> bytes:
-        call, began, status = _Call(services, context), time.monotonic(), "CANCELLED"
+def _handler(name: str, method: Method, services: Services, callers: Callers) -> Any:
+    async def handle(messages: AsyncIterator[bytes], context: Any) -> bytes:
+        call, began, status = Call(services, callers, messages, context), time.monotonic(), "CANCELLED"
         try:
             call.count_address()
-            answer = await method(call, raw)
+            answer = await method(call)
             status = "OK"
             return answer.SerializeToString()
         except Exception as error:  # noqa: BLE001 -- the edge: it becomes a status, of which the text is public
@@ -176,7 +149,8 @@ def _handler(name: str, method: Method, services: Services) -> Any:
         finally:
             say("grpc", name, status, call.role, time.monotonic() - began)
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    # On the wire it is the same; a handler of one message would be called once that is there.
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 @asynccontextmanager
@@ -185,8 +159,9 @@ async def serving_grpc(config: ApiConfig, services: Services) -> AsyncIterator[i
     if config.grpc_port is None:
         yield None
         return
-    server = aio.server(options=_options(config), maximum_concurrent_rpcs=config.inferences)
-    handlers = {name: _handler(name, method, services) for name, method in _METHODS.items()}
+    server = aio.server(options=_options(config), maximum_concurrent_rpcs=_most_calls(config))
+    callers = Callers(services)
+    handlers = {name: _handler(name, method, services, callers) for name, method in _METHODS.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = _bind(server, config)
     await server.start()
@@ -197,14 +172,26 @@ async def serving_grpc(config: ApiConfig, services: Services) -> AsyncIterator[i
         await server.stop(_GRACE)
 
 
+def _most_calls(config: ApiConfig) -> int:
+    """Those whose callers are known, and as many of whom nobody knows yet."""
+    return 2 * config.inferences
+
+
 def _options(config: ApiConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.largest_body),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", _LARGEST_METADATA),
-        ("grpc.max_concurrent_streams", config.inferences),
+        ("grpc.max_concurrent_streams", _most_calls(config)),
         ("grpc.max_allowed_incoming_connections", config.client_connections),
         ("grpc.server_handshake_timeout_ms", round(config.head_timeout * 1000)),
+        # As by REST: a connection on which nothing is under way makes room.
+        ("grpc.max_connection_idle_ms", round(config.head_timeout * 1000)),
+        ("grpc.max_connection_age_ms", _OLDEST * 1000),
+        ("grpc.max_connection_age_grace_ms", round((config.body_timeout + config.statement_timeout) * 1000)),
+        # What is not read yet of a stream takes this much memory, and no more.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _LARGEST_UNREAD),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.so_reuseport", 0),
     ]

@@ -22,6 +22,7 @@ from heliosdb.api.serving.tensors import (
     TensorMetadata,
     Texts,
     check_finite,
+    check_range,
     check_shape,
     check_text,
     find_datatype,
@@ -79,12 +80,8 @@ def _typed(contents: pb.InferTensorContents, name: str, datatype: str) -> Number
     elements = getattr(contents, field)
     if datatype == TEXT:
         return [_text(name, one) for one in elements]
-    values = np.fromiter(elements, np.float64, len(elements))
-    if "INT" in datatype:
-        bounds = np.iinfo(np.dtype(NUMBERS[datatype]))
-        if ((values < bounds.min) | (values > bounds.max)).any():
-            raise misfit(f'Input "{name}" has a number that is no {datatype}.')
-    return values
+    check_range(name, datatype, elements)
+    return np.fromiter(elements, np.float64, len(elements))
 
 
 def _raw(raw: bytes, name: str, datatype: str) -> Numbers | Texts:

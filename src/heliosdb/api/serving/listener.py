@@ -20,7 +20,7 @@ from heliosdb.api.serving.inference import Inference
 log = logging.getLogger(__name__)
 
 _LISTEN = b"LISTEN heliosdb_versions"
-_SOONEST = 0.2
+_SOONEST = 1.0
 """Seconds from one look to the next: whoever may connect to the database may notify a channel."""
 
 

@@ -1,6 +1,7 @@
 """The protocol by REST: paths under /v2.
 
-What always holds: a body is read only of a call that was admitted. The calls have no part in FastAPI's own
+What always holds: a body is read only of a call that was admitted, and none is admitted for what a browser
+shows by itself to another site's page. The calls have no part in FastAPI's own
 handling: nothing on their way is validated twice.
 """
 
@@ -16,8 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from heliosdb.api.database import Right
-from heliosdb.api.guard import check_declared, read_body, services
-from heliosdb.api.identity import identify
+from heliosdb.api.guard import check_declared, find_claim, read_body, services
 from heliosdb.api.problems import INFERENCE_PREFIX, as_problem
 from heliosdb.api.serving.admission import Admitted
 from heliosdb.api.serving.rest_messages import answer_to_json, metadata_to_json, request_from_json
@@ -47,9 +47,7 @@ async def _ready(request: Request) -> Response:
 
 async def _server(request: Request) -> Response:
     ours = services(request)
-    claim = await identify(request, ours.ways)
-    ours.claims.take(claim.key)
-    identity = await ours.database.confirm(claim, Right.PREDICT)
+    identity = await ours.database.confirm(await find_claim(request), Right.PREDICT)
     request.state.role = identity.role
     ours.identities.take(identity.key)
     return JSONResponse({"name": NAME, "version": VERSION, "extensions": []})
@@ -57,11 +55,9 @@ async def _server(request: Request) -> Response:
 
 async def _admit(request: Request) -> Admitted:
     """Let a call in by its path; a Problem 401, 403, 404, 409 or 429."""
-    ours = services(request)
-    claim = await identify(request, ours.ways)
-    ours.claims.take(claim.key)
+    claim = await find_claim(request)
     path = request.path_params
-    admitted = await ours.inference.admit(claim, path["model"], path.get("version"))
+    admitted = await services(request).inference.admit(claim, path["model"], path.get("version"))
     request.state.role = admitted.identity.role
     return admitted
 

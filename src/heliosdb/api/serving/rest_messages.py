@@ -16,7 +16,6 @@ from pydantic_core import from_json
 
 from heliosdb.api.problems import Problem
 from heliosdb.api.serving.tensors import (
-    NUMBERS,
     TEXT,
     InferenceAnswer,
     InferenceRequest,
@@ -25,6 +24,7 @@ from heliosdb.api.serving.tensors import (
     TensorMetadata,
     Texts,
     check_finite,
+    check_range,
     check_shape,
     check_text,
     find_datatype,
@@ -111,11 +111,15 @@ def _values(name: str, datatype: str, flat: list[Any]) -> Numbers | Texts:
         return check_text(name, flat)
     allowed = _FLAGS if datatype == "BOOL" else _REALS if datatype.startswith("FP") else _WHOLE
     _check_kinds(name, datatype, kinds, allowed)
+    check_range(name, datatype, flat)
     try:
         values = _numbers(flat, has_null=type(None) in kinds)
     except (OverflowError, struct.error):
         raise misfit(f'Input "{name}" has a number that is out of range.') from None
-    return check_finite(name, _as_datatype(name, datatype, values))
+    if datatype == "FP32":
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32).astype(np.float64)
+    return check_finite(name, values)
 
 
 def _numbers(flat: list[Any], *, has_null: bool) -> Numbers:
@@ -124,17 +128,6 @@ def _numbers(flat: list[Any], *, has_null: bool) -> Numbers:
         return np.array(flat, dtype=np.float64)
     # Twice as quick.
     return np.frombuffer(struct.pack(f"={len(flat)}d", *flat), np.float64)
-
-
-def _as_datatype(name: str, datatype: str, values: Numbers) -> Numbers:
-    if datatype == "FP32":
-        with np.errstate(over="ignore"):
-            return values.astype(np.float32).astype(np.float64)
-    if datatype not in ("FP64", "BOOL"):
-        bounds = np.iinfo(np.dtype(NUMBERS[datatype]))
-        if ((values < bounds.min) | (values > bounds.max)).any():
-            raise misfit(f'Input "{name}" has a number that is no {datatype}.')
-    return values
 
 
 def _check_kinds(name: str, datatype: str, kinds: frozenset[type], allowed: frozenset[type]) -> None:

@@ -95,6 +95,16 @@ def check_finite(name: str, values: Numbers) -> Numbers:
     return values
 
 
+def check_range(name: str, datatype: str, elements: Sequence[int | float | None]) -> None:
+    """A Problem 422 where an integer is beyond its datatype: asked of integers, since float64 rounds them."""
+    if "INT" not in datatype:
+        return
+    bounds = np.iinfo(np.dtype(NUMBERS[datatype]))
+    there = [one for one in elements if one is not None]
+    if there and (min(there) < bounds.min or max(there) > bounds.max):
+        raise misfit(f'Input "{name}" has a number that is no {datatype}.')
+
+
 def find_datatype(name: str, datatype: str) -> str:
     """The datatype; a Problem 422 for one that no feature has."""
     if datatype != TEXT and datatype not in NUMBERS:

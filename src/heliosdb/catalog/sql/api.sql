@@ -224,11 +224,11 @@ FROM federated_alerts WHERE workspace_name = $1 AND alert_name = $2 AND kind = '
 ORDER BY fired_at DESC NULLS FIRST, firing_id LIMIT 1
 
 -- name: experiments(text, integer, integer)
-SELECT experiment_name, workspace_name, model_name, arms, created_by, created_at
+SELECT experiment_name, workspace_name, model_name, arms, created_by, created_at, keep_days
 FROM federated_experiments WHERE $1::text IS NULL OR workspace_name = $1 ORDER BY experiment_name LIMIT $2 OFFSET $3
 
 -- name: experiment(text)
-SELECT experiment_name, workspace_name, model_name, arms, created_by, created_at
+SELECT experiment_name, workspace_name, model_name, arms, created_by, created_at, keep_days
 FROM federated_experiments WHERE experiment_name = $1
 
 -- name: experiment_arms(text)

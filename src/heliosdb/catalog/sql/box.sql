@@ -35,21 +35,25 @@ BEGIN
         FETCH answer INTO line;
         EXIT WHEN NOT FOUND;
         written := line::pg_catalog.text;
-        size := size + pg_catalog.octet_length(written);
-        truncated := changed = most_rows OR size > most_bytes;
-        IF truncated AND changed = 0 THEN
+        size := size OPERATOR(pg_catalog.+) pg_catalog.octet_length(written);
+        truncated := changed OPERATOR(pg_catalog.=) most_rows OR size OPERATOR(pg_catalog.>) most_bytes;
+        IF truncated AND changed OPERATOR(pg_catalog.=) 0 THEN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
                 MESSAGE = pg_catalog.format('a row of the answer has more than %s bytes', most_bytes),
                 HINT = 'Ask for a part of it: left(a, 1000).';
         END IF;
         EXIT WHEN truncated;
         lines := pg_catalog.array_append(lines, written);
-        changed := changed + 1;
+        changed := changed OPERATOR(pg_catalog.+) 1;
     END LOOP;
     -- The statement may have chosen one that the answer cannot be read in.
     PERFORM pg_catalog.set_config('client_encoding', 'UTF8', true);
 END
 $box$
+
+-- name: read_only()
+-- Ends with a rollback anyway; this says at once that it changes nothing.
+SET TRANSACTION READ ONLY
 
 -- name: run(text, text, bigint, bigint)
 SELECT b.reads, b.lines, b.changed, b.truncated FROM pg_temp.heliosdb_box($1, $2, $3, $4) AS b
@@ -61,25 +65,6 @@ SET LOCAL search_path = pg_catalog, pg_temp
 SELECT pg_catalog.format_type(t.oid, t.modifier) AS name
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY AS t (oid, modifier, place)
 ORDER BY t.place
-
--- name: close_cursors()
-CLOSE ALL
-
--- name: waits_for_commit()
--- What runs at COMMIT runs outside the box. A relation is locked until then where something was written to it, and what is left to
--- do keeps its triggers as they are: none of them may be deferrable but the extension's own.
-SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_locks AS l
-    JOIN pg_catalog.pg_trigger AS t ON t.tgrelid OPERATOR(pg_catalog.=) l.relation
-    WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.locktype OPERATOR(pg_catalog.=) 'relation'
-      AND l.mode OPERATOR(pg_catalog.<>) ALL (ARRAY['AccessShareLock', 'RowShareLock']::pg_catalog.text[]) AND t.tgdeferrable
-      AND (SELECT pg_catalog.count(DISTINCT d.classid)
-           FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
-           WHERE (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.tgfoid
-                  OR d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) t.tgrelid)
-             AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
-             AND e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'
-             AND d.deptype OPERATOR(pg_catalog.=) 'e') OPERATOR(pg_catalog.<) 2) AS waits
 
 -- name: end_backend(integer)
 SELECT pg_catalog.pg_terminate_backend($1::integer)
