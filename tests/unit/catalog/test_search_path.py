@@ -22,7 +22,6 @@ UNPINNED = [
     ("heliosdb.catalog", "api.sql", "act_as"),
     ("heliosdb.catalog", "api.sql", "has_one_of"),
     ("heliosdb.catalog", "box.sql", "search_path"),
-    ("heliosdb.catalog", "box.sql", "waits_for_commit"),
     ("heliosdb.catalog", "box.sql", "end_backend"),
     ("heliosdb.catalog", "doctor.sql", "server_state"),
     ("heliosdb.catalog", "doctor.sql", "reader_reach"),
