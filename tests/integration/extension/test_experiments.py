@@ -65,7 +65,8 @@ def test_a_key_has_one_arm_in_every_session_and_arms_have_their_shares(
     with cluster.connect(federated_database, user="an_analyst") as analyst:
         assert arms_of(analyst, 2000) == served
         scores = {1: 5.25, 2: 6.25}
-        for key in ("k1", *(next(key for key, version in served.items() if version == 2) for _ in range(2))):
+        of_old, of_new = (next(key for key, version in served.items() if version == one) for one in (1, 2))
+        for key in (of_old, of_new, of_new):
             label = {1: "old", 2: "2"}[served[key]]
             assert analyst.execute(ASK, [key]).fetchall() == [(scores[served[key]], label, served[key])]
         assert [
