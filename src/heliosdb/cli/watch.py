@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType
 from typing import Any, Protocol
 
 from heliosdb.catalog.overview import (
@@ -69,8 +67,7 @@ def watch(dsn: str, model: str, follower: Follower, say: Callable[[str], None]) 
         demand_model(connection, model)
         connection.raw.execute(_CHANNEL)
         try:
-            with noted_interrupts() as interrupted:
-                run = _follow(connection, model, follower, interrupted)
+            run = _follow(connection, model, follower)
         except KeyboardInterrupt:
             # What is half read of an answer belongs to nobody: nothing more is asked in this session.
             say(f'the run of federated model "{model}" goes on; STOP FEDERATED TRAINING stops it')
@@ -80,29 +77,8 @@ def watch(dsn: str, model: str, follower: Follower, say: Callable[[str], None]) 
     return EXIT_CODES.get(status, 1)
 
 
-@contextmanager
-def noted_interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C has come: what it raises is lost where it comes within a callback of a C library."""
-    noted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal noted
-        noted = True
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: noted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _follow(
-    connection: PsycopgConnection, model: str, follower: Follower, interrupted: Callable[[], bool]
-) -> LatestRun:
+def _follow(connection: PsycopgConnection, model: str, follower: Follower) -> LatestRun:
     while True:
-        if interrupted():
-            raise KeyboardInterrupt
         run = find_latest_run(connection, model)
         if run is None:
             raise FederatedError(

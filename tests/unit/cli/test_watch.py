@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-from contextlib import suppress
 
 import pytest
 
 from heliosdb.catalog.overview import ClosedRound, LatestRun
-from heliosdb.cli.watch import (
-    EXIT_CODES,
-    LineFollower,
-    noted_interrupts,
-    planned_rounds,
-    progress_follower,
-    round_text,
-)
+from heliosdb.cli.watch import EXIT_CODES, LineFollower, planned_rounds, progress_follower, round_text
 from heliosdb.domain.run import RunStatus
 
 ROUNDS = [ClosedRound(0, None, None, 3, 0, None), ClosedRound(1, 0.5, 0.75, 2, 1, 0.25)]
@@ -58,14 +49,3 @@ def test_what_a_run_says_is_no_markup_on_a_terminal(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "m[red]: failed: node [bold] refused [2J" in shown
     assert "1/1" not in shown
-
-
-def test_an_interrupt_that_was_lost_on_its_way_is_noted() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with noted_interrupts() as interrupted:
-        assert not interrupted()
-        # As in a callback of a C library, which has nobody to raise it to.
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        assert interrupted()
-    assert signal.getsignal(signal.SIGINT) is before
