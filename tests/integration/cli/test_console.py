@@ -47,7 +47,8 @@ class Terminal:
     def run(cls, *arguments: str, environment: dict[str, str] | None = None) -> Terminal:
         master, slave = pty.openpty()
         process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            # Whoever has started the tests in the background has them, and all of theirs, ignore SIGINT.
+            ["env", "--default-signal=INT", *COMMAND, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
