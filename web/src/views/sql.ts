@@ -1,5 +1,5 @@
 /**
- * A box for statements, which run as the role of the session and may do what that may.
+ * A box for statements, which run as the role of the session: SQL to read, FEDERATED statements to change.
  *
  * What always holds: a statement is sent once; an error points at its place in the text.
  */
@@ -64,7 +64,7 @@ export async function sqlBox(context: Context, _: Place): Promise<Shown> {
       h(
         "p",
         { id: "statement-help" },
-        `It runs as ${context.api.session?.role ?? "you"} and may do what that role may. Ctrl+Enter runs it.`,
+        `It runs as ${context.api.session?.role ?? "you"}: SQL is run to read, FEDERATED statements do what they say. Ctrl+Enter runs it.`,
       ),
       h("p", {}, send),
       said,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 from fastapi import Request
 
 from heliosdb.api.database import Identity, Right
@@ -92,7 +93,7 @@ class Call:
         """Let it in; a Problem 401, 403, 404, 409 or 429."""
         try:
             admitted = await self.services.inference.admit(claim, model, version)
-        except Exception as error:
+        except (psycopg.Error, Problem) as error:
             if as_problem(error).status in (401, 403):
                 self._callers.forget(claim)
             raise

@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 from google.protobuf.message import DecodeError, Message
 
 from heliosdb.api.access import say
 from heliosdb.api.config import ApiConfig
 from heliosdb.api.guard import Services
-from heliosdb.api.problems import as_problem
+from heliosdb.api.problems import Problem, as_problem
 from heliosdb.api.serving.grpc_calls import Call, Callers
 from heliosdb.api.serving.grpc_messages import answer_to_proto, metadata_to_proto, request_from_proto
 from heliosdb.api.serving.grpc_scan import scan, unreadable
@@ -76,7 +77,7 @@ async def _model_ready(call: Call) -> Message:
         asked = _parse(pb.ModelReadyRequest(), raw)
         try:
             await call.admit(claim, asked.name, asked.version)
-        except Exception as error:
+        except (psycopg.Error, Problem) as error:
             if as_problem(error).status != 409:
                 raise
             return pb.ModelReadyResponse(ready=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+import psycopg
 from fastapi import Request, Response
 from pydantic_core import to_json
 from starlette.responses import JSONResponse
@@ -18,7 +19,7 @@ from starlette.types import Scope
 
 from heliosdb.api.database import Right
 from heliosdb.api.guard import check_declared, find_claim, read_body, services
-from heliosdb.api.problems import INFERENCE_PREFIX, as_problem
+from heliosdb.api.problems import INFERENCE_PREFIX, Problem, as_problem
 from heliosdb.api.serving.admission import Admitted
 from heliosdb.api.serving.rest_messages import answer_to_json, metadata_to_json, request_from_json
 
@@ -79,7 +80,7 @@ async def _model_ready(request: Request) -> Response:
     name = request.path_params["model"]
     try:
         admitted = await _admit(request)
-    except Exception as error:
+    except (psycopg.Error, Problem) as error:
         problem = as_problem(error)
         if problem.status != 409:
             raise
