@@ -144,6 +144,10 @@ _FEW_WITHDRAWN = (
     " Where data subjects were erased or withdrew, the node's own DBA may let answers go on without them:"
     " SELECT federated_accept_withdrawals('...'), or the dataset's plain_withdrawals."
 )
+_FEWER_LEFT = (
+    "An answer about the others would be about these few; the node's own DBA may set a lower min_rows for the"
+    " dataset."
+)
 
 
 def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
@@ -156,7 +160,7 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     if subjects < min_rows:
         # The number of rows is not named: it would be a release.
         raise _refused(f'dataset "{dataset}" has fewer than min_rows = {min_rows} rows with a target')
-    held_out = _count_distinct(own.subjects[own.held_out])
+    found, held_out = own, _count_distinct(own.subjects[own.held_out])
     if min(held_out, subjects - held_out) < min_rows:
         own = own.without_held_out()
     if any(own.equals(other) for other in earlier):
@@ -166,6 +170,12 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
         return own
     fitting = [other for other in earlier if own.holds(other)]
     if not fitting:
+        if any(found.equals(other) for other in earlier):
+            raise _refused(
+                f'since data subjects of dataset "{dataset}" were withdrawn, fewer than min_rows = '
+                f"{min_rows} are left of those held out, or of those trained on",
+                _FEWER_LEFT,
+            )
         raise _refused(
             f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those '
             "of an earlier answer without noise",

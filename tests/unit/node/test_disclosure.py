@@ -123,6 +123,15 @@ def test_too_few_subjects_are_refused_and_too_few_held_out_are_trained_on() -> N
     assert not choose_row_set(row_set(range(35), held_out=range(20)), [], LEAST, "d").held_out.any()
 
 
+def test_the_last_ones_held_out_are_told_of_only_where_the_dba_lets_them() -> None:
+    """Of 20 held out one was withdrawn, whom the earlier rows, as they are given, are without."""
+    rest = row_set(range(1, 200), held_out=range(1, 20))
+    with pytest.raises(FederatedError, match="fewer than min_rows = 20 are left") as raised:
+        choose_row_set(rest, [rest], LEAST, "d")
+    assert "lower min_rows" in (raised.value.hint or "")
+    assert same(choose_row_set(rest, [rest], 19, "d"), rest)
+
+
 def test_there_is_an_end_to_different_rows() -> None:
     earlier = [row_set(range(100 * i, 100 * i + 100)) for i in range(MOST_ROW_SETS)]
     assert same(choose_row_set(earlier[3], earlier, LEAST, "d"), earlier[3])
