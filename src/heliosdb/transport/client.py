@@ -49,10 +49,12 @@ from heliosdb.transport.rpc import (
     FORGET,
     GREET,
     HEARTBEAT,
+    KEEPALIVE,
     PERFORM,
     WITNESS,
     aio,
     grpc,
+    keepalive_options,
 )
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
@@ -95,7 +97,9 @@ class NodeClient:
     """Talks to one node.
 
     endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show; during a
-    rotation there are two. identity: the coordinator's, which the node has pinned.
+    rotation there are two. identity: the coordinator's, which the node has pinned. keepalive: seconds after
+    which a silent connection is asked for a sign of life. `certificate`: the one of the pinned that the node
+    is taken to sign with.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class NodeClient:
         identity: Identity,
         *,
         traffic: Callable[[], Traffic] = Traffic,
+        keepalive: int = KEEPALIVE,
     ) -> None:
         host, port = split_endpoint(endpoint)
         self.endpoint = endpoint
@@ -118,7 +123,9 @@ class NodeClient:
             certificate_chain=identity.certificate_pem,
         )
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._channel = aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._channel = aio.secure_channel(
+            target, credentials, options=(*CHANNEL_OPTIONS, *keepalive_options(keepalive))
+        )
         self._greet = self._channel.unary_unary(GREET, None, None)
         self._heartbeat = self._channel.unary_unary(HEARTBEAT, None, None)
         self._forget = self._channel.unary_unary(FORGET, None, None)
@@ -229,7 +236,7 @@ class NodeClient:
         whole of it. sent: called once gRPC has taken the last message.
         """
         traffic = self._new_traffic()
-        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self._pinned[-1])))
+        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_delivery(self._identity, header))
         body = () if content is None else (content.prediction, content.arrays)
         try:
@@ -258,7 +265,7 @@ class NodeClient:
         where the node says why it does not.
         """
         traffic = self._new_traffic()
-        header = encode_order(order, bytes.fromhex(fingerprint(self._pinned[-1])))
+        header = encode_order(order, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_order(self._identity, header))
         collector = AnswerCollector(order, self._pinned)
         call = self._carry(traffic.send(_bytes(signed)), timeout=timeout)
@@ -282,6 +289,11 @@ class NodeClient:
             raise self._failure(error) from error
         self._mistaken = None
         return answer_from_proto(parse(pb.WitnessAnswer, traffic.receive(raw)))
+
+    def accept(self, pinned: Sequence[bytes]) -> None:
+        """Verify what is answered from now on against these certificates too: of a rotation that came
+        meanwhile."""
+        self._pinned = tuple(dict.fromkeys((*self._pinned, *pinned)))
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
