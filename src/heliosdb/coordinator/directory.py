@@ -263,11 +263,8 @@ class Directory:
             except Exception:  # Whatever one node's certificate or bytes cause must not end the term.
                 log.exception("meeting node %s failed", peer.record.name)
                 failure = FederatedError(ErrorCode.INTERNAL, "meeting it failed inside the coordinator")
-            pause, reason, breach = (
-                self._pause(peer, failure, attempt),
-                reason_of(failure),
-                breach_of(failure),
-            )
+            pause = self._pause(peer, failure, attempt)
+            reason, breach = reason_of(failure), breach_of(failure)
             # Its traceback holds the call that failed, and that a channel, which would go on dialling.
             del failure
             if peer.is_held_once:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from heliosdb.transport.authority import Authority
@@ -18,7 +17,7 @@ def put(path: Path, *content: bytes) -> None:
     """Replace a file at once."""
     draft = path.with_suffix(".draft")
     draft.write_bytes(b"".join(content))
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def pem(world: World, name: str) -> bytes:
@@ -39,17 +38,24 @@ def pin(world: World, name: str, *certificates: bytes) -> None:
 
 
 class Anew:
-    """Waits until the coordinator has made the connections to nodes anew."""
+    """Waits until the coordinator has made its connections to nodes anew, and goes by these."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._seen = {name: self._count(name) for name in ("north", "south", "west")}
 
     async def reached(self, *names: str) -> None:
-        await until(lambda: all(self._count(name) > self._seen[name] for name in names))
+        await until(lambda: all(self._is_over(name) for name in names))
+
+    def _is_over(self, name: str) -> bool:
+        _, *later = self._parts(name)
+        return len(later) > self._seen[name] and f"node={name} endpoint=" in later[-1]
 
     def _count(self, name: str) -> int:
-        return self._log.read_text().count(f"connections to node {name} are made anew")
+        return len(self._parts(name)) - 1
+
+    def _parts(self, name: str) -> list[str]:
+        return self._log.read_text().split(f"connections to node {name} are made anew")
 
 
 async def rotate_by_file(world: World, pins: Path) -> None:
