@@ -9,9 +9,11 @@ clients in one event loop; how many calls run at once is bounded by who calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
@@ -62,6 +64,9 @@ from heliosdb.transport.subscription_messages import subscription_from_proto
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
 from heliosdb.transport.witness_messages import answer_from_proto, request_to_proto
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
 
@@ -91,6 +96,27 @@ class UnsentError(FederatedError):
 
 class UnsentToStrangerError(UnsentError, StrangerError):
     """No connection was made, for the peer is not the one that is pinned."""
+
+
+def _told(
+    call: Callable[Concatenate[NodeClient, P], Awaitable[T]],
+) -> Callable[Concatenate[NodeClient, P], Coroutine[Any, Any, T]]:
+    """Have a channel that was closed under a call told of as such: gRPC's word for it is that who waits was
+    cancelled, and nobody was."""
+
+    @wraps(call)
+    async def told(client: NodeClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await call(client, *args, **kwargs)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            raise FederatedError(
+                ErrorCode.UNREACHABLE, f"the call to {client.endpoint} was cancelled"
+            ) from None
+
+    return told
 
 
 class NodeClient:
@@ -135,6 +161,7 @@ class NodeClient:
         self._witness = self._channel.unary_unary(WITNESS, None, None)
         self._mistaken: FederatedError | None = None
 
+    @_told
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
         traffic = self._new_traffic()
@@ -148,6 +175,7 @@ class NodeClient:
             raise refusal_from_proto(answer.refusal, greeting.node)
         return introduction_from_proto(answer)
 
+    @_told
     async def heartbeat(
         self,
         timeout: float,  # noqa: ASYNC109 - gRPC's deadline
@@ -166,6 +194,7 @@ class NodeClient:
             raise self._failure(error) from error
         return bytes(answer.subscriptions)
 
+    @_told
     async def forget(
         self,
         workspace: WorkspaceName,
@@ -182,6 +211,7 @@ class NodeClient:
         except aio.AioRpcError as error:
             raise self._failure(error) from error
 
+    @_told
     async def perform(
         self,
         task: Task,
@@ -222,6 +252,7 @@ class NodeClient:
             task, sha256, collector.finish(), self._pinned, sealing, traffic=counted, private=private
         )
 
+    @_told
     async def deliver(
         self,
         offer: Offer,
@@ -252,6 +283,7 @@ class NodeClient:
             raise rejected("it is about another subscription")
         return said
 
+    @_told
     async def carry(
         self,
         order: Order,
@@ -280,6 +312,7 @@ class NodeClient:
         self._mistaken = None
         return collector.finish()
 
+    @_told
     async def witness(self, request: WitnessRequest, timeout: float) -> WitnessAnswer:  # noqa: ASYNC109 - gRPC's deadline
         """Show the node a head of the workspace's audit log; its word is not verified here."""
         traffic = self._new_traffic()
@@ -308,14 +341,6 @@ class NodeClient:
             yield call
         except aio.AioRpcError as error:
             raise self._failure(error) from error
-        except asyncio.CancelledError:
-            # gRPC's word also for a channel that was closed under the call; then nobody cancelled us.
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            raise FederatedError(
-                ErrorCode.UNREACHABLE, f"the call to {self.endpoint} was cancelled"
-            ) from None
         finally:
             call.cancel()
 
