@@ -95,7 +95,8 @@ class Link:
         try:
             return await self._greet_at(record.endpoint, record)
         except FederatedError as error:
-            log.info("node %s stays at its backup_endpoint: %s", record.name, error.message)
+            level = logging.INFO if error.code in PASSING else logging.WARNING
+            log.log(level, "node %s stays at its backup_endpoint: %s", record.name, error.message)
             return None
 
     async def is_outdated(self, record: NodeRecord) -> bool:

@@ -239,6 +239,22 @@ async def test_a_coordinators_new_certificate_is_shown_without_a_restart(world: 
     await has_status(world, "north", "active")
 
 
+async def test_both_sides_warn_of_a_certificate_that_ends_soon(world: World, tmp_path: Path) -> None:
+    create_workspace(world)
+    soon = world.federation.authority.issue("north", ["localhost", "127.0.0.1"], days=5)
+    world.federation.write("north", soon)
+    coordinator = world.start_coordinator()
+    site = await world.add_site("north")
+    site.kill()
+    await world.start_site(site, log=tmp_path / "node.log")
+    world.register(site)
+
+    await coordinator.said(f'the certificate of node "north" of workspace "{WORKSPACE}" expires in ')
+    said = (tmp_path / "node.log").read_text()
+    assert f"the certificate of this node, on port {site.port}, expires in " in said
+    assert "the certificate of the coordinator" not in said
+
+
 async def test_a_run_that_waits_sees_that_a_nodes_dba_shares_meanwhile(world: World) -> None:
     create_workspace(world, min_nodes=2)
     north = await world.add_site("north")
