@@ -323,6 +323,11 @@ class NodeClient:
         self._mistaken = None
         return answer_from_proto(parse(pb.WitnessAnswer, traffic.receive(raw)))
 
+    @property
+    def pinned(self) -> tuple[bytes, ...]:
+        """The certificates (PEM) of which the node may sign with any."""
+        return self._pinned
+
     def accept(self, pinned: Sequence[bytes]) -> None:
         """Verify what is answered from now on against these certificates too: of a rotation that came
         meanwhile."""
