@@ -9,9 +9,11 @@ clients in one event loop; how many calls run at once is bounded by who calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
@@ -49,16 +51,21 @@ from heliosdb.transport.rpc import (
     FORGET,
     GREET,
     HEARTBEAT,
+    KEEPALIVE,
     PERFORM,
     WITNESS,
     aio,
     grpc,
+    keepalive_options,
 )
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
 from heliosdb.transport.witness_messages import answer_from_proto, request_to_proto
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -91,11 +98,34 @@ class UnsentToStrangerError(UnsentError, StrangerError):
     """No connection was made, for the peer is not the one that is pinned."""
 
 
+def _told(
+    call: Callable[Concatenate[NodeClient, P], Awaitable[T]],
+) -> Callable[Concatenate[NodeClient, P], Coroutine[Any, Any, T]]:
+    """Have a channel that was closed under a call told of as such: gRPC's word for it is that who waits was
+    cancelled, and nobody was."""
+
+    @wraps(call)
+    async def told(client: NodeClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await call(client, *args, **kwargs)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            raise FederatedError(
+                ErrorCode.UNREACHABLE, f"the call to {client.endpoint} was cancelled"
+            ) from None
+
+    return told
+
+
 class NodeClient:
     """Talks to one node.
 
     endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show; during a
-    rotation there are two. identity: the coordinator's, which the node has pinned.
+    rotation there are two. identity: the coordinator's, which the node has pinned. keepalive: seconds after
+    which a silent connection is asked for a sign of life. `certificate`: the one of the pinned that the node
+    is taken to sign with.
     """
 
     def __init__(
@@ -105,6 +135,7 @@ class NodeClient:
         identity: Identity,
         *,
         traffic: Callable[[], Traffic] = Traffic,
+        keepalive: int = KEEPALIVE,
     ) -> None:
         host, port = split_endpoint(endpoint)
         self.endpoint = endpoint
@@ -118,7 +149,9 @@ class NodeClient:
             certificate_chain=identity.certificate_pem,
         )
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._channel = aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._channel = aio.secure_channel(
+            target, credentials, options=(*CHANNEL_OPTIONS, *keepalive_options(keepalive))
+        )
         self._greet = self._channel.unary_unary(GREET, None, None)
         self._heartbeat = self._channel.unary_unary(HEARTBEAT, None, None)
         self._forget = self._channel.unary_unary(FORGET, None, None)
@@ -128,6 +161,7 @@ class NodeClient:
         self._witness = self._channel.unary_unary(WITNESS, None, None)
         self._mistaken: FederatedError | None = None
 
+    @_told
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
         traffic = self._new_traffic()
@@ -141,6 +175,7 @@ class NodeClient:
             raise refusal_from_proto(answer.refusal, greeting.node)
         return introduction_from_proto(answer)
 
+    @_told
     async def heartbeat(
         self,
         timeout: float,  # noqa: ASYNC109 - gRPC's deadline
@@ -159,6 +194,7 @@ class NodeClient:
             raise self._failure(error) from error
         return bytes(answer.subscriptions)
 
+    @_told
     async def forget(
         self,
         workspace: WorkspaceName,
@@ -175,6 +211,7 @@ class NodeClient:
         except aio.AioRpcError as error:
             raise self._failure(error) from error
 
+    @_told
     async def perform(
         self,
         task: Task,
@@ -215,6 +252,7 @@ class NodeClient:
             task, sha256, collector.finish(), self._pinned, sealing, traffic=counted, private=private
         )
 
+    @_told
     async def deliver(
         self,
         offer: Offer,
@@ -229,7 +267,7 @@ class NodeClient:
         whole of it. sent: called once gRPC has taken the last message.
         """
         traffic = self._new_traffic()
-        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self._pinned[-1])))
+        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_delivery(self._identity, header))
         body = () if content is None else (content.prediction, content.arrays)
         try:
@@ -245,6 +283,7 @@ class NodeClient:
             raise rejected("it is about another subscription")
         return said
 
+    @_told
     async def carry(
         self,
         order: Order,
@@ -258,7 +297,7 @@ class NodeClient:
         where the node says why it does not.
         """
         traffic = self._new_traffic()
-        header = encode_order(order, bytes.fromhex(fingerprint(self._pinned[-1])))
+        header = encode_order(order, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_order(self._identity, header))
         collector = AnswerCollector(order, self._pinned)
         call = self._carry(traffic.send(_bytes(signed)), timeout=timeout)
@@ -273,6 +312,7 @@ class NodeClient:
         self._mistaken = None
         return collector.finish()
 
+    @_told
     async def witness(self, request: WitnessRequest, timeout: float) -> WitnessAnswer:  # noqa: ASYNC109 - gRPC's deadline
         """Show the node a head of the workspace's audit log; its word is not verified here."""
         traffic = self._new_traffic()
@@ -282,6 +322,16 @@ class NodeClient:
             raise self._failure(error) from error
         self._mistaken = None
         return answer_from_proto(parse(pb.WitnessAnswer, traffic.receive(raw)))
+
+    @property
+    def pinned(self) -> tuple[bytes, ...]:
+        """The certificates (PEM) of which the node may sign with any."""
+        return self._pinned
+
+    def accept(self, pinned: Sequence[bytes]) -> None:
+        """Verify what is answered from now on against these certificates too: of a rotation that came
+        meanwhile."""
+        self._pinned = tuple(dict.fromkeys((*self._pinned, *pinned)))
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
@@ -296,14 +346,6 @@ class NodeClient:
             yield call
         except aio.AioRpcError as error:
             raise self._failure(error) from error
-        except asyncio.CancelledError:
-            # gRPC's word also for a channel that was closed under the call; then nobody cancelled us.
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            raise FederatedError(
-                ErrorCode.UNREACHABLE, f"the call to {self.endpoint} was cancelled"
-            ) from None
         finally:
             call.cancel()
 

@@ -24,12 +24,14 @@ __all__ = [
     "FORGET",
     "GREET",
     "HEARTBEAT",
+    "KEEPALIVE",
     "PERFORM",
     "SERVER_OPTIONS",
     "SERVICE",
     "WITNESS",
     "aio",
     "grpc",
+    "keepalive_options",
 ]
 
 SERVICE = "heliosdb.federation.v2.Node"
@@ -47,8 +49,8 @@ _BOTH: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     ("grpc.max_send_message_length", _MAX_MESSAGE),
     ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # Signs of life go on where no call is under way: that is when a connection dies unnoticed.
+    ("grpc.keepalive_permit_without_calls", 1),
     # A peer may be so far ahead of who reads a stream, and no further: left to itself gRPC widens this to as
     # much as the line can hold, which over a fast one is a whole update of every node at once.
     ("grpc.http2.bdp_probe", 0),
@@ -71,8 +73,31 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *_BOTH,
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 32),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # The shortest keepalive_interval of a workspace is a second; who pings has shown a pinned certificate.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
+
+KEEPALIVE = 30
+"""Seconds after which a silent connection is asked for a sign of life, unless a workspace says otherwise."""
+
+_LONGEST_WAIT = 10
+
+
+def keepalive_options(interval: int) -> tuple[tuple[str, int], ...]:
+    """The options of a channel that asks after `interval` seconds of silence for a sign of life, waits for
+    it as long again (at most 10 seconds), and then gives the connection up, with the calls on it."""
+    wait = min(interval, _LONGEST_WAIT) * 1_000
+    return (
+        ("grpc.keepalive_time_ms", interval * 1_000),
+        ("grpc.keepalive_timeout_ms", wait),
+        # Without it gRPC goes by what a ping in general may take, which is a minute.
+        ("grpc.http2.ping_timeout_ms", wait),
+        # Left to itself gRPC sends two such pings, and no more until there is a call.
+        ("grpc.http2.max_pings_without_data", 0),
+    )
