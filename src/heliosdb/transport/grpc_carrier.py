@@ -120,7 +120,7 @@ class GrpcCarrier:
 
 
 # What gRPC says when it cannot connect, in the order in which to look for it, and what that means.
-_CONNECTION_FAILURES: tuple[tuple[str, ErrorCode, str], ...] = (
+CONNECTION_FAILURES: tuple[tuple[str, ErrorCode, str], ...] = (
     ("certificate has expired", ErrorCode.IDENTITY, "the certificate of {} has expired"),
     ("certificate is not yet valid", ErrorCode.IDENTITY, "the certificate of {} is not yet valid"),
     ("CERTIFICATE_VERIFY_FAILED", ErrorCode.IDENTITY, "the certificate of {} is not the pinned one"),
@@ -139,7 +139,7 @@ _NEVER_CONNECTED = ("failed to connect to all addresses", "DNS resolution failed
 
 def _unavailable(where: str, details: str) -> FederatedError:
     kind = UnsentError if any(sign in details for sign in _NEVER_CONNECTED) else FederatedError
-    for sign, code, message in _CONNECTION_FAILURES:
+    for sign, code, message in CONNECTION_FAILURES:
         if sign in details:
             closed = sign in ("Socket closed", "Connection reset")
             hint = (

@@ -10,16 +10,34 @@ from __future__ import annotations
 
 import os
 
+from heliosdb.transport.limits import MAX_OFFERS
+
 # Set, not defaulted: an environment that allowed more would quietly undo the promise above.
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-PSK-CHACHA20-POLY1305"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# A proxy is used where a setting names one, and then it is: what the environment says of proxies counts for
+# neither.
+os.environ["no_grpc_proxy"] = ""  # noqa: SIM112 - its name
 
 import grpc
 from grpc import aio
 
-__all__ = ["CHANNEL_OPTIONS", "SERVER_OPTIONS", "SERVICE", "aio", "grpc", "path"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "OFFER",
+    "RECEPTION",
+    "RECEPTION_OPTIONS",
+    "SERVER_OPTIONS",
+    "SERVICE",
+    "aio",
+    "dialling_options",
+    "grpc",
+    "path",
+]
 
 SERVICE = "heliosdb.federation.v2.Node"
+RECEPTION = "heliosdb.federation.v2.Reception"
+OFFER = f"/{RECEPTION}/Offer"
 _MAX_MESSAGE = 2 * 1024 * 1024
 
 _BOTH: tuple[tuple[str, int], ...] = (
@@ -51,10 +69,24 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *_BOTH,
     ("grpc.so_reuseport", 0),
-    ("grpc.max_concurrent_streams", 32),
+    ("grpc.max_concurrent_streams", MAX_OFFERS),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
+
+RECEPTION_OPTIONS: tuple[tuple[str, int], ...] = (
+    *SERVER_OPTIONS,
+    # A connection over which a node offers nothing is closed.
+    ("grpc.max_connection_idle_ms", 60_000),
+)
+
+
+def dialling_options(proxy: str | None) -> tuple[tuple[str, int | str], ...]:
+    """Options of a node's channel to the coordinator. proxy: the HTTP proxy that is between, as a URL."""
+    if proxy is None:
+        return CHANNEL_OPTIONS
+    kept = tuple(option for option in CHANNEL_OPTIONS if option[0] != "grpc.enable_http_proxy")
+    return (*kept, ("grpc.http_proxy", proxy))
 
 
 def path(method: str) -> str:

@@ -19,7 +19,7 @@ from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What a node shows and whom it lets in; asked for at each handshake, so that certificates rotate."""
+    """What a daemon shows and whom it lets in; asked for at each handshake, so that certificates rotate."""
 
     identity: Identity
     pinned: tuple[bytes, ...]
@@ -28,8 +28,14 @@ class ServerIdentity:
 def server_credentials(current: Callable[[], ServerIdentity]) -> Any:
     """gRPC credentials that demand a pinned client certificate; `current` is asked at every handshake."""
 
+    shown: list[ServerIdentity] = []
+
     def configuration() -> Any:
         now = current()
+        if [now] == shown:
+            # As it is: there may be a thousand certificates to read.
+            return None
+        shown[:] = [now]
         return grpc.ssl_server_certificate_configuration(
             [(now.identity.private_key_pem, now.identity.certificate_pem)], pinned_bundle(now.pinned)
         )
@@ -47,14 +53,19 @@ def make_server(
     answerer = Answerer(performer, pinned)
     handlers = {str(method): _over_grpc(answerer, method) for method in Method}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    return server, bind(server, credentials, host, port)
+
+
+def bind(server: Any, credentials: Any, host: str, port: int) -> int:
+    """Have a server that is not started listen; its port (the one given, or the one found for 0)."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound = server.add_secure_port(address, credentials)
+        bound: int = server.add_secure_port(address, credentials)
     except RuntimeError:
         bound = 0
     if not bound:
         raise FederatedError(ErrorCode.WRONG_STATE, f"cannot listen on {address}")
-    return server, bound
+    return bound
 
 
 def _over_grpc(answering: Answering, method: Method) -> Any:
