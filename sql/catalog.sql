@@ -25,13 +25,17 @@ CREATE TABLE federated.node (
     plain_answers       boolean,
     datasets            jsonb CHECK (jsonb_typeof(datasets) = 'array'),
     extras              text[],
+    endpoint_in_use     text,
     UNIQUE (workspace_id, name)
 );
 -- A participant that registers twice would count, and could spend, twice. PEM text may be too long for an index.
 CREATE UNIQUE INDEX node_one_certificate ON federated.node (workspace_id, hashtextextended(certificate, 0))
     WHERE certificate IS NOT NULL;
 COMMENT ON TABLE federated.node IS 'A participant of a workspace, as registered and as the coordinator last saw it';
-COMMENT ON COLUMN federated.node.certificate IS 'The pinned certificate (PEM): no other is accepted from this node';
+COMMENT ON COLUMN federated.node.certificate IS
+    'The pinned certificate (PEM) that the node shows: no other is accepted from it, but those that the option certificate has beside it during a rotation';
+COMMENT ON COLUMN federated.node.endpoint_in_use IS
+    'Where the coordinator last reached it: its endpoint or its backup_endpoint; NULL before it was met';
 COMMENT ON COLUMN federated.node.dataset_size IS
     'Rows as the node released them in a run''s round 0 (noised where the workspace has a budget); NULL before any';
 COMMENT ON COLUMN federated.node.plain_answers IS

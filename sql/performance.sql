@@ -129,7 +129,7 @@ CREATE VIEW @extschema@.federated_node_diagnostics AS
 SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
        CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
             ELSE 'disconnected' END AS connection_status,
-       n.failure_reason, n.options ->> 'endpoint' AS endpoint_in_use, n.certificate_expires
+       n.failure_reason, coalesce(n.endpoint_in_use, n.options ->> 'endpoint') AS endpoint_in_use, n.certificate_expires
 FROM federated.node AS n
 JOIN federated.workspace AS w USING (workspace_id);
 COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
@@ -137,7 +137,7 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.workspace IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of the node in its workspace';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
     'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';

@@ -202,6 +202,7 @@ BEGIN
     NEW.plain_answers := NULL;
     NEW.datasets := NULL;
     NEW.extras := NULL;
+    NEW.endpoint_in_use := NULL;
     RETURN NEW;
 END
 $$;

@@ -79,6 +79,8 @@ def invalid_value(message: str, *, detail: str | None = None, hint: str | None =
     return FederatedError(ErrorCode.INVALID_VALUE, message, detail=detail, hint=hint)
 
 
-def not_supported(message: str, *, hint: str | None = None, position: int | None = None) -> FederatedError:
+def not_supported(
+    message: str, *, detail: str | None = None, hint: str | None = None, position: int | None = None
+) -> FederatedError:
     """Make the error for a part that is not built yet (0A000); the caller has changed nothing."""
-    return FederatedError(ErrorCode.NOT_SUPPORTED, message, hint=hint, position=position)
+    return FederatedError(ErrorCode.NOT_SUPPORTED, message, detail=detail, hint=hint, position=position)

@@ -12,12 +12,19 @@ _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
 
 NODE = (
     OptionSpec("endpoint", OptionType.URL, None, "where the node answers: https://host:port"),
-    OptionSpec("backup_endpoint", OptionType.URL, None, "where else it answers", built=False),
+    OptionSpec(
+        "backup_endpoint",
+        OptionType.URL,
+        None,
+        "where the same node is called while it cannot be reached at its endpoint: https://host:port; its"
+        " certificate names this host too",
+    ),
     OptionSpec(
         "certificate",
         _TEXT,
         None,
-        "the certificate that the node is pinned to: path on the coordinator's machine, or PEM text",
+        "the certificate that the node is pinned to: path on the coordinator's machine, or PEM text; during a"
+        " rotation the old one and the new",
         derived="the first that the node shows, if the coordinator's ca_bundle vouches for it",
     ),
     OptionSpec("private_key", _TEXT, None, "path on the node", built=False),

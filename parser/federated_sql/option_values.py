@@ -83,7 +83,7 @@ class OptionSpec:
     every allowed value has its effect; else only these do. of_parts: what has an effect, the parts say
     (`with_parts`); built_values are then those that need no part. custom: what a value that is none of the
     choices may name. identifier: its text names a column or a dataset, which has at most 63 bytes.
-    range_limits: of each range.
+    range_limits: of each range. missing: why the other values have no effect, where there is more to say.
     """
 
     name: str
@@ -102,6 +102,7 @@ class OptionSpec:
     custom: str | None = None
     identifier: bool = False
     range_limits: RangeLimits | None = None
+    missing: str | None = None
 
     @property
     def in_effect_by_default(self) -> bool:

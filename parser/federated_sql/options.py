@@ -156,6 +156,7 @@ def _require_built(spec: OptionSpec, option: Option, value: OptionJson) -> None:
     working = ", ".join(map(allowed_text, spec.built_values))
     raise not_supported(
         f'option "{spec.name}" = {allowed_text(value)} is not supported yet',
+        detail=spec.missing,
         hint=f"Supported: {working}.",
         position=position,
     )

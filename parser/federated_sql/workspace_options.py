@@ -120,26 +120,48 @@ WORKSPACE = (
         choices=("grpc", "https"),
         built_values=("grpc",),
     ),
-    OptionSpec("batch_communication", _BOOL, True, "one exchange for all of a task", built_values=(True,)),
-    OptionSpec("tcp_nodelay", _BOOL, True, "send small messages at once", built_values=(True,)),
+    OptionSpec(
+        "batch_communication",
+        _BOOL,
+        True,
+        "one exchange for all of a task",
+        built_values=(True,),
+        missing="A task is one signed header with one body, and its answer one update: there is nothing in it"
+        " that could be sent apart.",
+    ),
+    OptionSpec(
+        "tcp_nodelay",
+        _BOOL,
+        True,
+        "send small messages at once",
+        built_values=(True,),
+        missing="gRPC sets TCP_NODELAY on each of its connections and has no option to leave it.",
+    ),
     OptionSpec(
         "keepalive_interval",
         _INT,
         30,
-        "seconds between signs of life on an idle connection",
+        "seconds after which the coordinator asks a connection on which nothing came for a sign of life, also"
+        " in the middle of a call; one that gives none for as long again, at most 10 seconds, is lost",
         minimum=1,
         maximum=3_600,
-        built_values=(30,),
     ),
-    OptionSpec("auto_reconnect", _BOOL, True, "dial a lost node again", built_values=(True,)),
+    OptionSpec(
+        "auto_reconnect",
+        _BOOL,
+        True,
+        "whether a node that was met and is lost is dialled again by itself; where not, ALTER FEDERATED NODE"
+        " has it dialled, or this option once it is true",
+    ),
     OptionSpec(
         "reconnect_interval",
         _INT,
-        10,
-        "seconds between two attempts",
+        None,
+        "the longest pause between two attempts to reach a node that is away, and from the backup_endpoint"
+        " to look for the endpoint again, in seconds",
+        derived="the coordinator's setting reconnect_interval: 10, unless its file says otherwise",
         minimum=1,
         maximum=3_600,
-        built_values=(10,),
     ),
     OptionSpec(
         "tls_version",

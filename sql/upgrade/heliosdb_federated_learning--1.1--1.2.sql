@@ -51,7 +51,8 @@ DROP FUNCTION federated._lock_relation(text);
 -- done: table federated.node
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
     ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array'),
-    ADD COLUMN extras text[];
+    ADD COLUMN extras text[],
+    ADD COLUMN endpoint_in_use text;
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -282,6 +283,12 @@ CREATE SCHEMA federated_aggregation;
 COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
 
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
+
+COMMENT ON COLUMN federated.node.certificate IS
+    'The pinned certificate (PEM) that the node shows: no other is accepted from it, but those that the option certificate has beside it during a rotation';
+
+COMMENT ON COLUMN federated.node.endpoint_in_use IS
+    'Where the coordinator last reached it: its endpoint or its backup_endpoint; NULL before it was met';
 
 COMMENT ON COLUMN federated.node.plain_answers IS
     'Whether the node''s own DBA lets answers leave without noise from every dataset that it shares with the workspace; NULL before it was met';
@@ -1093,6 +1100,7 @@ BEGIN
     NEW.plain_answers := NULL;
     NEW.datasets := NULL;
     NEW.extras := NULL;
+    NEW.endpoint_in_use := NULL;
     RETURN NEW;
 END
 $$;
@@ -6802,6 +6810,31 @@ COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
 
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
     'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. A cosine of updates of more than 4,096 values is an estimate, with a standard error of about 0.016. NULL before such a round';
+
+CREATE OR REPLACE VIEW @extschema@.federated_node_diagnostics AS
+SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
+       CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
+            ELSE 'disconnected' END AS connection_status,
+       n.failure_reason, coalesce(n.endpoint_in_use, n.options ->> 'endpoint') AS endpoint_in_use, n.certificate_expires
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id);
+
+COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of the node in its workspace';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
+    'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
 
 -- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
 --
@@ -13633,7 +13666,8 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras, endpoint_in_use)
+ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
 

@@ -66,11 +66,24 @@ class Residency:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkPolicy:
+    """How a workspace's nodes are held on to, by its options of these names; intervals in seconds.
+
+    reconnect_interval None: the coordinator's own setting.
+    """
+
+    keepalive_interval: int = 30
+    auto_reconnect: bool = True
+    reconnect_interval: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None.
 
     outside: how it lies outside the workspace's data residency, None where it does not. residency: what there
-    is to say about where its data lie.
+    is to say about where its data lie. backup_endpoint: where else it is called. endpoint_in_use: where it
+    last was, None before it was met. link: as its workspace says.
     """
 
     id: int
@@ -84,6 +97,22 @@ class NodeRecord:
     certificate: str | None
     outside: str | None = None
     residency: Residency = Residency()
+    backup_endpoint: str | None = None
+    endpoint_in_use: str | None = None
+    link: LinkPolicy = LinkPolicy()
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where it is called, in the order in which that is tried."""
+        return (self.endpoint,) if self.backup_endpoint is None else (self.endpoint, self.backup_endpoint)
+
+    def differs_in_certificate_alone(self, other: NodeRecord) -> bool:
+        """Whether of all that a statement sets only the option `certificate` is another one."""
+        if self.options == other.options:
+            return False
+        ours, theirs = json.loads(self.options), json.loads(other.options)
+        differing = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+        return differing == {"certificate"} and self.residency == other.residency
 
 
 def list_nodes(connection: Connection) -> list[NodeRecord]:
@@ -107,6 +136,9 @@ def _from_row(row: Row) -> NodeRecord:
         certificate=row["certificate"],
         outside=residency.fault(),
         residency=residency,
+        backup_endpoint=options.get("backup_endpoint"),
+        endpoint_in_use=row["endpoint_in_use"],
+        link=LinkPolicy(row["keepalive_interval"], row["auto_reconnect"], row["reconnect_interval"]),
     )
 
 
@@ -116,14 +148,16 @@ def _outside(required: str, stated: str | None) -> str | None:
     return f"its data_residency is {stated or 'not stated'}, outside the workspace's {required}"
 
 
-def activate_node(connection: Connection, node: NodeRecord, certificate: str, expires: datetime) -> None:
-    """Record that the node was met, and the certificate that it is pinned to.
+def activate_node(
+    connection: Connection, node: NodeRecord, certificate: str, expires: datetime, endpoint: str
+) -> None:
+    """Record that the node was met at `endpoint`, and the certificate that it is pinned to and shows.
 
     FederatedError IDENTITY where that is another node's of the workspace.
     """
     try:
         with connection.transaction():
-            _SQL.query(connection, "activate_node", node.id, node.options, certificate, expires)
+            _SQL.query(connection, "activate_node", node.id, node.options, certificate, expires, endpoint)
     except psycopg.errors.UniqueViolation as error:
         rows = _SQL.query(connection, "find_holder", node.id, certificate)
         raise already_registered(rows[0]["name"] if rows else "another") from error

@@ -2,7 +2,8 @@
 
 What always holds: a node counts as present only after it was met in this term (its pinned certificate
 resolved, the greeting answered); what is found out is recorded under the leader's epoch; a node whose row
-changes is met anew.
+changes is met anew, and meanwhile stays present where nothing but its certificate changed and it keeps one
+that it had; a node that was met and lost is left alone where its workspace says so.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -22,24 +23,23 @@ from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.breaches import Breach, breach_of, raise_breach
-from heliosdb.coordinator.certificates import check_not_expired, resolve_certificate
+from heliosdb.coordinator.certificates import PASSING, check_not_expired
 from heliosdb.coordinator.config import CoordinatorConfig
+from heliosdb.coordinator.links import Link, Pins
+from heliosdb.coordinator.peers import Peer, Stored
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.clock import Clock, SystemClock
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.domain.handshake import Introduction
 from heliosdb.domain.ids import Epoch, NodeName, SubscriptionName, WorkspaceName
 from heliosdb.domain.subscription import Subscription
 from heliosdb.transport.client import NodeClient
+from heliosdb.transport.expiry import ExpiryWarnings
 from heliosdb.transport.identity import Identity, expires
 from heliosdb.transport.messages import NodeRefusedError, reason_of
-from heliosdb.transport.subscription_messages import subscriptions_sha256
 
 log = logging.getLogger(__name__)
-
-PASSING = (ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
-"""Failures that may be over in a moment: the node or the network is away."""
 
 
 def may_pass(error: FederatedError) -> bool:
@@ -56,6 +56,8 @@ _SETTLED_MISTAKE = 30.0
 _BEATS_A_GREETING = 3
 """After so many heartbeats the node is greeted again: what its DBA allows is seen without a run."""
 
+_LEFT_ALONE = "auto_reconnect is false: it is dialled again once ALTER FEDERATED NODE asks for it"
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -69,28 +71,6 @@ class Member:
     def name(self) -> NodeName:
         """The node's name in its workspace."""
         return self.record.name
-
-
-@dataclass(slots=True)
-class _Peer:
-    record: NodeRecord
-    keeper: asyncio.Task[None] | None = None
-    client: NodeClient | None = None
-    introduction: Introduction | None = None
-    certificate: bytes = b""
-    identity: Identity | None = None
-    reason: str = "not met yet"
-    tried: bool = False
-    stored: tuple[NodeStatus, str | None] = (NodeStatus.PENDING, None)
-    recorded: NodeStatus = NodeStatus.PENDING
-    recorded_at: float = 0.0
-    heard: bool = field(default=False)
-
-    @property
-    def present(self) -> bool:
-        return (
-            self.recorded is NodeStatus.ACTIVE and self.client is not None and self.introduction is not None
-        )
 
 
 class Directory:
@@ -109,9 +89,10 @@ class Directory:
         self._session = session
         self._epoch = epoch
         self._clock = clock or SystemClock()
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         self._changed = asyncio.Event()
         self._seen_once = False
+        self._expiry = ExpiryWarnings(self._clock)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -122,6 +103,7 @@ class Directory:
                 if self._failure.done():
                     self._failure.result()
                 await self._record_heard()
+                self._warn_of_expiry()
         finally:
             await self.close()
 
@@ -141,11 +123,16 @@ class Directory:
             await self._forget(self._peers.pop(gone))
         for record in records:
             peer = self._peers.get(record.id)
-            if peer is None or _is_altered(peer, record, as_of):
-                if peer is not None:
-                    await self._forget(peer)
+            if peer is None:
+                self._meet_anew(record)
+            elif peer.present and record.differs_in_certificate_alone(peer.record):
+                self._renew(peer, record)
+            elif peer.is_altered(record, as_of):
+                await self._forget(peer)
                 self._meet_anew(record)
             else:
+                if record.link != peer.record.link:
+                    peer.asked.set()
                 peer.record = record
         if not self._seen_once:
             self._seen_once = True
@@ -184,7 +171,7 @@ class Directory:
     async def greet_again(self, workspace: WorkspaceName) -> None:
         """Ask the nodes that are there what they share now; one that does not answer is met anew."""
 
-        async def greet(peer: _Peer) -> None:
+        async def greet(peer: Peer) -> None:
             try:
                 await self._greet(peer)
             except FederatedError as error:
@@ -221,7 +208,7 @@ class Directory:
             async with asyncio.timeout(max(seconds, 0.0)):
                 await self._changed.wait()
 
-    def _of(self, workspace: WorkspaceName) -> list[_Peer]:
+    def _of(self, workspace: WorkspaceName) -> list[Peer]:
         return [peer for peer in self._peers.values() if peer.record.workspace == workspace]
 
     def _notify(self) -> None:
@@ -229,12 +216,19 @@ class Directory:
         changed.set()
 
     def _meet_anew(self, record: NodeRecord) -> None:
-        peer = _Peer(record, stored=(record.status, record.certificate))
+        stored = Stored(record.status, record.certificate, record.endpoint_in_use)
+        peer = Peer(record, Link(self._config, self._identity, self._clock), stored=stored)
         self._peers[record.id] = peer
         peer.keeper = asyncio.create_task(self._keep(peer), name=f"node {record.workspace}/{record.name}")
         peer.keeper.add_done_callback(self._keeper_ended)
 
-    def _meet_anew_later(self, peer: _Peer) -> None:
+    def _renew(self, peer: Peer, record: NodeRecord) -> None:
+        """Meet a node with other pins; as long as one of the former is among them it stays present."""
+        peer.record, peer.renewing, peer.stored = record, True, Stored()
+        peer.reason = "its certificate was changed, and it is not met yet"
+        self._meet_anew_later(peer)
+
+    def _meet_anew_later(self, peer: Peer) -> None:
         if self._peers.get(peer.record.id) is peer and peer.keeper is not None:
             peer.keeper.cancel()
             peer.keeper = asyncio.create_task(self._keep(peer))
@@ -244,19 +238,18 @@ class Directory:
         if not keeper.cancelled() and keeper.exception() is not None and not self._failure.done():
             self._failure.set_exception(keeper.exception() or RuntimeError)
 
-    async def _forget(self, peer: _Peer) -> None:
+    async def _forget(self, peer: Peer) -> None:
         if peer.keeper is not None:
             peer.keeper.cancel()
             await asyncio.wait({peer.keeper})
-        if peer.client is not None:
-            await peer.client.close()
-            peer.client = None
+        await peer.link.close()
         self._notify()
 
-    async def _keep(self, peer: _Peer) -> None:
+    async def _keep(self, peer: Peer) -> None:
         """Meet the node, then listen to its heart; again and again while it is registered."""
         attempt = 0
         while True:
+            await self._may_dial(peer)
             try:
                 await self._meet(peer)
                 attempt = 0
@@ -271,65 +264,69 @@ class Directory:
                 log.exception("meeting node %s failed", peer.record.name)
                 failure = FederatedError(ErrorCode.INTERNAL, "meeting it failed inside the coordinator")
             await self._demote(peer, NodeStatus.FAILED, reason_of(failure), breach_of(failure))
-            await asyncio.sleep(self._pause(failure, attempt))
+            if not peer.is_left_alone:
+                await peer.await_asked(self._pause(peer, failure, attempt))
             attempt += 1
 
-    def _pause(self, error: FederatedError, attempt: int) -> float:
+    async def _may_dial(self, peer: Peer) -> None:
+        """Wait while the node is left alone: as this term found it, or one before."""
+        while peer.is_left_alone:
+            if not peer.tried:
+                self._note(peer, NodeStatus.FAILED, _LEFT_ALONE)
+            await peer.await_asked(None)
+
+    def _pause(self, peer: Peer, error: FederatedError, attempt: int) -> float:
         if not may_pass(error):
             return _SETTLED_MISTAKE
-        pause = min(_FIRST_RETRY * 2.0**attempt, self._config.reconnect_interval)
+        pause = min(_FIRST_RETRY * 2.0 ** min(attempt, 30), self._reconnect_interval(peer))
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnections, decides nothing
 
-    async def _meet(self, peer: _Peer) -> None:
-        record, identity = peer.record, self._identity()
+    def _reconnect_interval(self, peer: Peer) -> float:
+        own = peer.record.link.reconnect_interval
+        return self._config.reconnect_interval if own is None else float(own)
+
+    async def _meet(self, peer: Peer) -> None:
+        record = peer.record
         if record.outside is not None:
             raise FederatedError(ErrorCode.NOT_SUPPORTED, record.outside)
-        certificate = await asyncio.to_thread(resolve_certificate, record, identity, self._config.ca_bundle)
-        check_not_expired(certificate, self._clock.time())
-        self._check_not_taken(peer, certificate.decode())
-        if peer.client is None or (peer.certificate, peer.identity) != (certificate, identity):
-            former, peer.client = peer.client, NodeClient(record.endpoint, [certificate], identity)
-            peer.certificate, peer.identity = certificate, identity
-            if former is not None:
-                await former.close()
-        peer.introduction = await self._introduction(peer.client, record)
+        peer.introduction = await peer.link.meet(record, lambda pins: self._check_not_taken(peer, pins))
         await self._activate(peer)
 
-    async def _introduction(self, client: NodeClient, record: NodeRecord) -> Introduction:
-        greeting = Greeting(record.workspace, record.name)
-        said = await client.greet(greeting, self._config.heartbeat_timeout)
-        fault = record.residency.fault_of(said.data_residency)
-        if fault is not None:
-            raise FederatedError(ErrorCode.NOT_SUPPORTED, fault)
-        return said
-
-    async def _greet(self, peer: _Peer) -> None:
+    async def _greet(self, peer: Peer) -> None:
         """Ask a node that was met what it shares now, and record it."""
-        assert peer.client is not None
         known, record = peer.introduction, peer.record
-        peer.introduction = said = await self._introduction(peer.client, record)
-        if known != said:
+        peer.introduction = said = await peer.link.greet(record)
+        if peer.link.certificate.decode() != peer.stored.certificate:
+            await self._activate(peer)
+        elif known != said:
             self._notify()
             await self._write(lambda connection: _record_introduction(connection, record, said))
 
-    def _check_not_taken(self, peer: _Peer, certificate: str) -> None:
+    def _check_not_taken(self, peer: Peer, pins: Pins) -> None:
         """One participant under two names would count, and could spend, twice."""
         for other in self._of(peer.record.workspace):
-            if other is not peer and other.stored[1] == certificate:
+            theirs = {(other.stored.certificate or "").encode()}
+            if other.link.client is not None:
+                theirs.update(other.link.pins)
+            if other is not peer and theirs & set(pins):
                 raise catalog.already_registered(other.record.name)
 
-    async def _listen(self, peer: _Peer) -> None:
-        assert peer.client is not None
-        misses, beats = 0, 0
+    async def _listen(self, peer: Peer) -> None:
+        misses, beats, loop = 0, 0, asyncio.get_running_loop()
+        looked_back = loop.time()
         while True:
             await asyncio.sleep(self._config.heartbeat_interval)
             beats += 1
-            check_not_expired(peer.certificate, self._clock.time())
-            if peer.identity != self._identity():
+            check_not_expired([peer.link.certificate], self._clock.time())
+            if await peer.link.is_outdated(peer.record):
                 await self._meet(peer)
+            elif loop.time() >= looked_back + self._reconnect_interval(peer):
+                looked_back = loop.time()
+                await self._look_back(peer)
+            assert peer.link.client is not None
             try:
-                said = await peer.client.heartbeat(self._config.heartbeat_timeout, peer.record.workspace)
-                if beats % _BEATS_A_GREETING == 0 or not _is_known(peer, said):
+                said = await peer.link.client.heartbeat(self._config.heartbeat_timeout, peer.record.workspace)
+                if beats % _BEATS_A_GREETING == 0 or not peer.is_known(said):
                     await self._greet(peer)
             except FederatedError as error:
                 misses += 1
@@ -341,27 +338,42 @@ class Directory:
             if peer.recorded is not NodeStatus.ACTIVE:
                 await self._activate(peer)
 
-    async def _activate(self, peer: _Peer) -> None:
-        record, pem, known = peer.record, peer.certificate.decode(), peer.introduction
-        stored = peer.stored == (NodeStatus.ACTIVE, pem)
+    async def _look_back(self, peer: Peer) -> None:
+        """Over a backup_endpoint: go back to the endpoint where the node answers there again."""
+        if peer.link.endpoint == peer.record.endpoint:
+            return
+        said = await peer.link.return_to_endpoint(peer.record)
+        if said is not None:
+            peer.introduction = said
+            await self._activate(peer)
+
+    async def _activate(self, peer: Peer) -> None:
+        record, link, known = peer.record, peer.link, peer.introduction
+        found = Stored(NodeStatus.ACTIVE, link.certificate.decode(), link.endpoint)
+        known_already, ends = peer.stored == found, expires(link.certificate)
 
         def activate(connection: PsycopgConnection) -> None:
-            if stored:
+            if known_already:
                 catalog.touch_nodes(connection, [record])
             else:
-                catalog.activate_node(connection, record, pem, expires(peer.certificate))
+                pem, endpoint = found.certificate or "", found.endpoint or ""
+                catalog.activate_node(connection, record, pem, ends, endpoint)
             if known is not None:
                 _record_introduction(connection, record, known)
 
         await self._write(activate)
-        peer.stored = (NodeStatus.ACTIVE, pem)
-        log.info("node active: workspace=%s node=%s", record.workspace, record.name)
+        peer.stored = found
+        log.info(
+            "node active: workspace=%s node=%s endpoint=%s", record.workspace, record.name, found.endpoint
+        )
         self._note(peer, NodeStatus.ACTIVE, "")
 
     async def _demote(
-        self, peer: _Peer, status: NodeStatus, reason: str, breach: Breach | None = None
+        self, peer: Peer, status: NodeStatus, reason: str, breach: Breach | None = None
     ) -> None:
         record = peer.record
+        if status is NodeStatus.FAILED and peer.is_held_once:
+            reason = f"{reason}; {_LEFT_ALONE}"
         log.warning("node %s: workspace=%s node=%s reason=%s", status, record.workspace, record.name, reason)
         self._note(peer, status, reason)
 
@@ -374,13 +386,21 @@ class Directory:
                 )
 
         await self._write_words(demote, reason)
-        peer.stored = (status, peer.stored[1])
+        peer.stored = replace(peer.stored, status=status)
         self._note(peer, status, reason)
 
-    def _note(self, peer: _Peer, status: NodeStatus, reason: str) -> None:
-        peer.recorded, peer.reason, peer.tried = status, reason, True
+    def _note(self, peer: Peer, status: NodeStatus, reason: str) -> None:
+        peer.recorded, peer.reason, peer.tried, peer.renewing = status, reason, True, False
         peer.recorded_at = asyncio.get_running_loop().time()
         self._notify()
+
+    def _warn_of_expiry(self) -> None:
+        nodes = [
+            (f'node "{peer.record.name}" of workspace "{peer.record.workspace}"', peer.link.certificate)
+            for peer in self._peers.values()
+            if peer.link.certificate
+        ]
+        self._expiry.look([("this coordinator", self._identity().certificate_pem), *nodes])
 
     async def _record_heard(self) -> None:
         heard = [peer for peer in self._peers.values() if peer.heard]
@@ -411,26 +431,12 @@ def _record_introduction(connection: PsycopgConnection, node: NodeRecord, said: 
     deliveries.record_subscriptions(connection, node, said.subscriptions)
 
 
-def _is_known(peer: _Peer, digest: bytes) -> bool:
-    """Whether a node's digest is of the subscriptions that it is known to have."""
-    known = () if peer.introduction is None else peer.introduction.subscriptions
-    return digest == subscriptions_sha256(known)
-
-
 def _with_subscription(introduction: Introduction, said: Subscription) -> Introduction:
     told = tuple(said if one.name == said.name else one for one in introduction.subscriptions)
     return replace(introduction, subscriptions=told)
 
 
-def _is_altered(peer: _Peer, record: NodeRecord, as_of: float) -> bool:
-    """Whether the row was changed by a statement since the peer was made."""
-    if (record.options, record.residency) != (peer.record.options, peer.record.residency):
-        return True
-    forgotten = record.status is NodeStatus.PENDING and peer.recorded is not NodeStatus.PENDING
-    return forgotten and as_of > peer.recorded_at
-
-
-def _member(peer: _Peer) -> Member | None:
-    if not peer.present or peer.client is None or peer.introduction is None:
+def _member(peer: Peer) -> Member | None:
+    if not peer.present or peer.link.client is None or peer.introduction is None:
         return None
-    return Member(peer.record, peer.client, peer.introduction)
+    return Member(peer.record, peer.link.client, peer.introduction)

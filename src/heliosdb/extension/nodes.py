@@ -165,11 +165,15 @@ def _check_certificate(given: catalog.Options) -> None:
 
 
 def _is_certificate(text: str) -> bool:
-    block = _PEM.fullmatch(text.strip())
-    if block is None:
+    """Whether it is one certificate or, during a rotation, several, and nothing else."""
+    blocks = _PEM.findall(text)
+    if not blocks or _PEM.sub("", text).strip():
         return False
     try:
-        return base64.b64decode("".join(block[1].split()), validate=True).startswith(_DER_SEQUENCE)
+        return all(
+            base64.b64decode("".join(block.split()), validate=True).startswith(_DER_SEQUENCE)
+            for block in blocks
+        )
     except binascii.Error:
         return False
 
@@ -177,9 +181,14 @@ def _is_certificate(text: str) -> bool:
 def _check_endpoint(
     workspace: catalog.Workspace, others: Sequence[catalog.Node], given: catalog.Options
 ) -> None:
-    address = _address(given)
+    ours = _addresses(given)
+    if len(ours) == 1 and "backup_endpoint" in given:
+        raise invalid_value(
+            "backup_endpoint is the endpoint itself",
+            hint="It is another address at which the same node is called while the first does not answer.",
+        )
     for other in others:
-        if _address(other.options) == address:
+        if ours & _addresses(other.options):
             raise FederatedError(
                 ErrorCode.DUPLICATE_OBJECT,
                 f'federated node "{other.name}" of workspace "{workspace.name}" has this endpoint already',
@@ -187,9 +196,11 @@ def _check_endpoint(
             )
 
 
-def _address(options: catalog.Options) -> tuple[str | None, int | None]:
-    parts = urlsplit(str(options.get("endpoint", "")))
-    return parts.hostname, parts.port
+def _addresses(options: catalog.Options) -> set[tuple[str | None, int | None]]:
+    """Host and port of each of a node's endpoints."""
+    stated = [options.get("endpoint", ""), options.get("backup_endpoint")]
+    parts = [urlsplit(str(one)) for one in stated if one is not None]
+    return {(one.hostname, one.port) for one in parts}
 
 
 def _check_residency(workspace: catalog.Workspace, node: str, given: catalog.Options) -> None:

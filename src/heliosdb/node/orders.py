@@ -47,18 +47,21 @@ HANDLERS: Mapping[OrderKind, Handler] = {
 class Orders:
     """Carries out one node's orders.
 
-    database: a connection for orders alone, which may wait for locks. secret: 32 bytes, never leaving.
+    database: a connection for orders alone, which may wait for locks. is_ours: whether a hash is that of a
+    certificate of this node. secret: 32 bytes, never leaving.
     """
 
     def __init__(
         self,
         database: Database,
         identity: Callable[[], Identity],
+        is_ours: Callable[[bytes], bool],
         secret: bytes,
         handlers: Mapping[OrderKind, Handler] = HANDLERS,
     ) -> None:
         self._database = database
         self._identity = identity
+        self._is_ours = is_ours
         self._subject_key = table_key(secret)
         self._mac_key = hmac.digest(secret, b"subject orders", hashlib.sha256)
         self._handlers = handlers
@@ -97,7 +100,7 @@ class Orders:
 
     def _carry(self, received: ReceivedOrder) -> CarriedOrder:
         identity, order = self._identity(), received.order
-        if received.recipient != bytes.fromhex(identity.fingerprint):
+        if not self._is_ours(received.recipient):
             raise FederatedError(ErrorCode.IDENTITY, "the order is for another node's certificate")
         handler = self._handlers.get(order.kind)
         if handler is None:

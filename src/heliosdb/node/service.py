@@ -15,13 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import invalid_value
 from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import Standing
@@ -30,6 +26,7 @@ from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.figures import node_source
+from heliosdb.node.identity_files import NodeIdentityFiles
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
 from heliosdb.node.retention import keep_retention
@@ -42,67 +39,13 @@ from heliosdb.observing.logs import use_format
 from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
-from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.sealing import load_or_create_secret
-from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
+from heliosdb.transport.server import make_server, server_credentials
 
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0
 _MOST_THREADS = 16
-
-
-class NodeIdentityFiles:
-    """A node's certificate, key and pinned coordinator, read again when a file changes.
-
-    A change that cannot be used (half of a pair is new) leaves the identity as it was; the next handshake
-    looks again.
-    """
-
-    def __init__(self, config: NodeConfig) -> None:
-        self._files = (config.certificate, config.private_key, config.coordinator_certificate)
-        self._lock = Lock()
-        self._stamp = self._stamps()
-        self._current = self._load()
-
-    def current(self) -> ServerIdentity:
-        """The identity as the files say now, or as they said last."""
-        with self._lock:
-            stamp = self._stamps()
-            if stamp != self._stamp:
-                try:
-                    self._current, self._stamp = self._load(), stamp
-                    log.info("identity loaded anew, certificate %s", self._current.identity.fingerprint)
-                except FederatedError as error:
-                    log.warning("identity not changed: %s", error.message)
-            return self._current
-
-    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in self._files)
-
-    def _load(self) -> ServerIdentity:
-        certificate, private_key, coordinator = self._files
-        pinned = _load_certificates(coordinator)
-        pinned_bundle(pinned)
-        return ServerIdentity(Identity.load(certificate, private_key), pinned)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _load_certificates(path: Path) -> tuple[bytes, ...]:
-    try:
-        certificates = x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        raise FederatedError(ErrorCode.IDENTITY, f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise FederatedError(ErrorCode.IDENTITY, f"{path} holds no certificate in PEM form") from error
-    return tuple(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
 
 
 def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> None:
@@ -230,12 +173,10 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = load_or_create_secret(config.state_directory / "node.key")
     database, history = _connect(config), _connect(config, " retention")
-    subscriptions = Subscriptions(
-        database,
-        _connect(config, " deliveries"),
-        lambda: bytes.fromhex(identity.current().identity.fingerprint),
+    subscriptions = Subscriptions(database, _connect(config, " deliveries"), identity.is_ours)
+    orders = Orders(
+        _connect(config, " orders"), lambda: identity.current().identity, identity.is_ours, secret
     )
-    orders = Orders(_connect(config, " orders"), lambda: identity.current().identity, secret)
     consents = Consents(database, secret)
     tasks = NodeTasks(
         database,
@@ -250,16 +191,19 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         consents=consents,
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
+        certificate_sha256=lambda: identity.certificate_sha256,
     )
     server, port = await _listen(config, tasks, identity)
     watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")
     keeping = asyncio.create_task(_keep_retention(config, history, identity))
+    warning = asyncio.create_task(identity.warn(f"this node, on port {port},"), name="certificates")
     try:
         async with answering(config.health_socket, site.state):
             yield _Endpoint(port, tasks)
     finally:
         await _end(watching)
         await _end(keeping)
+        await _end(warning)
         await server.stop(_GRACE_SECONDS)
         await tasks.close()
         for open_ in (database, subscriptions, orders, history):

@@ -47,13 +47,13 @@ class Subscriptions:
     """What a node says of its subscriptions, and what it does with deliveries.
 
     database: the node's own. taking: another connection to it, for deliveries alone, which may be large:
-    nothing else waits for them. certificate_sha256: of the certificate that the node shows now.
+    nothing else waits for them. is_ours: whether a hash is that of a certificate of this node.
     """
 
-    def __init__(self, database: Database, taking: Database, certificate_sha256: Callable[[], bytes]) -> None:
+    def __init__(self, database: Database, taking: Database, is_ours: Callable[[bytes], bool]) -> None:
         self._database = database
         self._taking = taking
-        self._certificate_sha256 = certificate_sha256
+        self._is_ours = is_ours
         self._called: dict[WorkspaceName, NodeName] = {}
         self._known: dict[WorkspaceName, tuple[Subscription, ...]] = {}
         # One at a time: a body is held whole while it is looked at.
@@ -91,7 +91,7 @@ class Subscriptions:
             raise
 
     def _demand_ours(self, header: DeliveryHeader) -> None:
-        if header.recipient != self._certificate_sha256():
+        if not self._is_ours(header.recipient):
             raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node's certificate")
         if self._called.get(header.offer.workspace, header.offer.node) != header.offer.node:
             raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node")

@@ -94,7 +94,7 @@ class NodeTasks:
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
-    setting.
+    setting. certificate_sha256: of the certificate that the node signs with now.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class NodeTasks:
         consents: Consents,
         witness: Witness,
         data_residency: str | None = None,
+        certificate_sha256: Callable[[], bytes] = lambda: b"",
     ) -> None:
         self._database = database
         self._door = door
@@ -124,6 +125,7 @@ class NodeTasks:
         self._orders = orders
         self._witness = witness
         self._data_residency = data_residency
+        self._certificate_sha256 = certificate_sha256
         self._consents = consents
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
@@ -143,7 +145,8 @@ class NodeTasks:
         subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
-        return Introduction(tuple(described), installed_extras(), subscriptions, self._data_residency)
+        place, sha256 = self._data_residency, self._certificate_sha256()
+        return Introduction(tuple(described), installed_extras(), subscriptions, place, sha256)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(

@@ -40,6 +40,7 @@ from heliosdb.transport.messages import (
 )
 from heliosdb.transport.order_messages import AnswerCollector, CarriedOrder, encode_order
 from heliosdb.transport.packing import open_update
+from heliosdb.transport.rpc import KEEPALIVE
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
@@ -73,8 +74,9 @@ class NodeClient:
     """Talks to one node.
 
     endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show; during a
-    rotation there are two. identity: the coordinator's, which the node has pinned. carrier: what brings its
-    calls to the node; None: gRPC, to that endpoint.
+    rotation there are two. identity: the coordinator's, which the node has pinned. keepalive: seconds after
+    which a silent connection is asked for a sign of life. carrier: what brings its calls to the node; None:
+    gRPC, to that endpoint. `certificate`: the one of the pinned that the node is taken to sign with.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class NodeClient:
         identity: Identity,
         *,
         traffic: Callable[[], Traffic] = Traffic,
+        keepalive: int = KEEPALIVE,
         carrier: Carrier | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -91,7 +94,7 @@ class NodeClient:
         self._pinned = tuple(pinned)
         self._identity = identity
         self._new_traffic = traffic
-        self._carrier = carrier or GrpcCarrier(endpoint, self._pinned, identity)
+        self._carrier = carrier or GrpcCarrier(endpoint, self._pinned, identity, keepalive=keepalive)
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
@@ -175,7 +178,7 @@ class NodeClient:
         whole of it. sent: called once gRPC has taken the last message.
         """
         traffic = self._new_traffic()
-        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self._pinned[-1])))
+        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_delivery(self._identity, header))
         body = () if content is None else (content.prediction, content.arrays)
         messages = _delivery_messages(signed, body, traffic, sent)
@@ -201,7 +204,7 @@ class NodeClient:
         where the node says why it does not.
         """
         traffic = self._new_traffic()
-        header = encode_order(order, bytes.fromhex(fingerprint(self._pinned[-1])))
+        header = encode_order(order, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_order(self._identity, header))
         collector = AnswerCollector(order, self._pinned)
         messages = _single(_bytes(signed), traffic, sent)
@@ -214,6 +217,11 @@ class NodeClient:
         """Show the node a head of the workspace's audit log; its word is not verified here."""
         raw = await self._ask(Method.WITNESS, request_to_proto(request), timeout)
         return answer_from_proto(parse(pb.WitnessAnswer, raw))
+
+    def accept(self, pinned: Sequence[bytes]) -> None:
+        """Verify what is answered from now on against these certificates too: of a rotation that came
+        meanwhile."""
+        self._pinned = tuple(dict.fromkeys((*self._pinned, *pinned)))
 
     async def close(self) -> None:
         """Close what carries the calls; those under way fail."""

@@ -22,7 +22,7 @@ from heliosdb.transport.checks import parse
 from heliosdb.transport.grpc_carrier import CONNECTION_FAILURES
 from heliosdb.transport.identity import pinned_bundle, split_endpoint
 from heliosdb.transport.limits import MAX_OFFERS
-from heliosdb.transport.rpc import OFFER, aio, dialling_options, grpc
+from heliosdb.transport.rpc import KEEPALIVE, OFFER, OFFER_ACCEPTED, aio, dialling_options, grpc
 from heliosdb.transport.server import ServerIdentity
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,19 @@ _Call: TypeAlias = "aio.StreamStreamCall[bytes, bytes]"
 
 
 class Line:
-    """One connection. address: `https://host:port`; proxy: the HTTP proxy that is between, as a URL."""
+    """One connection. address: `https://host:port`; proxy: the HTTP proxy that is between, as a URL.
+
+    keepalive: seconds after which a silent connection is asked for a sign of life.
+    """
 
     def __init__(
-        self, address: str, identity: ServerIdentity, answering: Answering, *, proxy: str | None = None
+        self,
+        address: str,
+        identity: ServerIdentity,
+        answering: Answering,
+        *,
+        proxy: str | None = None,
+        keepalive: int = KEEPALIVE,
     ) -> None:
         host, port = split_endpoint(address)
         self.address = address
@@ -53,7 +62,7 @@ class Line:
             certificate_chain=identity.identity.certificate_pem,
         )
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        channel = aio.secure_channel(target, credentials, options=dialling_options(proxy))
+        channel = aio.secure_channel(target, credentials, options=dialling_options(proxy, keepalive))
         self._channel, self._call = channel, channel.stream_stream(OFFER, None, None)
         self._idle: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
@@ -140,8 +149,8 @@ class Line:
             call.cancel()
 
     async def _head(self, call: _Call) -> pb.CallHead:
-        await call.initial_metadata()
-        if not call.done() and not self._accepted.done():
+        name, value = OFFER_ACCEPTED
+        if (await call.initial_metadata()).get(name) == value and not self._accepted.done():
             self._accepted.set_result(None)
         raw = await call.read()
         frame = pb.Asked() if raw is aio.EOF else parse(pb.Asked, raw)

@@ -15,7 +15,7 @@ from heliosdb.observing.tracing import HEADER
 from heliosdb.transport.carriers import Method, UnsentError, UnsentToStrangerError
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 from heliosdb.transport.messages import printable
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, aio, grpc, path
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, KEEPALIVE, aio, grpc, keepalive_options, path
 from heliosdb.transport.verification import rejected
 
 
@@ -23,10 +23,13 @@ class GrpcCarrier:
     """A channel to one node.
 
     endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show. identity:
-    the coordinator's, which the node has pinned.
+    the coordinator's, which the node has pinned. keepalive: seconds after which a silent connection is asked
+    for a sign of life.
     """
 
-    def __init__(self, endpoint: str, pinned: Sequence[bytes], identity: Identity) -> None:
+    def __init__(
+        self, endpoint: str, pinned: Sequence[bytes], identity: Identity, *, keepalive: int = KEEPALIVE
+    ) -> None:
         host, port = split_endpoint(endpoint)
         self._endpoint = endpoint
         credentials = grpc.ssl_channel_credentials(
@@ -35,7 +38,9 @@ class GrpcCarrier:
             certificate_chain=identity.certificate_pem,
         )
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._channel = aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._channel = aio.secure_channel(
+            target, credentials, options=(*CHANNEL_OPTIONS, *keepalive_options(keepalive))
+        )
         # On the wire a call of one message is a stream of one: one form for all of them.
         self._calls = {method: self._channel.stream_stream(path(method), None, None) for method in Method}
         self._mistaken: FederatedError | None = None

@@ -157,12 +157,18 @@ def certificate_text(option: str) -> bytes:
 
     FederatedError INVALID_VALUE where neither is a certificate; the file's content is never shown.
     """
+    return certificate_texts(option)[0]
+
+
+def certificate_texts(option: str) -> tuple[bytes, ...]:
+    """As `certificate_text`, all that are there, each once: during a rotation there are several."""
     text = option if _PEM_BEGIN in option else _option_file(option)
     try:
         certificates = x509.load_pem_x509_certificates(text.encode())
     except ValueError as error:
         raise invalid_value("the certificate is not PEM text of an X.509 certificate") from error
-    return certificates[0].public_bytes(serialization.Encoding.PEM)
+    found = (certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+    return tuple(dict.fromkeys(found))
 
 
 _OUT_OF_TIME = (9, 10)

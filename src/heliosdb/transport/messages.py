@@ -333,6 +333,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         extras=introduction.extras,
         subscriptions=map(subscription_to_proto, introduction.subscriptions),
         data_residency=introduction.data_residency,
+        certificate_sha256=introduction.certificate_sha256,
     )
 
 
@@ -345,7 +346,9 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     place = introduction.data_residency if introduction.HasField("data_residency") else None
     # It is shown to people, in reasons and logs.
     require(place is None or read_name(place).isprintable(), "the data_residency cannot be shown")
-    return Introduction(described, read_names(introduction.extras), subscriptions, place)
+    sha256 = introduction.certificate_sha256
+    require(len(sha256) in (0, 32), "the hash of a certificate has another length")
+    return Introduction(described, read_names(introduction.extras), subscriptions, place, sha256)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
+from weakref import finalize
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.transport import federation_pb2 as pb
@@ -20,7 +21,7 @@ from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.limits import MAX_OFFERS
 from heliosdb.transport.messages import printable
-from heliosdb.transport.rpc import RECEPTION, RECEPTION_OPTIONS, aio, grpc
+from heliosdb.transport.rpc import OFFER_ACCEPTED, RECEPTION, RECEPTION_OPTIONS, aio, grpc
 from heliosdb.transport.server import ServerIdentity, bind, server_credentials
 from heliosdb.transport.verification import rejected
 
@@ -158,7 +159,7 @@ class Reception:
         offer = _Offer(context)
         lobby.offers.add(offer)
         try:
-            await context.send_initial_metadata(())
+            await context.send_initial_metadata((OFFER_ACCEPTED,))
             lobby.idle.append(offer)
             self._notify()
             status = await offer.ended()
@@ -180,7 +181,8 @@ class DialledCarrier:
         self._reception = reception
         self._pinned = tuple(pinned)
         self._peer = peer
-        self._closed = False
+        # Whoever drops it without closing it lets the node in no more either.
+        self._dismissal = finalize(self, reception.dismiss, self._pinned)
 
     def is_there(self) -> bool:
         """Whether the node is connected."""
@@ -217,16 +219,14 @@ class DialledCarrier:
 
     async def close(self) -> None:
         """Let the node in no more; calls under way fail."""
-        if not self._closed:
-            self._closed = True
-            self._reception.dismiss(self._pinned)
+        self._dismissal()
 
     async def _offer(self, deadline: float) -> _Offer:
         while True:
-            offer = None if self._closed else self._reception.take_idle(self._pinned)
+            offer = self._reception.take_idle(self._pinned) if self._dismissal.alive else None
             if offer is not None:
                 return offer
-            if self._closed or not self.is_there():
+            if not self._dismissal.alive or not self.is_there():
                 raise UnsentError(ErrorCode.UNREACHABLE, f"{self._peer} has not dialled in")
             try:
                 await self._reception.wait_for_change(deadline)

@@ -24,7 +24,9 @@ from grpc import aio
 
 __all__ = [
     "CHANNEL_OPTIONS",
+    "KEEPALIVE",
     "OFFER",
+    "OFFER_ACCEPTED",
     "RECEPTION",
     "RECEPTION_OPTIONS",
     "SERVER_OPTIONS",
@@ -32,20 +34,24 @@ __all__ = [
     "aio",
     "dialling_options",
     "grpc",
+    "keepalive_options",
     "path",
 ]
 
 SERVICE = "heliosdb.federation.v2.Node"
 RECEPTION = "heliosdb.federation.v2.Reception"
 OFFER = f"/{RECEPTION}/Offer"
+OFFER_ACCEPTED = ("heliosdb-offer", "accepted")
+"""Metadata by which the coordinator says so; a refusal comes with none."""
+
 _MAX_MESSAGE = 2 * 1024 * 1024
 
 _BOTH: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     ("grpc.max_send_message_length", _MAX_MESSAGE),
     ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # Signs of life go on where no call is under way: that is when a connection dies unnoticed.
+    ("grpc.keepalive_permit_without_calls", 1),
     # A peer may be so far ahead of who reads a stream, and no further: left to itself gRPC widens this to as
     # much as the line can hold, which over a fast one is a whole update of every node at once.
     ("grpc.http2.bdp_probe", 0),
@@ -68,9 +74,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *_BOTH,
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", MAX_OFFERS),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # The shortest keepalive_interval of a workspace is a second; who pings has shown a pinned certificate.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
@@ -80,12 +89,29 @@ RECEPTION_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_idle_ms", 60_000),
 )
 
+KEEPALIVE = 30
+"""Seconds after which a silent connection is asked for a sign of life, unless a workspace says otherwise."""
 
-def dialling_options(proxy: str | None) -> tuple[tuple[str, int | str], ...]:
+_LONGEST_WAIT = 10
+
+
+def keepalive_options(interval: int) -> tuple[tuple[str, int], ...]:
+    """The options of a channel that asks after `interval` seconds of silence for a sign of life, waits for
+    it as long again (at most 10 seconds), and then gives the connection up, with the calls on it."""
+    return (
+        ("grpc.keepalive_time_ms", interval * 1_000),
+        ("grpc.keepalive_timeout_ms", min(interval, _LONGEST_WAIT) * 1_000),
+        # Left to itself gRPC sends two such pings, and no more until there is a call.
+        ("grpc.http2.max_pings_without_data", 0),
+    )
+
+
+def dialling_options(proxy: str | None, keepalive: int) -> tuple[tuple[str, int | str], ...]:
     """Options of a node's channel to the coordinator. proxy: the HTTP proxy that is between, as a URL."""
+    options = (*CHANNEL_OPTIONS, *keepalive_options(keepalive))
     if proxy is None:
-        return CHANNEL_OPTIONS
-    kept = tuple(option for option in CHANNEL_OPTIONS if option[0] != "grpc.enable_http_proxy")
+        return options
+    kept = tuple(option for option in options if option[0] != "grpc.enable_http_proxy")
     return (*kept, ("grpc.http_proxy", proxy))
 
 

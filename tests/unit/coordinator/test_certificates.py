@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
-from heliosdb.coordinator.certificates import check_not_expired, resolve_certificate
+from heliosdb.coordinator.certificates import check_not_expired, resolve_certificates
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.transport.authority import Authority
@@ -33,20 +33,34 @@ def record(given: str | None, pinned: bytes | None = None) -> NodeRecord:
     )
 
 
-def resolve(given: str | None, pinned: bytes | None = None) -> bytes:
-    return resolve_certificate(record(given, pinned), COORDINATOR, None)
+def resolve(given: str | None, pinned: bytes | None = None) -> tuple[bytes, ...]:
+    return resolve_certificates(record(given, pinned), COORDINATOR, None)
 
 
 def test_text_and_file_give_the_same_certificate(tmp_path: Path) -> None:
     path = tmp_path / "node.pem"
     path.write_bytes(NODE)
 
-    assert resolve(NODE.decode()) == resolve(str(path)) == NODE
+    assert resolve(NODE.decode()) == resolve(str(path)) == (NODE,)
 
 
 def test_what_is_given_goes_before_what_was_pinned() -> None:
-    assert resolve(NODE.decode(), OTHER) == NODE
-    assert resolve(None, OTHER) == OTHER
+    assert resolve(NODE.decode(), OTHER) == (NODE,)
+    assert resolve(None, OTHER) == (OTHER,)
+
+
+def test_several_are_given_during_a_rotation_each_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "both.pem"
+    path.write_bytes(NODE + OTHER + NODE)
+
+    assert resolve((NODE + OTHER).decode()) == resolve(str(path)) == (NODE, OTHER)
+
+
+def test_more_than_a_rotation_needs_are_refused() -> None:
+    many = b"".join(AUTHORITY.issue(f"node{i}", ["localhost"]).certificate_pem for i in range(5))
+
+    with pytest.raises(FederatedError, match="more than 4 certificates"):
+        resolve(many.decode())
 
 
 def test_without_either_an_unreachable_node_is_just_that() -> None:
@@ -91,7 +105,13 @@ def test_what_is_no_certificate_file_is_refused_without_its_content(tmp_path: Pa
 
 def test_a_certificate_is_good_until_its_end() -> None:
     end = expires(NODE).timestamp()
-    check_not_expired(NODE, end - 1)
+    assert check_not_expired([NODE], end - 1) == (NODE,)
 
     with pytest.raises(FederatedError, match="expired"):
-        check_not_expired(NODE, end)
+        check_not_expired([NODE], end)
+
+
+def test_of_several_those_that_have_not_ended_are_pinned() -> None:
+    lapsed = AUTHORITY.issue("old", ["localhost"], days=1).certificate_pem
+
+    assert check_not_expired([lapsed, NODE], expires(lapsed).timestamp()) == (NODE,)

@@ -111,7 +111,7 @@ class Rows:
 
 
 def subscriptions(rows: Rows) -> Subscriptions:
-    return Subscriptions(cast(Database, rows), cast(Database, rows), lambda: CERTIFICATE)
+    return Subscriptions(cast(Database, rows), cast(Database, rows), lambda sha256: sha256 == CERTIFICATE)
 
 
 def header(offer: Offer = OFFER, recipient: bytes = CERTIFICATE) -> DeliveryHeader:

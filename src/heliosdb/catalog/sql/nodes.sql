@@ -1,13 +1,17 @@
 -- name: list_nodes()
-SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.status::text AS status, n.certificate,
+SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.status::text AS status, n.certificate, n.endpoint_in_use,
        w.options ->> 'data_residency' AS required_residency,
-       coalesce(w.options ->> 'compliance_mode', 'none') AS compliance_mode
+       coalesce(w.options ->> 'compliance_mode', 'none') AS compliance_mode,
+       coalesce((w.options ->> 'keepalive_interval')::integer, 30) AS keepalive_interval,
+       coalesce((w.options ->> 'auto_reconnect')::boolean, true) AS auto_reconnect,
+       (w.options ->> 'reconnect_interval')::integer AS reconnect_interval
 FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
 ORDER BY n.node_id
 
--- name: activate_node(bigint, jsonb, text, timestamptz)
+-- name: activate_node(bigint, jsonb, text, timestamptz, text)
 UPDATE federated.node
-SET status = 'active', failure_reason = NULL, certificate = $3, certificate_expires = $4, last_seen = clock_timestamp()
+SET status = 'active', failure_reason = NULL, certificate = $3, certificate_expires = $4, endpoint_in_use = $5,
+    last_seen = clock_timestamp()
 WHERE node_id = $1 AND options = $2::jsonb
 
 -- name: find_holder(bigint, text)

@@ -15,9 +15,9 @@ from cryptography import x509
 
 from heliosdb.cli.doctor.findings import Finding, fault, good, warning
 from heliosdb.domain.errors import FederatedError
+from heliosdb.transport.expiry import SOON
 from heliosdb.transport.identity import Identity, pinned_bundle
 
-_SOON = dt.timedelta(days=30)
 _LITTLE_BYTES, _NO_BYTES = 2**30, 100 * 2**20
 _ANSWER_SECONDS = 5.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - who listens everywhere is asked here
@@ -74,7 +74,7 @@ def examine_certificates(path: Path, about: str) -> Iterator[Finding]:
             )
         elif ends <= now:
             yield fault(about, f"it expired on {ends:%Y-%m-%d}", _CERTIFICATES)
-        elif ends - now < _SOON:
+        elif ends - now < SOON:
             yield warning(about, f"it expires in {(ends - now).days} days", _CERTIFICATES)
         else:
             yield good(about, f"it is valid for {(ends - now).days} days")

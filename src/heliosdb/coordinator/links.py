@@ -1,0 +1,193 @@
+"""The link to one node: where it is called, what it must show there, and the client that is in use.
+
+What always holds: the client in use is one over which the node has answered as who it is pinned to be; it is
+called at its endpoint, and at its backup_endpoint only while it cannot be reached there; a client whose place
+another takes goes on with the calls that it has and closes when the last of them lets go of it, so that no
+call fails for a rotation of certificates or for the way back to the endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakSet
+
+from heliosdb.catalog.nodes import NodeRecord
+from heliosdb.coordinator.certificates import PASSING, check_not_expired, read_given, resolve_certificates
+from heliosdb.coordinator.config import CoordinatorConfig
+from heliosdb.domain.clock import Clock
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.transport.client import NodeClient
+from heliosdb.transport.identity import Identity, fingerprint
+
+log = logging.getLogger(__name__)
+
+Pins = tuple[bytes, ...]
+"""Certificates (PEM), one of which a node must show and sign with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What a connection is made under: another of these makes another connection.
+
+    given: the pins as the registration gives them, those that have ended included.
+    """
+
+    pins: Pins
+    identity: Identity
+    keepalive: int
+    given: Pins
+
+
+class Link:
+    """Finds the way to one node, and the next one where that is lost or to be made anew."""
+
+    def __init__(self, config: CoordinatorConfig, identity: Callable[[], Identity], clock: Clock) -> None:
+        self._config = config
+        self._identity = identity
+        self._clock = clock
+        self._terms: _Terms | None = None
+        self._clients: dict[str, NodeClient] = {}
+        self._retired: WeakSet[NodeClient] = WeakSet()
+        self._warned = False
+        self.client: NodeClient | None = None
+        self.endpoint = ""
+        self.certificate = b""
+
+    @property
+    def pins(self) -> Pins:
+        """The certificates that are accepted from the node; none before it was met."""
+        return () if self._terms is None else self._terms.pins
+
+    async def meet(self, record: NodeRecord, check: Callable[[Pins], None]) -> Introduction:
+        """Greet the node at the first of its endpoints at which it can be reached, and go on there.
+
+        check: raises where these pins may not be the node's. FederatedError says why it could not be met.
+        """
+        terms = await self._find_terms(record)
+        check(terms.pins)
+        await self._take(terms)
+        first, *others = record.endpoints
+        try:
+            return await self._greet_at(first, record)
+        except FederatedError as error:
+            if not others or error.code not in PASSING:
+                raise
+            failure = error
+        try:
+            return await self._greet_at(others[0], record)
+        except FederatedError as error:
+            if error.code not in PASSING:
+                raise
+            both = f"{failure.message}; at its backup_endpoint: {error.message}"
+            raise FederatedError(failure.code, both, hint=failure.hint) from error
+
+    async def greet(self, record: NodeRecord) -> Introduction:
+        """Greet the node again where it was met."""
+        return await self._greet_at(self.endpoint, record)
+
+    async def return_to_endpoint(self, record: NodeRecord) -> Introduction | None:
+        """Go back from the backup_endpoint; None where the node cannot be reached at its endpoint yet."""
+        try:
+            return await self._greet_at(record.endpoint, record)
+        except FederatedError as error:
+            log.info("node %s stays at its backup_endpoint: %s", record.name, error.message)
+            return None
+
+    async def is_outdated(self, record: NodeRecord) -> bool:
+        """Whether the coordinator's certificate, the node's file or the keepalive are others by now."""
+        terms = self._terms
+        assert terms is not None
+        if (terms.identity, terms.keepalive) != (self._identity(), record.link.keepalive_interval):
+            return True
+        if record.given_certificate is None:
+            return False
+        try:
+            given = await asyncio.to_thread(read_given, record.given_certificate)
+        except FederatedError as error:
+            # Half written, or gone: the pins stay as they were until it can be read again.
+            if not self._warned:
+                log.warning("the certificates of node %s are not changed: %s", record.name, error.message)
+            self._warned = True
+            return False
+        self._warned = False
+        return given != terms.given
+
+    async def close(self) -> None:
+        """Close every client; what is under way fails."""
+        clients = {*self._clients.values(), *self._retired}
+        if self.client is not None:
+            clients.add(self.client)
+        self.client, self._clients = None, {}
+        for client in clients:
+            await client.close()
+
+    async def _find_terms(self, record: NodeRecord) -> _Terms:
+        identity = self._identity()
+        given = await asyncio.to_thread(resolve_certificates, record, identity, self._config.ca_bundle)
+        pins = check_not_expired(given, self._clock.time())
+        return _Terms(pins, identity, record.link.keepalive_interval, given)
+
+    async def _take(self, terms: _Terms) -> None:
+        former, self._terms = self._terms, terms
+        if former is None or former == terms:
+            return
+        if not set(former.pins) & set(terms.pins):
+            # Not a rotation: whoever had the former certificate is not spoken to any more.
+            await self.close()
+        if self.client is not None:
+            self.client.accept(terms.pins)
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await self._let_go(client)
+
+    async def _let_go(self, client: NodeClient) -> None:
+        """Keep no client that is not in use; one that was, its calls keep until they are over."""
+        if client is self.client:
+            self._retired.add(client)
+        else:
+            await client.close()
+
+    async def _greet_at(self, endpoint: str, record: NodeRecord) -> Introduction:
+        assert self._terms is not None
+        client = self._clients.get(endpoint)
+        if client is None:
+            terms = self._terms
+            client = NodeClient(endpoint, terms.pins, terms.identity, keepalive=terms.keepalive)
+            self._clients[endpoint] = client
+        said = await client.greet(Greeting(record.workspace, record.name), self._config.heartbeat_timeout)
+        fault = record.residency.fault_of(said.data_residency)
+        if fault is not None:
+            raise FederatedError(ErrorCode.NOT_SUPPORTED, fault)
+        client.certificate = _shown(self._terms.pins, said.certificate_sha256)
+        await self._use(endpoint, client, record)
+        return said
+
+    async def _use(self, endpoint: str, client: NodeClient, record: NodeRecord) -> None:
+        former, self.client = self.client, client
+        self.endpoint, self.certificate = endpoint, client.certificate
+        if former is not None and former is not client:
+            self._retired.add(former)
+        if endpoint != record.endpoint:
+            return
+        for other in [one for one in self._clients if one != endpoint]:
+            left = self._clients.pop(other)
+            if left is not former:
+                await left.close()
+
+
+def _shown(pins: Pins, sha256: bytes) -> bytes:
+    """Which of its pins the node signs with; the first for one that does not say."""
+    if not sha256:
+        return pins[0]
+    for pem in pins:
+        if bytes.fromhex(fingerprint(pem)) == sha256:
+            return pem
+    raise FederatedError(
+        ErrorCode.IDENTITY,
+        f"it signs with a certificate that is not pinned (SHA-256 {sha256.hex()})",
+        hint="Pin the old certificate and the new one before the node has the new one.",
+    )
