@@ -120,6 +120,13 @@ class Reception:
         """Whether the holder of one of these certificates is connected."""
         return any(fingerprint(certificate) in self._lobbies for certificate in pinned)
 
+    async def arrival(self, pinned: Sequence[bytes], seconds: float) -> None:
+        """Wait until the holder of one of these certificates is connected, at most `seconds`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        with suppress(TimeoutError):
+            while not self.is_there(pinned):
+                await self.wait_for_change(deadline)
+
     def take_idle(self, pinned: Sequence[bytes]) -> _Offer | None:
         """The latest offer of theirs that carries no call yet; None where there is none."""
         for certificate in pinned:
@@ -190,10 +197,7 @@ class DialledCarrier:
 
     async def arrival(self, seconds: float) -> None:
         """Wait until the node is connected, at most `seconds`."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        with suppress(TimeoutError):
-            while not self.is_there():
-                await self._reception.wait_for_change(deadline)
+        await self._reception.arrival(self._pinned, seconds)
 
     async def call(
         self,
