@@ -80,6 +80,11 @@ class Line:
         if not self._accepted.done():
             raise FederatedError(ErrorCode.TIMEOUT, f"{self.address} did not answer in time")
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the connection is lost, or was left."""
+        return self._broken.done()
+
     async def broken(self) -> FederatedError:
         """Wait until the connection is lost; say why."""
         return await asyncio.shield(self._broken)
