@@ -1,8 +1,8 @@
 """The node's daemon: endpoints in an event loop, each with its database, sharing a training process.
 
-What always holds: `ready` is called when it listens or dials and has looked at its databases, not before; what is
-in the way there is said in the log and in the ready file, and it goes on looking; at the end what is at a
-release door goes through it, and nothing else is waited for longer than a moment.
+What always holds: `ready` is called when it listens or dials and has looked at its databases, and not before;
+what is in the way there is said in the log and in the ready file, and it goes on looking; at the end what is
+at a release door goes through it, and nothing else is waited for longer than a moment.
 """
 
 from __future__ import annotations
