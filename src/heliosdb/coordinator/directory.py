@@ -279,6 +279,8 @@ class Directory:
         while peer.is_left_alone:
             if not peer.tried:
                 self._note(peer, NodeStatus.FAILED, _LEFT_ALONE)
+            # A channel that is open dials by itself.
+            await peer.link.close()
             await peer.await_asked(None)
 
     def _pause(self, peer: Peer, error: FederatedError, attempt: int) -> float:

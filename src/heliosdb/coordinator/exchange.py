@@ -260,6 +260,7 @@ class Exchange:
                 return update
             except FederatedError as error:
                 span.end(_kind(error))
+                log.info("a call to node %s failed: %s", node, reason_of(error))
                 if _released_nothing(error, asked_before=doubted):
                     self._in_doubt.discard(node)
                 raise

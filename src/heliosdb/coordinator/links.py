@@ -151,6 +151,7 @@ class Link:
         former, self._terms = self._terms, terms
         if former is None or former == terms:
             return
+        log.info("connections are made anew: certificates of the node=%d", len(terms.pins))
         if not set(former.pins) & set(terms.pins):
             # Not a rotation: whoever had the former certificate is not spoken to any more.
             await self.close()

@@ -76,6 +76,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *_BOTH,
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", MAX_OFFERS),
     # The shortest keepalive_interval of a workspace is a second; who pings has shown a pinned certificate.
@@ -98,9 +99,12 @@ _LONGEST_WAIT = 10
 def keepalive_options(interval: int) -> tuple[tuple[str, int], ...]:
     """The options of a channel that asks after `interval` seconds of silence for a sign of life, waits for
     it as long again (at most 10 seconds), and then gives the connection up, with the calls on it."""
+    wait = min(interval, _LONGEST_WAIT) * 1_000
     return (
         ("grpc.keepalive_time_ms", interval * 1_000),
-        ("grpc.keepalive_timeout_ms", min(interval, _LONGEST_WAIT) * 1_000),
+        ("grpc.keepalive_timeout_ms", wait),
+        # Without it gRPC goes by what a ping in general may take, which is a minute.
+        ("grpc.http2.ping_timeout_ms", wait),
         # Left to itself gRPC sends two such pings, and no more until there is a call.
         ("grpc.http2.max_pings_without_data", 0),
     )

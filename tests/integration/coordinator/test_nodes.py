@@ -172,10 +172,10 @@ def test_the_catalog_itself_refuses_a_second_name(world: World) -> None:
     with connected(conninfo, application_name="test") as connection:
         become_daemon(connection)
         first, second = node_rows.list_nodes(connection)
-        node_rows.activate_node(connection, first, "PEM", datetime.now(UTC))
+        node_rows.activate_node(connection, first, "PEM", datetime.now(UTC), first.endpoint)
 
         with pytest.raises(FederatedError, match='its certificate is registered as node "a" already'):
-            node_rows.activate_node(connection, second, "PEM", datetime.now(UTC))
+            node_rows.activate_node(connection, second, "PEM", datetime.now(UTC), second.endpoint)
 
 
 async def test_a_node_outside_the_data_residency_fails(world: World) -> None:

@@ -65,7 +65,7 @@ def test_a_peer_that_shows_anothers_certificate_is_one_and_a_clock_or_a_network_
 def test_a_certificate_that_has_expired_is_none() -> None:
     identity = Authority.create("authority").issue("n", ["n"])
     with pytest.raises(FederatedError) as caught:
-        check_not_expired(identity.certificate_pem, 4e9)
+        check_not_expired([identity.certificate_pem], 4e9)
 
     assert caught.value.code is ErrorCode.IDENTITY
     assert breach_of(caught.value) is None

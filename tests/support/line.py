@@ -1,0 +1,113 @@
+"""A line between two daemons, which a test can cut, or have go deaf.
+
+What always holds: bytes pass as they are, in both directions; whoever is cut off is told by a reset, whoever
+is on a deaf line is told nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from tests.support.ports import free_port
+
+_BLOCK = 1 << 16
+
+
+@dataclass(eq=False)
+class _Leg:
+    """One connection through the line."""
+
+    writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+    deaf: bool = False
+
+    def reset(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+
+
+@dataclass
+class Line:
+    """Leads from `port` to another one. accepted: connections so far; blocks: reads from whoever connected."""
+
+    to: int
+    port: int = field(default_factory=free_port)
+    accepted: int = 0
+    blocks: int = 0
+    _legs: set[_Leg] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Take connections."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        """Take no connection, and cut those that there are."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset every connection; another one may be made."""
+        for leg in list(self._legs):
+            leg.reset()
+
+    def deafen(self) -> int:
+        """Carry nothing more for the connections that there are, as a NAT that forgot them; returns how many."""
+        for leg in self._legs:
+            leg.deaf = True
+        return len(self._legs)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        try:
+            their_reader, their_writer = await asyncio.open_connection("127.0.0.1", self.to)
+        except OSError:
+            writer.transport.abort()
+            return
+        leg = _Leg((writer, their_writer))
+        self._legs.add(leg)
+        try:
+            await asyncio.gather(
+                self._carry(leg, reader, their_writer, counted=True),
+                self._carry(leg, their_reader, writer, counted=False),
+            )
+        finally:
+            self._legs.discard(leg)
+            leg.reset()
+
+    async def _carry(
+        self, leg: _Leg, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while block := await reader.read(_BLOCK):
+                if leg.deaf:
+                    continue
+                self.blocks += counted
+                writer.write(block)
+                await writer.drain()
+        if not leg.deaf:
+            leg.reset()
+
+
+@contextlib.asynccontextmanager
+async def opened(to: int) -> AsyncIterator[Line]:
+    """An open line to a port of this machine."""
+    line = Line(to)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+def descriptors(pid: int) -> Iterator[str]:
+    """What each open file descriptor of a process is: `socket`, `pipe`, a path."""
+    import os
+
+    for one in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"/proc/{pid}/fd/{one}").split(":", 1)[0]
