@@ -14,8 +14,13 @@ class ConnectProxy:
     """Its port, the targets that it has connected to, and the links that are open."""
 
     port: int = 0
+    expected: str | None = None
     targets: list[str] = field(default_factory=list)
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def forget_password(self) -> None:
+        """Ask for none from now on."""
+        self.expected = None
 
     def cut(self) -> None:
         """Break every link that is open."""
@@ -26,12 +31,12 @@ class ConnectProxy:
 @asynccontextmanager
 async def connect_proxy(*, password: str | None = None) -> AsyncIterator[ConnectProxy]:
     """A running proxy. password: what it asks for, of the user `node`; None: it asks for none."""
-    proxy = ConnectProxy()
     expected = None if password is None else base64.b64encode(f"node:{password}".encode()).decode()
+    proxy = ConnectProxy(expected=expected)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            await _serve(proxy, expected, reader, writer)
+            await _serve(proxy, reader, writer)
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
@@ -43,12 +48,10 @@ async def connect_proxy(*, password: str | None = None) -> AsyncIterator[Connect
         proxy.cut()
 
 
-async def _serve(
-    proxy: ConnectProxy, expected: str | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+async def _serve(proxy: ConnectProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, target, _ = head.split("\r\n")[0].split(" ")
-    if expected is not None and f"Basic {expected}" not in head:
+    if proxy.expected is not None and f"Basic {proxy.expected}" not in head:
         writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
         return

@@ -26,7 +26,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _STANDS_AFTER = 10.0
 """A connection that stood for so many seconds is not one of a row of failures."""
 _LOOK_SECONDS = 1.0
-_GRACE_SECONDS = 2.0
+_SETTLE_SECONDS, _GRACE_SECONDS = 2.0, 2.0
 
 
 class Dialler:
@@ -48,6 +48,8 @@ class Dialler:
     async def run(self) -> None:
         """Keep a connection up; at the end, calls under way are given a moment."""
         loop, attempt = asyncio.get_running_loop(), 0
+        # Whom it dials asks at once, and is answered by what was found.
+        await self._site.look()
         try:
             while True:
                 identity = self._identity()
@@ -93,7 +95,7 @@ class Dialler:
         """Go on over this connection; calls of the former one are answered on there."""
         former, self._line = self._line, line
         if former is not None:
-            draining = asyncio.create_task(former.drain())
+            draining = asyncio.create_task(former.drain(_SETTLE_SECONDS))
             self._draining.add(draining)
             draining.add_done_callback(self._draining.discard)
         log.info("connected to %s", line.address)

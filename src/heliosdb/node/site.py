@@ -106,10 +106,11 @@ class Site:
 
     async def demand_ready(self) -> None:
         """FederatedError UNREACHABLE while anything is in the way: the coordinator counts it as away."""
-        if self._standing.obstacle is not None:
+        # Whoever asks has come: the way to the coordinator is open, whatever was noted of it last.
+        if not self.has_database():
             # What was in the way may be gone.
             await self.look()
-        if self._standing.obstacle is not None:
+        if not self.has_database():
             raise _not_ready()
 
     def is_ready(self) -> bool:

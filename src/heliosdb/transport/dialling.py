@@ -89,9 +89,14 @@ class Line:
         """Wait until the connection is lost; say why."""
         return await asyncio.shield(self._broken)
 
-    async def drain(self) -> None:
-        """Take no more calls, answer those that were taken, and close."""
+    async def drain(self, settle: float = 0.0) -> None:
+        """Offer no more, answer the calls that were taken, and close.
+
+        settle: seconds for which offers that were made still stand: a call may be on its way to one.
+        """
         self._leave()
+        if self._idle and settle > 0:
+            await asyncio.wait(self._idle, timeout=settle, return_when=asyncio.ALL_COMPLETED)
         for task in self._idle:
             task.cancel()
         if self._busy:

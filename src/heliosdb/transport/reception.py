@@ -8,6 +8,7 @@ offer carries one call, so HTTP/2 holds back and cancels each by itself.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -27,6 +28,8 @@ from heliosdb.transport.verification import rejected
 
 _GRACE_SECONDS = 1.0
 
+_numbers = itertools.count()
+
 # A node has two connections while it changes from one to the other, and maybe one that is dead unnoticed.
 _MOST_OFFERS = 4 * MAX_OFFERS
 
@@ -36,6 +39,7 @@ class _Offer:
 
     def __init__(self, context: Any) -> None:
         self.context = context
+        self.number = next(_numbers)
         self._status: asyncio.Future[grpc.StatusCode] = asyncio.get_running_loop().create_future()
         self._writing: asyncio.Future[None] | None = None
 
@@ -129,11 +133,9 @@ class Reception:
 
     def take_idle(self, pinned: Sequence[bytes]) -> _Offer | None:
         """The latest offer of theirs that carries no call yet; None where there is none."""
-        for certificate in pinned:
-            lobby = self._lobbies.get(fingerprint(certificate))
-            if lobby is not None and lobby.idle:
-                return lobby.idle.pop()
-        return None
+        lobbies = [self._lobbies.get(fingerprint(certificate)) for certificate in pinned]
+        waiting = [lobby for lobby in lobbies if lobby is not None and lobby.idle]
+        return max(waiting, key=lambda lobby: lobby.idle[-1].number).idle.pop() if waiting else None
 
     async def wait_for_change(self, deadline: float) -> None:
         """Wait until some node comes, goes or offers; TimeoutError at the loop's time `deadline`."""

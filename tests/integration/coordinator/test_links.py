@@ -40,7 +40,9 @@ async def more_rounds(world: World, count: int = 3) -> None:
 
 
 def outcomes(world: World) -> set[str]:
-    rows = world.query("SELECT DISTINCT outcome::text FROM federated.participation WHERE outcome <> 'pending'")
+    rows = world.query(
+        "SELECT DISTINCT outcome::text FROM federated.participation WHERE outcome <> 'pending'"
+    )
     return {row["outcome"] for row in rows}
 
 
@@ -88,7 +90,9 @@ async def test_where_neither_address_answers_both_are_named(world: World) -> Non
     assert f"at its backup_endpoint: connection to https://localhost:{second.port} refused" in reason
 
 
-async def test_a_lost_node_is_left_alone_where_the_workspace_says_so_until_somebody_asks(world: World) -> None:
+async def test_a_lost_node_is_left_alone_where_the_workspace_says_so_until_somebody_asks(
+    world: World,
+) -> None:
     create_workspace(world, auto_reconnect=False, reconnect_interval=1)
     coordinator = world.start_coordinator()
     north, south = await world.add_site("north"), await world.add_site("south")
@@ -100,7 +104,9 @@ async def test_a_lost_node_is_left_alone_where_the_workspace_says_so_until_someb
 
         await lost(world, line)
         reason = diagnostics(world, "north")["failure_reason"]
-        assert reason.endswith("auto_reconnect is false: it is dialled again once ALTER FEDERATED NODE asks for it")
+        assert reason.endswith(
+            "auto_reconnect is false: it is dialled again once ALTER FEDERATED NODE asks for it"
+        )
         accepted = line.accepted
         await world.reached(SEEN_LATER)
         assert line.accepted == accepted
