@@ -202,6 +202,21 @@ async def test_whoever_is_not_expected_is_refused_in_the_handshake() -> None:
             assert not any(carrier.is_there() for carrier in carriers)
 
 
+async def test_a_stranger_is_not_told_who_is_expected() -> None:
+    async with receiving(COORDINATOR) as (reception, port):
+        carrier = reception.carrier([NODE.certificate_pem], "b")
+        process = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-connect", f"localhost:{port}", "-alpn", "h2"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        printed = (await process.communicate())[0].decode(errors="replace")
+        await carrier.close()
+    assert "CN = coordinator" in printed
+    assert "No client certificate CA names sent" in printed
+
+
 async def refused(port: int, identity: Identity) -> FederatedError:
     line = line_to(port, Echo(), identity)
     try:
