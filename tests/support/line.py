@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.support.ports import free_port
 
@@ -106,8 +107,6 @@ async def opened(to: int) -> AsyncIterator[Line]:
 
 def descriptors(pid: int) -> Iterator[str]:
     """What each open file descriptor of a process is: `socket`, `pipe`, a path."""
-    import os
-
-    for one in os.listdir(f"/proc/{pid}/fd"):
+    for one in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            yield os.readlink(f"/proc/{pid}/fd/{one}").split(":", 1)[0]
+            yield str(one.readlink()).split(":", 1)[0]

@@ -269,9 +269,15 @@ class Directory:
             except Exception:  # Whatever one node's certificate or bytes cause must not end the term.
                 log.exception("meeting node %s failed", peer.record.name)
                 failure = FederatedError(ErrorCode.INTERNAL, "meeting it failed inside the coordinator")
-            await self._demote(peer, NodeStatus.FAILED, reason_of(failure), breach_of(failure))
+            pause = self._pause(peer, failure, attempt)
+            reason, breach = reason_of(failure), breach_of(failure)
+            # Its traceback holds the call that failed, and that a channel, which would go on dialling.
+            del failure
+            if peer.is_held_once:
+                await peer.link.close()
+            await self._demote(peer, NodeStatus.FAILED, reason, breach)
             if not peer.is_left_alone:
-                await peer.await_asked(self._pause(peer, failure, attempt))
+                await peer.await_asked(pause)
             attempt += 1
 
     async def _may_dial(self, peer: Peer) -> None:
@@ -279,7 +285,6 @@ class Directory:
         while peer.is_left_alone:
             if not peer.tried:
                 self._note(peer, NodeStatus.FAILED, _LEFT_ALONE)
-            # A channel that is open dials by itself.
             await peer.link.close()
             await peer.await_asked(None)
 

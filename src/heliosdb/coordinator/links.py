@@ -20,6 +20,7 @@ from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.domain.clock import Clock
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.domain.ids import NodeName
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.reception import Reception
@@ -81,7 +82,7 @@ class Link:
         """
         terms = await self._find_terms(record)
         check(terms.pins)
-        await self._take(terms)
+        await self._take(terms, record.name)
         if self._reception is not None and record.link.nodes_dial:
             # From here on it is let in.
             self._client_at(record.endpoint, record)
@@ -147,11 +148,11 @@ class Link:
         pins = check_not_expired(given, self._clock.time())
         return _Terms(pins, identity, record.link.keepalive_interval, given)
 
-    async def _take(self, terms: _Terms) -> None:
+    async def _take(self, terms: _Terms, name: NodeName) -> None:
         former, self._terms = self._terms, terms
         if former is None or former == terms:
             return
-        log.info("connections are made anew: certificates of the node=%d", len(terms.pins))
+        log.info("connections to node %s are made anew: certificates=%d", name, len(terms.pins))
         if not set(former.pins) & set(terms.pins):
             # Not a rotation: whoever had the former certificate is not spoken to any more.
             await self.close()

@@ -56,7 +56,13 @@ class GrpcCarrier:
         """As `Carrier.call`."""
         metadata = None if traceparent is None else ((HEADER, traceparent),)
         answered = False
-        with self._failures(self._calls[method](messages, timeout=timeout, metadata=metadata)) as call:
+        try:
+            begun = self._calls[method](messages, timeout=timeout, metadata=metadata)
+        except aio.UsageError:
+            raise UnsentError(
+                ErrorCode.UNREACHABLE, f"the connection to {self._endpoint} was closed"
+            ) from None
+        with self._failures(begun) as call:
             try:
                 async for raw in call:
                     answered = True

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from heliosdb.transport.authority import Authority
 from tests.integration.extension.commands_support import MODEL, NODE, WORKSPACE, execute, fetch
 from tests.support.cluster import Cluster
 
@@ -159,6 +160,47 @@ def test_one_endpoint_is_one_node_of_a_workspace(session: psycopg.Connection) ->
     )
     with pytest.raises(errors.DuplicateObject, match='node "a"'):
         execute(session, "ALTER FEDERATED NODE 'b' IN WORKSPACE w SET (endpoint = 'https://h.example:1')")
+
+
+def test_a_backup_endpoint_is_a_second_address_of_the_same_node_alone(session: psycopg.Connection) -> None:
+    execute(
+        session,
+        "CREATE FEDERATED WORKSPACE w",
+        "REGISTER FEDERATED NODE 'a' IN WORKSPACE w"
+        " WITH (endpoint = 'https://h.example:1', backup_endpoint = 'https://h.example:2')",
+        "REGISTER FEDERATED NODE 'b' IN WORKSPACE w WITH (endpoint = 'https://i.example:1')",
+    )
+    alter = "ALTER FEDERATED NODE 'b' IN WORKSPACE w SET ({} = '{}')"
+    for option, taken in (("endpoint", "https://h.example:2"), ("backup_endpoint", "https://h.example:1")):
+        with pytest.raises(errors.DuplicateObject, match='node "a" of workspace "w" has this endpoint'):
+            execute(session, alter.format(option, taken))
+    with pytest.raises(errors.InvalidParameterValue, match="backup_endpoint is the endpoint itself"):
+        execute(session, alter.format("backup_endpoint", "https://I.example:1/"))
+    with pytest.raises(errors.InvalidParameterValue, match="backup_endpoint"):
+        execute(session, alter.format("backup_endpoint", "http://i.example:2"))
+    shown = session.execute("SELECT endpoint_in_use FROM federated_node_diagnostics WHERE node_name = 'a'")
+    assert shown.fetchone() == ("https://h.example:1",)
+
+
+def test_during_a_rotation_a_node_is_registered_with_two_certificates(session: psycopg.Connection) -> None:
+    authority = Authority.create("authority")
+    old, new = (authority.issue("n", ["h"]).certificate_pem.decode() for _ in range(2))
+    register = (
+        "REGISTER FEDERATED NODE 'n' IN WORKSPACE w WITH (endpoint = 'https://h:1', certificate = '{}')"
+    )
+    execute(session, "CREATE FEDERATED WORKSPACE w", register.format(old + new))
+    with pytest.raises(errors.InvalidParameterValue, match="not a certificate in PEM form"):
+        execute(session, f"ALTER FEDERATED NODE 'n' IN WORKSPACE w SET (certificate = '{old} and {new}')")
+
+
+def test_what_grpc_cannot_do_is_refused_with_the_reason(session: psycopg.Connection) -> None:
+    for option, reason in (
+        ("tcp_nodelay", "gRPC sets TCP_NODELAY"),
+        ("batch_communication", "one signed header"),
+    ):
+        with pytest.raises(errors.FeatureNotSupported) as caught:
+            execute(session, f"CREATE FEDERATED WORKSPACE w WITH ({option} = false)")
+        assert reason in (caught.value.diag.message_detail or "")
 
 
 @pytest.mark.parametrize(
