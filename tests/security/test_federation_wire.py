@@ -192,6 +192,8 @@ async def test_a_greeting_tells_names_and_types_only(
         "datasets.columns",
         "datasets.types",
         "extras",
+        # Which of its certificates it signs with.
+        "certificate_sha256",
     }
     assert b"patient_id" not in answer
 

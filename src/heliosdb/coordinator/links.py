@@ -55,7 +55,7 @@ class Link:
         config: CoordinatorConfig,
         identity: Callable[[], Identity],
         clock: Clock,
-        reception: Reception | None,
+        reception: Reception | None = None,
     ) -> None:
         """reception: where nodes dial in; None: nowhere."""
         self._config = config
