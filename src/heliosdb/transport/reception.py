@@ -74,8 +74,8 @@ class Reception:
 
     def __init__(self, identity: Callable[[], Identity]) -> None:
         self._identity = identity
-        self._expected: Counter[bytes] = Counter()
-        self._fingerprints: frozenset[str] = frozenset()
+        self._expected: Counter[str] = Counter()
+        self._certificates: dict[str, bytes] = {}
         self._pinned: tuple[bytes, ...] = ()
         self._lobbies: dict[str, _Lobby] = {}
         self._changed = asyncio.Event()
@@ -104,21 +104,24 @@ class Reception:
 
         The node is let in until the carrier is closed. peer: what errors call the node.
         """
-        self._expected.update(pinned)
+        for certificate in pinned:
+            key = fingerprint(certificate)
+            self._expected[key] += 1
+            self._certificates[key] = certificate
         self._note_expected()
         return DialledCarrier(self, pinned, peer)
 
     def dismiss(self, pinned: Sequence[bytes]) -> None:
         """Let the holder of these certificates in no more, unless they are expected for another reason."""
-        self._expected.subtract(pinned)
-        gone = [certificate for certificate in pinned if self._expected[certificate] <= 0]
-        for certificate in gone:
-            del self._expected[certificate]
-        self._note_expected()
-        for certificate in gone:
-            lobby = self._lobbies.get(fingerprint(certificate))
+        for key in map(fingerprint, pinned):
+            self._expected[key] -= 1
+            if self._expected[key] > 0:
+                continue
+            del self._expected[key], self._certificates[key]
+            lobby = self._lobbies.get(key)
             for offer in list(lobby.offers) if lobby is not None else ():
                 offer.end(grpc.StatusCode.PERMISSION_DENIED)
+        self._note_expected()
 
     def is_there(self, pinned: Sequence[bytes]) -> bool:
         """Whether the holder of one of these certificates is connected."""
@@ -143,9 +146,8 @@ class Reception:
             await self._changed.wait()
 
     def _note_expected(self) -> None:
-        self._fingerprints = frozenset(map(fingerprint, self._expected))
         # gRPC asks from threads of its own: what they see is replaced and never changed.
-        self._pinned = tuple(self._expected)
+        self._pinned = tuple(self._certificates.values())
 
     def _server_identity(self) -> ServerIdentity:
         identity = self._identity()
@@ -160,7 +162,7 @@ class Reception:
         shown = context.auth_context()["x509_pem_cert"][0]
         key = fingerprint(shown)
         # Not by the handshake alone: the connection may be older than the last change.
-        if key not in self._fingerprints:
+        if key not in self._expected:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no node has this certificate")
         lobby = self._lobbies.setdefault(key, _Lobby())
         if len(lobby.offers) >= _MOST_OFFERS:
@@ -191,7 +193,9 @@ class DialledCarrier:
         self._pinned = tuple(pinned)
         self._peer = peer
         # Whoever drops it without closing it lets the node in no more either.
-        self._dismissal = finalize(self, reception.dismiss, self._pinned)
+        loop = asyncio.get_running_loop()
+        self._dismissal = finalize(self, _dismiss_soon, loop, reception, self._pinned)
+        self._dismissal.atexit = False
 
     def is_there(self) -> bool:
         """Whether the node is connected."""
@@ -225,7 +229,8 @@ class DialledCarrier:
 
     async def close(self) -> None:
         """Let the node in no more; calls under way fail."""
-        self._dismissal()
+        if self._dismissal.detach() is not None:
+            self._reception.dismiss(self._pinned)
 
     async def _offer(self, deadline: float) -> _Offer:
         while True:
@@ -261,6 +266,12 @@ class DialledCarrier:
                 return None
             case _:
                 raise rejected("it is of an unknown kind")
+
+
+def _dismiss_soon(loop: asyncio.AbstractEventLoop, reception: Reception, pinned: tuple[bytes, ...]) -> None:
+    """Of a carrier that was dropped: that may be noticed in any thread, and after the loop has ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(reception.dismiss, pinned)
 
 
 async def _send(offer: _Offer, head: pb.CallHead, messages: AsyncIterator[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -172,6 +173,31 @@ async def test_a_node_that_goes_in_a_call_may_have_done_anything_and_one_that_is
         await gone(carrier)
         with pytest.raises(UnsentError, match="b has not dialled in"):
             await asked(carrier, Method.GREET)
+
+
+async def test_a_call_under_way_fails_where_its_carrier_is_closed() -> None:
+    echo = Echo()
+    async with connected(echo) as (carrier, _):
+        asking = asyncio.create_task(asked(carrier, Method.GREET))
+        async with asyncio.timeout(TIMEOUT):
+            await echo.begun.wait()
+            await carrier.close()
+            with pytest.raises(FederatedError, match="closed the connection") as raised:
+                await asking
+            await echo.left.wait()
+        assert not isinstance(raised.value, UnsentError)
+
+
+async def test_a_carrier_that_is_dropped_lets_its_node_in_no_more() -> None:
+    async with receiving(COORDINATOR) as (reception, port):
+        carrier, line = reception.carrier([NODE.certificate_pem], "b"), line_to(port, Echo())
+        await line.open()
+        await carrier.arrival(ARRIVAL)
+        del carrier
+        gc.collect()
+        async with asyncio.timeout(TIMEOUT):
+            assert (await line.broken()).code is ErrorCode.IDENTITY
+        await line.close()
 
 
 async def gone(carrier: DialledCarrier) -> None:
