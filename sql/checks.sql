@@ -109,7 +109,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.workspace AS w WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS o
         CROSS JOIN (
-            SELECT count(*) AS nodes, count(*) FILTER (WHERE (q.options ->> 'endpoint' ILIKE 'https://%') IS NOT TRUE) AS plain
+            SELECT count(*) AS nodes, count(*) FILTER (WHERE q.options ->> 'endpoint' NOT ILIKE 'https://%') AS plain
             FROM federated.node AS q WHERE q.workspace_id = _check_node_links.workspace_id
         ) AS n
     ) AS f

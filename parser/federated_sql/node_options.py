@@ -11,7 +11,12 @@ _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
 
 NODE = (
-    OptionSpec("endpoint", OptionType.URL, None, "where the node answers: https://host:port"),
+    OptionSpec(
+        "endpoint",
+        OptionType.URL,
+        None,
+        "where the node answers: https://host:port; none where the nodes dial (communication_protocol)",
+    ),
     OptionSpec(
         "backup_endpoint",
         OptionType.URL,

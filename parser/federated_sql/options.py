@@ -42,6 +42,7 @@ __all__ = [
     "check_workspace",
     "defaults",
     "drop_options",
+    "nodes_dial",
     "read_options",
     "require_built",
     "specs",
@@ -172,6 +173,7 @@ _AT_MOST = (
     ("stragglers_timeout", "round_timeout"),
     ("privacy_per_round", "privacy_budget"),
 )
+_OF_WHO_DIALS = ("keepalive_interval", "reconnect_interval")
 _NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold")
 
 
@@ -192,7 +194,19 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
         for name in _NEEDS_BUDGET:
             if name in options:
                 raise _conflict(f"{name} has no effect without a privacy_budget", "Set privacy_budget too.")
+    if nodes_dial(options):
+        for name in _OF_WHO_DIALS:
+            if name in options:
+                raise _conflict(
+                    f"{name} has no effect with communication_protocol = 'https'",
+                    f"The nodes dial: {name} is a setting of each of them.",
+                )
     check_mode(merged)
+
+
+def nodes_dial(options: Mapping[str, OptionJson]) -> bool:
+    """Whether the nodes of a workspace with these options dial the coordinator."""
+    return options.get("communication_protocol") == "https"
 
 
 def _check_selection(merged: Mapping[str, OptionJson]) -> None:

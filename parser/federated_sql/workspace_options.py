@@ -116,9 +116,9 @@ WORKSPACE = (
         "communication_protocol",
         _CHOICE,
         "grpc",
-        "how the coordinator speaks to nodes",
+        "who dials: under grpc the coordinator, each node at its endpoint; under https each node the"
+        " coordinator, and nothing listens at a node",
         choices=("grpc", "https"),
-        built_values=("grpc",),
     ),
     OptionSpec(
         "batch_communication",

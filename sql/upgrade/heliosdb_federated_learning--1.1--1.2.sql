@@ -6828,7 +6828,7 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
     'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
 
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
 
@@ -8727,6 +8727,31 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._check_audit(text) IS 'Whether every change is recorded, and the audit log holds';
+
+CREATE OR REPLACE FUNCTION federated._check_node_links(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.weak THEN 'FAIL' WHEN f.nodes = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.weak THEN 'Set tls_version to 1.3, certificate_validation to true and https endpoints.'
+                WHEN f.nodes = 0 THEN 'No node is registered yet: look again when there are some.'
+                ELSE 'Coordinator and nodes speak TLS 1.3 with certificates on both sides, and vectors are sealed besides.' END,
+           format('tls_version %s, certificate_validation %s, encryption %s, %s of %s endpoints are not https',
+                  f.tls, f.validated, f.cipher, f.plain, f.nodes)
+    FROM (
+        SELECT o.*, n.*, o.tls <> '1.3' OR o.validated <> 'true' OR n.plain > 0 AS weak
+        FROM (
+            SELECT coalesce(w.options ->> 'tls_version', '1.3') AS tls,
+                   coalesce(w.options ->> 'certificate_validation', 'true') AS validated,
+                   coalesce(w.options ->> 'encryption', 'AES-256-GCM') AS cipher
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_node_links.workspace_id
+        ) AS o
+        CROSS JOIN (
+            SELECT count(*) AS nodes, count(*) FILTER (WHERE q.options ->> 'endpoint' NOT ILIKE 'https://%') AS plain
+            FROM federated.node AS q WHERE q.workspace_id = _check_node_links.workspace_id
+        ) AS n
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_node_links(bigint) IS 'Whether what coordinator and nodes send each other is encrypted';
 
 -- From the log too: a run goes with its model, and what it let out does not come back.
 CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text)
@@ -12833,7 +12858,7 @@ COMMENT ON COLUMN @extschema@.federated_nodes.status IS 'pending: not met yet; a
 
 COMMENT ON COLUMN @extschema@.federated_nodes.failure_reason IS 'Why it is slow or failed; NULL of all others';
 
-COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers';
+COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials';
 
 COMMENT ON COLUMN @extschema@.federated_nodes.data_residency IS 'Where its data lie, as registered; NULL where nothing was said';
 

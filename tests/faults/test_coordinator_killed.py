@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import numpy as np
 import pytest
@@ -15,10 +12,10 @@ import pytest
 from heliosdb.domain.state import state_from_bytes
 from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.transport.sealing import AtRestKey
+from tests.faults.support import RUN, Result, read_result, start_run
 from tests.integration.coordinator.support import MODEL, World, create_model, create_workspace, make_world
 from tests.support.cluster import Cluster
 
-RUN = UUID("00000000-0000-4000-8000-00000000f00d")
 ROUNDS = 3
 POINTS = [
     "coordinator.run.claimed",
@@ -37,58 +34,6 @@ POINTS = [
     "coordinator.round.closed:4",
     "coordinator.version.committed",
 ]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run left in the catalog, without times and sealed bytes."""
-
-    status: str
-    versions: list[dict[str, Any]]
-    rounds: list[dict[str, Any]]
-    alignments: list[dict[str, Any]]
-    phases: list[dict[str, Any]]
-    tasks: list[dict[str, Any]]
-    ledger: list[dict[str, Any]]
-
-
-def read_result(world: World) -> Result:
-    return Result(
-        world.runs()[-1]["status"],
-        world.query(
-            "SELECT version, run_id, round_number, encode(sha256, 'hex') AS sha256, is_current FROM federated.version"
-        ),
-        world.query(
-            "SELECT round_number, status::text, global_loss, global_accuracy, node_variance FROM federated.round "
-            "ORDER BY 1"
-        ),
-        world.query(
-            "SELECT c.round_number, n.name, c.alignment FROM federated.contribution AS c "
-            "JOIN federated.node AS n USING (node_id) ORDER BY 1, 2"
-        ),
-        world.query("SELECT round_number, phase FROM federated.phase ORDER BY 1, 2"),
-        world.query(
-            "SELECT p.round_number, p.step, n.name, p.outcome::text, p.weight FROM federated.participation AS p "
-            "JOIN federated.node AS n USING (node_id) ORDER BY 1, 2, 3"
-        ),
-        world.query(
-            "SELECT round_number, step, node_name, state::text, epsilon_basic, epsilon_tight "
-            "FROM federated.ledger ORDER BY ledger_id"
-        ),
-    )
-
-
-def start_run(world: World) -> None:
-    """START with the one run id, after forgetting the run before it everywhere."""
-    for site in world.sites:
-        with world.cluster.connect(site.database) as connection:
-            connection.execute("TRUNCATE federated.release, federated.spending")
-    with world.catalog() as connection, connection.transaction():
-        connection.execute("DELETE FROM federated.run")
-        connection.execute("UPDATE federated.model SET dropped_version = 0")
-        connection.execute("DELETE FROM federated.ledger")
-        connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}"])
-        connection.execute("UPDATE federated.run SET run_id = %s", [RUN])
 
 
 async def prepare(world: World) -> Result:

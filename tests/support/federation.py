@@ -101,14 +101,14 @@ class Federation:
         settings: dict[str, object] = {
             "database": cluster.dsn(database, user="heliosdb_daemon"),
             "reader": cluster.dsn(database, user="heliosdb_reader"),
-            "listen_host": "127.0.0.1",
-            "listen_port": 0,
             "certificate": self.directory / f"{name}.pem",
             "private_key": self.directory / f"{name}.key",
             "coordinator_certificate": self.directory / "coordinator.pem",
             "state_directory": self.directory / f"{name}-state",
             "plain_answers": True,
         }
+        if "dial" not in changes:
+            settings |= {"listen_host": "127.0.0.1", "listen_port": 0}
         return NodeConfig.model_validate(settings | changes)
 
     def client(
@@ -148,10 +148,12 @@ class NodeProcess:
     ) -> None:
         self._ready = directory / f"ready-{uuid4().hex}"
         self.settings = path = directory / f"node-{uuid4().hex}.toml"
-        settings = config.model_dump(mode="json", exclude_none=True) | {
+        settings = config.model_dump(mode="json", exclude_none=True, exclude_unset=True) | {
             "database": config.database.get_secret_value(),
             "reader": config.reader.get_secret_value(),
         }
+        if config.proxy is not None:
+            settings["proxy"] = config.proxy.get_secret_value()
         path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in settings.items()))
         environment = {**os.environ, "HELIOSDB_FAULTS": faults}
         arguments = (str(path), str(self._ready))

@@ -69,18 +69,20 @@ class Residency:
 class LinkPolicy:
     """How a workspace's nodes are held on to, by its options of these names; intervals in seconds.
 
-    reconnect_interval None: the coordinator's own setting.
+    reconnect_interval None: the coordinator's own setting. nodes_dial: whether it is the nodes that connect.
     """
 
     keepalive_interval: int = 30
     auto_reconnect: bool = True
     reconnect_interval: int | None = None
+    nodes_dial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None.
 
+    endpoint: "" of one that dials.
     outside: how it lies outside the workspace's data residency, None where it does not. residency: what there
     is to say about where its data lie. backup_endpoint: where else it is called. endpoint_in_use: where it
     last was, None before it was met. link: as its workspace says.
@@ -138,7 +140,9 @@ def _from_row(row: Row) -> NodeRecord:
         residency=residency,
         backup_endpoint=options.get("backup_endpoint"),
         endpoint_in_use=row["endpoint_in_use"],
-        link=LinkPolicy(row["keepalive_interval"], row["auto_reconnect"], row["reconnect_interval"]),
+        link=LinkPolicy(
+            row["keepalive_interval"], row["auto_reconnect"], row["reconnect_interval"], row["dials"]
+        ),
     )
 
 
@@ -149,9 +153,10 @@ def _outside(required: str, stated: str | None) -> str | None:
 
 
 def activate_node(
-    connection: Connection, node: NodeRecord, certificate: str, expires: datetime, endpoint: str
+    connection: Connection, node: NodeRecord, certificate: str, expires: datetime, endpoint: str | None
 ) -> None:
-    """Record that the node was met at `endpoint`, and the certificate that it is pinned to and shows.
+    """Record that the node was met at `endpoint`, None for one that dials, and the certificate that it is
+    pinned to and shows.
 
     FederatedError IDENTITY where that is another node's of the workspace.
     """

@@ -88,7 +88,11 @@ def _node(path: Path) -> Iterator[Question]:
 
     config = load_config(path)
     yield daemon_question(config.health_socket)
-    yield Question("its port", lambda seconds: _shake_hands(config.listen_host, config.listen_port, seconds))
+    if not config.dial:
+        # Of one that dials, its own word says whether it is connected.
+        yield Question(
+            "its port", lambda seconds: _shake_hands(config.listen_host, config.listen_port, seconds)
+        )
     yield _database("its database", config.database.get_secret_value())
     yield _database("its database, as the reader", config.reader.get_secret_value())
 

@@ -104,12 +104,13 @@ class CoordinatorConfig(TracedSettings):
 
     database: libpq connection string of a role that is a member of federated_daemon. ca_bundle: authorities
     for the first contact with nodes registered without a certificate; None: the system's. state_directory
-    holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds.
-    reconnect_interval: the longest pause between two attempts to reach a node that is away, where its
-    workspace does not say, and before what failed is done again. parts: modules that register further parts
-    of rounds; what they hold runs with all rights of this process. health_socket: where the daemon answers
-    `heliosdb health`, a file of its own. audit_head_interval: while somebody trains in a workspace, the next
-    head of its audit log is signed after so long.
+    holds the sealing keys; coordinators that stand by for each other share it. listen_port: where nodes dial
+    in, while this coordinator leads; None: it does not listen. Intervals in seconds. reconnect_interval: the
+    longest pause between two attempts to reach a node that is away, where its workspace does not say, and
+    before what failed is done again. parts: modules that register further parts of rounds; what they hold
+    runs with all rights of this process. health_socket: where the daemon answers `heliosdb health`, a file of
+    its own. audit_head_interval: while somebody trains in a workspace, the next head of its audit log is
+    signed after so long.
     alerts: a table. metrics, tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
@@ -120,6 +121,8 @@ class CoordinatorConfig(TracedSettings):
     private_key: Path
     ca_bundle: Path | None = None
     state_directory: Path
+    listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - nodes come from elsewhere
+    listen_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     ready_file: Path | None = None
     health_socket: Path | None = None
     poll_interval: Annotated[float, Field(gt=0, le=0.5)] = 0.5
@@ -131,6 +134,12 @@ class CoordinatorConfig(TracedSettings):
     concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
     alerts: AlertSettings = AlertSettings()
+
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> Self:
+        if self.listen_port is None and "listen_host" in self.model_fields_set:
+            raise ValueError("listen_host has no effect without listen_port")
+        return self
 
 
 def load_config(path: Path) -> CoordinatorConfig:

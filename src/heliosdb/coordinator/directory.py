@@ -34,10 +34,12 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Introduction
 from heliosdb.domain.ids import Epoch, NodeName, SubscriptionName, WorkspaceName
 from heliosdb.domain.subscription import Subscription
+from heliosdb.transport.carriers import UnsentError
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.expiry import ExpiryWarnings
 from heliosdb.transport.identity import Identity, expires
 from heliosdb.transport.messages import NodeRefusedError, reason_of
+from heliosdb.transport.reception import Reception
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +84,17 @@ class Directory:
         identity: Callable[[], Identity],
         session: CatalogSession,
         epoch: Epoch,
+        *,
         clock: Clock | None = None,
+        reception: Reception | None = None,
     ) -> None:
+        """reception: where nodes dial in; None: nowhere."""
         self._config = config
         self._identity = identity
         self._session = session
         self._epoch = epoch
         self._clock = clock or SystemClock()
+        self._reception = reception
         self._peers: dict[int, Peer] = {}
         self._changed = asyncio.Event()
         self._seen_once = False
@@ -217,7 +223,7 @@ class Directory:
 
     def _meet_anew(self, record: NodeRecord) -> None:
         stored = Stored(record.status, record.certificate, record.endpoint_in_use)
-        peer = Peer(record, Link(self._config, self._identity, self._clock), stored=stored)
+        peer = Peer(record, Link(self._config, self._identity, self._clock, self._reception), stored=stored)
         self._peers[record.id] = peer
         peer.keeper = asyncio.create_task(self._keep(peer), name=f"node {record.workspace}/{record.name}")
         peer.keeper.add_done_callback(self._keeper_ended)
@@ -285,6 +291,9 @@ class Directory:
     def _pause(self, peer: Peer, error: FederatedError, attempt: int) -> float:
         if not may_pass(error):
             return _SETTLED_MISTAKE
+        if peer.record.link.nodes_dial and isinstance(error, UnsentError):
+            # Meeting it is waiting for it.
+            return 0.0
         pause = min(_FIRST_RETRY * 2.0 ** min(attempt, 30), self._reconnect_interval(peer))
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnections, decides nothing
 
@@ -356,15 +365,14 @@ class Directory:
 
     async def _activate(self, peer: Peer) -> None:
         record, link, known = peer.record, peer.link, peer.introduction
-        found = Stored(NodeStatus.ACTIVE, link.certificate.decode(), link.endpoint)
+        found = Stored(NodeStatus.ACTIVE, link.certificate.decode(), link.endpoint or None)
         known_already, ends = peer.stored == found, expires(link.certificate)
 
         def activate(connection: PsycopgConnection) -> None:
             if known_already:
                 catalog.touch_nodes(connection, [record])
             else:
-                pem, endpoint = found.certificate or "", found.endpoint or ""
-                catalog.activate_node(connection, record, pem, ends, endpoint)
+                catalog.activate_node(connection, record, found.certificate or "", ends, found.endpoint)
             if known is not None:
                 _record_introduction(connection, record, known)
 

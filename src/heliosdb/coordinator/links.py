@@ -29,8 +29,12 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, fingerprint
+from heliosdb.transport.reception import Reception
 
 log = logging.getLogger(__name__)
+
+_ARRIVAL_SECONDS = 10.0
+"""How long a node that dials may take until it is there: longer than it pauses between two attempts."""
 
 Pins = tuple[bytes, ...]
 """Certificates (PEM), one of which a node must show and sign with."""
@@ -52,8 +56,16 @@ class _Terms:
 class Link:
     """Finds the way to one node, and the next one where that is lost or to be made anew."""
 
-    def __init__(self, config: CoordinatorConfig, identity: Callable[[], Identity], clock: Clock) -> None:
+    def __init__(
+        self,
+        config: CoordinatorConfig,
+        identity: Callable[[], Identity],
+        clock: Clock,
+        reception: Reception | None = None,
+    ) -> None:
+        """reception: where nodes dial in; None: nowhere."""
         self._config = config
+        self._reception = reception
         self._identity = identity
         self._clock = clock
         self._terms: _Terms | None = None
@@ -77,6 +89,10 @@ class Link:
         terms = await self._find_terms(record)
         check(terms.pins)
         await self._take(terms, record.name)
+        if self._reception is not None and record.link.nodes_dial:
+            # From here on it is let in.
+            self._client_at(record.endpoint, record)
+            await self._reception.arrival(terms.pins, _ARRIVAL_SECONDS)
         first, *others = record.endpoints
         try:
             return await self._greet_at(first, record)
@@ -161,19 +177,33 @@ class Link:
             await client.close()
 
     async def _greet_at(self, endpoint: str, record: NodeRecord) -> Introduction:
-        assert self._terms is not None
-        client = self._clients.get(endpoint)
-        if client is None:
-            terms = self._terms
-            client = NodeClient(endpoint, terms.pins, terms.identity, keepalive=terms.keepalive)
-            self._clients[endpoint] = client
+        client = self._client_at(endpoint, record)
         said = await client.greet(Greeting(record.workspace, record.name), self._config.heartbeat_timeout)
         fault = record.residency.fault_of(said.data_residency)
         if fault is not None:
             raise FederatedError(ErrorCode.NOT_SUPPORTED, fault)
-        client.certificate = _shown(self._terms.pins, said.certificate_sha256)
+        client.certificate = _shown(self.pins, said.certificate_sha256)
         await self._use(endpoint, client, record)
         return said
+
+    def _client_at(self, endpoint: str, record: NodeRecord) -> NodeClient:
+        """The client for an endpoint under the terms of now; "": for a node that dials."""
+        if endpoint not in self._clients:
+            assert self._terms is not None
+            self._clients[endpoint] = self._connect(endpoint, record, self._terms)
+        return self._clients[endpoint]
+
+    def _connect(self, endpoint: str, record: NodeRecord, terms: _Terms) -> NodeClient:
+        if not record.link.nodes_dial:
+            return NodeClient(endpoint, terms.pins, terms.identity, keepalive=terms.keepalive)
+        if self._reception is None:
+            raise FederatedError(
+                ErrorCode.WRONG_STATE,
+                "nodes of its workspace dial the coordinator, and the coordinator does not listen",
+                hint="Set listen_port in the coordinator's settings.",
+            )
+        carrier = self._reception.carrier(terms.pins, "the node")
+        return NodeClient("the node", terms.pins, terms.identity, carrier=carrier)
 
     async def _use(self, endpoint: str, client: NodeClient, record: NodeRecord) -> None:
         former, self.client = self.client, client

@@ -12,8 +12,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -59,6 +59,7 @@ from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
+from heliosdb.transport.reception import Reception
 from heliosdb.transport.sealing import AtRestKey, SealingKey
 
 log = logging.getLogger(__name__)
@@ -235,7 +236,10 @@ class Term:
     ) -> None:
         self._config = config
         self._session = session
-        self._directory = Directory(config, keys.identity.current, node_session, epoch)
+        self._reception = None if config.listen_port is None else Reception(keys.identity.current)
+        self._directory = Directory(
+            config, keys.identity.current, node_session, epoch, reception=self._reception
+        )
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
@@ -249,6 +253,24 @@ class Term:
 
     async def run(self) -> None:
         """Work until something raises."""
+        async with self._listening():
+            await self._work()
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        """Let nodes dial in for the length of a block; whoever only stands by does not listen."""
+        reception, port = self._reception, self._config.listen_port
+        if reception is None or port is None:
+            yield
+            return
+        await reception.listen(self._config.listen_host, port)
+        log.info("nodes dial in at %s port %d", self._config.listen_host, port)
+        try:
+            yield
+        finally:
+            await reception.close()
+
+    async def _work(self) -> None:
         parts = [
             asyncio.create_task(part)
             for part in (

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
-from federated_sql.options import OptionKind, defaults, drop_options, read_options, require_built
+from federated_sql.options import (
+    OptionKind,
+    defaults,
+    drop_options,
+    nodes_dial,
+    read_options,
+    require_built,
+)
 from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, ResetNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
@@ -18,6 +25,7 @@ from heliosdb.extension.session import Session, duplicate
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _DER_SEQUENCE = b"\x30"
+_MOVES = "SET (endpoint = 'https://host:port') moves the node."
 
 
 def register_node(session: Session, command: RegisterNode) -> None:
@@ -25,8 +33,10 @@ def register_node(session: Session, command: RegisterNode) -> None:
     session.require("federated_admin", "register a federated node")
     given = read_options(OptionKind.NODE, command.options, session.built)
     _check_name(command.name)
-    _require_endpoint(command.name, given, "Add WITH (endpoint = 'https://host:port', certificate = '...').")
     workspace = _lock_workspace(session, command.workspace)
+    _check_way(
+        workspace, command.name, given, "Add WITH (endpoint = 'https://host:port', certificate = '...')."
+    )
     _check_residency(workspace, command.name, given)
     nodes = catalog.list_nodes(session.connection, workspace)
     most = {**defaults(OptionKind.WORKSPACE, session.built), **workspace.options}["max_nodes"]
@@ -57,6 +67,7 @@ def alter_node(session: Session, command: AlterNode) -> None:
         return
     workspace, node, others = found
     merged = {**node.options, **given}
+    _check_way(workspace, command.name, merged, _MOVES)
     _check_certificate(given)
     _check_endpoint(workspace, others, merged)
     _check_residency(workspace, command.name, merged)
@@ -66,7 +77,7 @@ def alter_node(session: Session, command: AlterNode) -> None:
 
 
 def reset_node(session: Session, command: ResetNode) -> None:
-    """ALTER FEDERATED NODE … RESET: all but the endpoint, without which nobody finds the node."""
+    """ALTER FEDERATED NODE … RESET: all but what the node is found by, its endpoint or its certificate."""
     session.require("federated_admin", "alter a federated node")
     drop_options(OptionKind.NODE, command.options, {})
     found = _find_node(session, command)
@@ -74,7 +85,7 @@ def reset_node(session: Session, command: ResetNode) -> None:
         return
     workspace, node, _ = found
     left = drop_options(OptionKind.NODE, command.options, node.options)
-    _require_endpoint(command.name, left, "SET (endpoint = 'https://host:port') moves the node.")
+    _check_way(workspace, command.name, left, _MOVES)
     _check_residency(workspace, command.name, left)
     catalog.update_node(session.connection, workspace, command.name, left)
     catalog.notify_coordinator(session.connection)
@@ -144,9 +155,24 @@ def _find_node(
     return workspace, node, [n for n in nodes if n is not node]
 
 
-def _require_endpoint(node: str, options: catalog.Options, hint: str) -> None:
-    if "endpoint" not in options:
-        raise invalid_value(f'node "{node}" has no endpoint', hint=hint)
+def _check_way(workspace: catalog.Workspace, node: str, options: catalog.Options, hint: str) -> None:
+    """Raise 22023 where nobody finds the node: by its endpoint, or where it dials, by its certificate."""
+    if not nodes_dial(workspace.options):
+        if "endpoint" not in options:
+            raise invalid_value(f'node "{node}" has no endpoint', hint=hint)
+        return
+    for name in ("endpoint", "backup_endpoint"):
+        if name in options:
+            raise invalid_value(
+                f'{name} has no effect: the nodes of workspace "{workspace.name}" dial the coordinator',
+                hint=f"Leave out {name}: the node's own settings name the coordinator (dial = ...).",
+            )
+    if "certificate" not in options:
+        raise invalid_value(
+            f'node "{node}" has no certificate',
+            detail=f'The nodes of workspace "{workspace.name}" dial, and are known by their certificates.',
+            hint="Add WITH (certificate = '...'), PEM text or a path on the coordinator's machine.",
+        )
 
 
 def _check_certificate(given: catalog.Options) -> None:
@@ -182,6 +208,8 @@ def _check_endpoint(
     workspace: catalog.Workspace, others: Sequence[catalog.Node], given: catalog.Options
 ) -> None:
     ours = _addresses(given)
+    if not ours:
+        return
     if len(ours) == 1 and "backup_endpoint" in given:
         raise invalid_value(
             "backup_endpoint is the endpoint itself",
@@ -198,7 +226,7 @@ def _check_endpoint(
 
 def _addresses(options: catalog.Options) -> set[tuple[str | None, int | None]]:
     """Host and port of each of a node's endpoints."""
-    stated = [options.get("endpoint", ""), options.get("backup_endpoint")]
+    stated = [options.get("endpoint"), options.get("backup_endpoint")]
     parts = [urlsplit(str(one)) for one in stated if one is not None]
     return {(one.hostname, one.port) for one in parts}
 

@@ -9,6 +9,7 @@ from federated_sql.options import (
     check_workspace,
     defaults,
     drop_options,
+    nodes_dial,
     read_options,
     require_built,
 )
@@ -148,6 +149,13 @@ def _check_members(session: Session, workspace: catalog.Workspace, merged: catal
             ErrorCode.WRONG_STATE,
             f"max_nodes cannot be {most}: the workspace has {len(nodes)} nodes",
             hint="Unregister nodes first.",
+        )
+    if nodes and nodes_dial(merged) != nodes_dial(workspace.options):
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"communication_protocol cannot be changed: the workspace has {len(nodes)} nodes",
+            detail="Nodes that are dialled are registered with an endpoint, and nodes that dial without one.",
+            hint="Unregister the nodes first, and register them again as they are to be.",
         )
     residency = merged.get("data_residency")
     outside = [

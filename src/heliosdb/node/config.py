@@ -7,22 +7,56 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from heliosdb.catalog.conninfo import ConnectionString
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.parts.loading import MODULE_NAME
+from heliosdb.transport.identity import split_endpoint
+from heliosdb.transport.rpc import KEEPALIVE
+
+
+def _check_address(address: str) -> str:
+    try:
+        split_endpoint(address)
+    except FederatedError:
+        raise ValueError("it is not of the form https://host:port") from None
+    return address
+
+
+def _check_proxy(proxy: SecretStr) -> SecretStr:
+    parts = urlsplit(proxy.get_secret_value())
+    try:
+        known = parts.scheme == "http" and parts.hostname and parts.port
+    except ValueError:
+        known = None
+    if not known or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("it is not of the form http://[user:password@]host:port")
+    return proxy
 
 
 class NodeConfig(TracedSettings):
-    """Where a node listens, who it is, whom it answers, and its limits.
+    """Where a node listens or whom it dials, who it is, whom it answers, and its limits.
 
     database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the
     training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
     coordinator's, a file with one certificate or, during a rotation, several. listen_port 0: any free one.
+    dial: where the coordinator listens, `https://host:port`, or several such addresses, tried in turn; the
+    node then listens nowhere. proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`.
+    keepalive_interval: of a node that dials, the seconds after which it asks a silent connection for a sign
+    of life.
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
@@ -39,6 +73,9 @@ class NodeConfig(TracedSettings):
     reader: ConnectionString
     listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a node is there to be reached
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    dial: tuple[Annotated[str, AfterValidator(_check_address)], ...] = ()
+    proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = None
+    keepalive_interval: Annotated[int, Field(ge=1, le=3_600)] = KEEPALIVE
     certificate: Path
     private_key: Path
     coordinator_certificate: Path
@@ -52,6 +89,19 @@ class NodeConfig(TracedSettings):
     max_cpu_cores: Annotated[int, Field(ge=1)] = 1
     task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
+
+    @field_validator("dial", mode="before")
+    @classmethod
+    def _may_be_one(cls, dial: object) -> object:
+        return (dial,) if isinstance(dial, str) else dial
+
+    @model_validator(mode="after")
+    def _listens_or_dials(self) -> Self:
+        idle = ("listen_host", "listen_port") if self.dial else ("proxy", "keepalive_interval")
+        for name in idle:
+            if name in self.model_fields_set and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no effect {'with' if self.dial else 'without'} dial")
+        return self
 
 
 def load_config(path: Path) -> NodeConfig:

@@ -1,8 +1,8 @@
 """The node's daemon: endpoints in an event loop, each with its database, sharing a training process.
 
-What always holds: `ready` is called when it listens and has looked at its databases, and not before; what is
-in the way there is said in the log and in the ready file, and it goes on looking; at the end what is at a
-release door goes through it, and nothing else is waited for longer than a moment.
+What always holds: `ready` is called when it listens or dials and has looked at its databases, and not before;
+what is in the way there is said in the log and in the ready file, and it goes on looking; at the end what is
+at a release door goes through it, and nothing else is waited for longer than a moment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from heliosdb.liveness.standing import Standing
 from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
+from heliosdb.node.dialling import Dialler
 from heliosdb.node.door import Door
 from heliosdb.node.figures import node_source
 from heliosdb.node.identity_files import NodeIdentityFiles
@@ -39,6 +40,7 @@ from heliosdb.observing.logs import use_format
 from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
+from heliosdb.transport.answering import Answerer
 from heliosdb.transport.sealing import load_or_create_secret
 from heliosdb.transport.server import make_server, server_credentials
 
@@ -137,14 +139,15 @@ async def _end(watching: asyncio.Future[Any]) -> None:
 
 
 def _site(config: NodeConfig) -> Site:
-    whose = f"node on port {config.listen_port}: " if config.listen_port else ""
+    listens = config.listen_port and not config.dial
+    whose = f"node on port {config.listen_port}: " if listens else ""
     standing = Standing(config.ready_file, log, whose)
     return Site(config.database.get_secret_value(), config.reader.get_secret_value(), standing)
 
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """Where a node listens, and what answers there."""
+    """Where a node listens, 0: nowhere, and what answers."""
 
     port: int
     tasks: NodeTasks
@@ -154,7 +157,19 @@ def _connect(config: NodeConfig, purpose: str = "") -> Database:
     return Database(config.database.get_secret_value(), application_name=f"heliosdb node{purpose}")
 
 
-async def _listen(config: NodeConfig, tasks: NodeTasks, identity: NodeIdentityFiles) -> tuple[Any, int]:
+@asynccontextmanager
+async def _reached(
+    config: NodeConfig, tasks: NodeTasks, identity: NodeIdentityFiles, site: Site
+) -> AsyncIterator[int]:
+    """Listen, or dial, for the length of a block; gives the port, 0 where it listens nowhere."""
+    if config.dial:
+        answerer = Answerer(tasks, lambda: identity.current().pinned)
+        dialling = asyncio.create_task(Dialler(config, identity.current, answerer, site).run(), name="dial")
+        try:
+            yield 0
+        finally:
+            await _end(dialling)
+        return
     server, port = make_server(
         tasks,
         lambda: identity.current().pinned,
@@ -164,7 +179,10 @@ async def _listen(config: NodeConfig, tasks: NodeTasks, identity: NodeIdentityFi
     )
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
-    return server, port
+    try:
+        yield port
+    finally:
+        await server.stop(_GRACE_SECONDS)
 
 
 @asynccontextmanager
@@ -193,21 +211,39 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         data_residency=config.data_residency,
         certificate_sha256=lambda: identity.certificate_sha256,
     )
-    server, port = await _listen(config, tasks, identity)
-    watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")
-    keeping = asyncio.create_task(_keep_retention(config, history, identity))
-    warning = asyncio.create_task(identity.warn(f"this node, on port {port},"), name="certificates")
     try:
-        async with answering(config.health_socket, site.state):
+        async with (
+            _reached(config, tasks, identity, site) as port,
+            _beside(config, identity, port, consents.watch(site.has_database), history),
+            answering(config.health_socket, site.state),
+        ):
             yield _Endpoint(port, tasks)
     finally:
-        await _end(watching)
-        await _end(keeping)
-        await _end(warning)
-        await server.stop(_GRACE_SECONDS)
         await tasks.close()
         for open_ in (database, subscriptions, orders, history):
             await asyncio.to_thread(open_.close)
+
+
+@asynccontextmanager
+async def _beside(
+    config: NodeConfig,
+    identity: NodeIdentityFiles,
+    port: int,
+    watch_consents: Coroutine[Any, Any, None],
+    history: Database,
+) -> AsyncIterator[None]:
+    """Do for the length of a block what a node does while nobody asks."""
+    where = f"on port {port}" if port else "which dials"
+    parts = [
+        asyncio.create_task(watch_consents, name="consents"),
+        asyncio.create_task(_keep_retention(config, history, identity), name="retention"),
+        asyncio.create_task(identity.warn(f"this node, {where},"), name="certificates"),
+    ]
+    try:
+        yield
+    finally:
+        for part in parts:
+            await _end(part)
 
 
 async def _keep_retention(config: NodeConfig, database: Database, identity: NodeIdentityFiles) -> None:

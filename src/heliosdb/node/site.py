@@ -1,4 +1,5 @@
-"""What a node finds at its own database: whether it can work there, and if not, why.
+"""Whether a node can work, and if not, why: what it finds at its own database, and on its way to a
+coordinator that it dials.
 
 What always holds: no row is read and nothing is written; a reader whose rights go beyond what is shared is
 not worked with, since the training process has them.
@@ -95,6 +96,7 @@ class Site:
     def __init__(self, database: str, reader: str, standing: Standing) -> None:
         self._conninfos = (database, reader)
         self._standing = standing
+        self._link: Obstacle | None = None
         self._doubted = asyncio.Event()
 
     def demand(self) -> None:
@@ -104,15 +106,26 @@ class Site:
 
     async def demand_ready(self) -> None:
         """FederatedError UNREACHABLE while anything is in the way: the coordinator counts it as away."""
-        if self._standing.obstacle is not None:
+        # Whoever asks has come: the way to the coordinator is open, whatever was noted of it last.
+        if not self.has_database():
             # What was in the way may be gone.
             await self.look()
-        if self._standing.obstacle is not None:
+        if not self.has_database():
             raise _not_ready()
 
     def is_ready(self) -> bool:
         """Whether nothing was in the way when it looked last."""
         return self._standing.obstacle is None
+
+    def has_database(self) -> bool:
+        """Whether nothing was in the way at its databases when it looked last."""
+        return self._standing.obstacle in (None, self._link)
+
+    def note_link(self, obstacle: Obstacle | None) -> None:
+        """Take in what is in the way to the coordinator that it dials; None: nothing."""
+        if obstacle != self._link:
+            self._link = obstacle
+            self.doubt()
 
     def state(self) -> State:
         """What is answered to whoever asks how the node is."""
@@ -125,7 +138,7 @@ class Site:
     async def look(self) -> None:
         """Look once."""
         self._doubted.clear()
-        obstacle = await asyncio.to_thread(find_obstacle, *self._conninfos)
+        obstacle = await asyncio.to_thread(find_obstacle, *self._conninfos) or self._link
         if obstacle is None:
             self._standing.ready()
         else:

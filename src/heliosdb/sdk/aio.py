@@ -75,7 +75,7 @@ class AsyncFederatedLearning:
     async def register_node(
         self,
         name: str,
-        endpoint: str,
+        endpoint: str | None,
         certificate: str | Path,
         *,
         workspace: str | None = None,
@@ -133,7 +133,7 @@ class AsyncWorkspace:
         return f"{type(self).__name__}({self.name!r})"
 
     async def register_node(
-        self, name: str, endpoint: str, certificate: str | Path, **options: object
+        self, name: str, endpoint: str | None, certificate: str | Path, **options: object
     ) -> Node:
         """REGISTER FEDERATED NODE in this workspace, as FederatedLearning.register_node does."""
         return await self._session.run(calls.register_node(self.name, name, endpoint, certificate, options))

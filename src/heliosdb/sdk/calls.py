@@ -108,11 +108,12 @@ def drop_workspace(name: str, cascade: bool) -> Operation[None]:
 
 
 def register_node(
-    workspace: str, name: str, endpoint: str, certificate: str | Path, options: Options
+    workspace: str, name: str, endpoint: str | None, certificate: str | Path, options: Options
 ) -> Operation[Node]:
     """REGISTER FEDERATED NODE; returns the node as it is then."""
     pem = _read(certificate) if isinstance(certificate, Path) else certificate
-    given = {"endpoint": endpoint, "certificate": pem, **options}
+    where = {} if endpoint is None else {"endpoint": endpoint}
+    given = {**where, "certificate": pem, **options}
     yield from perform(statements.register_node(name, workspace, given))
     found = yield from nodes(workspace)
     return next(node for node in found if node.node_name == name)

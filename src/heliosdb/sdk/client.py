@@ -80,7 +80,7 @@ class FederatedLearning:
     def register_node(
         self,
         name: str,
-        endpoint: str,
+        endpoint: str | None,
         certificate: str | Path,
         *,
         workspace: str | None = None,
@@ -88,9 +88,9 @@ class FederatedLearning:
     ) -> Node:
         """REGISTER FEDERATED NODE in a workspace; needs federated_admin.
 
-        endpoint: `https://host:port`. certificate: the node's, as PEM text or as a path on the database
-        server; a pathlib.Path is a file here, which is read. The coordinator then shakes hands with it:
-        nodes() says how that went.
+        endpoint: `https://host:port`; None where the nodes of the workspace dial. certificate: the node's, as
+        PEM text or as a path on the database server; a pathlib.Path is a file here, which is read. The
+        coordinator then shakes hands with it: nodes() says how that went.
         """
         return self.workspace(workspace).register_node(name, endpoint, certificate, **options)
 
@@ -146,7 +146,9 @@ class Workspace:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
-    def register_node(self, name: str, endpoint: str, certificate: str | Path, **options: object) -> Node:
+    def register_node(
+        self, name: str, endpoint: str | None, certificate: str | Path, **options: object
+    ) -> Node:
         """REGISTER FEDERATED NODE in this workspace, as FederatedLearning.register_node does."""
         return self._session.run(calls.register_node(self.name, name, endpoint, certificate, options))
 

@@ -546,3 +546,35 @@ class WitnessAnswer(_message.Message):
     cosignature: SignedStatement
     held: _containers.RepeatedCompositeFieldContainer[SignedStatement]
     def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ..., cosignature: _Optional[_Union[SignedStatement, _Mapping]] = ..., held: _Optional[_Iterable[_Union[SignedStatement, _Mapping]]] = ...) -> None: ...
+
+class CallHead(_message.Message):
+    __slots__ = ("method", "traceparent")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    traceparent: str
+    def __init__(self, method: _Optional[str] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
+class CallEnd(_message.Message):
+    __slots__ = ("cannot",)
+    CANNOT_FIELD_NUMBER: _ClassVar[int]
+    cannot: str
+    def __init__(self, cannot: _Optional[str] = ...) -> None: ...
+
+class Asked(_message.Message):
+    __slots__ = ("head", "message", "end")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    head: CallHead
+    message: bytes
+    end: CallEnd
+    def __init__(self, head: _Optional[_Union[CallHead, _Mapping]] = ..., message: _Optional[bytes] = ..., end: _Optional[_Union[CallEnd, _Mapping]] = ...) -> None: ...
+
+class Answered(_message.Message):
+    __slots__ = ("message", "end")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    message: bytes
+    end: CallEnd
+    def __init__(self, message: _Optional[bytes] = ..., end: _Optional[_Union[CallEnd, _Mapping]] = ...) -> None: ...

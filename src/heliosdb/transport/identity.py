@@ -116,6 +116,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+@lru_cache(maxsize=4096)
 def fingerprint(certificate_pem: bytes) -> str:
     """SHA-256 of a certificate, in hexadecimal."""
     return _certificate(certificate_pem).fingerprint(hashes.SHA256()).hex()

@@ -36,6 +36,8 @@ MAX_KEPT_VERSIONS = 100
 MAX_ORDER_BODY_BYTES = 64 * 1024 * 1024
 # Chains of a workspace's audit log: one, and one more for each time that a dump of it was restored.
 MAX_LOGS = 64
+# Calls that a node which dials in takes at once, over one connection.
+MAX_OFFERS = 32
 # Of a version; its arrays are a state, and bounded as one.
 MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 

@@ -10,38 +10,39 @@ from __future__ import annotations
 
 import os
 
+from heliosdb.transport.limits import MAX_OFFERS
+
 # Set, not defaulted: an environment that allowed more would quietly undo the promise above.
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-PSK-CHACHA20-POLY1305"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# A proxy is used where a setting names one, and then it is: what the environment says of proxies counts for
+# neither.
+os.environ["no_grpc_proxy"] = ""  # noqa: SIM112 - its name
 
 import grpc
 from grpc import aio
 
 __all__ = [
-    "CARRY",
     "CHANNEL_OPTIONS",
-    "DELIVER",
-    "FORGET",
-    "GREET",
-    "HEARTBEAT",
     "KEEPALIVE",
-    "PERFORM",
+    "OFFER",
+    "OFFER_ACCEPTED",
+    "RECEPTION",
+    "RECEPTION_OPTIONS",
     "SERVER_OPTIONS",
     "SERVICE",
-    "WITNESS",
     "aio",
+    "dialling_options",
     "grpc",
     "keepalive_options",
+    "path",
 ]
 
 SERVICE = "heliosdb.federation.v2.Node"
-GREET = f"/{SERVICE}/Greet"
-HEARTBEAT = f"/{SERVICE}/Heartbeat"
-FORGET = f"/{SERVICE}/Forget"
-PERFORM = f"/{SERVICE}/Perform"
-DELIVER = f"/{SERVICE}/Deliver"
-CARRY = f"/{SERVICE}/Carry"
-WITNESS = f"/{SERVICE}/Witness"
+RECEPTION = "heliosdb.federation.v2.Reception"
+OFFER = f"/{RECEPTION}/Offer"
+OFFER_ACCEPTED = ("heliosdb-offer", "accepted")
+"""Metadata by which the coordinator says so; a refusal comes with none."""
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 
@@ -77,10 +78,16 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),
-    ("grpc.max_concurrent_streams", 32),
+    ("grpc.max_concurrent_streams", MAX_OFFERS),
     # The shortest keepalive_interval of a workspace is a second; who pings has shown a pinned certificate.
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.server_handshake_timeout_ms", 10_000),
+)
+
+RECEPTION_OPTIONS: tuple[tuple[str, int], ...] = (
+    *SERVER_OPTIONS,
+    # A connection over which a node offers nothing is closed.
+    ("grpc.max_connection_idle_ms", 60_000),
 )
 
 KEEPALIVE = 30
@@ -101,3 +108,17 @@ def keepalive_options(interval: int) -> tuple[tuple[str, int], ...]:
         # Left to itself gRPC sends two such pings, and no more until there is a call.
         ("grpc.http2.max_pings_without_data", 0),
     )
+
+
+def dialling_options(proxy: str | None, keepalive: int) -> tuple[tuple[str, int | str], ...]:
+    """Options of a node's channel to the coordinator. proxy: the HTTP proxy that is between, as a URL."""
+    options = (*CHANNEL_OPTIONS, *keepalive_options(keepalive))
+    if proxy is None:
+        return options
+    kept = tuple(option for option in options if option[0] != "grpc.enable_http_proxy")
+    return (*kept, ("grpc.http_proxy", proxy))
+
+
+def path(method: str) -> str:
+    """What gRPC calls a method of a node."""
+    return f"/{SERVICE}/{method}"

@@ -35,6 +35,7 @@ class Site:
     name: str
     database: str
     port: int = 0
+    dials: bool = False
     process: NodeProcess | None = None
 
     def kill(self) -> None:
@@ -83,19 +84,24 @@ class World:
     async def start_site(
         self, site: Site, *, faults: str = "", log: Path | None = None, **settings: object
     ) -> None:
-        """Start the node's process, at its former port where it had one."""
+        """Start the node's process, at its former port where it had one and does not dial."""
+        site.dials = "dial" in settings
+        if not site.dials:
+            settings["listen_port"] = site.port
         config = self.federation.node_config(
-            self.cluster, site.database, site.name, listen_port=site.port, parts=self.parts, **settings
+            self.cluster, site.database, site.name, parts=self.parts, **settings
         )
         site.process = NodeProcess(config, self.federation.directory, faults=faults, log=log)
-        site.port = await site.process.port()
+        port = await site.process.port()
+        site.port = site.port if site.dials else port
 
     def register(self, site: Site) -> None:
         """Type REGISTER FEDERATED NODE."""
         certificate = self.federation.directory / f"{site.name}.pem"
+        where = "" if site.dials else f"endpoint = 'https://localhost:{site.port}', "
         self.execute(
             f"REGISTER FEDERATED NODE '{site.name}' IN WORKSPACE {WORKSPACE} WITH "
-            f"(endpoint = 'https://localhost:{site.port}', certificate = '{certificate}')"
+            f"({where}certificate = '{certificate}')"
         )
 
     def start_coordinator(self, *, faults: str = "", **settings: object) -> CoordinatorProcess:

@@ -20,6 +20,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.grpc_carrier import GrpcCarrier
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from tests.support.performers import Unsubscribed
@@ -78,7 +79,8 @@ async def test_a_call_under_way_outlives_a_rotation_on_both_sides_and_its_client
         assert client is not None
         call = asyncio.create_task(client.greet(SLOW, TIMEOUT))
         await node.asked.wait()
-        channel = client._channel._channel
+        assert isinstance(client._carrier, GrpcCarrier)
+        channel = client._carrier._channel._channel
 
         both = record(port, OLD, NEW)
         await held.meet(both, lambda _: None)

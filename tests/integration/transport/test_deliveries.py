@@ -15,15 +15,17 @@ from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKe
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.carriers import Method
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery, encode_delivery
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.limits import CHUNK_BYTES
 from heliosdb.transport.messages import NodeRefusedError
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, DELIVER, SERVICE, aio, grpc
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, SERVICE, aio, grpc, path
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.subscription_messages import subscriptions_sha256
 from heliosdb.transport.verification import sign_delivery
+from tests.support.ways import WAYS, Way
 
 AUTHORITY = Authority.create("authority")
 NODE, OTHER, COORDINATOR, STRANGER = (
@@ -96,9 +98,10 @@ async def connected(port: int) -> AsyncIterator[NodeClient]:
         await client.close()
 
 
-async def test_a_version_of_many_chunks_arrives_whole_and_its_signer_is_known() -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_version_of_many_chunks_arrives_whole_and_its_signer_is_known(way: Way) -> None:
     taker, sent = Taker(), []
-    async with serving(taker) as port, connected(port) as client:
+    async with way(taker, NODE, COORDINATOR) as client:
         said = await client.deliver(OFFER, CONTENT, TIMEOUT, sent=lambda: sent.append(True))
         assert said == SAID
         assert await client.deliver(OFFER, None, TIMEOUT) == SAID
@@ -117,10 +120,11 @@ async def test_a_heartbeat_tells_the_digest_of_the_workspaces_subscriptions() ->
         assert await client.heartbeat(TIMEOUT) == b""
 
 
-async def test_a_refusal_of_the_header_comes_before_the_body_is_taken() -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refusal_of_the_header_comes_before_the_body_is_taken(way: Way) -> None:
     taker = Taker(most=1024)
     large = Content.of(("x",), CONTENT.contract, b"{}", bytes(64 * 1024 * 1024))
-    async with serving(taker) as port, connected(port) as client:
+    async with way(taker, NODE, COORDINATOR) as client:
         with pytest.raises(NodeRefusedError, match="not expected"):
             await client.deliver(OFFER, large, TIMEOUT)
     assert taker.taken == []
@@ -167,7 +171,9 @@ async def raw_deliver(port: int, messages: Sequence[bytes]) -> pb.DeliveryAnswer
             yield message
 
     async with aio.secure_channel(f"localhost:{port}", credentials, options=CHANNEL_OPTIONS) as channel:
-        return pb.DeliveryAnswer.FromString(await channel.stream_unary(DELIVER)(send(), timeout=TIMEOUT))
+        return pb.DeliveryAnswer.FromString(
+            await channel.stream_unary(path(Method.DELIVER))(send(), timeout=TIMEOUT)
+        )
 
 
 SMALL = Content.of(("x",), CONTENT.contract, b'{"link": "identity"}', b"arrays")

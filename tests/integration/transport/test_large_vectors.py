@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
 
 import numpy as np
@@ -21,16 +21,18 @@ from heliosdb.domain.vector import Dtype
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.limits import CHUNK_BYTES, MAX_NOTE_BYTES
-from heliosdb.transport.messages import NodeRefusedError
+from heliosdb.transport.messages import NodeRefusedError, ReceivedTask
 from heliosdb.transport.packing import close_update
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate
 from tests.support.performers import Unsubscribed
+from tests.support.ways import WAYS, Way
 
 AUTHORITY = Authority.create("authority")
 NODE, COORDINATOR = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "coordinator"))
 TIMEOUT = 60.0
+
+Doubled = Callable[[], AbstractAsyncContextManager[NodeClient]]
 
 
 class Doubler(Unsubscribed):
@@ -55,18 +57,11 @@ class Doubler(Unsubscribed):
         """Nothing to note."""
 
 
-@asynccontextmanager
-async def doubler() -> AsyncIterator[NodeClient]:
-    identity = ServerIdentity(NODE, (COORDINATOR.certificate_pem,))
-    credentials = server_credentials(lambda: identity)
-    server, port = make_server(Doubler(), lambda: identity.pinned, credentials, "localhost", 0)
-    await server.start()
-    client = NodeClient(f"https://localhost:{port}", [NODE.certificate_pem], COORDINATOR)
-    try:
-        yield client
-    finally:
-        await client.close()
-        await server.stop(0)
+@pytest.fixture(params=WAYS, ids=["the node listens", "the node dials"])
+def doubler(request: pytest.FixtureRequest) -> Doubled:
+    """Connects to a doubler, in either way."""
+    way: Way = request.param
+    return lambda: way(Doubler(), NODE, COORDINATOR)
 
 
 def task(work: Work, **arrays: np.ndarray) -> Task:
@@ -74,7 +69,7 @@ def task(work: Work, **arrays: np.ndarray) -> Task:
     return Task(key, Reading(None, ("x",), "y", 0.0, 0), work, state=make_state(**arrays))
 
 
-async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways() -> None:
+async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways(doubler: Doubled) -> None:
     sealing = SealingKey.generate()
     sizes = [0, 1, CHUNK_BYTES // 8, CHUNK_BYTES // 8 + 1, 1_000_003]
     vectors = [np.random.default_rng(size).normal(size=size) for size in sizes]
@@ -91,7 +86,7 @@ async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways() -> None:
         assert update.bytes_received > vector.nbytes
 
 
-async def test_a_note_of_the_largest_size_crosses_beside_a_state() -> None:
+async def test_a_note_of_the_largest_size_crosses_beside_a_state(doubler: Doubled) -> None:
     note = hashlib.shake_256(b"note").digest(MAX_NOTE_BYTES)
     work = Work("a", 3, summing=Summing("secret", "keys", note, 10_000))
     async with doubler() as client:
@@ -104,7 +99,7 @@ async def test_a_note_of_the_largest_size_crosses_beside_a_state() -> None:
     assert update.vector.tobytes() == note
 
 
-async def test_an_answer_of_another_shape_than_the_caller_expects_is_rejected() -> None:
+async def test_an_answer_of_another_shape_than_the_caller_expects_is_rejected(doubler: Doubled) -> None:
     asked = task(Work("a", 3), parameters=np.ones(3))
     async with doubler() as client:
         for expected in (Shape(4, Dtype.FLOAT64), Shape(3, Dtype.FLOAT32)):
@@ -114,7 +109,7 @@ async def test_an_answer_of_another_shape_than_the_caller_expects_is_rejected() 
 
 
 async def test_a_task_whose_codec_a_node_does_not_have_is_refused_before_it_is_performed(
-    monkeypatch: pytest.MonkeyPatch,
+    doubler: Doubled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = task(Work("a", 3, codec="newer"), parameters=np.ones(3))
     # The coordinator, in the same process here, has it.

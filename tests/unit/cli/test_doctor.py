@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from heliosdb.catalog.server_state import ServerState
 from heliosdb.cli.doctor.command import examine, examine_config
@@ -20,6 +21,7 @@ from heliosdb.cli.doctor.files import (
     examine_pins,
     examine_port,
     examine_secret,
+    examine_way,
 )
 from heliosdb.cli.doctor.findings import Finding, Mark, lines, warning
 from heliosdb.cli.doctor.servers import _clock, _extension, _roles, _server
@@ -137,6 +139,19 @@ def test_a_port_is_free_answered_or_somebody_else_s(identity: tuple[Path, Path])
     assert "Start the daemon" in said(examine_node_port("0.0.0.0", port, certificate), Mark.WARNING)
     assert marks(examine_port("127.0.0.1", 0)) == ["warning"]
     assert marks(examine_port("192.0.2.1", 1)) == ["fault"]
+
+
+def test_a_way_is_open_where_one_address_answers_or_the_proxy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        open_port = listening.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            closed = probe.getsockname()[1]
+        addresses = [f"https://127.0.0.1:{closed}", f"https://127.0.0.1:{open_port}"]
+        proxy = SecretStr(f"http://user:hidden@127.0.0.1:{closed}")
+        assert marks(examine_way(addresses, None)) == ["good"]
+        refused = said(examine_way(addresses, proxy), Mark.FAULT)
+    assert f"port {closed} of 127.0.0.1" in said(examine_way(addresses[:1], None), Mark.FAULT)
+    assert "hidden" not in refused
 
 
 # Servers.

@@ -40,3 +40,41 @@ def test_what_is_no_connection_string_is_refused_without_being_quoted(tmp_path: 
     with pytest.raises(FederatedError, match=f'"{key}".*it is no connection string') as caught:
         load_config(write(tmp_path, text))
     assert "hunter" not in str(caught.value)
+
+
+def test_a_node_that_dials_listens_nowhere_and_may_have_several_addresses(tmp_path: Path) -> None:
+    one = load_config(write(tmp_path, WHOLE + 'dial = "https://c.example:8444"'))
+    two = load_config(write(tmp_path, WHOLE + 'dial = ["https://c.example:8444", "https://d.example:8444"]'))
+    assert one.dial == ("https://c.example:8444",)
+    assert two.dial == ("https://c.example:8444", "https://d.example:8444")
+    assert load_config(write(tmp_path, WHOLE)).dial == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('dial = "c.example:8444"', "https://host:port"),
+        ('dial = ["https://c.example:8444", "https://c.example"]', "https://host:port"),
+        ('dial = "https://c.example:8444"\nlisten_port = 8443', "listen_port has no effect with dial"),
+        ('dial = "https://c.example:8444"\nlisten_host = "::"', "listen_host has no effect with dial"),
+        ('proxy = "http://p.example:3128"', "proxy has no effect without dial"),
+        ("keepalive_interval = 10", "keepalive_interval has no effect without dial"),
+        ('dial = "https://c.example:8444"\nproxy = "p.example:3128"', "host:port"),
+        ('dial = "https://c.example:8444"\nproxy = "https://u:hunter2@p.example:3128"', "http://"),
+        ('dial = "https://c.example:8444"\nproxy = "http://u:hunter2@p.example:99999"', "http://"),
+    ],
+)
+def test_settings_that_say_how_a_node_is_reached_fit_together(
+    tmp_path: Path, settings: str, said: str
+) -> None:
+    with pytest.raises(FederatedError, match=said) as caught:
+        load_config(write(tmp_path, WHOLE + settings))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_proxy_s_password_is_shown_nowhere(tmp_path: Path) -> None:
+    text = 'dial = "https://c.example:8444"\nproxy = "http://u:hunter2@p.example:3128"'
+    config = load_config(write(tmp_path, WHOLE + text))
+    assert config.proxy is not None
+    assert config.proxy.get_secret_value() == "http://u:hunter2@p.example:3128"
+    assert "hunter2" not in repr(config)

@@ -177,7 +177,8 @@ WHERE n.workspace_id = $1 AND EXISTS (
     LEFT JOIN federated.workspace AS w ON w.name = l.workspace
     LEFT JOIN federated.node AS o ON o.workspace_id = w.workspace_id AND o.name = l.node_name
     WHERE l.state = 'charged'
-      AND (l.workspace = $2 AND l.node_name = n.name OR o.options ->> 'endpoint' = n.options ->> 'endpoint'))
+      AND (l.workspace = $2 AND l.node_name = n.name OR o.options ->> 'endpoint' = n.options ->> 'endpoint'
+           OR o.options ->> 'certificate' = n.options ->> 'certificate'))
 ORDER BY n.name
 
 -- name: is_served()

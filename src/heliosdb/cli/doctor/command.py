@@ -20,6 +20,7 @@ from heliosdb.cli.doctor.files import (
     examine_pins,
     examine_port,
     examine_secret,
+    examine_way,
 )
 from heliosdb.cli.doctor.findings import Finding, Mark, fault, good, lines, warning
 from heliosdb.cli.doctor.servers import examine_database, examine_reach
@@ -88,7 +89,10 @@ def _node(path: Path) -> Iterator[Finding]:
     yield from examine_identity(config.certificate, config.private_key)
     yield from examine_pins(config.coordinator_certificate, "coordinator_certificate")
     yield from examine_directory(config.state_directory, "state_directory")
-    yield from examine_node_port(config.listen_host, config.listen_port, config.certificate)
+    if config.dial:
+        yield from examine_way(config.dial, config.proxy)
+    else:
+        yield from examine_node_port(config.listen_host, config.listen_port, config.certificate)
     yield from _daemon(config.health_socket)
     database, reader = config.database.get_secret_value(), config.reader.get_secret_value()
     yield from examine_database(database, "database", needs="federated_daemon", pinned=True)
@@ -109,6 +113,8 @@ def _coordinator(path: Path) -> Iterator[Finding]:
     yield from examine_identity(config.certificate, config.private_key)
     if config.ca_bundle is not None:
         yield from examine_certificates(config.ca_bundle, "ca_bundle")
+    if config.listen_port is not None:
+        yield from examine_port(config.listen_host, config.listen_port)
     yield from examine_directory(config.state_directory, "state_directory")
     yield from _daemon(config.health_socket)
     database = config.database.get_secret_value()

@@ -8,15 +8,17 @@ import shutil
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
+from pydantic import SecretStr
 
 from heliosdb.cli.doctor.findings import Finding, fault, good, warning
 from heliosdb.domain.errors import FederatedError
 from heliosdb.transport.expiry import SOON
-from heliosdb.transport.identity import Identity, pinned_bundle
+from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 
 _LITTLE_BYTES, _NO_BYTES = 2**30, 100 * 2**20
 _ANSWER_SECONDS = 5.0
@@ -160,6 +162,29 @@ def examine_node_port(host: str, port: int, certificate: Path) -> Iterator[Findi
 def examine_port(host: str, port: int, about: str = "listen_port") -> Iterator[Finding]:
     """Examine whether anybody answers at a port."""
     yield _port_state(host, port, about) or good(about, f"port {port} answers")
+
+
+def examine_way(addresses: Sequence[str], proxy: SecretStr | None) -> Iterator[Finding]:
+    """Examine whether somebody answers where a node dials: at its proxy, else at one of its addresses.
+
+    Of several coordinators one leads, and the others listen nowhere.
+    """
+    if proxy is not None:
+        parts = urlsplit(proxy.get_secret_value())
+        yield _way("proxy", [(parts.hostname or "", parts.port or 0)])
+    else:
+        yield _way("dial", [split_endpoint(address) for address in addresses])
+
+
+def _way(about: str, places: Sequence[tuple[str, int]]) -> Finding:
+    failures: list[str] = []
+    for host, port in places:
+        try:
+            with socket.create_connection((host, port), _ANSWER_SECONDS):
+                return good(about, f"port {port} of {host} answers")
+        except OSError as error:
+            failures.append(f"port {port} of {host} cannot be reached: {error.strerror or error}")
+    return fault(about, "; ".join(failures), "Look at the firewall, and whether a coordinator leads there.")
 
 
 def _port_state(host: str, port: int, about: str) -> Finding | None:
