@@ -23,14 +23,12 @@ from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
-from heliosdb.coordinator.selection import contract_problem, find_columns, select_nodes
+from heliosdb.coordinator.selection import find_columns
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.waiting import NodeWatch
 from heliosdb.coordinator.watch import RunWatch
-from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import (
-    NOBODY,
-    UNREGISTERED,
     Action,
     CloseRound,
     Combine,
@@ -41,10 +39,8 @@ from heliosdb.domain.events import (
     FinishRun,
     Loss,
     Next,
-    NodesSeen,
     OpenRound,
     PrepareReport,
-    ProblemFound,
     PublishVersion,
     ReportPrepared,
     RoundClosed,
@@ -54,7 +50,6 @@ from heliosdb.domain.events import (
     StopRequested,
     UpdateArrived,
     Wait,
-    WaitedTooLong,
     describe,
 )
 from heliosdb.domain.findings import Findings, RunPlan
@@ -98,8 +93,11 @@ class RunDriver:
         self._progress = loaded.progress
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._exchange: Exchange | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._left_out: dict[NodeName, str] = {}
+        self._rules = make_rules(self._run, reports=self._course.report is not None)
+        self._nodes = NodeWatch(
+            setting.wire.directory, session, self._run, self._rules, self._events.put_nowait
+        )
+        self._said: str | None = None
         self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
@@ -118,7 +116,7 @@ class RunDriver:
         """
         self._watch.begin()
         try:
-            await self._apply(self._resume())
+            await self._apply(resume(self._rules, self._progress))
             while self._state.phase is not Phase.ENDED:
                 if self._goes_on:
                     return True
@@ -132,12 +130,9 @@ class RunDriver:
             await self._say_farewell()
             return False
         finally:
-            await self._stop_watching()
+            await self._nodes.end()
             await self._close_exchange()
             self._watch.leave()
-
-    def _resume(self) -> Decision:
-        return resume(make_rules(self._run, reports=self._course.report is not None), self._progress)
 
     def _report(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -145,11 +140,10 @@ class RunDriver:
     async def _apply(self, decision: Decision) -> None:
         """Take the new state, then act; what an action answers comes back as an event."""
         self._state, actions = decision
-        if self._state.phase is not Phase.WAITING:
-            await self._stop_watching()
-        elif self._watcher is None:
-            self._watcher = asyncio.create_task(self._watch_nodes(self._state.round))
-            self._watcher.add_done_callback(self._watcher_ended)
+        if self._state.phase in (Phase.WAITING, Phase.AWAY):
+            self._nodes.begin(self._state.round, self._state.members)
+        else:
+            await self._nodes.end()
         for action in actions:
             try:
                 await self._perform(action)
@@ -169,8 +163,7 @@ class RunDriver:
     async def _perform(self, action: Action) -> None:
         match action:
             case Wait(message):
-                log.info("run waits: run=%s %s", self._run.id, message)
-                await self._session.call(records.say, self._writer, message)
+                await self._say(message)
             case OpenRound():
                 await self._open_round(action)
             case SendTasks():
@@ -188,48 +181,13 @@ class RunDriver:
             case FailRun(reason):
                 await self._end(RunStatus.FAILED, reason)
 
-    # Waiting for nodes.
-
-    async def _watch_nodes(self, number: RoundNumber) -> None:
-        """Report who is there, again at every change, until the time to wait is over."""
-        loop, directory = asyncio.get_running_loop(), self._setting.wire.directory
-        deadline = loop.time() + self._run.policy.round_timeout
-        while not directory.is_settled():
-            await directory.wait_for_change(1.0)
-        if number == 0:
-            await directory.greet_again(self._run.policy.workspace)
-        while True:
-            present, absent = self._look(number)
-            # Enough nodes at the last moment are enough: then it is not waited for any more.
-            self._report(NodesSeen(number, present, absent))
-            if loop.time() >= deadline:
-                self._report(WaitedTooLong(number, present, absent))
-                return
-            await directory.wait_for_change(deadline - loop.time())
-
-    def _look(self, number: RoundNumber) -> tuple[frozenset[NodeName], tuple[Absence, ...]]:
-        members, absent = self._setting.wire.directory.look(self._run.policy.workspace)
-        if number > 0:
-            known = {member.name for member in members} | {one.node for one in absent}
-            gone = [Absence(name, UNREGISTERED) for name in sorted((self._state.members or NOBODY) - known)]
-            return frozenset(member.name for member in members), (*absent, *gone)
-        selection = select_nodes(members, self._run.options)
-        self._left_out = {one.node: one.reason for one in selection.left_out}
-        problem = contract_problem(selection, self._run, there=len(members), needed=self._state.rules.needed)
-        if problem is not None:
-            self._report(ProblemFound(problem))
-        return frozenset(selection.able), (*selection.left_out, *absent)
-
-    async def _stop_watching(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.cancel()
-            await asyncio.wait({watcher})
-
-    def _watcher_ended(self, watcher: asyncio.Task[None]) -> None:
-        error = None if watcher.cancelled() else watcher.exception()
-        if error is not None:
-            self._events.put_nowait(error)
+    async def _say(self, message: str) -> None:
+        """Tell the user what the run waits for; the same is said once."""
+        await self._close_exchange()
+        if message != self._said:
+            self._said = message
+            log.info("run waits: run=%s %s", self._run.id, message)
+            await self._session.call(records.say, self._writer, message)
 
     # Rounds.
 
@@ -250,10 +208,12 @@ class RunDriver:
             findings=self._findings,
             releases=self._course.releases(plan),
             clipping_norms=self._course.clipping_norms(plan),
-            left_out=self._left_out,
+            left_out=self._nodes.left_out,
+            known=self._nodes.known,
         )
         self._round = RoundUnderWay.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
+        self._said = None
         self._meter = RoundMeter()
         self._watch.round_opened(action.round)
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
@@ -363,7 +323,9 @@ class RunDriver:
         opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
-        notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
+        notes = [
+            f"left out: {describe(node, reason)}" for node, reason in sorted(self._nodes.left_out.items())
+        ]
         self._goes_on = await self._session.call(
             records.close_round,
             self._writer,
