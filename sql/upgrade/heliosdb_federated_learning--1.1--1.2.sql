@@ -61,6 +61,7 @@ ALTER TABLE federated.participation
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
+    ADD COLUMN stated_rows bigint CHECK (stated_rows >= 0),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -363,6 +364,9 @@ COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a
 
 COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
+
+COMMENT ON COLUMN federated.participation.stated_rows IS
+    'How many rows the node has, as its answer states them: noised under a budget; NULL where an answer does not';
 
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';

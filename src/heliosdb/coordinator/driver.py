@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
@@ -54,8 +55,8 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
-from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
-from heliosdb.domain.run import RunStatus
+from heliosdb.domain.round import Decision, Phase, RunState, begin, decide, resume
+from heliosdb.domain.run import Policy, RunStatus
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.sealing import AtRestKey
 
@@ -77,10 +78,26 @@ class Setting:
     at_rest: AtRestKey
 
 
-class RunDriver:
-    """One run of one term, over a session of its own."""
+class Left(Enum):
+    """How a driver left its run."""
 
-    def __init__(self, setting: Setting, session: CatalogSession, loaded: loading.Loaded) -> None:
+    ENDED = auto()
+    TO_READ_ANEW = auto()  # it goes on from a checkpoint's file
+    GAVE_WAY = auto()  # to other runs: it goes on from its committed rows
+
+
+class RunDriver:
+    """One run of one term, over a session of its own. since: when it began to wait for its first nodes, on
+    the loop's clock; None: now."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        session: CatalogSession,
+        loaded: loading.Loaded,
+        *,
+        since: float | None = None,
+    ) -> None:
         self._setting = setting
         self._session = session
         self._course = loaded.course
@@ -91,44 +108,72 @@ class RunDriver:
         self._model = loaded.model
         self._round = RoundUnderWay.resumed(loaded)
         self._progress = loaded.progress
-        self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
         self._exchange: Exchange | None = None
         self._rules = make_rules(self._run, reports=self._course.report is not None)
         self._nodes = NodeWatch(
-            setting.wire.directory, session, self._run, self._rules, self._events.put_nowait
+            setting.wire.directory, session, self._run, self._rules, self._events.put_nowait, since=since
         )
         self._said: str | None = None
         self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._goes_on = False
+        self._gives_way = False
+        self._has_closed = False
         self._watch = RunWatch(self._run)
-        self._state: RunState
+        self._state = begin(self._rules)
 
     def request_stop(self) -> None:
         """Pass on that somebody typed STOP."""
         self._report(StopRequested())
 
-    async def drive(self) -> bool:
-        """Go on with the run until it has ended; RunGoneError where it was dropped meanwhile.
+    def give_way(self) -> None:
+        """Leave the run to others once it has closed a round, or at once where it waits for nodes."""
+        self._gives_way = True
+        self._events.put_nowait(None)
 
-        True where it has not, and is to be read anew: it goes on from a checkpoint's file.
-        """
+    @property
+    def policy(self) -> Policy:
+        """Of the run."""
+        return self._run.policy
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether round 0 is closed."""
+        return self._state.closed >= 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for nodes."""
+        return self._state.phase in (Phase.WAITING, Phase.AWAY) and self._said is not None
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether it can leave: all is committed, and each turn has closed a round."""
+        return self.is_idle or (self._state.phase is Phase.WAITING and self._has_closed)
+
+    async def drive(self) -> Left:
+        """Go on with the run until it has ended, or is left as it is; RunGoneError where it was dropped."""
         self._watch.begin()
         try:
             await self._apply(resume(self._rules, self._progress))
             while self._state.phase is not Phase.ENDED:
                 if self._goes_on:
-                    return True
+                    return Left.TO_READ_ANEW
+                if self._gives_way and self._is_at_rest:
+                    return Left.GAVE_WAY
                 event = await self._events.get()
                 if isinstance(event, BaseException):
                     raise event
+                if event is None:
+                    continue
                 decision = decide(self._state, event)
                 if isinstance(event, UpdateArrived):
                     await self._gather(event.node, decision[0])
                 await self._apply(decision)
             await self._say_farewell()
-            return False
+            return Left.ENDED
         finally:
             await self._nodes.end()
             await self._close_exchange()
@@ -347,6 +392,7 @@ class RunDriver:
         self._watch.round_closed()
         log.info("round closed: run=%s round=%s %s", self._run.id, action.round, _shown(action.figures))
         self._exchange = None
+        self._has_closed = True
         faults.reach("coordinator.round.closed")
         self._report(RoundClosed(action.round))
 

@@ -52,7 +52,7 @@ _NO_PROOF = (ErrorCode.INTERNAL, ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
-_BOUNCE = 10.0
+_BOUNCE = 5.0
 """Seconds within which a node that was started anew is there again: who is away for longer is waited for."""
 
 

@@ -35,6 +35,7 @@ _LOOK = 60.0
 class NodeWatch:
     """Looks for the nodes of one run. report: takes what is seen, or what went wrong.
 
+    since: when the run began to wait for its first nodes, on the loop's clock; None: when `begin` is called.
     left_out: who could not answer the run at all, as seen for round 0. known: of the nodes, where the run's
     selection reads it.
     """
@@ -46,12 +47,15 @@ class NodeWatch:
         run: Run,
         rules: Rules,
         report: Callable[[Event | BaseException], None],
+        *,
+        since: float | None = None,
     ) -> None:
         self._directory = directory
         self._session = session
         self._run = run
         self._rules = rules
         self._report = report
+        self._since = since
         self._watcher: asyncio.Task[None] | None = None
         self.left_out: dict[NodeName, str] = {}
         self.known: Standings = NO_STANDINGS
@@ -77,7 +81,8 @@ class NodeWatch:
     async def _watch(self, number: RoundNumber, members: Names) -> None:
         """Report who is there, again at every change; once the time is over, also that it is."""
         loop, directory = asyncio.get_running_loop(), self._directory
-        deadline = loop.time() + self._run.policy.round_timeout
+        began = self._since if number == 0 and self._since is not None else loop.time()
+        deadline = began + self._run.policy.round_timeout
         while not directory.is_settled():
             await directory.wait_for_change(1.0)
         if number == 0:

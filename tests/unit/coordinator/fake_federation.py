@@ -22,7 +22,7 @@ from heliosdb.aggregation.sums import Shape, protocol
 from heliosdb.algorithms.steps import Asked, Cost, Taken
 from heliosdb.coordinator import loading
 from heliosdb.coordinator.directory import Directory, Member
-from heliosdb.coordinator.driver import RunDriver, Setting
+from heliosdb.coordinator.driver import Left, RunDriver, Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.absence import Absence
@@ -281,7 +281,7 @@ class FakeWorld:
     away: dict[str, float] = field(default_factory=dict)
     lived: float = 0.0
     driver: RunDriver | None = None
-    driving: asyncio.Task[None] | None = None
+    driving: asyncio.Task[Left] | None = None
 
     def __post_init__(self) -> None:
         self.catalog = FakeCatalog(self.run)

@@ -114,3 +114,44 @@ def test_before_round_zero_is_closed_nobody_is_waited_for_longer_than_a_round(ma
     assert outcome(world.live_on(most=1)) == (
         "failed", "round 0: 1 of 2 updates needed arrived (b: away; c: away)",
     )  # fmt: skip
+
+
+def test_a_run_that_gives_way_at_every_round_leaves_the_same(made: Any) -> None:
+    run = toy_run(rounds=3, aggregation="toy_momentum", decay=0.5)
+    expected = left(made(LONG, run).live_on())
+    world = made(LONG, run)
+
+    def give_way(name: str) -> bool:
+        if name == "open_round":
+            world.driver.give_way()
+        return False
+
+    world.stop_on = give_way
+    lives = 0
+    while world.rows.status == "running":
+        world.live()
+        lives += 1
+        assert not world.catalog.opened()
+
+    assert left(world.rows) == expected
+    assert lives == 4
+
+
+def test_a_run_that_waits_for_nodes_gives_way_at_once(made: Any) -> None:
+    world = made(USUAL)
+    world.leave_when(1, 0, "b", "c", seconds=LONG_GONE)
+
+    def give_way(name: str) -> bool:
+        if name == "say" and world.rows.message.startswith("waiting"):
+            world.driver.give_way()
+        return False
+
+    world.stop_on = give_way
+    world.live()
+
+    assert world.rows.status == "running"
+    assert world.driver.is_idle
+    assert world.lived < LONG_GONE
+    world.away.clear()
+    world.stop_on = None
+    assert left(world.live_on(most=1)) == left(made(USUAL).live_on())
