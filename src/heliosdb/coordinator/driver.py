@@ -47,6 +47,7 @@ from heliosdb.domain.events import (
     RoundClosed,
     RoundOpened,
     RunEnded,
+    Say,
     SendTasks,
     StopRequested,
     UpdateArrived,
@@ -115,6 +116,7 @@ class RunDriver:
             setting.wire.directory, session, self._run, self._rules, self._events.put_nowait, since=since
         )
         self._said: str | None = None
+        self._waits = False
         self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
@@ -146,7 +148,7 @@ class RunDriver:
     @property
     def is_idle(self) -> bool:
         """Whether it waits for nodes."""
-        return self._state.phase in (Phase.WAITING, Phase.AWAY) and self._said is not None
+        return self._waits and self._state.phase in (Phase.WAITING, Phase.AWAY)
 
     @property
     def _is_at_rest(self) -> bool:
@@ -208,6 +210,10 @@ class RunDriver:
     async def _perform(self, action: Action) -> None:
         match action:
             case Wait(message):
+                await self._close_exchange()
+                self._waits = True
+                await self._say(message)
+            case Say(message):
                 await self._say(message)
             case OpenRound():
                 await self._open_round(action)
@@ -227,11 +233,10 @@ class RunDriver:
                 await self._end(RunStatus.FAILED, reason)
 
     async def _say(self, message: str) -> None:
-        """Tell the user what the run waits for; the same is said once."""
-        await self._close_exchange()
+        """Tell the user how the run stands; the same is said once."""
         if message != self._said:
             self._said = message
-            log.info("run waits: run=%s %s", self._run.id, message)
+            log.info("run says: run=%s %s", self._run.id, message)
             await self._session.call(records.say, self._writer, message)
 
     # Rounds.
@@ -258,7 +263,7 @@ class RunDriver:
         )
         self._round = RoundUnderWay.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
-        self._said = None
+        self._said, self._waits = None, False
         self._meter = RoundMeter()
         self._watch.round_opened(action.round)
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
@@ -274,6 +279,7 @@ class RunDriver:
 
     async def _send_tasks(self, action: SendTasks) -> None:
         await self._close_exchange()
+        self._waits = False
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
         nodes = opened.asked.get(number, len(action.nodes))

@@ -251,6 +251,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Say:
+    """Tell the user how the run stands; what is asked goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRound:
     """Commit the round, its cohort and its reservations. Answer: RoundOpened or BudgetWouldBeExceeded."""
 
@@ -327,5 +334,14 @@ class FailRun:
 
 
 Action = (
-    Wait | OpenRound | SendTasks | Combine | PrepareReport | CloseRound | PublishVersion | FinishRun | FailRun
+    Wait
+    | Say
+    | OpenRound
+    | SendTasks
+    | Combine
+    | PrepareReport
+    | CloseRound
+    | PublishVersion
+    | FinishRun
+    | FailRun
 )

@@ -35,6 +35,7 @@ from heliosdb.domain.convergence import (
     converged,
     diverged,
     ended_diverged,
+    losses_of,
     measured,
     risen,
 )
@@ -66,6 +67,7 @@ from heliosdb.domain.events import (
     RoundClosed,
     RoundOpened,
     RunEnded,
+    Say,
     SendTasks,
     StopRequested,
     TrainingDiverged,
@@ -255,7 +257,7 @@ def _gather_again(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision
     if isinstance(event, WaitedTooLong) or not roll.suffices:
         return state, (Wait(roll.waits()),)
     state, actions = _send(state, state.exchange, state.asked, state.cohort)
-    return state, (Wait(f"round {state.round} of {state.rules.rounds}"), *actions)
+    return state, (Say(_place(state)), *actions)
 
 
 def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision:
@@ -301,12 +303,18 @@ def _break_off(state: RunState, event: NodesAway) -> Decision:
     """Wait for nodes where their presence alone is wanting; else the exchange goes on as it would."""
     needed, arrived, outstanding = state.rules.min_nodes_per_round, len(state.answered), _outstanding(state)
     away = [one for one in event.absent if one.node in outstanding]
-    is_hopeless = event.final or len(away) == len(outstanding)
-    may_suffice = arrived < needed <= arrived + len(away)
-    if state.round == 0 or not _is_required(state) or not is_hopeless or not may_suffice:
+    if not away or not (event.final or len(away) == len(outstanding)):
         return state, ()
-    message = f"waiting for nodes: {arrived} of {needed} updates needed arrived"
-    return replace(state, phase=Phase.AWAY), (Wait(with_reasons(message, away)),)
+    if state.round > 0 and _is_required(state) and arrived < needed <= arrived + len(away):
+        message = f"waiting for nodes: {arrived} of {needed} updates needed arrived"
+        return replace(state, phase=Phase.AWAY), (Wait(with_reasons(message, away)),)
+    # Until the deadline, at which it goes on without them, or ends.
+    said = with_reasons(f"{_place(state)}: waiting for nodes", away)
+    return state, () if event.final else (Say(said),)
+
+
+def _place(state: RunState) -> str:
+    return f"round {state.round} of {state.rules.rounds}"
 
 
 def _judge(state: RunState) -> Decision:
@@ -391,7 +399,7 @@ def _go_on(state: RunState) -> Decision:
         return _end(state, PublishVersion(RoundNumber(state.closed), status, state.ended.reason))
     is_last = state.closed >= rules.rounds
     if (ended_diverged if is_last else diverged)(state.trace, rules.patience):
-        return _end_diverged(state, f"training diverged in round {state.closed}: {_losses(state)}")
+        return _end_diverged(state, f"training diverged in round {state.closed}: {losses_of(state.trace)}")
     ended = _reached(state)
     if ended is not None:
         return _end_well(state, *ended)
@@ -416,18 +424,11 @@ def _reached(state: RunState) -> tuple[RunStatus, str] | None:
     if converged(state.trace, rules.threshold, rules.patience):
         return RunStatus.CONVERGED, f"the loss no longer improves after round {state.closed}"
     if risen(state.trace, rules.threshold, rules.patience):
-        return RunStatus.COMPLETED, f"the loss has risen again by round {state.closed}: {_losses(state)}"
+        return (
+            RunStatus.COMPLETED,
+            f"the loss has risen again by round {state.closed}: {losses_of(state.trace)}",
+        )
     return None
-
-
-def _losses(state: RunState) -> str:
-    """Say the last loss and the best one, as parts of the base rate's."""
-    best, last = best_round(state.trace), state.trace[-1]
-    times, of_base = ("times ", "that of the base rate") if last.has_base else ("", "")
-    said = f"its loss is {last.loss:.3g} {times}{of_base}".rstrip()
-    if best is None or best.round == last.round:
-        return said
-    return f"{said}, after {best.loss:.3g} {times}in round {best.round}"
 
 
 def _stop(state: RunState) -> Decision:
