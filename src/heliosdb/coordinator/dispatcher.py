@@ -201,6 +201,7 @@ class Dispatcher:
         """Put a run that gave way behind the others; one that waits for nodes until something changes."""
         now, policy, idle = asyncio.get_running_loop().time(), driver.policy, None
         log.info("run gave way: run=%s", run)
+        faults.reach("coordinator.run.gave_way")
         if driver.is_idle:
             sight = Sight.of(self._setting.wire.directory, policy.workspace)
             # Before its first round is opened a run does not wait for ever.

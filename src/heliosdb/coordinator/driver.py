@@ -213,6 +213,7 @@ class RunDriver:
                 await self._close_exchange()
                 self._waits = True
                 await self._say(message)
+                faults.reach("coordinator.run.waits")
             case Say(message):
                 await self._say(message)
             case OpenRound():

@@ -14,9 +14,9 @@ What always holds, whatever the order of events and wherever the coordinator is 
   rules say so, a report of that version is asked for in one more exchange, without which the round stands.
 * It ends, or waits for nodes that are away, and says for whom: the start and every exchange have a deadline,
   every other phase waits for one answer of the shell, and a round has a bounded number of exchanges. Once
-  round 0 is closed, too few nodes for want of their presence alone end nothing: nobody is asked until enough
-  are there again, or somebody types STOP; an exchange that was broken off so is then asked again of the same
-  nodes, as after a restart. Else (round, exchange, phase) only goes forward.
+  round 0 is closed, what lacks the presence of nodes alone waits for them until somebody types STOP; an
+  exchange that was broken off for that is asked again of the same nodes, as after a restart. Else (round,
+  exchange, phase) only goes forward.
 
 It knows no step by name: the shell says with which one a round begins and which one follows.
 
@@ -257,7 +257,7 @@ def _gather_again(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision
     if isinstance(event, WaitedTooLong) or not roll.suffices:
         return state, (Wait(roll.waits()),)
     state, actions = _send(state, state.exchange, state.asked, state.cohort)
-    return state, (Say(_place(state)), *actions)
+    return state, (Say(f"round {state.round} of {state.rules.rounds}"), *actions)
 
 
 def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision:
@@ -309,12 +309,8 @@ def _break_off(state: RunState, event: NodesAway) -> Decision:
         message = f"waiting for nodes: {arrived} of {needed} updates needed arrived"
         return replace(state, phase=Phase.AWAY), (Wait(with_reasons(message, away)),)
     # Until the deadline, at which it goes on without them, or ends.
-    said = with_reasons(f"{_place(state)}: waiting for nodes", away)
+    said = with_reasons(f"round {state.round} of {state.rules.rounds}: waiting for nodes", away)
     return state, () if event.final else (Say(said),)
-
-
-def _place(state: RunState) -> str:
-    return f"round {state.round} of {state.rules.rounds}"
 
 
 def _judge(state: RunState) -> Decision:

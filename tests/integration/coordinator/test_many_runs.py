@@ -25,17 +25,19 @@ async def test_a_long_run_gives_way_to_one_of_a_higher_priority_and_goes_on_behi
     create_model(world, rounds=10_000, early_stopping_rounds=100_000)
     world.execute(OTHER.format(name="urgent", priority=5))
     world.execute(OTHER.format(name="patient", priority=-5))
-    coordinator = world.start_coordinator(concurrent_runs=1)
+    coordinator = world.start_coordinator(faults="coordinator.run.gave_way=kill", concurrent_runs=1)
     world.execute("START FEDERATED TRAINING risk")
     await world.reached("EXISTS (SELECT FROM federated.round WHERE round_number = 2)")
     world.execute("START FEDERATED TRAINING patient")
     await world.reached(f"{of('patient').format('message')} = 'queued behind 1 run'")
 
     world.execute("START FEDERATED TRAINING urgent")
+    # Killed as it gives way, the run is as it was between two rounds.
+    await coordinator.died()
+    world.start_coordinator(concurrent_runs=1)
     await world.finished()
 
     assert world.query(f"SELECT {of('urgent').format('status::text')} AS status") == [{"status": "completed"}]
-    await coordinator.said("run gave way")
     # The long one goes on from where it was, every round once.
     closed = world.query("SELECT count(*) AS rounds FROM federated.round WHERE status = 'closed'")[0][
         "rounds"
@@ -58,17 +60,19 @@ async def test_a_run_that_waits_for_nodes_leaves_its_turn_and_takes_it_when_they
     await pair(world, min_nodes=3)
     create_model(world, rounds=2)
     world.execute(OTHER.format(name="small", priority=-10))
-    world.start_coordinator(concurrent_runs=1)
+    first = world.start_coordinator(faults="coordinator.run.waits=kill", concurrent_runs=1)
     world.execute("START FEDERATED TRAINING risk")
+    await first.died()
+    world.start_coordinator(concurrent_runs=1)
     await world.reached(f"{of('risk').format('message')} LIKE 'waiting for nodes: 2 of 3 %%'")
 
     world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes = 2)")
     world.execute("START FEDERATED TRAINING small")
-    first = await world.finished()
-    assert first["status"] == "completed", first
+    run = await world.finished()
+    assert run["status"] == "completed", run
     (waiting,) = world.query(f"SELECT {of('risk').format('message')} AS message")
     assert waiting["message"].startswith("waiting for nodes: 2 of 3 active")
 
     world.register(await world.add_site("west", seed=0.3))
-    second = await world.finished(count=2)
-    assert second["status"] == "completed", second
+    run = await world.finished(count=2)
+    assert run["status"] == "completed", run
