@@ -118,7 +118,9 @@ def test_rules_are_the_product_s_own(patients: Path, rule: dict[str, str]) -> No
 def test_rounds_ask_as_many_as_the_selection_says(patients: Path, selection: str) -> None:
     options = MODEL | {"node_selection": selection, "min_nodes_per_round": "2", "rounds": "5"}
     once, again = (run(patients, options) for _ in range(2))
-    assert once == again
+    for one in (*once["rounds"], *again["rounds"]):
+        del one["seconds"]
+    assert once["rounds"] == again["rounds"]
     assert [one["nodes"] for one in once["rounds"]] == [5, 2, 2, 2, 2, 2]
 
 
