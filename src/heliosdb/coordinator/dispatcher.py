@@ -52,7 +52,8 @@ class Dispatcher:
         self._conninfo = conninfo
         self._setting = setting
         self._queue = RunQueue(concurrent_runs, setting.wire.directory)
-        self._waits_since: dict[RunId, float] = {}
+        # When each was first taken up in this term: before round 0 it waits no longer than it may.
+        self._begun: dict[RunId, float] = {}
         self._tasks: dict[RunId, asyncio.Task[None]] = {}
         self._drivers: dict[RunId, RunDriver] = {}
         self._stopping: set[RunId] = set()
@@ -81,8 +82,9 @@ class Dispatcher:
         now, known = asyncio.get_running_loop().time(), {run.id: run for run in active}
         held = {run: run in self._drivers and self._drivers[run].is_idle for run in self._tasks}
         turns = self._queue.refresh(active, held, now)
-        self._waits_since = {run: self._waits_since.get(run, now) for run in (*self._tasks, *known)}
+        self._begun = {run: at for run, at in self._begun.items() if run in known or run in self._tasks}
         for run_id in turns.starts:
+            self._begun.setdefault(run_id, now)
             self._start(known[run_id])
         for run_id in turns.leaves:
             if run_id in self._drivers and run_id not in self._leaving:
@@ -173,7 +175,7 @@ class Dispatcher:
                 loaded = self._with_functions(loaded)
                 workspace = loaded.course.run.policy.workspace
                 await self._take_back(session, loaded)
-                since = self._waits_since.get(run.id)
+                since = self._begun[run.id]
                 driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded, since=since)
                 left = await driver.drive()
             if left is Left.GAVE_WAY:
@@ -205,7 +207,7 @@ class Dispatcher:
         if driver.is_idle:
             sight = Sight.of(self._setting.wire.directory, policy.workspace)
             # Before its first round is opened a run does not wait for ever.
-            until = None if driver.has_begun else self._waits_since.get(run, now) + policy.round_timeout
+            until = None if driver.has_begun else self._begun[run] + policy.round_timeout
             idle = Idle(policy.workspace, sight, until)
         self._queue.leave(run, idle, now)
 

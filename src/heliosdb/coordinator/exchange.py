@@ -320,7 +320,9 @@ class Exchange:
 
     def _is_stalled(self) -> bool:
         open_nodes = self._open_nodes()
-        return not self._closing and bool(open_nodes) and open_nodes == self._absent().keys()
+        # Whoever has its task may be computing, even where it misses heartbeats.
+        idle = bool(open_nodes) and open_nodes.isdisjoint(self._in_flight)
+        return idle and not self._closing and open_nodes == self._absent().keys()
 
     def _stalled(self) -> None:
         self._stall = None

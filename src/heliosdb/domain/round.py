@@ -242,8 +242,7 @@ def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
     if isinstance(event, WaitedTooLong) or not roll.suffices:
         return state, (Wait(roll.waits()),)
     cohort = rules.choice.choose(roll.able, state.round, event.known)
-    action = OpenRound(state.round, cohort)
-    return replace(state, phase=Phase.OPENING, cohort=cohort), (action,)
+    return replace(state, phase=Phase.OPENING, cohort=cohort), (OpenRound(state.round, cohort),)
 
 
 def _gather_again(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
@@ -251,7 +250,7 @@ def _gather_again(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision
     assert state.asked is not None
     # Whoever refused will do so again.
     usable = state.cohort - {loss.node for loss in state.lost}
-    roll = call_roll(event, usable, state.rules.min_nodes_per_round, NOBODY)
+    roll = call_roll(event, usable, state.rules.min_nodes_per_round, state.rules.needed & state.cohort)
     if isinstance(event, WaitedTooLong) and not roll.may_suffice:
         return _end(state, FailRun(roll.fails(f"round {state.round} could not go on")))
     if isinstance(event, WaitedTooLong) or not roll.suffices:
@@ -301,15 +300,18 @@ def _exchange(state: RunState, event: UpdateArrived | NodeLost | NodesAway | Dea
 
 def _break_off(state: RunState, event: NodesAway) -> Decision:
     """Wait for nodes where their presence alone is wanting; else the exchange goes on as it would."""
-    needed, arrived, outstanding = state.rules.min_nodes_per_round, len(state.answered), _outstanding(state)
+    rules, arrived, outstanding = state.rules, state.answered, _outstanding(state)
     away = [one for one in event.absent if one.node in outstanding]
     if not away or not (event.final or len(away) == len(outstanding)):
         return state, ()
-    if state.round > 0 and _is_required(state) and arrived < needed <= arrived + len(away):
-        message = f"waiting for nodes: {arrived} of {needed} updates needed arrived"
+    wanted, hoped = rules.needed & state.cohort, arrived | {one.node for one in away}
+    suffices = len(arrived) >= rules.min_nodes_per_round and wanted <= arrived
+    may_suffice = len(hoped) >= rules.min_nodes_per_round and wanted <= hoped
+    if state.round > 0 and _is_required(state) and may_suffice and not suffices:
+        message = f"waiting for nodes: {len(arrived)} of {rules.min_nodes_per_round} updates needed arrived"
         return replace(state, phase=Phase.AWAY), (Wait(with_reasons(message, away)),)
     # Until the deadline, at which it goes on without them, or ends.
-    said = with_reasons(f"round {state.round} of {state.rules.rounds}: waiting for nodes", away)
+    said = with_reasons(f"round {state.round} of {rules.rounds}: waiting for nodes", away)
     return state, () if event.final else (Say(said),)
 
 

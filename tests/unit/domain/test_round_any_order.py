@@ -168,7 +168,8 @@ class Shell:
         if self.state.phase is Phase.AWAY:
             # It lacks updates that the round needs, and may still get them.
             assert self.state.round > 0
-            assert len(self.state.answered) < self.rules.min_nodes_per_round
+            is_there = self.rules.needed & self.state.cohort <= self.state.answered
+            assert len(self.state.answered) < self.rules.min_nodes_per_round or not is_there
             refused = {loss.node for loss in self.state.lost}
             assert len(self.state.cohort - refused) >= self.rules.min_nodes_per_round
 
@@ -208,6 +209,7 @@ rule_sets = st.builds(
     patience=st.integers(1, 2),
     keep_best=st.booleans(),
     reports=st.booleans(),
+    needed=st.sampled_from([frozenset(), frozenset([NODES[0]])]),
 )
 
 

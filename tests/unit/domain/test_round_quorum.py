@@ -147,6 +147,18 @@ def test_what_happens_to_an_exchange_that_was_broken_off_changes_nothing() -> No
     assert decide(state, NodesSeen(n(0), ALL)) == (state, ())
 
 
+def test_a_node_that_the_run_needs_is_waited_for_whoever_else_has_answered() -> None:
+    state, actions = play(training(rules=replace(RULES, needed=frozenset((C,)))), *arrive(A, B), gone(C))
+    assert state.phase is Phase.AWAY
+    assert actions == (Wait("waiting for nodes: 2 of 2 updates needed arrived (c: connection refused)"),)
+
+    state, actions = decide(state, NodesSeen(n(1), frozenset((A, B)), away(C)))
+    assert actions == (
+        Wait('waiting for nodes: 2 of 2 active, and not "c", 3 registered (c: connection refused)'),
+    )
+    assert isinstance(decide(state, NodesSeen(n(1), ALL))[1][1], SendTasks)
+
+
 def test_a_run_that_waits_can_be_stopped() -> None:
     _, actions = decide(broken_off(), ev.StopRequested())
     assert isinstance(actions[0], ev.FinishRun)
