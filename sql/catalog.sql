@@ -167,6 +167,7 @@ CREATE TABLE federated.participation (
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     asked            integer CHECK (asked > 0),
     described        jsonb CHECK (jsonb_typeof(described) = 'object'),
+    stated_rows      bigint CHECK (stated_rows >= 0),
     PRIMARY KEY (run_id, round_number, exchange, step, node_id),
     FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
 );
@@ -179,6 +180,8 @@ COMMENT ON COLUMN federated.participation.asked IS
 COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
 COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
+COMMENT ON COLUMN federated.participation.stated_rows IS
+    'How many rows the node has, as its answer states them: noised under a budget; NULL where an answer does not';
 COMMENT ON COLUMN federated.participation.weight IS 'Rows behind the update, as the node stated them (a released count under a budget)';
 
 CREATE TABLE federated.run_parameters (

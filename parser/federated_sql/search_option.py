@@ -18,7 +18,7 @@ from federated_sql.option_values import OptionJson, OptionSpec, canonical
 
 FIXED = (
     *("folds", "search", "seed", "validation_split", "target_classes", "feature_ranges", "checkpoint_every"),
-    *("event", "weights", "offset"),
+    *("event", "weights", "offset", "priority"),
 )
 """Options that a search does not vary: with others of them losses are not about the same question or rows."""
 

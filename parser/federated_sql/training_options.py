@@ -306,6 +306,15 @@ TRAINING = (
         True,
         "make the run's version the current one; false leaves that to PROMOTE FEDERATED MODEL",
     ),
+    OptionSpec(
+        "priority",
+        _INT,
+        0,
+        "which of several runs work now where a coordinator has more than it carries out at once: those of a"
+        " higher one, and 30 seconds of waiting weigh as much as one step",
+        minimum=-10,
+        maximum=10,
+    ),
     OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, maximum=0.5),
     OptionSpec(
         "folds",

@@ -79,7 +79,7 @@ WORKSPACE = (
         "min_nodes_per_round",
         _INT,
         None,
-        "updates that a round needs to count",
+        "updates that a round needs to count; a run that has begun waits for nodes that are away",
         derived="min_nodes",
         minimum=1,
         maximum=10_000,
@@ -98,7 +98,8 @@ WORKSPACE = (
         "node_selection",
         OptionType.POLICY,
         "all",
-        "who takes part in a round",
+        "who takes part in a round: all; k at random; the k with the most rows, as their answers state them;"
+        " the k (2 or more) whose updates agree best with the others', once each was tried",
         choices=("all", "random(k)", "most_data(k)", "best_performance(k)"),
         of_parts=True,
     ),

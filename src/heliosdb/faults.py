@@ -14,6 +14,8 @@ from collections import Counter
 POINTS: frozenset[str] = frozenset(
     {
         "coordinator.run.claimed",
+        "coordinator.run.waits",
+        "coordinator.run.gave_way",
         "coordinator.round.opened",
         "coordinator.task.sent",
         "coordinator.update.received",

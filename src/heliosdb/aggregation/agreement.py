@@ -14,7 +14,8 @@ itself.
 The hashes need no secret for honest nodes. A node that knows them can send an update whose sketch is another
 vector's, up to sqrt(size / SKETCH) times longer than the update itself. It is then shown, and weighs in the
 others' figures, as if it had sent that vector; the model is moved by what it did send. The figures are a
-report, by which nothing is decided. A key that nodes do not know takes even that from them.
+report, and what node_selection best_performance ranks by. A key that nodes do not know takes even that from
+them.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from heliosdb.catalog.ledger import SignedSpending
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.run import Outcome, Run
+from heliosdb.domain.selection import Standing, Standings
 
 _SQL = Statements("rounds.sql")
 
@@ -64,6 +65,7 @@ class Settlement:
     """How a task ended, as it is recorded; signed: None without a budget and without an update.
 
     described: what the update, a plain one, said of its node's rows, as JSON. breach: as of a loss.
+    stated_rows: how many rows the node has, by its answer (noised under a budget); None: it states none.
     """
 
     node: NodeName
@@ -76,6 +78,7 @@ class Settlement:
     signed: SignedSpending | None = None
     described: Mapping[str, Any] | None = None
     breach: str | None = None
+    stated_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,14 @@ def list_participation(connection: Connection, run: RunId, number: int) -> list[
         )
         for row in _SQL.query(connection, "list_participation", str(run), number)
     ]
+
+
+def list_standings(connection: Connection, run: RunId) -> Standings:
+    """Return what a run's closed rounds say of its nodes; those unregistered since are not among them."""
+    return {
+        NodeName(row["node"]): Standing(row["stated_rows"], row["asked"], row["aligned"])
+        for row in _SQL.query(connection, "list_standings", str(run))
+    }
 
 
 def find_lost(connection: Connection, run: RunId) -> list[tuple[NodeName, str]]:

@@ -7,6 +7,7 @@ JSON becomes objects here and in `run_options`, and nowhere else.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,12 @@ _SQL = Statements("runs.sql")
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that is queued or running, as a poll sees it."""
+    """A run that is queued or running, as a poll sees it. priority: 0 where its row has none that is one."""
 
     id: RunId
     status: RunStatus
     stop_requested: bool
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,25 @@ class RunRecord:
 def list_active_runs(connection: Connection) -> list[ActiveRun]:
     """Return queued and running runs, oldest first."""
     return [
-        ActiveRun(RunId(UUID(row["run_id"])), RunStatus(row["status"]), row["stop_requested"])
+        ActiveRun(
+            RunId(UUID(row["run_id"])),
+            RunStatus(row["status"]),
+            row["stop_requested"],
+            _priority(row["priority"]),
+        )
         for row in _SQL.query(connection, "active_runs")
     ]
+
+
+def _priority(written: str | None) -> int:
+    """What the row of a run says; it may have been written by any hand, and must not stop the others."""
+    return int(written) if written is not None and re.fullmatch(r"-?[0-9]{1,2}", written) else 0
+
+
+def say_of_waiting(connection: Connection, told: Mapping[RunId, str]) -> None:
+    """Tell of runs, by their ids, what they wait for; of those that have ended nothing is changed."""
+    rows = [{"run_id": str(run), "message": message} for run, message in told.items()]
+    _SQL.query(connection, "say_of_waiting", json.dumps(rows))
 
 
 def list_ended_runs(connection: Connection, workspace: WorkspaceName) -> list[RunId]:

@@ -24,6 +24,7 @@ from heliosdb.domain.checkpoint import MANIFEST
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.run import Run
+from heliosdb.parts.selections import ComparedNodes, read_selection
 from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
 FORMAT = 1
@@ -166,6 +167,12 @@ def _adopt(connection: Connection, run: RunId, found: Beginning, key: AtRestKey)
     if remembered is not None:
         raise not_supported(
             f"a checkpoint does not go on as another run: nodes remember {remembered} of the run itself",
+            hint="RESUME FEDERATED TRAINING goes on with the run itself while it is the model's last one.",
+        )
+    selection = record.run.policy.node_selection
+    if isinstance(read_selection(selection)[1], ComparedNodes):
+        raise not_supported(
+            f"a checkpoint does not go on as another run: node_selection {selection} ranks by its own rounds",
             hint="RESUME FEDERATED TRAINING goes on with the run itself while it is the model's last one.",
         )
     if record.run.policy.budget is not None:

@@ -1,14 +1,15 @@
-"""Takes queued runs in their order, goes on with running ones, and passes stop requests on.
+"""Takes runs up as their turns come, has them give way, and passes stop requests on.
 
-What always holds: a run has at most one driver in a term; a driver that lost its database is replaced after
-a pause, one that failed inside the coordinator fails its run with that reason, never silently.
+What always holds: a run has at most one driver in a term, and there are no more than the room allows; a
+driver that lost its database is replaced after a pause, one that failed inside the coordinator fails its run
+with that reason, never silently. A run that gives way goes on from its committed rows, as after a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -19,7 +20,8 @@ from heliosdb import faults
 from heliosdb.catalog.runs import ActiveRun
 from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.aggregation_functions import FunctionCaller
-from heliosdb.coordinator.driver import RunDriver, Setting
+from heliosdb.coordinator.driver import Left, RunDriver, Setting
+from heliosdb.coordinator.queue import Idle, RunQueue, Sight
 from heliosdb.coordinator.searches import decide_series
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -49,10 +51,13 @@ class Dispatcher:
     def __init__(self, conninfo: str, setting: Setting, concurrent_runs: int) -> None:
         self._conninfo = conninfo
         self._setting = setting
-        self._concurrent_runs = concurrent_runs
+        self._queue = RunQueue(concurrent_runs, setting.wire.directory)
+        # When each was first taken up in this term: before round 0 it waits no longer than it may.
+        self._begun: dict[RunId, float] = {}
         self._tasks: dict[RunId, asyncio.Task[None]] = {}
         self._drivers: dict[RunId, RunDriver] = {}
         self._stopping: set[RunId] = set()
+        self._leaving: set[RunId] = set()
         self._deciding: asyncio.Task[None] | None = None
         self._fenced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -71,13 +76,30 @@ class Dispatcher:
         if tasks:
             await asyncio.wait(tasks)
 
-    def refresh(self, active: Sequence[ActiveRun]) -> None:
-        """Take in which runs are queued or running, oldest first."""
+    def refresh(self, active: Sequence[ActiveRun]) -> Mapping[RunId, str]:
+        """Take in which runs are queued or running, oldest first; returns what those without a turn say now,
+        where that has changed."""
+        now, known = asyncio.get_running_loop().time(), {run.id: run for run in active}
+        held = {run: run in self._drivers and self._drivers[run].is_idle for run in self._tasks}
+        turns = self._queue.refresh(active, held, now)
+        self._begun = {run: at for run, at in self._begun.items() if run in known or run in self._tasks}
+        for run_id in turns.starts:
+            self._begun.setdefault(run_id, now)
+            self._start(known[run_id])
+        for run_id in turns.leaves:
+            if run_id in self._drivers and run_id not in self._leaving:
+                self._leaving.add(run_id)
+                self._drivers[run_id].give_way()
+        self._pass_on_stops(active)
+        return self._queue.take_untold()
+
+    def _start(self, run: ActiveRun) -> None:
+        task = asyncio.create_task(self._attend(run), name=f"run {run.id}")
+        self._tasks[run.id] = task
+        task.add_done_callback(partial(self._ended, run.id))
+
+    def _pass_on_stops(self, active: Sequence[ActiveRun]) -> None:
         for run in active:
-            if run.id not in self._tasks and len(self._tasks) < self._concurrent_runs:
-                task = asyncio.create_task(self._attend(run), name=f"run {run.id}")
-                self._tasks[run.id] = task
-                task.add_done_callback(partial(self._ended, run.id))
             if run.stop_requested and run.id in self._drivers and run.id not in self._stopping:
                 self._stopping.add(run.id)
                 self._drivers[run.id].request_stop()
@@ -120,6 +142,7 @@ class Dispatcher:
     def _ended(self, run: RunId, task: asyncio.Task[None]) -> None:
         self._tasks.pop(run, None)
         self._stopping.discard(run)
+        self._leaving.discard(run)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._fenced.done():
             self._fenced.set_exception(error)
@@ -144,15 +167,19 @@ class Dispatcher:
             faults.reach("coordinator.run.claimed")
         workspace: WorkspaceName | None = None
         try:
-            goes_on = True
-            while goes_on:
+            left = Left.TO_READ_ANEW
+            while left is Left.TO_READ_ANEW:
                 loaded = await session.call(loading.load, run.id, self._setting.at_rest)
                 if loaded is None:
                     return
                 loaded = self._with_functions(loaded)
                 workspace = loaded.course.run.policy.workspace
-                driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded)
-                goes_on = await driver.drive()
+                await self._take_back(session, loaded)
+                since = self._begun[run.id]
+                driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded, since=since)
+                left = await driver.drive()
+            if left is Left.GAVE_WAY:
+                self._queue_again(run.id, driver)
         except (records.RunGoneError, *CATALOG_GONE):
             raise
         except Exception as error:  # A run that the coordinator cannot handle must say so and end.
@@ -164,6 +191,25 @@ class Dispatcher:
                 observed.run_ended(workspace, RunStatus.FAILED)
         finally:
             self._drivers.pop(run.id, None)
+
+    async def _take_back(self, session: CatalogSession, loaded: loading.Loaded) -> None:
+        """Have a run no longer say that it waits for a turn, where nothing else that it does says more."""
+        run, opened = loaded.course.run, loaded.progress.opened
+        if self._queue.was_told(run.id) and opened is not None:
+            writer = records.Writer(self._setting.epoch, run)
+            await session.call(records.say, writer, f"round {opened.round} of {run.options.rounds}")
+
+    def _queue_again(self, run: RunId, driver: RunDriver) -> None:
+        """Put a run that gave way behind the others; one that waits for nodes until something changes."""
+        now, policy, idle = asyncio.get_running_loop().time(), driver.policy, None
+        log.info("run gave way: run=%s", run)
+        faults.reach("coordinator.run.gave_way")
+        if driver.is_idle:
+            sight = Sight.of(self._setting.wire.directory, policy.workspace)
+            # Before its first round is opened a run does not wait for ever.
+            until = None if driver.has_begun else self._begun[run] + policy.round_timeout
+            idle = Idle(policy.workspace, sight, until)
+        self._queue.leave(run, idle, now)
 
 
 def _public_reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
@@ -23,14 +24,12 @@ from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
-from heliosdb.coordinator.selection import contract_problem, find_columns, select_nodes
+from heliosdb.coordinator.selection import find_columns
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.waiting import NodeWatch
 from heliosdb.coordinator.watch import RunWatch
-from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import (
-    NOBODY,
-    UNREGISTERED,
     Action,
     CloseRound,
     Combine,
@@ -41,26 +40,24 @@ from heliosdb.domain.events import (
     FinishRun,
     Loss,
     Next,
-    NodesSeen,
     OpenRound,
     PrepareReport,
-    ProblemFound,
     PublishVersion,
     ReportPrepared,
     RoundClosed,
     RoundOpened,
     RunEnded,
+    Say,
     SendTasks,
     StopRequested,
     UpdateArrived,
     Wait,
-    WaitedTooLong,
     describe,
 )
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
-from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
-from heliosdb.domain.run import RunStatus
+from heliosdb.domain.round import Decision, Phase, RunState, begin, decide, resume
+from heliosdb.domain.run import Policy, RunStatus
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.sealing import AtRestKey
 
@@ -82,10 +79,26 @@ class Setting:
     at_rest: AtRestKey
 
 
-class RunDriver:
-    """One run of one term, over a session of its own."""
+class Left(Enum):
+    """How a driver left its run."""
 
-    def __init__(self, setting: Setting, session: CatalogSession, loaded: loading.Loaded) -> None:
+    ENDED = auto()
+    TO_READ_ANEW = auto()  # it goes on from a checkpoint's file
+    GAVE_WAY = auto()  # to other runs: it goes on from its committed rows
+
+
+class RunDriver:
+    """One run of one term, over a session of its own. since: when it began to wait for its first nodes, on
+    the loop's clock; None: now."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        session: CatalogSession,
+        loaded: loading.Loaded,
+        *,
+        since: float | None = None,
+    ) -> None:
         self._setting = setting
         self._session = session
         self._course = loaded.course
@@ -96,48 +109,77 @@ class RunDriver:
         self._model = loaded.model
         self._round = RoundUnderWay.resumed(loaded)
         self._progress = loaded.progress
-        self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
         self._exchange: Exchange | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._left_out: dict[NodeName, str] = {}
+        self._rules = make_rules(self._run, reports=self._course.report is not None)
+        self._nodes = NodeWatch(
+            setting.wire.directory, session, self._run, self._rules, self._events.put_nowait, since=since
+        )
+        self._said: str | None = None
+        self._waits = False
         self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._goes_on = False
+        self._gives_way = False
+        self._has_closed = False
         self._watch = RunWatch(self._run)
-        self._state: RunState
+        self._state = begin(self._rules)
 
     def request_stop(self) -> None:
         """Pass on that somebody typed STOP."""
         self._report(StopRequested())
 
-    async def drive(self) -> bool:
-        """Go on with the run until it has ended; RunGoneError where it was dropped meanwhile.
+    def give_way(self) -> None:
+        """Leave the run to others once it has closed a round, or at once where it waits for nodes."""
+        self._gives_way = True
+        self._events.put_nowait(None)
 
-        True where it has not, and is to be read anew: it goes on from a checkpoint's file.
-        """
+    @property
+    def policy(self) -> Policy:
+        """Of the run."""
+        return self._run.policy
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether round 0 is closed."""
+        return self._state.closed >= 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for nodes."""
+        return self._waits and self._state.phase in (Phase.WAITING, Phase.AWAY)
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether it can leave: all is committed, and each turn has closed a round."""
+        return self.is_idle or (self._state.phase is Phase.WAITING and self._has_closed)
+
+    async def drive(self) -> Left:
+        """Go on with the run until it has ended, or is left as it is; RunGoneError where it was dropped."""
         self._watch.begin()
         try:
-            await self._apply(self._resume())
+            await self._apply(resume(self._rules, self._progress))
             while self._state.phase is not Phase.ENDED:
                 if self._goes_on:
-                    return True
+                    return Left.TO_READ_ANEW
+                if self._gives_way and self._is_at_rest:
+                    return Left.GAVE_WAY
                 event = await self._events.get()
                 if isinstance(event, BaseException):
                     raise event
+                if event is None:
+                    continue
                 decision = decide(self._state, event)
                 if isinstance(event, UpdateArrived):
                     await self._gather(event.node, decision[0])
                 await self._apply(decision)
             await self._say_farewell()
-            return False
+            return Left.ENDED
         finally:
-            await self._stop_watching()
+            await self._nodes.end()
             await self._close_exchange()
             self._watch.leave()
-
-    def _resume(self) -> Decision:
-        return resume(make_rules(self._run, reports=self._course.report is not None), self._progress)
 
     def _report(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -145,11 +187,10 @@ class RunDriver:
     async def _apply(self, decision: Decision) -> None:
         """Take the new state, then act; what an action answers comes back as an event."""
         self._state, actions = decision
-        if self._state.phase is not Phase.WAITING:
-            await self._stop_watching()
-        elif self._watcher is None:
-            self._watcher = asyncio.create_task(self._watch_nodes(self._state.round))
-            self._watcher.add_done_callback(self._watcher_ended)
+        if self._state.phase in (Phase.WAITING, Phase.AWAY):
+            self._nodes.begin(self._state.round, self._state.members)
+        else:
+            await self._nodes.end()
         for action in actions:
             try:
                 await self._perform(action)
@@ -169,8 +210,12 @@ class RunDriver:
     async def _perform(self, action: Action) -> None:
         match action:
             case Wait(message):
-                log.info("run waits: run=%s %s", self._run.id, message)
-                await self._session.call(records.say, self._writer, message)
+                await self._close_exchange()
+                self._waits = True
+                await self._say(message)
+                faults.reach("coordinator.run.waits")
+            case Say(message):
+                await self._say(message)
             case OpenRound():
                 await self._open_round(action)
             case SendTasks():
@@ -188,48 +233,12 @@ class RunDriver:
             case FailRun(reason):
                 await self._end(RunStatus.FAILED, reason)
 
-    # Waiting for nodes.
-
-    async def _watch_nodes(self, number: RoundNumber) -> None:
-        """Report who is there, again at every change, until the time to wait is over."""
-        loop, directory = asyncio.get_running_loop(), self._setting.wire.directory
-        deadline = loop.time() + self._run.policy.round_timeout
-        while not directory.is_settled():
-            await directory.wait_for_change(1.0)
-        if number == 0:
-            await directory.greet_again(self._run.policy.workspace)
-        while True:
-            present, absent = self._look(number)
-            # Enough nodes at the last moment are enough: then it is not waited for any more.
-            self._report(NodesSeen(number, present, absent))
-            if loop.time() >= deadline:
-                self._report(WaitedTooLong(number, present, absent))
-                return
-            await directory.wait_for_change(deadline - loop.time())
-
-    def _look(self, number: RoundNumber) -> tuple[frozenset[NodeName], tuple[Absence, ...]]:
-        members, absent = self._setting.wire.directory.look(self._run.policy.workspace)
-        if number > 0:
-            known = {member.name for member in members} | {one.node for one in absent}
-            gone = [Absence(name, UNREGISTERED) for name in sorted((self._state.members or NOBODY) - known)]
-            return frozenset(member.name for member in members), (*absent, *gone)
-        selection = select_nodes(members, self._run.options)
-        self._left_out = {one.node: one.reason for one in selection.left_out}
-        problem = contract_problem(selection, self._run, there=len(members), needed=self._state.rules.needed)
-        if problem is not None:
-            self._report(ProblemFound(problem))
-        return frozenset(selection.able), (*selection.left_out, *absent)
-
-    async def _stop_watching(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.cancel()
-            await asyncio.wait({watcher})
-
-    def _watcher_ended(self, watcher: asyncio.Task[None]) -> None:
-        error = None if watcher.cancelled() else watcher.exception()
-        if error is not None:
-            self._events.put_nowait(error)
+    async def _say(self, message: str) -> None:
+        """Tell the user how the run stands; the same is said once."""
+        if message != self._said:
+            self._said = message
+            log.info("run says: run=%s %s", self._run.id, message)
+            await self._session.call(records.say, self._writer, message)
 
     # Rounds.
 
@@ -250,10 +259,12 @@ class RunDriver:
             findings=self._findings,
             releases=self._course.releases(plan),
             clipping_norms=self._course.clipping_norms(plan),
-            left_out=self._left_out,
+            left_out=self._nodes.left_out,
+            known=self._nodes.known,
         )
         self._round = RoundUnderWay.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
+        self._said, self._waits = None, False
         self._meter = RoundMeter()
         self._watch.round_opened(action.round)
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
@@ -269,6 +280,7 @@ class RunDriver:
 
     async def _send_tasks(self, action: SendTasks) -> None:
         await self._close_exchange()
+        self._waits = False
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
         nodes = opened.asked.get(number, len(action.nodes))
@@ -363,7 +375,9 @@ class RunDriver:
         opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
-        notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
+        notes = [
+            f"left out: {describe(node, reason)}" for node, reason in sorted(self._nodes.left_out.items())
+        ]
         self._goes_on = await self._session.call(
             records.close_round,
             self._writer,
@@ -385,6 +399,7 @@ class RunDriver:
         self._watch.round_closed()
         log.info("round closed: run=%s round=%s %s", self._run.id, action.round, _shown(action.figures))
         self._exchange = None
+        self._has_closed = True
         faults.reach("coordinator.round.closed")
         self._report(RoundClosed(action.round))
 

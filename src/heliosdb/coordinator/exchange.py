@@ -22,8 +22,17 @@ from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, may_pass
 from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.coordinator.room import Place, Room
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import UNREGISTERED, DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
+from heliosdb.domain.events import (
+    UNREGISTERED,
+    DeadlinePassed,
+    Event,
+    Loss,
+    NodeLost,
+    NodesAway,
+    UpdateArrived,
+)
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.run import Outcome
@@ -43,6 +52,9 @@ _NO_PROOF = (ErrorCode.INTERNAL, ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
+_BOUNCE = 5.0
+"""Seconds within which a node that was started anew is there again: who is away for longer is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -58,12 +70,11 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update, and how it came; None once it was handed on. rows: of its node, where it states them."""
+    """An update, and how it came; None once it was handed on."""
 
     update: Update | None
     settlement: Settlement
     place: Place
-    rows: int | None = None
 
 
 class Exchange:
@@ -90,6 +101,7 @@ class Exchange:
         self._asking: dict[NodeName, asyncio.Task[None]] = {}
         self._away: dict[NodeName, str] = {}
         self._timers: list[asyncio.TimerHandle] = []
+        self._stall: asyncio.TimerHandle | None = None
         self._in_doubt: set[NodeName] = set()
         self._in_flight: set[NodeName] = set()
         self._closing = False
@@ -124,7 +136,7 @@ class Exchange:
         if not self._closing:
             self._note_end()
         self._closing = True
-        for timer in self._timers:
+        for timer in (*self._timers, *([] if self._stall is None else [self._stall])):
             timer.cancel()
         if grace > 0 and self._in_flight:
             await asyncio.wait([self._asking[node] for node in self._in_flight], timeout=grace)
@@ -186,7 +198,7 @@ class Exchange:
 
     def rows(self, nodes: Iterable[NodeName]) -> dict[NodeName, int]:
         """Return the rows of the nodes whose updates state them."""
-        found = {node: self.arrived[node].rows for node in sorted(nodes)}
+        found = {node: self.arrived[node].settlement.stated_rows for node in sorted(nodes)}
         return {node: rows for node, rows in found.items() if rows is not None}
 
     def weights(self, nodes: Iterable[NodeName]) -> dict[NodeName, float]:
@@ -211,6 +223,7 @@ class Exchange:
                 self._away.pop(node, None)
                 if error.code is not ErrorCode.TIMEOUT:
                     self._away[node] = reason_of(error)
+                    self._look_for_stall()
                 if self._closing:
                     return
             except Exception:  # Whatever one node's bytes cause must not end the others' round.
@@ -288,9 +301,10 @@ class Exchange:
             duration_seconds=seconds if self._fresh else None,
             signed=signed_spending(opened),
             described=question.describe(update),
+            stated_rows=question.rows(update),
         )
         self.meter.usage[node] = opened.usage
-        self.arrived[node] = Arrived(update, settlement, place, question.rows(update))
+        self.arrived[node] = Arrived(update, settlement, place)
         self._report(UpdateArrived(question.plan.round, question.exchange, node))
 
     def _lose(self, node: NodeName, error: FederatedError) -> None:
@@ -300,9 +314,46 @@ class Exchange:
     def _stragglers_due(self) -> None:
         self._report(DeadlinePassed(self._question.plan.round, self._question.exchange, final=False))
 
+    def _look_for_stall(self) -> None:
+        """Where nobody is left who could answer, see in a while whether that is still so."""
+        if self._stall is None and self._is_stalled():
+            self._stall = asyncio.get_running_loop().call_later(_BOUNCE, self._stalled)
+
+    def _is_stalled(self) -> bool:
+        open_nodes = self._open_nodes()
+        # Whoever has its task may be computing, even where it misses heartbeats.
+        idle = bool(open_nodes) and open_nodes.isdisjoint(self._in_flight)
+        return idle and not self._closing and open_nodes == self._absent().keys()
+
+    def _stalled(self) -> None:
+        self._stall = None
+        if self._is_stalled():
+            self._report_away(final=False)
+
+    def _open_nodes(self) -> set[NodeName]:
+        return set(self._asking) - self.arrived.keys() - self._lost_for.keys()
+
+    def _absent(self) -> dict[NodeName, str]:
+        """Return who is not there by the directory, and why; also of those that have their task."""
+        directory, workspace = self._wire.directory, self._workspace
+        return {
+            node: directory.reason(workspace, node)
+            for node in self._open_nodes()
+            if directory.find(workspace, node) is None and directory.is_registered(workspace, node)
+        }
+
+    def _report_away(self, *, final: bool) -> None:
+        gone = self._absent()
+        if final:
+            # Also who is there and could not be asked: its own database is away, say.
+            gone |= {node: self._away[node] for node in self._open_nodes() & self._away.keys()}
+        absent = tuple(Absence(node, reason) for node, reason in sorted(gone.items()))
+        self._report(NodesAway(self._question.plan.round, self._question.exchange, absent, final))
+
     def _deadline(self) -> None:
         """Say of those that were away why, then that the time is over for all."""
         question = self._question
+        self._report_away(final=True)
         for node, reason in sorted(self._away.items()):
             if node not in self.arrived:
                 self._lost_for[node] = "unreachable"

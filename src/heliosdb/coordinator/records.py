@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from heliosdb.catalog import events, ledger, performance, publication, rounds, runs
@@ -28,6 +28,7 @@ from heliosdb.domain.folds import Series
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run, RunStatus
+from heliosdb.domain.selection import NO_STANDINGS, Standings
 from heliosdb.transport.sealing import AtRestKey
 
 Measure = Callable[[], performance.Measured]
@@ -122,8 +123,10 @@ def open_round(
     releases: Sequence[Release],
     clipping_norms: Mapping[StepName, float],
     left_out: Mapping[NodeName, str],
+    known: Standings = NO_STANDINGS,
 ) -> None:
-    """Commit a round, its cohort and its reservations; UF001 where the budget forbids it. step: its first."""
+    """Commit a round, its cohort and its reservations; UF001 where the budget forbids it. step: its first.
+    known: by what the cohort was chosen, where that is read of nodes."""
     run, budget = writer.run, writer.run.policy.budget
     with writer.transaction(connection):
         # It was given up when the run ended before: nodes that have answered send what they sent then.
@@ -142,7 +145,14 @@ def open_round(
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         message = f"round {number} of {run.options.rounds}" if number else "preparing"
         runs.set_message(connection, run.id, message)
-        writer.note(connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out))
+        chosen = {"selection": run.policy.node_selection, "known": _shown(known)} if known else {}
+        writer.note(
+            connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out), **chosen
+        )
+
+
+def _shown(known: Standings) -> dict[NodeName, dict[str, Any]]:
+    return {node: asdict(one) for node, one in known.items()}
 
 
 def demand_reserved(connection: Connection, run: Run, question: Question, nodes: Iterable[NodeName]) -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.witnessing import Witnessing
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
-from heliosdb.domain.ids import Epoch, OrderId
+from heliosdb.domain.ids import Epoch, OrderId, RunId
 from heliosdb.domain.sealed_subject import KEY_FILE, write_key
 from heliosdb.liveness.answering import State, answering
 from heliosdb.liveness.manager import notify, watched
@@ -236,6 +236,7 @@ class Term:
     ) -> None:
         self._config = config
         self._session = session
+        self._epoch = epoch
         self._reception = None if config.listen_port is None else Reception(keys.identity.current)
         self._directory = Directory(
             config, keys.identity.current, node_session, epoch, reception=self._reception
@@ -302,7 +303,9 @@ class Term:
             as_of = loop.time()
             seen = await self._session.call(_read, self._orders.untaken)
             await self._directory.refresh(seen.nodes, as_of)
-            self._dispatcher.refresh(seen.active)
+            told = self._dispatcher.refresh(seen.active)
+            if told:
+                await self._session.call(_tell_of_waiting, self._epoch, told)
             self._dispatcher.decide(seen.undecided)
             self._deliveries.refresh(seen.deliveries, as_of)
             self._orders.refresh(seen.orders, as_of)
@@ -328,6 +331,11 @@ def _read(connection: Connection, untaken: Collection[OrderId]) -> _Seen:
         exports=export_rows.list_due_exports(connection),
         erases=erasure_rows.has_work(connection),
     )
+
+
+def _tell_of_waiting(connection: Connection, epoch: Epoch, told: Mapping[RunId, str]) -> None:
+    with lease.fenced(connection, epoch):
+        run_rows.say_of_waiting(connection, told)
 
 
 def _wait_for_hint(connection: PsycopgConnection, seconds: float) -> None:

@@ -182,3 +182,13 @@ def _in_units(losses: Sequence[float], unit: float) -> list[float]:
 def _variance(losses: Sequence[float]) -> float:
     """With one loss there is no spread to see."""
     return variance(losses) if len(losses) > 1 else 0.0
+
+
+def losses_of(trace: Trace) -> str:
+    """Say the last loss and the best one, as parts of the base rate's."""
+    best, last = best_round(trace), trace[-1]
+    times, of_base = ("times ", "that of the base rate") if last.has_base else ("", "")
+    said = f"its loss is {last.loss:.3g} {times}{of_base}".rstrip()
+    if best is None or best.round == last.round:
+        return said
+    return f"{said}, after {best.loss:.3g} {times}in round {best.round}"

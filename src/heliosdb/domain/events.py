@@ -6,11 +6,12 @@ such.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Outcome, RunStatus
+from heliosdb.domain.selection import NO_STANDINGS, Standings
 
 Names = frozenset[NodeName]
 NOBODY: Names = frozenset()
@@ -95,16 +96,19 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class NodesSeen:
-    """Who could take part in the round now, and who could not."""
+    """Who could take part in the round now, and who could not. known: what the closed rounds say of nodes,
+    where the run's selection reads it."""
 
     round: RoundNumber
     present: Names
     absent: tuple[Absence, ...] = ()
+    known: Standings = field(default_factory=lambda: NO_STANDINGS)
 
 
 @dataclass(frozen=True, slots=True)
 class WaitedTooLong:
-    """The time to wait for nodes is over; who could take part, and who could not."""
+    """The time to wait for nodes is over; who could take part, and who could not. Once round 0 is closed it
+    ends only what no node that comes back could mend."""
 
     round: RoundNumber
     present: Names
@@ -143,6 +147,17 @@ class NodeLost:
     round: RoundNumber
     exchange: int
     loss: Loss
+
+
+@dataclass(frozen=True, slots=True)
+class NodesAway:
+    """These nodes of an exchange cannot be reached now. final: the round's deadline passed, else every node
+    that has not answered is among them for some time."""
+
+    round: RoundNumber
+    exchange: int
+    absent: tuple[Absence, ...]
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +228,7 @@ Event = (
     | BudgetWouldBeExceeded
     | UpdateArrived
     | NodeLost
+    | NodesAway
     | DeadlinePassed
     | Combined
     | ReportPrepared
@@ -229,7 +245,14 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Tell the user what the run waits for."""
+    """Ask nobody, and tell the user what the run waits for."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell the user how the run stands; what is asked goes on."""
 
     message: str
 
@@ -311,5 +334,14 @@ class FailRun:
 
 
 Action = (
-    Wait | OpenRound | SendTasks | Combine | PrepareReport | CloseRound | PublishVersion | FinishRun | FailRun
+    Wait
+    | Say
+    | OpenRound
+    | SendTasks
+    | Combine
+    | PrepareReport
+    | CloseRound
+    | PublishVersion
+    | FinishRun
+    | FailRun
 )

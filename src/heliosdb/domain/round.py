@@ -12,8 +12,11 @@ What always holds, whatever the order of events and wherever the coordinator is 
   alone, asks the nodes nothing but what they were asked before.
 * What ends a run is known before its last round is closed: where the run then publishes a version, and its
   rules say so, a report of that version is asked for in one more exchange, without which the round stands.
-* It ends: waiting and every exchange have a deadline, every other phase waits for one answer of the shell,
-  a round has a bounded number of exchanges, and (round, exchange, phase) only goes forward.
+* It ends, or waits for nodes that are away, and says for whom: the start and every exchange have a deadline,
+  every other phase waits for one answer of the shell, and a round has a bounded number of exchanges. Once
+  round 0 is closed, what lacks the presence of nodes alone waits for them until somebody types STOP; an
+  exchange that was broken off for that is asked again of the same nodes, as after a restart. Else (round,
+  exchange, phase) only goes forward.
 
 It knows no step by name: the shell says with which one a round begins and which one follows.
 
@@ -22,25 +25,23 @@ The shell performs the actions in order and answers with events; it owns time, n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol
 
-from heliosdb.domain.absence import Absence
 from heliosdb.domain.convergence import (
     Trace,
     best_round,
     converged,
     diverged,
     ended_diverged,
+    losses_of,
     measured,
     risen,
 )
 from heliosdb.domain.events import (
     NOBODY,
     TIMED_OUT,
-    UNREGISTERED,
     Action,
     BudgetWouldBeExceeded,
     CloseRound,
@@ -56,6 +57,7 @@ from heliosdb.domain.events import (
     Names,
     Next,
     NodeLost,
+    NodesAway,
     NodesSeen,
     OpenRound,
     PrepareReport,
@@ -65,17 +67,19 @@ from heliosdb.domain.events import (
     RoundClosed,
     RoundOpened,
     RunEnded,
+    Say,
     SendTasks,
     StopRequested,
     TrainingDiverged,
     UpdateArrived,
     Wait,
     WaitedTooLong,
-    describe,
 )
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.progress import Progress
+from heliosdb.domain.quorum import call_roll, with_reasons
 from heliosdb.domain.run import Outcome, RunStatus
+from heliosdb.domain.selection import Standings
 from heliosdb.domain.task import MOST_EXCHANGES
 
 
@@ -83,6 +87,7 @@ class Phase(Enum):
     """What the machine waits for."""
 
     WAITING = auto()  # enough nodes to open the round
+    AWAY = auto()  # enough nodes of the exchange that was broken off to be there again
     OPENING = auto()  # the round, its cohort and its reservations being committed
     EXCHANGE = auto()  # updates
     COMBINING = auto()  # the combination of the updates
@@ -95,8 +100,12 @@ class Phase(Enum):
 class Choice(Protocol):
     """Who of the nodes that are able takes part in a round."""
 
-    def choose(self, able: Names, number: RoundNumber) -> Names:
-        """Return some of them: the same for the same run, round and nodes."""
+    @property
+    def ranks(self) -> bool:
+        """Whether what is known of them is read."""
+
+    def choose(self, able: Names, number: RoundNumber, known: Standings) -> Names:
+        """Return some of them: the same for the same run, round, nodes and closed rounds."""
         ...
 
 
@@ -164,6 +173,7 @@ class RunState:
 
 Decision = tuple[RunState, tuple[Action, ...]]
 _SPENDING = (Phase.OPENING, Phase.COMBINING)
+_WAITING = (Phase.WAITING, Phase.AWAY)
 
 
 def begin(rules: Rules) -> RunState:
@@ -202,15 +212,15 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _stop(replace(state, stop_requested=True))
         case ProblemFound(reason):
             decision = _end(state, FailRun(reason))
-        case NodesSeen() | WaitedTooLong() if state.phase is Phase.WAITING and event.round == state.round:
-            decision = _gather(state, event)
+        case NodesSeen() | WaitedTooLong() if state.phase in _WAITING and event.round == state.round:
+            decision = _gather(state, event) if state.phase is Phase.WAITING else _gather_again(state, event)
         case RoundOpened(round, first) if state.phase is Phase.OPENING and round == state.round:
             decision = _send(state, 0, first, state.cohort)
         case BudgetWouldBeExceeded(round, reason) if round == state.round and state.phase in _SPENDING:
             decision = _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
         case TrainingDiverged(round, reason) if round == state.round and state.phase is Phase.COMBINING:
             decision = _end_diverged(state, reason)
-        case UpdateArrived() | NodeLost() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
+        case UpdateArrived() | NodeLost() | NodesAway() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
             decision = _exchange(state, event)
         case Combined() if state.phase is Phase.COMBINING:
             decision = _combined(state, event)
@@ -222,25 +232,31 @@ def decide(state: RunState, event: Event) -> Decision:
 
 
 def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
-    needed = state.rules.min_nodes_per_round
+    """Open the round once enough nodes are there."""
+    rules, needed = state.rules, state.rules.min_nodes_per_round
     if state.round == 0:
-        needed = max(needed, state.rules.min_nodes)
-    able = event.present if state.members is None else event.present & state.members
-    registered = event.present | {one.node for one in event.absent if one.reason != UNREGISTERED}
-    known = (
-        f"{len(registered)} registered" if registered else "no node is registered: REGISTER FEDERATED NODE"
-    )
-    missing = "".join(f', and not "{name}"' for name in sorted(state.rules.needed - able))
-    if isinstance(event, WaitedTooLong):
-        there = f"{len(able)} of {needed} nodes needed are active{missing}, {known}"
-        reason = f"round {state.round} could not start: {there}"
-        return _end(state, FailRun(_join(reason, event.absent)))
-    if len(able) < needed or missing:
-        message = f"waiting for nodes: {len(able)} of {needed} active{missing}, {known}"
-        return state, (Wait(_join(message, event.absent)),)
-    cohort = state.rules.choice.choose(able, state.round)
-    action = OpenRound(state.round, cohort)
-    return replace(state, phase=Phase.OPENING, cohort=cohort), (action,)
+        needed = max(needed, rules.min_nodes)
+    roll = call_roll(event, state.members, needed, rules.needed)
+    if isinstance(event, WaitedTooLong) and not (state.round > 0 and roll.may_suffice):
+        return _end(state, FailRun(roll.fails(f"round {state.round} could not start")))
+    if isinstance(event, WaitedTooLong) or not roll.suffices:
+        return state, (Wait(roll.waits()),)
+    cohort = rules.choice.choose(roll.able, state.round, event.known)
+    return replace(state, phase=Phase.OPENING, cohort=cohort), (OpenRound(state.round, cohort),)
+
+
+def _gather_again(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
+    """Ask an exchange again that was broken off, once enough of its nodes are there."""
+    assert state.asked is not None
+    # Whoever refused will do so again.
+    usable = state.cohort - {loss.node for loss in state.lost}
+    roll = call_roll(event, usable, state.rules.min_nodes_per_round, state.rules.needed & state.cohort)
+    if isinstance(event, WaitedTooLong) and not roll.may_suffice:
+        return _end(state, FailRun(roll.fails(f"round {state.round} could not go on")))
+    if isinstance(event, WaitedTooLong) or not roll.suffices:
+        return state, (Wait(roll.waits()),)
+    state, actions = _send(state, state.exchange, state.asked, state.cohort)
+    return state, (Say(f"round {state.round} of {state.rules.rounds}"), *actions)
 
 
 def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision:
@@ -262,11 +278,13 @@ def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision
     return state, (SendTasks(state.round, exchange, asked.step, nodes, about),)
 
 
-def _exchange(state: RunState, event: UpdateArrived | NodeLost | DeadlinePassed) -> Decision:
+def _exchange(state: RunState, event: UpdateArrived | NodeLost | NodesAway | DeadlinePassed) -> Decision:
     if (event.round, event.exchange) != (state.round, state.exchange):
         return state, ()
     open_nodes = _outstanding(state)
     match event:
+        case NodesAway():
+            return _break_off(state, event)
         case UpdateArrived(node=node) if node in open_nodes:
             state = replace(state, answered=state.answered | {node})
         case NodeLost(loss=loss) if loss.node in open_nodes:
@@ -278,6 +296,23 @@ def _exchange(state: RunState, event: UpdateArrived | NodeLost | DeadlinePassed)
         case _:
             return state, ()
     return _judge(state)
+
+
+def _break_off(state: RunState, event: NodesAway) -> Decision:
+    """Wait for nodes where their presence alone is wanting; else the exchange goes on as it would."""
+    rules, arrived, outstanding = state.rules, state.answered, _outstanding(state)
+    away = [one for one in event.absent if one.node in outstanding]
+    if not away or not (event.final or len(away) == len(outstanding)):
+        return state, ()
+    wanted, hoped = rules.needed & state.cohort, arrived | {one.node for one in away}
+    suffices = len(arrived) >= rules.min_nodes_per_round and wanted <= arrived
+    may_suffice = len(hoped) >= rules.min_nodes_per_round and wanted <= hoped
+    if state.round > 0 and _is_required(state) and may_suffice and not suffices:
+        message = f"waiting for nodes: {len(arrived)} of {rules.min_nodes_per_round} updates needed arrived"
+        return replace(state, phase=Phase.AWAY), (Wait(with_reasons(message, away)),)
+    # Until the deadline, at which it goes on without them, or ends.
+    said = with_reasons(f"round {state.round} of {rules.rounds}: waiting for nodes", away)
+    return state, () if event.final else (Say(said),)
 
 
 def _judge(state: RunState) -> Decision:
@@ -296,7 +331,7 @@ def _judge(state: RunState) -> Decision:
 
 def _give_up(state: RunState, needed: int) -> Decision:
     arrived = f"round {state.round}: {len(state.answered)} of {needed} updates needed arrived"
-    reason = _join(arrived, sorted(state.lost, key=lambda loss: loss.node))
+    reason = with_reasons(arrived, sorted(state.lost, key=lambda loss: loss.node))
     gone = not state.answered or (state.trace and state.trace[-1].is_useless)
     if state.round > 0 and gone and all(loss.diverging for loss in state.lost):
         return _end_diverged(
@@ -362,7 +397,7 @@ def _go_on(state: RunState) -> Decision:
         return _end(state, PublishVersion(RoundNumber(state.closed), status, state.ended.reason))
     is_last = state.closed >= rules.rounds
     if (ended_diverged if is_last else diverged)(state.trace, rules.patience):
-        return _end_diverged(state, f"training diverged in round {state.closed}: {_losses(state)}")
+        return _end_diverged(state, f"training diverged in round {state.closed}: {losses_of(state.trace)}")
     ended = _reached(state)
     if ended is not None:
         return _end_well(state, *ended)
@@ -387,18 +422,11 @@ def _reached(state: RunState) -> tuple[RunStatus, str] | None:
     if converged(state.trace, rules.threshold, rules.patience):
         return RunStatus.CONVERGED, f"the loss no longer improves after round {state.closed}"
     if risen(state.trace, rules.threshold, rules.patience):
-        return RunStatus.COMPLETED, f"the loss has risen again by round {state.closed}: {_losses(state)}"
+        return (
+            RunStatus.COMPLETED,
+            f"the loss has risen again by round {state.closed}: {losses_of(state.trace)}",
+        )
     return None
-
-
-def _losses(state: RunState) -> str:
-    """Say the last loss and the best one, as parts of the base rate's."""
-    best, last = best_round(state.trace), state.trace[-1]
-    times, of_base = ("times ", "that of the base rate") if last.has_base else ("", "")
-    said = f"its loss is {last.loss:.3g} {times}{of_base}".rstrip()
-    if best is None or best.round == last.round:
-        return said
-    return f"{said}, after {best.loss:.3g} {times}in round {best.round}"
 
 
 def _stop(state: RunState) -> Decision:
@@ -406,7 +434,7 @@ def _stop(state: RunState) -> Decision:
     which only the report is missing is closed."""
     if state.phase is Phase.EXCHANGE and state.asked is not None and state.asked.reports:
         return _close(state)
-    if state.phase in (Phase.WAITING, Phase.EXCHANGE):
+    if state.phase in (*_WAITING, Phase.EXCHANGE):
         return _end_stopped(state)
     return state, ()
 
@@ -469,8 +497,3 @@ def _outstanding(state: RunState) -> Names:
 def _drop(state: RunState, nodes: Names) -> RunState:
     dropped = tuple(Loss(node, Outcome.DROPPED, TIMED_OUT) for node in sorted(nodes))
     return replace(state, lost=(*state.lost, *dropped))
-
-
-def _join(message: str, reasons: Iterable[Loss | Absence]) -> str:
-    listed = "; ".join(describe(one.node, one.reason) for one in reasons)
-    return f"{message} ({listed})" if listed else message

@@ -31,7 +31,7 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
-from heliosdb.parts.checks import check_rule, describe_rule, unread_option
+from heliosdb.parts.checks import check_rule, check_selection, describe_rule, unread_option
 from heliosdb.parts.selections import count_chosen
 
 
@@ -125,6 +125,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
     own = model.options if by_newton(options.algorithm, model.options) else ()
     check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
+    check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=private, most_nodes=most_nodes)
     check_algorithm(options, private=private)

@@ -13,7 +13,13 @@ from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
-from heliosdb.parts.selections import SELECTIONS, read_selection
+from heliosdb.parts.selections import (
+    SELECTIONS,
+    ComparedNodes,
+    RankedNodes,
+    SomeNodes,
+    read_selection,
+)
 from heliosdb.parts.strategies import (
     STRATEGIES,
     HostileNodes,
@@ -34,7 +40,39 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
         options.settings(registry.entry(name).settings)
         registry.get(name)
     entry, _ = read_selection(policy.node_selection)
+    check_selection(options, policy.node_selection)
     SELECTIONS.get(entry.name)
+
+
+def check_selection(options: TrainingOptions, text: str, *, nodes: int | None = None) -> None:
+    """Raise FederatedError where rounds cannot be asked as node_selection says: INVALID_VALUE where a run of
+    these options tells nothing by which nodes could be ranked, WRONG_STATE where there are too few.
+
+    nodes: how many could take part at most; None: not known.
+    """
+    settings = read_selection(text)[1]
+    if isinstance(settings, RankedNodes) and options.given.get("secure_aggregation"):
+        raise invalid_value(
+            f"node_selection {text} ranks nodes by their own answers, which secure_aggregation hides",
+            hint=_UNRANKED,
+        )
+    if isinstance(settings, ComparedNodes) and adds_up(options.algorithm, options.given):
+        newton = by_newton(options.algorithm, options.given)
+        what = "optimizer newton" if newton else options.algorithm
+        raise invalid_value(
+            f"node_selection {text} compares the parameters that nodes send, and {what} adds sums up",
+            hint="Choose node_selection all, random(k) or most_data(k)"
+            + (", or train with optimizer = 'sgd'." if newton else "."),
+        )
+    if isinstance(settings, SomeNodes) and nodes is not None and settings.k > nodes:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"node_selection {text} asks {settings.k} nodes of a round, and at most {nodes} can take part",
+            hint="Register more nodes, raise max_nodes, or choose a smaller number.",
+        )
+
+
+_UNRANKED = "Choose node_selection all or random(k), or train without secure_aggregation."
 
 
 def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | None = None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from federated_sql.option_values import read_policy
 from heliosdb.domain.bounds import Bounds
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import option_names, read_settings, within
 from heliosdb.parts.registry import RegisteredPart, Registry
 
@@ -18,9 +18,25 @@ class SomeNodes:
     k: int = within(Bounds(1, 10_000))
 
 
+@dataclass(frozen=True, slots=True)
+class RankedNodes(SomeNodes):
+    """k: how many are chosen, by what single answers say, which secure sums hide."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedNodes(RankedNodes):
+    """k: how many are chosen, by how their updates compare with each other: an update alone has no figure."""
+
+    k: int = within(Bounds(2, 10_000))
+
+
 SELECTIONS = Registry("node selection")
 SELECTIONS.register("all", "heliosdb.coordinator.selections:ALL")
 SELECTIONS.register("random", "heliosdb.coordinator.selections:RANDOM", settings=SomeNodes)
+SELECTIONS.register("most_data", "heliosdb.coordinator.selections:MOST_DATA", settings=RankedNodes)
+SELECTIONS.register(
+    "best_performance", "heliosdb.coordinator.selections:BEST_PERFORMANCE", settings=ComparedNodes
+)
 
 
 def count_chosen(text: str, able: int) -> int:
@@ -43,4 +59,7 @@ def read_selection(text: str) -> tuple[RegisteredPart, object]:
     if (count is None) is bool(arguments):
         form = f"{name}({arguments[0]})" if arguments else name
         raise invalid_value(f'node_selection "{text[:100]}" is not of the form {form}')
-    return entry, read_settings(entry.settings, {} if count is None else {arguments[0]: count})
+    try:
+        return entry, read_settings(entry.settings, {} if count is None else {arguments[0]: count})
+    except FederatedError as error:
+        raise invalid_value(f"node_selection {text[:100]}: {error.message}") from None

@@ -131,6 +131,25 @@ async def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_if_it_never_ha
     assert world.query("SELECT FROM federated.resumption") == []
 
 
+async def test_a_run_that_ranks_nodes_by_its_own_rounds_does_not_go_on_as_another(
+    world: World, place: Path
+) -> None:
+    await prepare(world, rounds=2)
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (node_selection = 'best_performance(2)')")
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+    assert (await ended(world, count=1))["status"] == "completed"
+    path = place / "last.bin"
+    world.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{path}'")
+
+    world.execute(f"RESUME FEDERATED TRAINING risk FROM '{path}'")
+
+    other = await ended(world, count=2)
+    assert other["status"] == "failed"
+    assert "node_selection best_performance(2) ranks by its own rounds" in other["message"]
+    assert world.query("SELECT FROM federated.round WHERE run_id = %s", other["run_id"]) == []
+
+
 async def test_another_database_goes_on_from_a_file_wherever_its_coordinator_is_killed(
     world: World, place: Path
 ) -> None:

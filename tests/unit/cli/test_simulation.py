@@ -114,6 +114,21 @@ def test_rules_are_the_product_s_own(patients: Path, rule: dict[str, str]) -> No
     assert [closed["nodes"] for closed in found["rounds"]] == [7, 7, 7, 7]
 
 
+@pytest.mark.parametrize("selection", ["random(2)", "most_data(2)", "best_performance(2)"])
+def test_rounds_ask_as_many_as_the_selection_says(patients: Path, selection: str) -> None:
+    options = MODEL | {"node_selection": selection, "min_nodes_per_round": "2", "rounds": "5"}
+    once, again = (run(patients, options) for _ in range(2))
+    for one in (*once["rounds"], *again["rounds"]):
+        del one["seconds"]
+    assert once["rounds"] == again["rounds"]
+    assert [one["nodes"] for one in once["rounds"]] == [5, 2, 2, 2, 2, 2]
+
+
+def test_a_selection_of_more_than_there_are_is_refused(patients: Path) -> None:
+    error = refusal(patients, MODEL | {"node_selection": "most_data(6)"})
+    assert error.message == "node_selection most_data(6) asks 6 nodes of a round, and at most 5 can take part"
+
+
 def test_nodes_refuse_by_the_rules_for_plain_answers_and_are_told_of(patients: Path) -> None:
     found = run(patients, MODEL, split="dirichlet(0.2)", nodes=20)
     small = [node for node in found["nodes"] if 0 < node["rows"] < 20]

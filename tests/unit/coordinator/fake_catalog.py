@@ -41,6 +41,7 @@ class Rows:
 
     status: str = "running"
     message: str | None = None
+    said: list[str] = field(default_factory=list)
     stop_requested: bool = False
     result: int | None = None
     scaling: str | None = None
@@ -55,6 +56,7 @@ class Rows:
     sizes: dict[str, int] = field(default_factory=dict)
     described: dict[Key, Any] = field(default_factory=dict)
     phases: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    alignments: dict[tuple[int, str], float | None] = field(default_factory=dict)
     versions: list[dict[str, Any]] = field(default_factory=list)
     events: list[tuple[str, int | None]] = field(default_factory=list)
 
@@ -172,6 +174,7 @@ class FakeCatalog:
 
     def _set_message(self, _run: str, message: str) -> None:
         self.rows.message = message
+        self.rows.said.append(message)
 
     def _set_findings(self, _run: str, scaling: str | None, plan: str | None) -> None:
         self.rows.scaling, self.rows.plan = scaling, plan
@@ -185,8 +188,10 @@ class FakeCatalog:
         self.rows.sizes.update({one["node"]: one["size"] for one in json.loads(rows)})
 
     def _record_measured(
-        self, _run: str, number: int, _workspace: int, phases: str, _aligned: str, _variance: float | None
+        self, _run: str, number: int, _workspace: int, phases: str, aligned: str, _variance: float | None
     ) -> None:
+        for one in json.loads(aligned):
+            self.rows.alignments[number, one["node"]] = one["alignment"]
         for one in json.loads(phases):
             self.rows.phases[number, one["phase"]] = one
 
@@ -213,6 +218,18 @@ class FakeCatalog:
             )
             if of == number
         ]
+
+    def _list_standings(self, _run: str) -> Sequence[Row]:
+        closed = {number for number, row in self.rows.rounds.items() if row["status"] == "closed"}
+        found: dict[str, dict[str, Any]] = {}
+        for (number, exchange, _, node), row in sorted(self.rows.tasks.items()):
+            one = found.setdefault(node, {"node": node, "stated_rows": None, "asked": 0, "aligned": 0.0})
+            if number in closed and number == 0 and row.get("stated_rows") is not None:
+                one["stated_rows"] = row["stated_rows"]
+            if number in closed and number > 0 and exchange == 0:
+                one["asked"] += 1
+                one["aligned"] += self.rows.alignments.get((number, node)) or 0.0
+        return list(found.values())
 
     def _find_lost(self, _run: str) -> Sequence[Row]:
         later = {
@@ -243,6 +260,8 @@ class FakeCatalog:
             self.rows.tasks[number, exchange, step, one["node"]].update(
                 {name: one[name] for name in ("outcome", "reason", "weight")}
             )
+            if one["stated_rows"] is not None:
+                self.rows.tasks[number, exchange, step, one["node"]]["stated_rows"] = one["stated_rows"]
             if one["described"] is not None:
                 self.rows.described[number, exchange, step, one["node"]] = one["described"]
 

@@ -22,7 +22,7 @@ from heliosdb.aggregation.sums import Shape, protocol
 from heliosdb.algorithms.steps import Asked, Cost, Taken
 from heliosdb.coordinator import loading
 from heliosdb.coordinator.directory import Directory, Member
-from heliosdb.coordinator.driver import RunDriver, Setting
+from heliosdb.coordinator.driver import Left, RunDriver, Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.absence import Absence
@@ -208,6 +208,8 @@ class FakeNode:
         del sealing, traffic, state, admit, traceparent
         self.world.is_asked(task)
         await self.world.tick()
+        if self.world.is_away(self.name):
+            raise FederatedError(ErrorCode.UNREACHABLE, "connection lost")
         wrong = self.lie(task)
         if isinstance(wrong, Exception):
             raise wrong
@@ -275,8 +277,11 @@ class FakeWorld:
     kill_at: int | None = None
     kill_on: tuple[int, int] | None = None
     stop_on: Callable[[str], bool] | None = None
+    leaving: tuple[tuple[int, int], tuple[str, ...], float] | None = None
+    away: dict[str, float] = field(default_factory=dict)
+    lived: float = 0.0
     driver: RunDriver | None = None
-    driving: asyncio.Task[None] | None = None
+    driving: asyncio.Task[Left] | None = None
 
     def __post_init__(self) -> None:
         self.catalog = FakeCatalog(self.run)
@@ -305,6 +310,9 @@ class FakeWorld:
         assert self.seen.setdefault(key, sha256) == sha256
         self.asked.append((key.round, key.exchange, key.node))
         self.states[key.round, key.exchange] = task.state
+        if self.leaving is not None and self.leaving[0] == (key.round, key.exchange):
+            until = self.now + self.leaving[2]
+            self.away, self.leaving = dict.fromkeys(self.leaving[1], until), None
         if self.kill_on == (key.round, key.exchange) and self.driving is not None:
             self.kill_on = None
             self.driving.cancel()
@@ -312,6 +320,19 @@ class FakeWorld:
     def kill_when(self, number: int, exchange: int) -> None:
         """Kill the coordinator once it asks for this exchange."""
         self.kill_on = number, exchange
+
+    def leave_when(self, number: int, exchange: int, *names: str, seconds: float) -> None:
+        """Have nodes go away once somebody is asked for this exchange, for so long."""
+        self.leaving = (number, exchange), names, seconds
+
+    def is_away(self, name: str) -> bool:
+        """Whether a node is away now."""
+        return self.now < self.away.get(name, -1.0)
+
+    @property
+    def now(self) -> float:
+        """Seconds over all lives: each has a clock of its own."""
+        return self.lived + asyncio.get_running_loop().time()
 
     # As the directory.
 
@@ -325,10 +346,12 @@ class FakeWorld:
         await asyncio.sleep(seconds)
 
     def look(self, _workspace: WorkspaceName) -> tuple[list[Member], list[Absence]]:
-        return [self._member(name) for name in self.nodes], []
+        away = [name for name in self.nodes if self.is_away(name)]
+        there = [self._member(name) for name in self.nodes if name not in away]
+        return there, [Absence(name, "away") for name in away]
 
     def find(self, _workspace: WorkspaceName, node: NodeName) -> Member | None:
-        return self._member(node) if node in self.nodes else None
+        return self._member(node) if node in self.nodes and not self.is_away(node) else None
 
     def is_registered(self, _workspace: WorkspaceName, node: NodeName) -> bool:
         return node in self.nodes
@@ -362,6 +385,7 @@ class FakeWorld:
         """One life of the coordinator: until the run has ended, or it is killed."""
         with asyncio.Runner(loop_factory=JumpingLoop) as runner:
             runner.run(self._live())
+            self.lived += runner.get_loop().time()
 
     def live_on(self, *, most: int = 3) -> Rows:
         """As many lives as it takes; returns what the run left."""

@@ -9,6 +9,7 @@ import pytest
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.selection import NO_STANDINGS
 from tests.support.runs import PRIVATE, RUN, with_options, with_policy
 
 ALL = frozenset(NodeName(name) for name in "abcd")
@@ -37,8 +38,8 @@ def test_rules_made_again_choose_the_same_nodes() -> None:
     once, again = make_rules(run), make_rules(run)
 
     for number in range(6):
-        chosen = once.choice.choose(ALL, RoundNumber(number))
-        assert chosen == again.choice.choose(ALL, RoundNumber(number))
+        chosen = once.choice.choose(ALL, RoundNumber(number), NO_STANDINGS)
+        assert chosen == again.choice.choose(ALL, RoundNumber(number), NO_STANDINGS)
         assert len(chosen) == (2 if number else 3)
 
 

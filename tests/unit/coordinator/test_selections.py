@@ -11,7 +11,7 @@ from heliosdb.catalog.run_options import parse_policy
 from heliosdb.coordinator.selections import ALL, RANDOM, make_selection
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
-from heliosdb.domain.selection import RunSelection
+from heliosdb.domain.selection import NO_STANDINGS, RunSelection, Standing
 from heliosdb.parts.selections import SomeNodes
 
 NODES = frozenset(NodeName(f"node{number}") for number in range(8))
@@ -90,10 +90,64 @@ def test_round_0_asks_everybody_for_it_decides_who_belongs_to_the_run() -> None:
 
 def test_a_rule_depends_on_its_arguments_alone() -> None:
     draw = bytes(32)
-    assert RANDOM.choose(NODES, 8, SomeNodes(3), draw) == RANDOM.choose(NODES, 8, SomeNodes(3), draw)
-    assert ALL.choose(NODES, 8, None, draw) == ALL.choose(NODES, 8, None, bytes(31) + b"x")
+    once, again = (RANDOM.choose(NODES, 8, SomeNodes(3), draw, NO_STANDINGS) for _ in range(2))
+    assert once == again
+    one, other = (ALL.choose(NODES, 8, None, each, NO_STANDINGS) for each in (draw, bytes(31) + b"x"))
+    assert one == other
 
 
 def test_a_selection_that_is_not_there_is_refused() -> None:
-    with pytest.raises(FederatedError, match="most_data"):
-        selection("most_data(3)")
+    with pytest.raises(FederatedError, match="lottery"):
+        selection("lottery(3)")
+
+
+# By what is known of nodes.
+
+SIZES = {NodeName(f"node{number}"): Standing(rows=100 * number) for number in range(8)}
+
+
+def test_most_data_asks_those_with_the_most_rows_whatever_their_names() -> None:
+    for number in range(1, 10):
+        assert selection("most_data(2)").choose(NODES, number, SIZES) == {"node7", "node6"}
+    assert selection("most_data(2)").choose(NODES - {"node7"}, 1, SIZES) == {"node6", "node5"}
+    assert selection("most_data(2)").choose(NODES, 0, SIZES) == NODES
+
+
+def test_a_node_that_stated_no_rows_comes_last() -> None:
+    known = {NodeName("node3"): Standing(rows=1), NodeName("node4"): Standing()}
+    assert selection("most_data(1)").choose(NODES, 1, known) == {"node3"}
+
+
+@pytest.mark.parametrize("text", ["most_data(2)", "best_performance(2)"])
+def test_equal_nodes_share_the_work(text: str) -> None:
+    known = {node: Standing(rows=50, asked=2, aligned=1.5) for node in NODES}
+    rounds = 2_000
+    counts = Counter(
+        node for number in range(1, rounds + 1) for node in selection(text).choose(NODES, number, known)
+    )
+    # Of a binomial count the standard deviation is about 19: six of them.
+    assert all(abs(counts[node] - rounds * 2 / len(NODES)) < 116 for node in NODES)
+
+
+def test_best_performance_tries_every_node_first_and_then_asks_the_best_mean() -> None:
+    chosen = selection("best_performance(2)")
+    known: dict[NodeName, Standing] = {}
+    for number in range(1, 5):
+        asked = chosen.choose(NODES, number, known)
+        assert asked.isdisjoint(known)
+        known |= {node: Standing(asked=1, aligned=0.1 * int(node[4:])) for node in asked}
+    assert known.keys() == NODES
+
+    assert chosen.choose(NODES, 5, known) == {"node7", "node6"}
+    # A sum says less than a mean, and a round without an update counts as one that agrees with nobody.
+    known |= {
+        NodeName("node7"): Standing(asked=4, aligned=0.7),
+        NodeName("node0"): Standing(asked=1, aligned=-0.5),
+    }
+    assert chosen.choose(NODES, 6, known) == {"node6", "node5"}
+    assert "node0" not in selection("best_performance(7)").choose(NODES, 6, known)
+
+
+def test_who_is_always_asked_takes_no_place_of_the_ranked() -> None:
+    chosen = selection("most_data(2)", always="node0").choose(NODES, 3, SIZES)
+    assert chosen == {"node0", "node7", "node6"}

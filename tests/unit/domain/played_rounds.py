@@ -25,8 +25,9 @@ class Most:
     """So many of the able nodes, the first by name."""
 
     count: int = 10
+    ranks: bool = False
 
-    def choose(self, able: Names, _number: int) -> Names:
+    def choose(self, able: Names, _number: int, _known: object = None) -> Names:
         return frozenset(sorted(able)[: self.count])
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliosdb.domain import events as ev
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.convergence import measured
 from heliosdb.domain.events import (
     Action,
@@ -164,6 +165,13 @@ class Shell:
         assert len(self.ended_by) <= 1
         if self.state.phase is Phase.WAITING and self.state.round > 0:
             assert self.state.members == self.progress.members
+        if self.state.phase is Phase.AWAY:
+            # It lacks updates that the round needs, and may still get them.
+            assert self.state.round > 0
+            is_there = self.rules.needed & self.state.cohort <= self.state.answered
+            assert len(self.state.answered) < self.rules.min_nodes_per_round or not is_there
+            refused = {loss.node for loss in self.state.lost}
+            assert len(self.state.cohort - refused) >= self.rules.min_nodes_per_round
 
 
 NODES = tuple(NodeName(name) for name in ("a", "b", "c", "d"))
@@ -171,10 +179,13 @@ exchanges, numbers, nodes = st.integers(0, 3), st.integers(0, 3).map(n), st.samp
 losses = st.builds(
     Loss, nodes, st.sampled_from([Outcome.DROPPED, Outcome.REFUSED]), st.just("gone"), st.booleans()
 )
+absences = st.lists(st.builds(Absence, nodes, st.just("away")), max_size=4).map(tuple)
 anything = st.one_of(
     st.builds(ev.UpdateArrived, numbers, exchanges, nodes),
     st.builds(ev.NodeLost, numbers, exchanges, losses),
     st.builds(ev.DeadlinePassed, numbers, exchanges, st.booleans()),
+    st.builds(ev.NodesAway, numbers, exchanges, absences, st.booleans()),
+    st.builds(ev.WaitedTooLong, numbers, st.frozensets(nodes), absences),
     st.builds(ev.NodesSeen, numbers, st.frozensets(nodes)),
     st.builds(ev.WaitedTooLong, numbers, st.frozensets(nodes)),
     st.builds(ev.RoundClosed, numbers),
@@ -185,6 +196,7 @@ moves = st.one_of(
     anything,
     st.sampled_from(["answer", "kill"]),
     st.tuples(st.just("timely"), nodes),
+    st.tuples(st.just("away"), absences),
     st.tuples(st.just("present"), st.frozensets(nodes, min_size=2)),
 )
 rule_sets = st.builds(
@@ -197,6 +209,7 @@ rule_sets = st.builds(
     patience=st.integers(1, 2),
     keep_best=st.booleans(),
     reports=st.booleans(),
+    needed=st.sampled_from([frozenset(), frozenset([NODES[0]])]),
 )
 
 
@@ -210,6 +223,8 @@ def make(shell: Shell, move: object) -> None:
                 shell.feed(shell.replies.pop(0))
         case ("timely", str(node)):
             shell.feed(ev.UpdateArrived(shell.state.round, shell.state.exchange, NodeName(node)))
+        case ("away", tuple() as absent):
+            shell.feed(ev.NodesAway(shell.state.round, shell.state.exchange, absent))
         case ("present", frozenset() as present):
             shell.feed(ev.NodesSeen(shell.state.round, present))
         case ev.RoundClosed() | ev.RoundOpened() | ev.ReportPrepared() if shell.state.phase in (
@@ -228,7 +243,7 @@ def bring_to_end(shell: Shell) -> int:
             return count
         if shell.replies:
             shell.feed(shell.replies.pop(0))
-        elif shell.state.phase is Phase.WAITING:
+        elif shell.state.phase in (Phase.WAITING, Phase.AWAY):
             shell.feed(ev.WaitedTooLong(shell.state.round, frozenset()))
         else:
             shell.feed(ev.DeadlinePassed(shell.state.round, shell.state.exchange, True))

@@ -156,8 +156,9 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         ("CREATE FEDERATED WORKSPACE w WITH (node_selection = 'random(1)')", "22023",
          "node_selection random(1) chooses fewer nodes than min_nodes_per_round (2)",
          "min_nodes_per_round is min_nodes unless set."),
-        ("CREATE FEDERATED WORKSPACE w WITH (node_selection = 'most_data(3)')", "0A000",
-         "option \"node_selection\" = 'most_data(3)' is not supported yet", "Supported: 'all', 'random(k)'."),
+        ("CREATE FEDERATED WORKSPACE w WITH (node_selection = 'best_performance(1)')", "22023",
+         "node_selection best_performance(1) chooses fewer nodes than min_nodes_per_round (2)",
+         "min_nodes_per_round is min_nodes unless set."),
         ("ALTER FEDERATED WORKSPACE w SET (max_nodes = 1)", "22023", "min_nodes (2) may not be greater than max_nodes (1)",
          "min_nodes is 2 unless set."),
         ("CREATE FEDERATED MODEL m WITH (algorithm = 'cnn')", "0A000",
@@ -306,7 +307,8 @@ def test_options_as_stored_are_checked_as_a_statement_would() -> None:
     assert check("workspace", {"node_selection": "random(3)", "min_nodes": 3}) is None
     assert check("workspace", {"node_selection": "random(3)", "min_nodes": 4}) == "22023"
     assert check("workspace", {"node_selection": "Random(3)"}) == "22023"
-    assert check("workspace", {"node_selection": "most_data(3)"}) == "0A000"
+    assert check("workspace", {"node_selection": "most_data(3)"}) is None
+    assert check("workspace", {"node_selection": "most_data(1)"}) == "22023"
     assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
     assert check("model", {"top_k": 8}) == "0A000"
 

@@ -194,6 +194,30 @@ def test_a_model_that_is_in_training_is_not_started_twice_nor_dropped() -> None:
     assert refused(plpy, "ALTER FEDERATED MODEL m RENAME TO k")["sqlstate"] == "55006"
 
 
+@pytest.mark.parametrize(
+    ("options", "selection", "sqlstate", "told"),
+    [
+        ({}, "most_data(4)", "55000", "node_selection most_data(4) asks 4 nodes of a round, and at most 3 can take part"),
+        ({}, "random(4)", "55000", "node_selection random(4) asks 4 nodes of a round, and at most 3 can take part"),
+        ({"algorithm": "random_forest", "target_classes": ["0", "1"]}, "best_performance(2)", "22023",
+         "node_selection best_performance(2) compares the parameters that nodes send, and random_forest adds sums up"),
+        ({"algorithm": "random_forest", "target_classes": ["0", "1"]}, "most_data(3)", None, None),
+        ({}, "best_performance(3)", None, None),
+    ],
+)  # fmt: skip
+def test_start_refuses_a_selection_that_could_not_be_held(
+    options: dict[str, object], selection: str, sqlstate: str | None, told: str | None
+) -> None:
+    nodes = [{**NODE, "name": name} for name in ("n", "o", "p")]
+    model = {**MODEL, "options": json.dumps({**MODEL_OPTIONS, **options})}
+    model["policy"] = json.dumps({"node_selection": selection})
+
+    error = run(server(lock_model=[model], list_nodes=nodes), "START FEDERATED TRAINING m")
+
+    assert (error and error["sqlstate"], error and error["message"]) == (sqlstate, told)
+    assert error is None or error["hint"]
+
+
 def test_a_run_that_will_wait_is_said_to_wait() -> None:
     plpy = server(is_served=[{"is_served": False}], list_nodes=[NODE])
 

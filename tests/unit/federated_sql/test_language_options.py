@@ -90,6 +90,7 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         (OptionKind.WORKSPACE, "tcp_nodelay", "ON", True),
         (OptionKind.WORKSPACE, "node_selection", "ALL", "all"),
         (OptionKind.WORKSPACE, "node_selection", " Random( 05 ) ", "random(5)"),
+        (OptionKind.WORKSPACE, "node_selection", "Best_Performance(4)", "best_performance(4)"),
         (OptionKind.NODE, "endpoint", "https://node.example.com:8443/", "https://node.example.com:8443"),
         (OptionKind.NODE, "endpoint", "https://[::1]:8443", "https://[::1]:8443"),
         (OptionKind.DATASET, "min_rows", 5, 5),
@@ -184,8 +185,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     [
         (OptionKind.WORKSPACE, "noise_mechanism", "laplacian"),
         (OptionKind.WORKSPACE, "adaptive_clipping", True),
-        (OptionKind.WORKSPACE, "node_selection", "most_data(3)"),
-        (OptionKind.WORKSPACE, "node_selection", "best_performance(3)"),
         (OptionKind.WORKSPACE, "tls_version", "1.2"),
         (OptionKind.WORKSPACE, "audit_logging", False),
         (OptionKind.WORKSPACE, "tcp_nodelay", False),

@@ -14,7 +14,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.parts.algorithms import ALGORITHMS
-from heliosdb.parts.checks import check_parts
+from heliosdb.parts.checks import check_parts, check_selection
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.loading import load_parts
 from heliosdb.parts.protocols import PROTOCOLS
@@ -163,7 +163,9 @@ def test_where_nodes_have_no_learning_rate_of_their_own_none_is_asked_for(
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("most_data(3)", ErrorCode.NOT_SUPPORTED),
+        ("most_data", ErrorCode.INVALID_VALUE),
+        ("most_data(0)", ErrorCode.INVALID_VALUE),
+        ("best_performance(1)", ErrorCode.INVALID_VALUE),
         ("nobody", ErrorCode.NOT_SUPPORTED),
         ("random", ErrorCode.INVALID_VALUE),
         ("all(3)", ErrorCode.INVALID_VALUE),
@@ -180,6 +182,47 @@ def test_a_selection_that_cannot_be_read_is_refused(text: str, code: ErrorCode) 
         check_parts(options(), replace(policy(), node_selection=text))
     assert caught.value.code is code
     assert len(caught.value.message) < 200
+
+
+def test_what_is_wrong_with_a_selection_names_it() -> None:
+    with pytest.raises(FederatedError) as caught:
+        read_selection("best_performance(1)")
+    assert caught.value.message == "node_selection best_performance(1): k 1 is outside 2 … 10000"
+
+
+def test_what_a_run_does_not_tell_ranks_nobody() -> None:
+    hidden = options(secure_aggregation=True, aggregation_protocol="shamir")
+    sums = options(algorithm="random_forest", target_classes=["0", "1"])
+    newton = options(algorithm="logistic_regression", optimizer="newton")
+
+    for run, text, said in (
+        (hidden, "most_data(2)", "ranks nodes by their own answers, which secure_aggregation hides"),
+        (hidden, "best_performance(2)", "ranks nodes by their own answers, which secure_aggregation hides"),
+        (
+            sums,
+            "best_performance(2)",
+            "compares the parameters that nodes send, and random_forest adds sums up",
+        ),
+        (newton, "best_performance(2)", "and optimizer newton adds sums up"),
+    ):
+        with pytest.raises(FederatedError, match=said) as caught:
+            check_selection(run, text)
+        assert caught.value.code is ErrorCode.INVALID_VALUE
+
+    check_selection(hidden, "random(2)")
+    check_selection(sums, "most_data(2)")
+    check_selection(options(), "best_performance(2)")
+
+
+@pytest.mark.parametrize("text", ["random(4)", "most_data(4)", "best_performance(4)"])
+def test_no_more_nodes_are_chosen_than_there_can_be(text: str) -> None:
+    check_selection(options(), text, nodes=4)
+    check_selection(options(), "all", nodes=0)
+    with pytest.raises(
+        FederatedError, match="asks 4 nodes of a round, and at most 3 can take part"
+    ) as caught:
+        check_selection(options(), text, nodes=3)
+    assert caught.value.code is ErrorCode.WRONG_STATE
 
 
 def test_a_selections_argument_is_read_from_its_text() -> None:

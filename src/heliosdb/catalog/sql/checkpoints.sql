@@ -75,7 +75,8 @@ SELECT jsonb_build_object(
         FROM federated.round AS d WHERE d.run_id = r.run_id AND d.status = 'closed'),
     'answers', (
         SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-            'node', n.name, 'exchange', p.exchange, 'step', p.step, 'outcome', p.outcome, 'weight', p.weight, 'asked', p.asked))
+            'node', n.name, 'exchange', p.exchange, 'step', p.step, 'outcome', p.outcome, 'weight', p.weight, 'asked', p.asked,
+            'stated_rows', p.stated_rows))
             ORDER BY p.exchange, n.name)
         FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
         WHERE p.run_id = r.run_id AND p.round_number = 0))::text AS described
@@ -117,10 +118,11 @@ FROM jsonb_populate_recordset(NULL::federated.round, $2::jsonb -> 'rounds') AS d
 ON CONFLICT (run_id, round_number) DO NOTHING
 
 -- name: adopt_answers(uuid, jsonb)
-INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, outcome, weight, asked)
-SELECT $1::uuid, 0, a.exchange, a.step, n.node_id, a.outcome, a.weight, a.asked
+INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, outcome, weight, asked, stated_rows)
+SELECT $1::uuid, 0, a.exchange, a.step, n.node_id, a.outcome, a.weight, a.asked, a.stated_rows
 FROM jsonb_to_recordset($2::jsonb -> 'answers') AS a (
-    node text, exchange integer, step text, outcome federated.participation_outcome, weight double precision, asked integer)
+    node text, exchange integer, step text, outcome federated.participation_outcome, weight double precision, asked integer,
+    stated_rows bigint)
 JOIN federated.run AS r ON r.run_id = $1::uuid
 JOIN federated.model AS m USING (model_id)
 JOIN federated.node AS n ON n.workspace_id = m.workspace_id AND n.name = a.node

@@ -10,6 +10,26 @@ FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
 WHERE p.run_id = $1::uuid AND p.round_number = $2
 ORDER BY p.exchange, n.name
 
+-- name: list_standings(uuid)
+WITH stated AS (
+    SELECT DISTINCT ON (p.node_id) p.node_id, p.stated_rows
+    FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+    WHERE p.run_id = $1::uuid AND p.round_number = 0 AND d.status = 'closed' AND p.stated_rows IS NOT NULL
+    ORDER BY p.node_id, p.exchange DESC
+), asked AS (
+    SELECT DISTINCT p.run_id, p.round_number, p.node_id
+    FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+    WHERE p.run_id = $1::uuid AND p.round_number > 0 AND p.exchange = 0 AND d.status = 'closed'
+), aligned AS (
+    -- In the order of the rounds: a sum in another order may have other bits.
+    SELECT a.node_id, count(*)::integer AS asked, coalesce(sum(c.alignment ORDER BY a.round_number), 0) AS aligned
+    FROM asked AS a LEFT JOIN federated.contribution AS c USING (run_id, round_number, node_id)
+    GROUP BY a.node_id
+)
+SELECT n.name AS node, s.stated_rows, coalesce(a.asked, 0) AS asked, coalesce(a.aligned, 0) AS aligned
+FROM stated AS s FULL JOIN aligned AS a USING (node_id) JOIN federated.node AS n USING (node_id)
+ORDER BY n.name
+
 -- name: find_lost(uuid)
 SELECT DISTINCT ON (n.name) n.name AS node, p.reason
 FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
@@ -31,10 +51,11 @@ SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.n
 -- name: settle_participation(uuid, integer, integer, text, bigint, jsonb)
 UPDATE federated.participation AS p
 SET outcome = s.outcome, reason = s.reason, weight = s.weight, bytes_sent = s.bytes_sent,
-    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described
+    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described,
+    stated_rows = s.stated_rows
 FROM jsonb_to_recordset($6::jsonb) AS s (
     node text, outcome federated.participation_outcome, reason text, weight double precision, bytes_sent bigint,
-    bytes_received bigint, duration_seconds double precision, described jsonb)
+    bytes_received bigint, duration_seconds double precision, described jsonb, stated_rows bigint)
 JOIN federated.node AS n ON n.workspace_id = $5 AND n.name = s.node
 WHERE p.run_id = $1::uuid AND p.round_number = $2 AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
 

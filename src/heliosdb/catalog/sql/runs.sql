@@ -1,5 +1,5 @@
 -- name: active_runs()
-SELECT run_id::text AS run_id, status::text AS status, stop_requested
+SELECT run_id::text AS run_id, status::text AS status, stop_requested, options ->> 'priority' AS priority
 FROM federated.run WHERE status IN ('queued', 'running') AND NOT waiting ORDER BY created_at, run_id
 
 -- name: ended_runs(text)
@@ -12,7 +12,7 @@ FROM (SELECT r.* FROM federated.run AS r JOIN federated.model AS m USING (model_
 WHERE federated._why_not_resumed(k) IS NOT NULL
 
 -- name: claim_run(uuid)
-UPDATE federated.run SET status = 'running', started_at = coalesce(started_at, clock_timestamp()),
+UPDATE federated.run SET status = 'running', started_at = coalesce(started_at, clock_timestamp()), message = NULL,
     kept_ledger_id = (SELECT max(l.ledger_id) FROM federated.ledger AS l WHERE l.run_id = $1::uuid)
 WHERE run_id = $1::uuid AND status = 'queued' AND NOT waiting RETURNING run_id
 
@@ -33,6 +33,11 @@ SELECT run_id FROM federated.run WHERE run_id = $1::uuid AND status = 'running' 
 
 -- name: set_message(uuid, text)
 UPDATE federated.run SET message = $2 WHERE run_id = $1::uuid AND status = 'running' AND message IS DISTINCT FROM $2
+
+-- name: say_of_waiting(jsonb)
+UPDATE federated.run AS r SET message = s.message
+FROM jsonb_to_recordset($1::jsonb) AS s (run_id uuid, message text)
+WHERE r.run_id = s.run_id AND r.status IN ('queued', 'running') AND r.message IS DISTINCT FROM s.message
 
 -- name: set_findings(uuid, jsonb, jsonb)
 UPDATE federated.run SET scaling = $2::jsonb, plan = $3::jsonb WHERE run_id = $1::uuid

@@ -56,6 +56,7 @@ from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.progress import Progress
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import Run, RunStatus
+from heliosdb.domain.selection import NEW, NO_STANDINGS, Standing, Standings
 from heliosdb.domain.state import NO_STATE
 
 
@@ -118,6 +119,9 @@ class Play:
         self._question: Question | None = None
         self._rows: dict[NodeName, int] = {}
         self._weights: dict[NodeName, float] = {}
+        self._known: Standings = NO_STANDINGS
+        self._asked = frozenset[NodeName]()
+        self._aligned: Mapping[NodeName, float | None] = {}
         self._spent: dict[NodeName, tuple[Spent, ...]] = {}
         self._reached: dict[NodeName, Spending] = {}
         self._lost = {one.node: one.reason for one in eligible.left_out}
@@ -146,7 +150,7 @@ class Play:
             problem = contract_problem(self._eligible, self._run, there=len(self._nodes), needed=needed)
             if problem is not None:
                 self._events.append(ProblemFound(problem))
-        self._events.append(NodesSeen(self._state.round, *self._present))
+        self._events.append(NodesSeen(self._state.round, *self._present, self._known))
 
     @property
     def _present(self) -> tuple[frozenset[NodeName], tuple[Absence, ...]]:
@@ -221,6 +225,8 @@ class Play:
         model = self._round.model if action.about is None else self._kept[action.about]
         question = self._course.ask(plan, action.exchange, action.step, model, len(action.nodes))
         self._question, self._rows, self._weights = question, {}, {}
+        if action.exchange == 0:
+            self._asked, self._aligned = action.nodes, {}
         self._round.gather(question, self._run.seed)
         following: list[Action] = []
         for node in sorted(action.nodes):
@@ -256,6 +262,8 @@ class Play:
         if action.round == 0:
             question = replace(question, plan=replace(question.plan, past=self._past(action.nodes)))
         combined = self._round.combine(question)
+        if combined.agreement is not None:
+            self._aligned = combined.agreement.alignments
         self._round.note(question, self._rows, self._weights)
         self._events.append(
             Combined(
@@ -273,6 +281,7 @@ class Play:
             opened.begin_model(self._course, self._plan(action.round))
             self._stated = opened.stated
         self._findings = opened.findings
+        self._known = self._standings(action.round)
         self._kept = {number: model for number, model in self._kept.items() if number == action.keep}
         self._kept[action.round] = opened.model
         counted = self._state.counted
@@ -289,6 +298,17 @@ class Play:
         self._played.append(closed)
         self._show(closed)
         self._events.append(RoundClosed(action.round))
+
+    def _standings(self, number: RoundNumber) -> Standings:
+        """What is known of nodes once a round is closed, as the catalog would have it."""
+        if number == 0:
+            return {node: Standing(rows) for node, rows in sorted(self._round.sizes.items())}
+        known = dict(self._known)
+        for node in self._asked:
+            one = known.get(node, NEW)
+            aligned = one.aligned + (self._aligned.get(node) or 0.0)
+            known[node] = replace(one, asked=one.asked + 1, aligned=aligned)
+        return known
 
     def _measure(self, published: RoundNumber, members: Sequence[NodeName]) -> dict[NodeName, Figures]:
         """Measure the model that would be published at each node, as only a simulation can: without noise."""

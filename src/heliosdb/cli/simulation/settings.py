@@ -33,7 +33,7 @@ from heliosdb.extension.contract import check_algorithm, check_ranges, check_tar
 from heliosdb.extension.regressions import check_regression
 from heliosdb.parts.algorithms import check_private
 from heliosdb.parts.built import built_parts
-from heliosdb.parts.checks import check_rule, describe_rule, unread_option
+from heliosdb.parts.checks import check_rule, check_selection, describe_rule, unread_option
 from heliosdb.parts.selections import count_chosen
 
 DEFAULT_SEED = 1
@@ -48,7 +48,7 @@ _OF_THE_DATASET = frozenset({"subject", "min_rows", "max_parameter_share"})
 _WITHOUT_EFFECT = frozenset(
     {
         *("dataset", "intended_use", "owner_contact", "promote", "folds", "search", "checkpoint_every"),
-        *("compression", "transfer_from"),
+        *("compression", "transfer_from", "priority"),
     }
 )
 _WORDS = {"true": True, "on": True, "false": False, "off": False}
@@ -189,6 +189,7 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
         )
     check_ranges(options)
     check_regression(options, [Option(name, None) for name in given], private=private)
+    check_selection(options, run.policy.node_selection, nodes=min(nodes, run.policy.max_nodes))
     most = count_chosen(run.policy.node_selection, nodes)
     check_rule(options, private=private, most_nodes=most)
     check_algorithm(options, private=private)
