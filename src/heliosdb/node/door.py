@@ -60,6 +60,7 @@ from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Contribution
 from heliosdb.node.admission import EVERYBODY, Admission, without_subjects
+from heliosdb.node.coding import UpdateCoder
 from heliosdb.node.database import Database
 from heliosdb.node.guards import cast_real, check_contribution, make_private, told_usage
 from heliosdb.node.ledger import Ledgers
@@ -136,10 +137,17 @@ class _Passing:
 class Door:
     """One node's release door. Its methods block; they are to be called from one thread at a time."""
 
-    def __init__(self, database: Database, identity: Callable[[], Identity], memory_key: MemoryKey) -> None:
+    def __init__(
+        self,
+        database: Database,
+        identity: Callable[[], Identity],
+        memory_key: MemoryKey,
+        coder: UpdateCoder,
+    ) -> None:
         self._database = database
         self._identity = identity
         self._memory_key = memory_key
+        self._coder = coder
         self._ledgers = Ledgers()
 
     def look_up(self, received: ReceivedTask) -> Found:
@@ -260,7 +268,8 @@ class Door:
             check_contribution(task, contribution)
             vector, weight, after = make_private(contribution), contribution.weight, memory
             if is_open(task):
-                vector = cast_real(vector, task.work.dtype)
+                packed = self._coder.pack(task, cast_real(vector, task.work.dtype), memory.unsent)
+                vector, after = packed.vector, replace(after, unsent=packed.unsent)
             else:
                 weighted = find_step(task).gathers == "rule"
                 said = carry(task, vector, weight, memory, weighted=weighted)
@@ -392,7 +401,7 @@ class Door:
         except Exception as error:
             # The edge to a codec, which is a part: what it cannot encode may depend on a row, and is not
             # told.
-            log.error("the codec %s failed: %s", received.task.work.codec, place_of(error))
+            log.error("the codec %s failed: %s", received.task.work.coding.codec, place_of(error))
             public = FederatedError(ErrorCode.INTERNAL, "the answer cannot be encoded")
             raise _CannotLeaveError(public) from error
 

@@ -22,7 +22,7 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_private
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.codecs import check_coding
 
 MOST_HELD_OUT = 0.5
 """The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
@@ -72,7 +72,9 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     step.check(task)
     check_columns(task)
     stage_of(task)
-    codec(task.work.codec)
+    check_coding(task.work.coding)
+    if task.work.coding.is_lossy and (step.gathers != "rule" or not is_open(task)):
+        raise invalid_value("only updates that a rule combines are rounded, or sent in part")
     private = asked_mechanism(task) is not None
     if (private or not is_open(task)) and not task.work.dtype.is_real:
         raise invalid_value("only real numbers get noise or are summed by a protocol")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from federated_sql.options import check_sparsification
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
@@ -21,6 +22,7 @@ from heliosdb.parts.strategies import (
     TrustSettings,
     fewest_nodes,
     has_private_form,
+    needs_of,
 )
 
 
@@ -45,6 +47,7 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     """
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
     _check_sums(options)
+    _check_sending(options, settings)
     if options.given.get("adaptive_learning"):
         _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
@@ -95,6 +98,38 @@ def _check_sums(options: TrainingOptions) -> None:
     )
 
 
+def _check_sending(options: TrainingOptions, settings: object) -> None:
+    """Raise FederatedError INVALID_VALUE where less than all of an update is to be sent, and there is none or
+    the rule needs more."""
+    check_sparsification(options.given)
+    asked, needs = options.sending, needs_of(settings)
+    option = "gradient_sparsification" if asked.top_k is None else "top_k"
+    if adds_up(options.algorithm, options.given):
+        what = _adding_up(options)
+        if asked.quantization is not None or asked.sparsifies:
+            option = option if asked.sparsifies else "quantization"
+            raise invalid_value(
+                f"{option} has no effect on {what}, which adds sums up exactly",
+                hint="Leave it out; compression makes sums smaller too, and loses nothing.",
+            )
+    elif asked.sparsifies and needs != "sum":
+        raise invalid_value(
+            f"aggregation {options.aggregation} must see whole updates, and {option} sends a part of each",
+            hint="Leave it out, or choose an aggregation that adds updates up, such as fedavg.",
+        )
+    elif asked.bits is not None and needs == "exact":
+        raise invalid_value(
+            f"aggregation {options.aggregation} needs values that are not rounded, and quantization is"
+            f" {asked.bits}",
+            hint="Give the model quantization = 32, or choose another aggregation.",
+        )
+
+
+def _adding_up(options: TrainingOptions) -> str:
+    """Name what adds sums up."""
+    return "optimizer newton" if by_newton(options.algorithm, options.given) else options.algorithm
+
+
 def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool) -> None:
     """Raise FederatedError where nodes cannot take a learning rate of their own."""
     if private:
@@ -103,10 +138,9 @@ def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool
             hint="It would follow what a node's rows say. Train in a workspace without a privacy_budget.",
         )
     if adds_up(options.algorithm, options.given):
-        newton = by_newton(options.algorithm, options.given)
-        what = "optimizer newton" if newton else options.algorithm
         raise invalid_value(
-            f"adaptive_learning has no effect on {what}, which takes no local steps of a learning rate",
+            f"adaptive_learning has no effect on {_adding_up(options)}, which takes no local steps of a"
+            " learning rate",
             hint="Leave it out, or train by descent.",
         )
     if isinstance(settings, ScaffoldSettings):

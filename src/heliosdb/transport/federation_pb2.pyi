@@ -330,7 +330,7 @@ class Summing(_message.Message):
     def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ...) -> None: ...
 
 class Work(_message.Message):
-    __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec")
+    __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -338,6 +338,9 @@ class Work(_message.Message):
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     SUMMING_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
+    CODEC_SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     size: int
     dtype: Dtype
@@ -345,7 +348,10 @@ class Work(_message.Message):
     settings: _containers.RepeatedCompositeFieldContainer[Setting]
     summing: Summing
     codec: str
-    def __init__(self, algorithm: _Optional[str] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., privacy: _Optional[_Union[Privacy, _Mapping]] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ..., codec: _Optional[str] = ...) -> None: ...
+    codec_settings: _containers.RepeatedCompositeFieldContainer[Setting]
+    bits: int
+    sent: int
+    def __init__(self, algorithm: _Optional[str] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., privacy: _Optional[_Union[Privacy, _Mapping]] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ..., codec: _Optional[str] = ..., codec_settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., bits: _Optional[int] = ..., sent: _Optional[int] = ...) -> None: ...
 
 class Budget(_message.Message):
     __slots__ = ("epsilon", "delta")

@@ -14,15 +14,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.task import Task
+from heliosdb.domain.task import Task, Work
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport import limits
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.codecs import codec, encode
 from heliosdb.transport.identity import Identity
+from heliosdb.transport.lossy import unpack
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.sealing import SealingKey, UnopenedError, seal_to
 from heliosdb.transport.update_messages import (
@@ -50,21 +52,27 @@ def close_update(  # noqa: PLR0917 - in the order in which they stand in the upd
 ) -> SealedUpdate:
     """Encode, seal to the coordinator, and sign with the node's key what answers a task.
 
-    The answer has the vector's own length and type. usage None: not told. mechanism, spending: what the
+    The answer has the vector's own length and type; of a lossy coding those that its task asks for, and the
+    vector is what `pack` (transport/lossy.py) made of it. usage None: not told. mechanism, spending: what the
     release cost and what the ledger shows after it; None for a plain one. FederatedError PROGRAM_LIMIT where
     the vector is too large, INTERNAL where it is none or its codec does not keep to its own bound, IDENTITY
     where the coordinator's key is none.
     """
-    dtype, key = _type_of(vector), received.task.key
+    work, key = received.task.work, received.task.key
+    dtype = _type_of(vector)
+    length = len(vector)
+    encoded = _encode(vector, dtype, work.coding)
+    if work.coding.is_lossy:
+        length, dtype = _shape_of_packed(vector, work)
     told = _UNTOLD if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
-    payload = _FRONT.pack(weight, *told) + _encode(received.task.work.codec, vector, dtype)
+    payload = _FRONT.pack(weight, *told) + encoded
     ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
     header = encode_update_header(
         UpdateHeader(
             key=key,
             task_sha256=received.sha256,
             dtype=dtype,
-            length=len(vector),
+            length=length,
             ephemeral_key=ephemeral_key,
             payload_bytes=len(sealed),
             payload_sha256=hashlib.sha256(sealed).digest(),
@@ -103,7 +111,7 @@ def open_update(
     except UnopenedError:
         raise rejected("its payload does not open: changed, or sealed for another task") from None
     weight, *told = _FRONT.unpack_from(payload)
-    vector = _decode(task.work.codec, payload[_FRONT.size :], header)
+    vector = _decode(task.work.coding, payload[_FRONT.size :], header)
     _check_content(vector, weight)
     usage = _read_usage(Usage(*told))
     signed = pack_signed_header(sealed.header, sealed.signature)
@@ -122,23 +130,34 @@ def _type_of(vector: AnyVector) -> Dtype:
     return dtype
 
 
-def _encode(name: str, vector: AnyVector, dtype: Dtype) -> bytes:
-    encoding = codec(name)
-    encoded = encoding.encode(vector, dtype)
-    if len(encoded) > encoding.most(len(vector), dtype):
+def _shape_of_packed(packed: AnyVector, work: Work) -> tuple[int, Dtype]:
+    if (packed.size, Dtype.UINT8) != work.coding.travelling(work.size, work.dtype):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer is not packed as its task asks")
+    return work.size, work.dtype
+
+
+def _encode(vector: AnyVector, dtype: Dtype, coding: Coding) -> bytes:
+    encoded = encode(vector, dtype, coding)
+    if len(encoded) > codec(coding.codec).most(len(vector), dtype):
         raise FederatedError(ErrorCode.INTERNAL, "the answer's codec does not keep to its own bound")
     return encoded
 
 
-def _decode(name: str, encoded: bytes, header: UpdateHeader) -> AnyVector:
+def _decode(coding: Coding, encoded: bytes, header: UpdateHeader) -> AnyVector:
     """The vector; a codec is bounded by the length that it is given, and what it gives is looked at again."""
+    length, dtype = coding.travelling(header.length, header.dtype)
     try:
-        vector = codec(name).decode(encoded, header.length, header.dtype)
+        vector = codec(coding.codec).decode(encoded, length, dtype)
     except Exception as error:  # A codec is a part of anybody's, and what it stumbles over a node's bytes.
         raise rejected("its values cannot be decoded") from error
-    if vector.shape != (header.length,) or vector.dtype.name != header.dtype.value:
+    if vector.shape != (length,) or vector.dtype.name != dtype.value:
         raise rejected("its vector is not of the announced length and type")
-    return vector
+    if not coding.is_lossy:
+        return vector
+    try:
+        return unpack(vector, header.length, header.dtype, coding)
+    except ValueError as error:
+        raise rejected(f"its values cannot be unpacked: {error}") from error
 
 
 def _check_header(task: Task, task_sha256: bytes, header: UpdateHeader) -> None:

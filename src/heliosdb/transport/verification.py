@@ -2,7 +2,7 @@
 arrives.
 
 What always holds: no byte of a payload is taken before its header was found to be of the shape that was asked
-for, and no longer than the task's codec may make that; what cannot be the answer raises FederatedError
+for, and no longer than the task's coding may make that; what cannot be the answer raises FederatedError
 UPDATE_REJECTED with the reason. No I/O.
 """
 
@@ -16,7 +16,7 @@ from heliosdb.domain.task import Task
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.codecs import most_bytes
 from heliosdb.transport.delivery_messages import delivery_sha256
 from heliosdb.transport.identity import Identity, verify
 from heliosdb.transport.messages import TaskHeader, refusal_from_proto
@@ -108,8 +108,8 @@ class UpdateCollector:
 
     def __init__(self, task: Task, expected: Shape | None = None) -> None:
         self._node = task.key.node
-        self._codec = codec(task.work.codec)
         self._expected = expected or Shape(task.work.size, task.work.dtype)
+        self._most_bytes = most_bytes(self._expected.size, self._expected.dtype, task.work.coding)
         self._head: pb.SignedHeader | None = None
         self._gatherer: Gatherer | None = None
         self._header: UpdateHeader | None = None
@@ -163,7 +163,7 @@ class UpdateCollector:
             raise rejected(f"its vector has {header.length} values instead of {size}")
         if header.dtype is not dtype:
             raise rejected(f"its vector is of type {header.dtype} instead of {dtype}")
-        if header.payload_bytes > limits.payload_bytes(self._codec.most(size, dtype)):
+        if header.payload_bytes > limits.payload_bytes(self._most_bytes):
             raise rejected("its payload is larger than such a vector is")
 
     @staticmethod

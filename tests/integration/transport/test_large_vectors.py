@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from heliosdb.aggregation.sums import Shape
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -116,9 +117,9 @@ async def test_an_answer_of_another_shape_than_the_caller_expects_is_rejected() 
 async def test_a_task_whose_codec_a_node_does_not_have_is_refused_before_it_is_performed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = task(Work("a", 3, codec="newer"), parameters=np.ones(3))
+    asked = task(Work("a", 3, coding=Coding("newer")), parameters=np.ones(3))
     # The coordinator, in the same process here, has it.
-    monkeypatch.setattr("heliosdb.transport.verification.codec", lambda _name: None)
+    monkeypatch.setattr("heliosdb.transport.verification.most_bytes", lambda *_coded: 0)
     async with doubler() as client:
         with pytest.raises(NodeRefusedError) as raised:
             await client.perform(asked, SealingKey.generate(), TIMEOUT)

@@ -11,6 +11,7 @@ import pytest
 
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
@@ -266,7 +267,7 @@ def test_a_ceiling_of_any_base_table_holds_at_the_nodes_own_delta() -> None:
             'algorithm "oracle" is not supported',
         ),
         (
-            replace(training(None, None), work=replace(training(None, None).work, codec="oracle")),
+            replace(training(None, None), work=replace(training(None, None).work, coding=Coding("oracle"))),
             ErrorCode.NOT_SUPPORTED,
             'codec "oracle" is not supported',
         ),

@@ -7,11 +7,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
 
+from heliosdb.domain.coding import UNCHANGED, Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
@@ -43,7 +45,7 @@ class Deltas:
 
     name = "deltas"
 
-    def encode(self, vector: AnyVector, dtype: Dtype) -> bytes:
+    def encode(self, vector: AnyVector, dtype: Dtype, settings: Any) -> bytes:
         raw = np.frombuffer(vector.astype(np.dtype(dtype.value).newbyteorder("<")).tobytes(), dtype=np.uint8)
         return zlib.compress(np.diff(raw, prepend=np.uint8(0)).tobytes())
 
@@ -91,7 +93,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
 
 
 def task_with(codec: str, size: int, dtype: Dtype = Dtype.FLOAT64) -> Task:
-    return Task(KEY, Reading(None, ("x",), "y", 0.0, 0), Work("a", size, dtype, codec=codec))
+    return Task(KEY, Reading(None, ("x",), "y", 0.0, 0), Work("a", size, dtype, coding=Coding(codec)))
 
 
 def received(task: Task) -> ReceivedTask:
@@ -104,7 +106,9 @@ def closed(task: Task, vector: AnyVector, usage: Usage | None = None) -> SealedU
 
 def forged(task: Task, encoded: bytes, *, length: int, dtype: Dtype = Dtype.FLOAT64) -> SealedUpdate:
     """An update that a node which does not keep to its codec signs."""
-    honest = closed(replace(task, work=replace(task.work, codec="none")), np.zeros(length, dtype=dtype.value))
+    honest = closed(
+        replace(task, work=replace(task.work, coding=UNCHANGED)), np.zeros(length, dtype=dtype.value)
+    )
     ephemeral, payload = seal_to(SEALING.public, FRONT + encoded, KEY, SHA256)
     header = encode_update_header(
         replace(

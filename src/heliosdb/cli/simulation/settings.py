@@ -48,7 +48,7 @@ _OF_THE_DATASET = frozenset({"subject", "min_rows", "max_parameter_share"})
 _WITHOUT_EFFECT = frozenset(
     {
         *("dataset", "intended_use", "owner_contact", "promote", "folds", "search", "checkpoint_every"),
-        *("compression", "transfer_from"),
+        *("compression", "compression_level", "transfer_from"),
     }
 )
 _WORDS = {"true": True, "on": True, "false": False, "off": False}

@@ -1,0 +1,70 @@
+"""What of an update a node sends, and what it keeps for the next one.
+
+What always holds: what is left out or rounded here may leave already, with its noise where there is a budget:
+so nothing made of it costs anything (Dwork and Roth 2014, proposition 2.1), neither what is sent nor what is
+kept, which is a function of vectors that were charged. What is kept is added to the run's next update of the
+same step, so that whatever was computed is sent in the end (error feedback: Stich et al. 2018, Karimireddy et
+al. 2019, algorithm 1). The same task packs the same vector to the same bytes, for ever: chance is of the
+node's secret and the task. It is no secret of the answer's: rounding hides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliosdb.algorithms.draws import TaskDraws
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import AnyVector
+from heliosdb.node.guards import not_finite
+from heliosdb.transport.lossy import pack, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A vector as it travels, and what the node keeps of it."""
+
+    vector: AnyVector
+    unsent: State
+
+
+class UpdateCoder:
+    """Packs one node's updates. secret: the node's."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = hmac.digest(secret, b"rounding of updates", hashlib.sha256)
+
+    def pack(self, task: Task, vector: AnyVector, unsent: State) -> Packed:
+        """Pack a vector that may leave, of the type in which it travels. unsent: what the run has kept.
+
+        FederatedError UPDATE_REJECTED where a value and what was kept of it are no number together, INTERNAL
+        where what was kept is of another update.
+        """
+        coding, step = task.work.coding, str(task.key.step)
+        if not coding.is_lossy:
+            return Packed(vector, unsent)
+        if coding.sent is not None:
+            vector = _with_rest(vector, unsent, step)
+        packed = pack(vector, coding, TaskDraws(task, self._key).rng())
+        if coding.sent is None:
+            return Packed(packed, NO_STATE)
+        rest = vector - unpack(packed, vector.size, task.work.dtype, coding)
+        return Packed(packed, make_state(**{step: rest}))
+
+
+def _with_rest(vector: AnyVector, unsent: State, step: str) -> AnyVector:
+    rest = unsent.get(step)
+    if rest is None:
+        return vector
+    if rest.shape != vector.shape or rest.dtype != vector.dtype:
+        raise FederatedError(ErrorCode.INTERNAL, "what the node has kept is of another update")
+    with np.errstate(over="ignore"):
+        made: AnyVector = vector + rest
+    if not np.isfinite(made).all():
+        raise not_finite()
+    return made
