@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from heliosdb.domain.coding import Coding
+from heliosdb.domain.coding import NARROW, Coding
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import settings_of
 from heliosdb.domain.task import Work
-from heliosdb.domain.vector import Dtype
 from heliosdb.parts.codecs import CODECS
 
 
@@ -27,6 +26,6 @@ def coded(work: Work, options: TrainingOptions, *, is_update: bool) -> Work:
     if not is_update:
         return replace(work, coding=coding)
     asked = options.sending
-    coding = replace(coding, bits=asked.bits, sent=asked.sent(work.size))
-    narrow = asked.quantization is not None and work.dtype.is_real
-    return replace(work, coding=coding, dtype=Dtype.FLOAT32 if narrow else work.dtype)
+    # What is computed as float32 needs no 32 bits of its own.
+    bits = None if asked.bits is None and work.dtype is NARROW else asked.quantization
+    return replace(work, coding=replace(coding, bits=bits, sent=asked.sent(work.size)))

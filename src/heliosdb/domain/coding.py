@@ -17,6 +17,9 @@ from heliosdb.domain.vector import Dtype
 BLOCK = 256
 """How many values share the largest magnitude by which they are scaled."""
 
+NARROW = Dtype.FLOAT32
+"""The type in which values are written of which few bits are sent, and the magnitudes that scale them."""
+
 POSITION_BYTES = 4
 """Of a value's position, where positions are listed."""
 
@@ -25,9 +28,9 @@ POSITION_BYTES = 4
 class Coding:
     """How the vector of one task travels.
 
-    codec: its name; settings: of it. bits: of each value that is sent, scaled and rounded by chance; None: as
-    wide as its type. sent: how many values are, those of the largest magnitude; None: all. With `sent` the
-    node keeps the rest for its next update.
+    codec: its name; settings: of it. bits: of each value that is sent: 8 or 16, scaled and rounded by chance;
+    32, as float32; None, as it is. sent: how many values are, those of the largest magnitude; None: all. With
+    `sent` the node keeps the rest for its next update.
     """
 
     codec: str = "none"
@@ -41,9 +44,15 @@ class Coding:
         return self.bits is not None or self.sent is not None
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether values are scaled and rounded by chance."""
+        return self.bits in {8, 16}
+
+    @property
     def levels(self) -> int:
-        """How many steps there are from 0 to the largest magnitude of a block; 1 without `bits`."""
-        return 1 if self.bits is None else (1 << (self.bits - 1)) - 1
+        """How many steps there are from 0 to the largest magnitude of a block, where values are scaled."""
+        assert self.bits is not None
+        return (1 << (self.bits - 1)) - 1
 
     def travelling(self, length: int, dtype: Dtype) -> tuple[int, Dtype]:
         """Length and type of what the codec is given for a vector of `length` values: itself, or the bytes
@@ -66,18 +75,26 @@ class Coding:
     def value_bytes(self, length: int, dtype: Dtype) -> int:
         """Bytes of the values that are sent, and of the magnitudes by which they are scaled."""
         values = self.count(length)
-        if self.bits is None:
-            return values * dtype.itemsize
-        return -(-values // BLOCK) * dtype.itemsize + values * (self.bits // 8)
+        if not self.is_scaled:
+            return values * self.written(dtype).itemsize
+        assert self.bits is not None
+        return -(-values // BLOCK) * NARROW.itemsize + values * (self.bits // 8)
+
+    def written(self, dtype: Dtype) -> Dtype:
+        """The type in which values of `dtype` are written, or the magnitudes by which they are scaled."""
+        return dtype if self.bits is None else NARROW
 
     def reach(self, length: int) -> float:
         """How many times as long as the longest update of `length` values what is sent may be.
 
-        Rounding adds a vector no longer than b times what is rounded, where b = √BLOCK / levels. What stays
+        Rounding adds a vector no longer than b times what is rounded, where b = √BLOCK / levels, and 2⁻²³ of
+        float32. What stays
         of x is then no longer than a x, with a² = 1 - (1 - b²) sent / length, since the values that are sent
         are the largest; so the sum of an update and of what stayed never exceeds 1 / (1 - a) updates.
         """
-        rounding = 0.0 if self.bits is None else math.sqrt(BLOCK) / self.levels
+        rounding = 0.0 if self.bits is None else 2.0**-23
+        if self.is_scaled:
+            rounding += math.sqrt(BLOCK) / self.levels
         if self.sent is None or not length:
             return 1.0 + rounding
         share = self.count(length) / length * (1.0 - rounding**2)

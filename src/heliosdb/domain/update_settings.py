@@ -29,7 +29,7 @@ class UpdateSettings:
 
     @property
     def bits(self) -> int | None:
-        """Of a value that is scaled and rounded; None where none is."""
+        """Of a value that is scaled and rounded by chance; None where none is."""
         return None if self.quantization in (None, 32) else self.quantization
 
     @property

@@ -42,15 +42,18 @@ class UpdateCoder:
     def pack(self, task: Task, vector: AnyVector, unsent: State) -> Packed:
         """Pack a vector that may leave, of the type in which it travels. unsent: what the run has kept.
 
-        FederatedError UPDATE_REJECTED where a value and what was kept of it are no number together, INTERNAL
-        where what was kept is of another update.
+        FederatedError UPDATE_REJECTED where a value, with what was kept of it, is no number, or none of the
+        type in which it is written, INTERNAL where what was kept is of another update.
         """
         coding, step = task.work.coding, str(task.key.step)
         if not coding.is_lossy:
             return Packed(vector, unsent)
         if coding.sent is not None:
             vector = _with_rest(vector, unsent, step)
-        packed = pack(vector, coding, TaskDraws(task, self._key).rng())
+        try:
+            packed = pack(vector, coding, TaskDraws(task, self._key).rng())
+        except ValueError as error:
+            raise not_finite() from error
         if coding.sent is None:
             return Packed(packed, NO_STATE)
         rest = vector - unpack(packed, vector.size, task.work.dtype, coding)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.domain.coding import BLOCK, POSITION_BYTES, Coding
+from heliosdb.domain.coding import BLOCK, NARROW, POSITION_BYTES, Coding
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport.planes import from_planes, to_planes
 
@@ -25,13 +25,20 @@ _CODES: Mapping[int, str] = {8: "int8", 16: "int16"}
 
 
 def pack(vector: AnyVector, coding: Coding, rng: np.random.Generator) -> AnyVector:
-    """Return the bytes (uint8) of a finite vector. rng: decides which way is rounded."""
-    dtype = Dtype(vector.dtype.name)
+    """Return the bytes (uint8) of a finite vector. rng: decides which way is rounded.
+
+    ValueError where a value is beyond the type in which it is written.
+    """
+    dtype = coding.written(Dtype(vector.dtype.name))
     positions, values = b"", vector
     if coding.sent is not None:
         chosen = largest(vector, coding.count(vector.size))
         positions, values = _pack_positions(chosen, vector.size, coding), vector[chosen]
-    packed = to_planes(values, dtype.value) if coding.bits is None else _round(values, coding, rng)
+    with np.errstate(over="ignore"):
+        values = values.astype(dtype.value, copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError(f"a value is beyond all of type {dtype}")
+    packed = _round(values, coding, rng) if coding.is_scaled else to_planes(values, dtype.value)
     return np.frombuffer(positions + packed, dtype=np.uint8)
 
 
@@ -40,10 +47,10 @@ def unpack(packed: AnyVector, length: int, dtype: Dtype, coding: Coding) -> AnyV
     raw, placed = packed.tobytes(), coding.position_bytes(length)
     if len(raw) != placed + coding.value_bytes(length, dtype):
         raise ValueError("not so many values")
-    if coding.bits is None:
-        values = from_planes(raw[placed:], dtype.value)
+    if coding.is_scaled:
+        values = _scale_back(raw[placed:], coding.count(length), coding)
     else:
-        values = _scale_back(raw[placed:], coding.count(length), dtype, coding)
+        values = from_planes(raw[placed:], coding.written(dtype).value)
     if coding.sent is None:
         return values.astype(dtype.value, copy=False)
     vector: AnyVector = np.zeros(length, dtype=dtype.value)
@@ -105,14 +112,14 @@ def _round(values: AnyVector, coding: Coding, rng: np.random.Generator) -> bytes
     return to_planes(tops, values.dtype.name) + to_planes(codes, _CODES[coding.bits])
 
 
-def _scale_back(raw: bytes, count: int, dtype: Dtype, coding: Coding) -> AnyVector:
+def _scale_back(raw: bytes, count: int, coding: Coding) -> NDArray[np.float64]:
     assert coding.bits is not None
-    ends = -(-count // BLOCK) * dtype.itemsize
-    tops, codes = from_planes(raw[:ends], dtype.value), from_planes(raw[ends:], _CODES[coding.bits])
+    ends = -(-count // BLOCK) * NARROW.itemsize
+    tops, codes = from_planes(raw[:ends], NARROW.value), from_planes(raw[ends:], _CODES[coding.bits])
     if not (np.isfinite(tops) & (tops >= 0)).all() or (codes < -coding.levels).any():
         raise ValueError("a block that nothing was rounded to")
-    scaled: AnyVector = codes / np.float64(coding.levels) * _of_each(tops, count)
-    return scaled.astype(dtype.value)
+    scaled: NDArray[np.float64] = codes / np.float64(coding.levels) * _of_each(tops, count)
+    return scaled
 
 
 def _of_each(tops: AnyVector, count: int) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def work_from_proto(work: pb.Work) -> Work:
 
 
 def _coding_from_proto(work: pb.Work, dtype: Dtype) -> Coding:
-    require(work.bits in {0, 8, 16}, "the bits of a value are out of range")
+    require(work.bits in {0, 8, 16, 32}, "the bits of a value are out of range")
     require(work.sent <= work.size, "more values are to be sent than there are")
     coding = Coding(
         codec=read_short_name("codec", work.codec),

@@ -296,6 +296,29 @@ def test_a_task_of_parts_that_are_not_there_is_refused_before_it_is_computed(
     assert raised.value.code is code
 
 
+@pytest.mark.parametrize("coding", [Coding(bits=8), Coding(sent=2)], ids=["rounded", "in part"])
+def test_only_updates_are_rounded_or_sent_in_part(coding: Coding) -> None:
+    def asking(task: Task) -> Task:
+        return replace(task, work=replace(task.work, coding=coding))
+
+    check(asking(training(PRIVATE)), dataset())
+    with pytest.raises(FederatedError, match="only updates that a rule combines") as raised:
+        check(asking(statistics(3.0)), dataset())
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_a_codec_takes_its_own_settings_within_their_bounds() -> None:
+    def asking(**settings: int) -> Task:
+        task = statistics(3.0)
+        return replace(task, work=replace(task.work, coding=Coding("zstd", settings)))
+
+    check(asking(compression_level=22), dataset())
+    for wrong in ({"compression_level": 23}, {"effort": 1}):
+        with pytest.raises(FederatedError) as raised:
+            check(asking(**wrong), dataset())
+        assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
 def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
     check(replace(statistics(3.0), reading=replace(READING, validation_split=0.5)), dataset())
     with pytest.raises(FederatedError, match=r"at most 0\.5"):

@@ -26,6 +26,7 @@ from heliosdb.parts.registry import Registry
 from heliosdb.transport import codecs, limits
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.lossy import pack, unpack
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.packing import close_update, open_update
 from heliosdb.transport.sealing import SealingKey, seal_to
@@ -147,6 +148,36 @@ def test_a_vector_arrives_to_the_bit_under_every_codec_and_type(codec: str, dtyp
     update = opened(task, closed(task, vector, usage))
     assert (update.vector.dtype.name, update.weight, update.usage) == (dtype.value, 2.0, usage)
     assert update.vector.tobytes() == vector.tobytes()
+
+
+@pytest.mark.parametrize("codec", ["none", "deltas", "zstd", "lz4"])
+@pytest.mark.parametrize(("bits", "sent"), [(8, None), (16, None), (None, 7), (8, 4_000)])
+def test_an_update_in_part_arrives_as_what_was_packed(codec: str, bits: int | None, sent: int | None) -> None:
+    rng, coding = np.random.default_rng(0), Coding(codec, bits=bits, sent=sent)
+    vector = rng.normal(size=40_000).astype(np.float32)
+    task = replace(task_with(codec, vector.size), work=Work("a", vector.size, Dtype.FLOAT32, coding=coding))
+    packed = pack(vector, coding, rng)
+    update = closed(task, packed)
+    assert decode_update_header(update.header).length == vector.size
+    assert len(update.payload) < vector.nbytes // 1.9
+    found = opened(task, update).vector
+    assert found.tobytes() == unpack(packed, vector.size, Dtype.FLOAT32, coding).tobytes()
+
+
+def test_an_update_that_is_not_packed_as_its_task_asks_is_not_closed() -> None:
+    task = replace(task_with("none", 10), work=Work("a", 10, Dtype.FLOAT32, coding=Coding(bits=8)))
+    for vector in (np.zeros(10, dtype=np.float32), np.zeros(13, dtype=np.uint8)):
+        with pytest.raises(FederatedError, match="not packed as its task asks") as raised:
+            closed(task, vector)
+        assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_bytes_that_no_packing_makes_are_rejected_with_the_reason() -> None:
+    task = replace(task_with("none", 100), work=Work("a", 100, Dtype.FLOAT32, coding=Coding(bits=8)))
+    assert "cannot be decoded" in rejection(task, forged(task, bytes(103), length=100, dtype=Dtype.FLOAT32))
+    infinite = np.array([np.inf], dtype="<f4").tobytes() + bytes(100)
+    said = rejection(task, forged(task, infinite, length=100, dtype=Dtype.FLOAT32))
+    assert "cannot be unpacked" in said
 
 
 def test_a_codec_makes_an_update_shorter() -> None:

@@ -351,6 +351,19 @@ def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_t
     assert (read.key, read.work) == (task.key, work)
 
 
+@pytest.mark.parametrize(
+    "coding", [Coding("zstd", bits=8, sent=3), Coding(bits=16), Coding("lz4", sent=1)], ids=str
+)
+def test_how_an_update_travels_is_told_of_real_numbers_alone(coding: Coding) -> None:
+    def sent(dtype: Dtype) -> Work:
+        task = replace(a_task(), work=replace(a_task().work, size=5, dtype=dtype, coding=coding))
+        return task_from_header(encode_task(task, SEALING_KEY)[0]).task.work
+
+    assert sent(Dtype.FLOAT32).coding == coding
+    with pytest.raises(FederatedError, match="elements of a ring are neither rounded nor left out"):
+        sent(Dtype.UINT64)
+
+
 def test_no_option_allows_what_the_wire_refuses() -> None:
     workspace = OPTIONS[OptionKind.WORKSPACE]
     noise = workspace["noise_multiplier"]
