@@ -544,7 +544,7 @@ CREATE TABLE federated.node_memory (
 );
 
 COMMENT ON TABLE federated.node_memory IS
-    'What a node keeps from one task of a run to the next and never sends; dropped with the run, and when it was not written for 30 days';
+    'What a node keeps from one task of a run to the next: no statement reads it; dropped with the run, and when it was not written for 30 days';
 
 COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what another workspace calls a run is another run';
 

@@ -223,7 +223,8 @@ class Door:
         admission: whose rows were left out; AdmissionMovedError where others are by now.
         """
         try:
-            passing = self._prepare(received.task, contribution, memory)
+            whose = admission.digest + (b"" if rows is None else rows.consenting)
+            passing = self._prepare(received.task, contribution, memory, whose)
             if rows is not None:
                 return self._pass(
                     lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
@@ -262,13 +263,14 @@ class Door:
         except _CannotLeaveError as error:
             raise error.public from error
 
-    def _prepare(self, task: Task, contribution: Contribution, memory: Memory) -> _Passing:
+    def _prepare(self, task: Task, contribution: Contribution, memory: Memory, whose: bytes) -> _Passing:
         """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
         try:
             check_contribution(task, contribution)
             vector, weight, after = make_private(contribution), contribution.weight, memory
             if is_open(task):
-                packed = self._coder.pack(task, cast_real(vector, task.work.dtype), memory.unsent)
+                vector = cast_real(vector, task.work.dtype)
+                packed = self._coder.pack(task, vector, memory.unsent, whose)
                 vector, after = packed.vector, replace(after, unsent=packed.unsent)
             else:
                 weighted = find_step(task).gathers == "rule"

@@ -111,23 +111,21 @@ async def test_fewer_bytes_arrive_and_the_workspace_says_it_for_its_models(world
 
 async def test_a_private_run_sends_its_noised_updates_in_part_at_no_further_cost(world: World) -> None:
     await prepare(world, privacy_budget=20)
-    create_model(
-        world, rounds=2, target_classes=["0", "1"], feature_ranges='{"age": [30, 70], "pressure": [90, 150]}'
-    )
+    ranges = '{"age": [30, 70], "pressure": [90, 150]}'
+    create_model(world, rounds=3, target_classes=["0", "1"], feature_ranges=ranges, quantization=8, top_k=2)
     world.start_coordinator()
-    spent = []
-    for count, options in enumerate(("", "quantization = 8, top_k = 2"), start=1):
-        start(world, options)
-        run = await world.finished(count=count)
-        assert run["status"] in ("completed", "converged"), run
-        spent.append(
-            world.query(
-                "SELECT step, noise_multiplier, steps, count(*) AS times FROM federated.ledger WHERE run_id = %s"
-                " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
-                run["run_id"],
-            )
-        )
-    assert [one["step"] for one in spent[0]] == [one["step"] for one in spent[1]]
+    start(world)
+    run = await world.finished()
+    assert run["status"] in ("completed", "converged"), run
+    charged = world.query(
+        "SELECT node_name, round_number, count(*) AS times, max(epsilon_tight) AS spent FROM federated.ledger"
+        " WHERE run_id = %s AND step = 'train' AND state = 'charged' GROUP BY 1, 2 ORDER BY 1, 2",
+        run["run_id"],
+    )
+    assert [(one["node_name"], one["round_number"], one["times"]) for one in charged] == [
+        (node, number, 1) for node in ("east", "north") for number in (1, 2, 3)
+    ]
+    assert all(0 < one["spent"] <= 20 for one in charged)
 
 
 def test_what_cannot_be_sent_in_part_is_refused_before_a_node_is_asked(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from heliosdb.domain.coding import UNCHANGED, Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Reading, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.node.coding import UpdateCoder
@@ -77,5 +77,18 @@ def test_the_same_task_sends_the_same_bytes_and_another_others() -> None:
 def test_what_was_kept_of_another_update_is_never_added(rest: np.ndarray, code: ErrorCode) -> None:
     vector = np.full(SIZE, np.finfo(np.float64).max)
     with pytest.raises(FederatedError) as raised:
-        CODER.pack(task(Coding(sent=20)), vector, make_state(train=rest))
+        CODER.pack(
+            task(Coding(sent=20)), vector, freeze({"train": rest, "whose rows": np.zeros(0, np.uint8)})
+        )
     assert raised.value.code is code
+
+
+def test_what_was_kept_of_other_peoples_rows_is_not_sent_any_more() -> None:
+    coding = Coding(sent=20)
+    before = CODER.pack(task(coding), update(1), NO_STATE, b"everybody")
+    fresh = CODER.pack(task(coding, 2), update(2), NO_STATE, b"without one")
+    again = CODER.pack(task(coding, 2), update(2), before.unsent, b"without one")
+    assert again.vector.tobytes() == fresh.vector.tobytes()
+    assert again.unsent["train"].tobytes() == fresh.unsent["train"].tobytes()
+    kept = CODER.pack(task(coding, 2), update(2), before.unsent, b"everybody")
+    assert kept.vector.tobytes() != fresh.vector.tobytes()
