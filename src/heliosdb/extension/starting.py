@@ -31,7 +31,7 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
-from heliosdb.parts.checks import check_rule, describe_rule, unread_option
+from heliosdb.parts.checks import check_rule, describe_rule, explain_unread, unread_option
 from heliosdb.parts.selections import count_chosen
 
 
@@ -165,12 +165,13 @@ def _check_read(session: Session, start: Start, given: Sequence[Option], chosen:
     left = unread_option([name for name in model.options if name not in named], run, own)
     if unread is None and left is None:
         return
+    detail, instead = explain_unread(unread or left or "", run)
     reset = f"ALTER FEDERATED MODEL {quote_name(model.name)} RESET ({left})"
     raise FederatedError(
         ErrorCode.INVALID_VALUE,
         f'option "{unread or left}" has no effect on this run',
-        detail=f"Neither {run.algorithm} nor {run.aggregation} reads it.",
-        hint=f"{'Leave it out' if unread else reset}, or choose another algorithm or aggregation.",
+        detail=detail,
+        hint=f"{'Leave it out' if unread else reset}, or {instead}.",
         position=named.get(unread or "") or None,
     )
 

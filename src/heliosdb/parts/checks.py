@@ -150,6 +150,16 @@ def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool
         )
 
 
+def explain_unread(option: str, options: TrainingOptions) -> tuple[str, str]:
+    """Say of an option that `unread_option` found who does not read it, and what to choose instead."""
+    if option in _read_by(CODECS.entries()):
+        return f"compression {options.codec} does not read it.", "choose another compression"
+    return (
+        f"Neither {options.algorithm} nor {options.aggregation} reads it.",
+        "choose another algorithm or aggregation",
+    )
+
+
 def unread_option(given: Iterable[str], *runs: TrainingOptions) -> str | None:
     """Return the first of the given options that some part reads, and none of those of these runs."""
     read = _read_by(registry.entry(name) for options in runs for registry, name in _chosen(options))

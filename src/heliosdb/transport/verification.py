@@ -117,7 +117,8 @@ class UpdateCollector:
     def take(self, raw: bytes) -> int | None:
         """Take one message; FederatedError UPDATE_REJECTED, or NODE_REFUSED where that is the answer.
 
-        Returns the bytes that the payload will have where the message announces them, else None.
+        Returns how many bytes the update takes at most, as payload or once it is opened, where the message
+        announces it, else None.
         """
         try:
             message = parse(pb.UpdateMessage, raw)
@@ -155,7 +156,7 @@ class UpdateCollector:
         self._check_shape(header)
         self._head, self._header, self._gatherer = head, header, Gatherer(header.payload_bytes)
         self._take_chunk(self._gatherer, head.chunk)
-        return header.payload_bytes
+        return max(header.payload_bytes, header.length * header.dtype.itemsize)
 
     def _check_shape(self, header: UpdateHeader) -> None:
         size, dtype = self._expected.size, self._expected.dtype

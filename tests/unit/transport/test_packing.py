@@ -164,6 +164,16 @@ def test_an_update_in_part_arrives_as_what_was_packed(codec: str, bits: int | No
     assert found.tobytes() == unpack(packed, vector.size, Dtype.FLOAT32, coding).tobytes()
 
 
+def test_a_small_update_is_announced_as_large_as_it_will_be() -> None:
+    size, coding = 100_000, Coding("zstd", bits=8, sent=10)
+    task = replace(task_with("zstd", size), work=Work("a", size, Dtype.FLOAT32, coding=coding))
+    update = closed(task, pack(np.ones(size, dtype=np.float32), coding, np.random.default_rng(0)))
+    assert len(update.payload) < 1000
+    head = pb.SignedHeader(header=update.header, signature=update.signature)
+    announced = UpdateCollector(task).take(pb.UpdateMessage(head=head).SerializeToString())
+    assert announced == 4 * size
+
+
 def test_an_update_that_is_not_packed_as_its_task_asks_is_not_closed() -> None:
     task = replace(task_with("none", 10), work=Work("a", 10, Dtype.FLOAT32, coding=Coding(bits=8)))
     for vector in (np.zeros(10, dtype=np.float32), np.zeros(13, dtype=np.uint8)):
