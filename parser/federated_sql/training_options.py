@@ -363,8 +363,8 @@ TRAINING = (
         _NUM,
         None,
         "largest L2 norm of an update; a larger one is rejected",
-        derived="10000; under a privacy_budget plus what clipping and noise can reach; of updates that are sent in"
-        " part or rounded as many times that as what was kept can add up to",
+        derived="10000; under a privacy_budget plus what clipping and noise can reach; of updates that are"
+        " rounded or sent in part as many times that as what was kept can add up to",
         above=0,
         maximum=1e9,
     ),

@@ -88,9 +88,9 @@ class Coding:
         """How many times as long as the longest update of `length` values what is sent may be.
 
         Rounding adds a vector no longer than b times what is rounded, where b = √BLOCK / levels, and 2⁻²³ of
-        float32. What stays
-        of x is then no longer than a x, with a² = 1 - (1 - b²) sent / length, since the values that are sent
-        are the largest; so the sum of an update and of what stayed never exceeds 1 / (1 - a) updates.
+        float32. What stays of x is then no longer than a x, with a² = 1 - (1 - b²) sent / length, since the
+        values that are sent are the largest; so an update and what stayed before it are together no longer
+        than 1 / (1 - a) updates.
         """
         rounding = 0.0 if self.bits is None else 2.0**-23
         if self.is_scaled:

@@ -37,11 +37,6 @@ class UpdateSettings:
         """Whether only some values are sent."""
         return self.top_k is not None or self.gradient_sparsification > 0
 
-    @property
-    def is_lossy(self) -> bool:
-        """Whether values are left out, or scaled and rounded."""
-        return self.sparsifies or self.bits is not None
-
     def sent(self, length: int) -> int | None:
         """How many of `length` values are sent, one at least; None for all of them."""
         kept = length

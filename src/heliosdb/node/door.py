@@ -271,7 +271,9 @@ class Door:
             if is_open(task):
                 vector = cast_real(vector, task.work.dtype)
                 packed = self._coder.pack(task, vector, memory.unsent, whose)
-                vector, after = packed.vector, replace(after, unsent=packed.unsent)
+                vector = packed.vector
+                if packed.unsent is not memory.unsent:
+                    after = replace(after, unsent=packed.unsent)
             else:
                 weighted = find_step(task).gathers == "rule"
                 said = carry(task, vector, weight, memory, weighted=weighted)

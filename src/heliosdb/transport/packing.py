@@ -63,7 +63,8 @@ def close_update(  # noqa: PLR0917 - in the order in which they stand in the upd
     length = len(vector)
     encoded = _encode(vector, dtype, work.coding)
     if work.coding.is_lossy:
-        length, dtype = _shape_of_packed(vector, work)
+        _check_packed(length, dtype, work)
+        length, dtype = work.size, work.dtype
     told = _UNTOLD if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
     payload = _FRONT.pack(weight, *told) + encoded
     ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
@@ -130,10 +131,9 @@ def _type_of(vector: AnyVector) -> Dtype:
     return dtype
 
 
-def _shape_of_packed(packed: AnyVector, work: Work) -> tuple[int, Dtype]:
-    if (packed.size, Dtype.UINT8) != work.coding.travelling(work.size, work.dtype):
+def _check_packed(length: int, dtype: Dtype, work: Work) -> None:
+    if (length, dtype) != work.coding.travelling(work.size, work.dtype):
         raise FederatedError(ErrorCode.INTERNAL, "the answer is not packed as its task asks")
-    return work.size, work.dtype
 
 
 def _encode(vector: AnyVector, dtype: Dtype, coding: Coding) -> bytes:

@@ -30,8 +30,9 @@ from heliosdb.node.guards import (
     told_usage,
 )
 from heliosdb.node.ledger import Ledger, Ledgers, check_terms
-from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy
+from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy, check_travelling, find_step
 from heliosdb.privacy.accountant import spending
+from heliosdb.transport import limits
 
 KEY = TaskKey(
     WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("statistics"), NodeName("n")
@@ -305,6 +306,18 @@ def test_only_updates_are_rounded_or_sent_in_part(coding: Coding) -> None:
     with pytest.raises(FederatedError, match="only updates that a rule combines") as raised:
         check(asking(statistics(3.0)), dataset())
     assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_more_than_a_node_remembers_is_refused_before_it_is_charged() -> None:
+    def asking(sent: int | None) -> Task:
+        task = training(PRIVATE)
+        size = limits.MAX_VECTOR_BYTES // task.work.dtype.itemsize
+        return replace(task, work=replace(task.work, size=size, coding=Coding(bits=8, sent=sent)))
+
+    with pytest.raises(FederatedError, match="remember too much") as raised:
+        check_travelling(asking(5), find_step(training(PRIVATE)))
+    assert raised.value.code is ErrorCode.PROGRAM_LIMIT
+    check_travelling(asking(None), find_step(training(PRIVATE)))
 
 
 def test_a_codec_takes_its_own_settings_within_their_bounds() -> None:
