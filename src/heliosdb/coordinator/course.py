@@ -146,7 +146,7 @@ class Course:
             asked = self._with_rule(step, asked, model)
         # An open sum needs no number, and without it a task does not change with who is still registered.
         summing = Summing(self.protocol.name, stage.name, nodes=1 if self.protocol.is_open else nodes)
-        work = coded(asked.work, self.run.options, is_update=step.gathers == "rule")
+        work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         work = replace(work, summing=summing)
         return Question(self, plan, step, exchange, replace(asked, work=work))
 

@@ -12,7 +12,7 @@ from heliosdb.domain.settings import option_names, settings_of
 from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
-from heliosdb.parts.protocols import PROTOCOLS
+from heliosdb.parts.protocols import PLAIN, PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS, read_selection
 from heliosdb.parts.strategies import (
@@ -99,25 +99,30 @@ def _check_sums(options: TrainingOptions) -> None:
 
 
 def _check_sending(options: TrainingOptions, settings: object) -> None:
-    """Raise FederatedError INVALID_VALUE where less than all of an update is to be sent, and there is none or
-    the rule needs more."""
+    """Raise FederatedError INVALID_VALUE where less than all of an update is to be sent, and there is none,
+    or who combines them needs more."""
     check_sparsification(options.given)
     asked, needs = options.sending, needs_of(settings)
-    option = "gradient_sparsification" if asked.top_k is None else "top_k"
+    if not asked.sparsifies and asked.quantization is None:
+        return
+    fewer = "top_k" if asked.top_k is not None else "gradient_sparsification"
+    option = fewer if asked.sparsifies else "quantization"
     if adds_up(options.algorithm, options.given):
-        what = _adding_up(options)
-        if asked.quantization is not None or asked.sparsifies:
-            option = option if asked.sparsifies else "quantization"
-            raise invalid_value(
-                f"{option} has no effect on {what}, which adds sums up exactly",
-                hint="Leave it out; compression makes sums smaller too, and loses nothing.",
-            )
-    elif asked.sparsifies and needs != "sum":
+        raise invalid_value(
+            f"{option} has no effect on {_adding_up(options)}, which adds sums up exactly",
+            hint="Leave it out; compression makes sums smaller too, and loses nothing.",
+        )
+    if options.protocol != PLAIN and (asked.sparsifies or asked.bits is not None):
+        raise invalid_value(
+            f"{option} is not possible where {options.protocol} hides updates, which it adds up exactly",
+            hint="Give the model quantization = 32, and leave gradient_sparsification and top_k out.",
+        )
+    if asked.sparsifies and needs != "sum":
         raise invalid_value(
             f"aggregation {options.aggregation} must see whole updates, and {option} sends a part of each",
             hint="Leave it out, or choose an aggregation that adds updates up, such as fedavg.",
         )
-    elif asked.bits is not None and needs == "exact":
+    if asked.bits is not None and needs == "exact":
         raise invalid_value(
             f"aggregation {options.aggregation} needs values that are not rounded, and quantization is"
             f" {asked.bits}",

@@ -217,6 +217,10 @@ SPARSE = {"gradient_sparsification": 0.9}
         ({"top_k": 3, **SPARSE}, "top_k and gradient_sparsification exclude each other"),
         ({"algorithm": "random_forest", **SPARSE}, "gradient_sparsification has no effect on random_forest"),
         ({"algorithm": "random_forest", "quantization": 16}, "quantization has no effect on random_forest"),
+        (
+            {"secure_aggregation": True, "aggregation_protocol": "shamir", "quantization": 8},
+            "quantization is not possible where shamir hides updates",
+        ),
         ({"optimizer": "newton", "top_k": 3}, "top_k has no effect on optimizer newton, which adds sums up"),
     ],
 )
