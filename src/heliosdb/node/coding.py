@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from heliosdb.algorithms.draws import TaskDraws
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector
 from heliosdb.node.guards import not_finite
 from heliosdb.transport.lossy import pack, unpack
+from heliosdb.transport.packing import EncodedVector, encode_vector
+
+log = logging.getLogger(__name__)
 
 _WHOSE = "whose rows"
 
@@ -78,3 +82,15 @@ def _with_rest(vector: AnyVector, unsent: State, step: str, whose: bytes) -> Any
     if not np.isfinite(made).all():
         raise not_finite()
     return made
+
+
+def encode_answer(task: Task, vector: AnyVector) -> EncodedVector:
+    """Encode what leaves; FederatedError as `encode_vector`, INTERNAL where the task's codec fails."""
+    try:
+        return encode_vector(task.work, vector)
+    except FederatedError:
+        raise
+    except Exception as error:
+        # The edge to a codec, which is a part: what it cannot encode may depend on a row, and is not told.
+        log.error("the codec %s failed: %s", task.work.coding.codec, place_of(error))
+        raise FederatedError(ErrorCode.INTERNAL, "the answer cannot be encoded") from error

@@ -1,8 +1,9 @@
 """Both ends of an update: a node closes one over what it releases, the coordinator opens it. No I/O.
 
-What always holds: what `close_update` closed, `open_update` opens to the same vector, weight and usage; the
-latter returns what the pinned node released for exactly this task, whole, of the shape that was asked for,
-its floats finite, or raises FederatedError UPDATE_REJECTED with the reason; nothing is repaired.
+What always holds: what `close_update` closed, `open_update` opens to the vector that was encoded, with its
+weight and usage; the latter returns what the pinned node released for exactly this task, whole, of the shape
+that was asked for, its floats finite, or raises FederatedError UPDATE_REJECTED with the reason; nothing is
+repaired.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,39 +43,57 @@ assert _FRONT.size == limits.FRONT_BYTES
 _UNTOLD = (math.nan,) * 3
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedVector:
+    """A vector of an answer as bytes. length, dtype: of the vector that they become."""
+
+    encoded: bytes
+    length: int
+    dtype: Dtype
+
+
+def encode_vector(work: Work, vector: AnyVector) -> EncodedVector:
+    """Encode the vector that answers a task, as the task's work says.
+
+    It has its own length and type; of a lossy coding it is what `pack` (transport/lossy.py) made of a vector
+    of the work's. FederatedError PROGRAM_LIMIT where it is too large, INTERNAL where it is none or its codec
+    does not keep to its own bound.
+    """
+    length, dtype = np.size(vector), _type_of(vector)
+    encoded = encode(vector, dtype, work.coding)
+    if len(encoded) > codec(work.coding.codec).most(length, dtype):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer's codec does not keep to its own bound")
+    if not work.coding.is_lossy:
+        return EncodedVector(encoded, length, dtype)
+    if (length, dtype) != work.coding.travelling(work.size, work.dtype):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer is not packed as its task asks")
+    return EncodedVector(encoded, work.size, work.dtype)
+
+
 def close_update(  # noqa: PLR0917 - in the order in which they stand in the update
     identity: Identity,
     received: ReceivedTask,
-    vector: AnyVector,
+    answer: EncodedVector,
     weight: float,
     usage: Usage | None,
     mechanism: Mechanism | None,
     spending: Spending | None,
 ) -> SealedUpdate:
-    """Encode, seal to the coordinator, and sign with the node's key what answers a task.
+    """Seal to the coordinator, and sign with the node's key, what answers a task.
 
-    The answer has the vector's own length and type; of a lossy coding those that its task asks for, and the
-    vector is what `pack` (transport/lossy.py) made of it. usage None: not told. mechanism, spending: what the
-    release cost and what the ledger shows after it; None for a plain one. FederatedError PROGRAM_LIMIT where
-    the vector is too large, INTERNAL where it is none or its codec does not keep to its own bound, IDENTITY
-    where the coordinator's key is none.
+    usage None: not told. mechanism, spending: what the release cost and what the ledger shows after it; None
+    for a plain one. FederatedError IDENTITY where the coordinator's key is none.
     """
-    work, key = received.task.work, received.task.key
-    dtype = _type_of(vector)
-    length = len(vector)
-    encoded = _encode(vector, dtype, work.coding)
-    if work.coding.is_lossy:
-        _check_packed(length, dtype, work)
-        length, dtype = work.size, work.dtype
+    key = received.task.key
     told = _UNTOLD if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
-    payload = _FRONT.pack(weight, *told) + encoded
+    payload = _FRONT.pack(weight, *told) + answer.encoded
     ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
     header = encode_update_header(
         UpdateHeader(
             key=key,
             task_sha256=received.sha256,
-            dtype=dtype,
-            length=length,
+            dtype=answer.dtype,
+            length=answer.length,
             ephemeral_key=ephemeral_key,
             payload_bytes=len(sealed),
             payload_sha256=hashlib.sha256(sealed).digest(),
@@ -129,18 +149,6 @@ def _type_of(vector: AnyVector) -> Dtype:
     if vector.nbytes > limits.MAX_VECTOR_BYTES:
         raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
     return dtype
-
-
-def _check_packed(length: int, dtype: Dtype, work: Work) -> None:
-    if (length, dtype) != work.coding.travelling(work.size, work.dtype):
-        raise FederatedError(ErrorCode.INTERNAL, "the answer is not packed as its task asks")
-
-
-def _encode(vector: AnyVector, dtype: Dtype, coding: Coding) -> bytes:
-    encoded = encode(vector, dtype, coding)
-    if len(encoded) > codec(coding.codec).most(len(vector), dtype):
-        raise FederatedError(ErrorCode.INTERNAL, "the answer's codec does not keep to its own bound")
-    return encoded
 
 
 def _decode(coding: Coding, encoded: bytes, header: UpdateHeader) -> AnyVector:

@@ -23,7 +23,7 @@ from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.limits import CHUNK_BYTES, MAX_NOTE_BYTES
 from heliosdb.transport.messages import NodeRefusedError
-from heliosdb.transport.packing import close_update
+from heliosdb.transport.packing import close_update, encode_vector
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate
@@ -50,7 +50,7 @@ class Doubler(Unsubscribed):
         parameters = received.task.state.get("parameters")
         note = np.frombuffer(received.task.work.summing.note, dtype=np.uint8)
         answer = note if parameters is None else 2 * parameters
-        return close_update(NODE, received, answer, 1.0, None, None, None)
+        return close_update(NODE, received, encode_vector(received.task.work, answer), 1.0, None, None, None)
 
     def sent(self, received: ReceivedTask) -> None:
         """Nothing to note."""

@@ -14,7 +14,7 @@ from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, Workspac
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Reading, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
-from heliosdb.node.coding import UpdateCoder
+from heliosdb.node.coding import UpdateCoder, encode_answer
 from heliosdb.transport.lossy import unpack
 
 SIZE = 200
@@ -81,6 +81,17 @@ def test_what_was_kept_of_another_update_is_never_added(rest: np.ndarray, code: 
             task(Coding(sent=20)), vector, freeze({"train": rest, "whose rows": np.zeros(0, np.uint8)})
         )
     assert raised.value.code is code
+
+
+def test_a_codec_that_fails_says_nothing_of_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_given: object) -> bytes:
+        raise RuntimeError("value 42 of a row")
+
+    monkeypatch.setattr("heliosdb.transport.packing.encode", fail)
+    with pytest.raises(FederatedError, match="the answer cannot be encoded") as raised:
+        encode_answer(task(UNCHANGED), update(1))
+    assert raised.value.code is ErrorCode.INTERNAL
+    assert "42" not in raised.value.text
 
 
 def test_what_was_kept_of_other_peoples_rows_is_not_sent_any_more() -> None:

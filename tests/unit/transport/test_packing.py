@@ -28,7 +28,7 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.lossy import pack, unpack
 from heliosdb.transport.messages import ReceivedTask
-from heliosdb.transport.packing import close_update, open_update
+from heliosdb.transport.packing import close_update, encode_vector, open_update
 from heliosdb.transport.sealing import SealingKey, seal_to
 from heliosdb.transport.streams import cut
 from heliosdb.transport.update_messages import SealedUpdate, decode_update_header, encode_update_header
@@ -102,7 +102,7 @@ def received(task: Task) -> ReceivedTask:
 
 
 def closed(task: Task, vector: AnyVector, usage: Usage | None = None) -> SealedUpdate:
-    return close_update(NODE, received(task), vector, 2.0, usage, None, None)
+    return close_update(NODE, received(task), encode_vector(task.work, vector), 2.0, usage, None, None)
 
 
 def forged(task: Task, encoded: bytes, *, length: int, dtype: Dtype = Dtype.FLOAT64) -> SealedUpdate:
@@ -199,7 +199,12 @@ def test_a_codec_makes_an_update_shorter() -> None:
 
 def test_what_a_release_cost_is_told_in_the_clear_and_signed() -> None:
     task, mechanism, spending = task_with("none", 1), Mechanism(2.0, 0.5, 7), Spending(0.5, 0.25)
-    update = opened(task, close_update(NODE, received(task), np.ones(1), 1.0, None, mechanism, spending))
+    update = opened(
+        task,
+        close_update(
+            NODE, received(task), encode_vector(task.work, np.ones(1)), 1.0, None, mechanism, spending
+        ),
+    )
     assert (update.mechanism, update.spending) == (mechanism, spending)
 
 
