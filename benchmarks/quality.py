@@ -40,7 +40,7 @@ class Recipe:
     by_site: Mapping[str, object] = field(default_factory=dict)
 
 
-def _recipes(problem: Problem) -> Iterator[Recipe]:
+def recipes(problem: Problem) -> Iterator[Recipe]:
     exact, close = {"iid": 0.002, "by site": 0.01}, {"iid": 0.005, "by site": 0.01}
     outputs = len(problem.classes) if len(problem.classes) > 2 else 1
     output = "linear" if not problem.classes else "sigmoid" if outputs == 1 else "softmax"
@@ -84,7 +84,7 @@ def main() -> None:
     figures: list[Figure] = []
     for problem in load(list(dict.fromkeys(one[0] for one in wanted)), given.data):
         with installed(problem.nodes) as access:
-            bench = _Bench(access, problem, given.min_rows)
+            bench = Bench(access, problem, given.min_rows)
             for recipe, deal in _cases(problem, wanted):
                 figures += bench.compare(recipe, deal)
             if given.rules and problem.name == "digits":
@@ -93,15 +93,15 @@ def main() -> None:
 
 
 def _cases(problem: Problem, wanted: Sequence[tuple[str, ...]]) -> Iterator[tuple[Recipe, str]]:
-    for recipe in _recipes(problem):
+    for recipe in recipes(problem):
         for deal in ("iid", "by site") if problem.site and problem.name != "digits" else ("iid",):
             named = (problem.name, recipe.algorithm, deal)
             if not wanted or any(named[: len(one)] == one for one in wanted):
                 yield recipe, deal
 
 
-def _one_class_a_node(bench: _Bench) -> Iterator[Figure]:
-    (recipe,) = (one for one in _recipes(bench.problem) if one.algorithm == "neural_network")
+def _one_class_a_node(bench: Bench) -> Iterator[Figure]:
+    (recipe,) = (one for one in recipes(bench.problem) if one.algorithm == "neural_network")
     options = dict(recipe.options) | {
         "optimizer": "'sgd'",
         "learning_rate": 0.05,
@@ -115,11 +115,11 @@ def _one_class_a_node(bench: _Bench) -> Iterator[Figure]:
         ("fedadam", {"server_learning_rate": 0.01}),
     ):
         found = bench.train(recipe.algorithm, options | extra | {"aggregation": f"'{rule}'"}, "by site")
-        yield Figure(f"digits, one class a node, {rule}", _quality(bench.problem, found), "acc.")
+        yield Figure(f"digits, one class a node, {rule}", judge(bench.problem, found), "acc.")
 
 
 @dataclass(slots=True)
-class _Bench:
+class Bench:
     """A running installation and one problem. min_rows: of the nodes' datasets. dealt: how their tables were
     filled last."""
 
@@ -134,9 +134,9 @@ class _Bench:
         problem, what = self.problem, f"{self.problem.name}, {deal}, {recipe.algorithm}"
         began = time.perf_counter()
         options = dict(recipe.options) | (dict(recipe.by_site) if deal == "by site" else {})
-        federated = _quality(problem, self.train(recipe.algorithm, options, deal))
+        federated = judge(problem, self.train(recipe.algorithm, options, deal))
         seconds = time.perf_counter() - began
-        pooled = _quality(problem, predict_pooled(recipe.algorithm, problem))
+        pooled = judge(problem, predict_pooled(recipe.algorithm, problem))
         unit = "AUC" if len(problem.classes) == 2 else "acc." if problem.classes else "RMSE"
         target = "" if not problem.classes else f">= {pooled - recipe.tolerance[deal]:.4f}"
         print(f"{what}: {federated:.4f}, pooled {pooled:.4f} ({seconds:.0f} s)", flush=True)
@@ -227,7 +227,7 @@ def _fill(
             copy.write_row([*([place] if numbered else []), *row[: len(columns)]])
 
 
-def _quality(problem: Problem, predicted: Values) -> float:
+def judge(problem: Problem, predicted: Values) -> float:
     """AUC of two classes, accuracy of more, the root of the mean square error of a number."""
     from sklearn.metrics import roc_auc_score
 

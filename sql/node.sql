@@ -143,7 +143,7 @@ CREATE TABLE federated.node_memory (
     PRIMARY KEY (workspace, run_id, node_name)
 );
 COMMENT ON TABLE federated.node_memory IS
-    'What a node keeps from one task of a run to the next and never sends; dropped with the run, and when it was not written for 30 days';
+    'What a node keeps from one task of a run to the next: no statement reads it; dropped with the run, and when it was not written for 30 days';
 COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what another workspace calls a run is another run';
 COMMENT ON COLUMN federated.node_memory.version IS 'Counts the writes: a task that read another version than it is about to replace writes nothing';
 COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';

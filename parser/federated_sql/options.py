@@ -38,6 +38,7 @@ __all__ = [
     "OptionType",
     "check_dataset",
     "check_model",
+    "check_sparsification",
     "check_stored",
     "check_workspace",
     "defaults",
@@ -253,9 +254,19 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
     check_consent(options)
 
 
+def check_sparsification(options: Mapping[str, OptionJson]) -> None:
+    """Raise 22023 where it is said twice how much of an update is sent."""
+    if options.get("top_k") is not None and options.get("gradient_sparsification"):
+        raise _conflict(
+            "top_k and gradient_sparsification exclude each other",
+            "Both say how many values of an update are sent. Leave one out.",
+        )
+
+
 def check_model(options: Mapping[str, OptionJson]) -> None:
     """Raise 22023 where a model's canonical options do not fit together; what is missing, START says."""
     check_folds(options)
+    check_sparsification(options)
     features, target = options.get("features"), options.get("target")
     if isinstance(features, list) and target in features:
         raise _conflict(f'the target "{target}" cannot be one of the features')

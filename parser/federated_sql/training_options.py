@@ -10,11 +10,35 @@ from federated_sql.option_values import OptionSpec, OptionType, RangeLimits
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
 
+_AS_WORKSPACE = "the workspace's"
+
 COMPRESSION = OptionSpec(
-    "compression", _CHOICE, "none", "of updates", choices=("none", "zstd", "lz4"), of_parts=True
+    "compression",
+    _CHOICE,
+    None,
+    "of what nodes answer, without loss",
+    derived=f"{_AS_WORKSPACE}, which is `none` unless set",
+    choices=("none", "zstd", "lz4"),
+    of_parts=True,
+)
+COMPRESSION_LEVEL = OptionSpec(
+    "compression_level",
+    _INT,
+    None,
+    "effort of zstd",
+    derived=f"{_AS_WORKSPACE}, which is `3` unless set",
+    minimum=1,
+    maximum=22,
+    of_parts=True,
 )
 QUANTIZATION = OptionSpec(
-    "quantization", _INT, None, "bits of an update's values", choices=(8, 16, 32), of_parts=True
+    "quantization",
+    _INT,
+    None,
+    "bits of an update's values: 32, as float32; 16 or 8, scaled to whole numbers and rounded by chance, so"
+    " that they are right on average; answers that are added up exactly keep their own",
+    derived=f"{_AS_WORKSPACE}; where that has none, as the algorithm computes them",
+    choices=(8, 16, 32),
 )
 
 TRAINING = (
@@ -348,24 +372,32 @@ TRAINING = (
         _NUM,
         None,
         "largest L2 norm of an update; a larger one is rejected",
-        derived="10000; under a privacy_budget plus what clipping and noise can reach",
+        derived="10000; under a privacy_budget plus what clipping and noise can reach; of updates that are"
+        " rounded or sent in part as many times that as what was kept can add up to",
         above=0,
         maximum=1e9,
     ),
     COMPRESSION,
+    COMPRESSION_LEVEL,
     QUANTIZATION,
     OptionSpec(
         "gradient_sparsification",
         _NUM,
         0.0,
-        "fraction of an update that is not sent",
+        "fraction of an update's values that is not sent, those of the smallest magnitude; a node keeps them"
+        " for its next update",
         minimum=0,
         maximum=0.99,
-        built_values=(0.0,),
-        of_parts=True,
     ),
     OptionSpec(
-        "top_k", _INT, None, "values of an update that are sent", minimum=1, maximum=10**9, of_parts=True
+        "top_k",
+        _INT,
+        None,
+        "values of an update that are sent, those of the largest magnitude; a node keeps the others for its"
+        " next update",
+        derived="all",
+        minimum=1,
+        maximum=10**9,
     ),
     OptionSpec(
         "secure_aggregation",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from federated_sql.option_values import OptionSpec, OptionType
-from federated_sql.training_options import COMPRESSION, QUANTIZATION
+from federated_sql.training_options import COMPRESSION, COMPRESSION_LEVEL, QUANTIZATION
 
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
@@ -178,10 +178,10 @@ WORKSPACE = (
     OptionSpec(
         "encryption", _CHOICE, "AES-256-GCM", "cipher of updates and parameters", choices=("AES-256-GCM",)
     ),
-    # A run's codec is its model's: nothing else of a workspace's has an effect.
-    replace(COMPRESSION, built_values=("none",), of_parts=False),
-    OptionSpec("compression_level", _INT, 3, "effort of the compression", minimum=1, maximum=22, built=False),
-    replace(QUANTIZATION, built=False, of_parts=False),
+    # Of the models that do not say themselves.
+    replace(COMPRESSION, default="none", derived=None),
+    replace(COMPRESSION_LEVEL, default=3, derived=None),
+    replace(QUANTIZATION, derived="as the algorithm computes them"),
     OptionSpec(
         "compliance_mode",
         _CHOICE,

@@ -18,7 +18,7 @@ from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes, sta
 from heliosdb.domain.update import Total, Update, Updates
 from heliosdb.domain.vector import Vector
 from heliosdb.parts.registry import RegisteredPart
-from heliosdb.parts.strategies import STRATEGIES, fewest_nodes
+from heliosdb.parts.strategies import STRATEGIES, fewest_nodes, needs_of
 from tests.contracts.support import entries_with
 from tests.contracts.toy_parts import TOY_MOMENTUM, ToyMomentumSettings
 
@@ -53,6 +53,12 @@ def given(request: pytest.FixtureRequest, entry: RegisteredPart) -> Any:
         chosen["root_node"] = "node_0"
     found = read_settings(entry.settings, chosen)
     return found if fewest_nodes(found) <= 3 else read_settings(entry.settings, {})
+
+
+def test_who_compares_updates_says_that_they_must_be_whole(entry: RegisteredPart, rule: Strategy) -> None:
+    needs = needs_of(read_settings(entry.settings, {}))
+    assert (needs == "whole") == (rule.sees == "each")
+    assert (needs == "exact") == bool(companions(rule)), "what goes behind an update is no update"
 
 
 def takes_steps_of_its_own(given: Any) -> bool:

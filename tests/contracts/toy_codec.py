@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 from heliosdb.domain.vector import AnyVector, Dtype, vector_from_bytes, vector_to_bytes
 
@@ -12,8 +13,9 @@ class ToyDeflated:
 
     name = "toy_deflated"
 
-    def encode(self, vector: AnyVector, dtype: Dtype) -> bytes:
+    def encode(self, vector: AnyVector, dtype: Dtype, settings: Any = None) -> bytes:
         """The vector as bytes."""
+        del settings
         return zlib.compress(vector_to_bytes(vector, dtype))
 
     def decode(self, raw: bytes, length: int, dtype: Dtype) -> AnyVector:

@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
+from heliosdb.parts.strategies import Needs
 
 Ring = NDArray[np.uint64]
 
@@ -34,6 +35,8 @@ class ToyMomentumSettings:
     """decay: how much of the last round's velocity stays, in [0, 0.999]."""
 
     decay: float = within(Bounds(0.0, 0.999), default=0.5)
+
+    needs: ClassVar[Needs] = "whole"
 
 
 class ToyMomentum:

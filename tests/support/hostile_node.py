@@ -41,7 +41,7 @@ from heliosdb.transport.messages import (
     received_task,
     task_from_header,
 )
-from heliosdb.transport.packing import close_update, open_update
+from heliosdb.transport.packing import close_update, encode_vector, open_update
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.streams import cut, cut_first
@@ -97,7 +97,15 @@ class FakeNode:
         private = contribution.guard if isinstance(contribution.guard, AlreadyPrivate | ClippedSum) else None
         mechanism = None if private is None else private.mechanism
         spending = None if private is None else Spending(0.1, 0.1)
-        return close_update(self.identity, received, vector, weight, None, mechanism, spending)
+        return close_update(
+            self.identity,
+            received,
+            encode_vector(received.task.work, vector),
+            weight,
+            None,
+            mechanism,
+            spending,
+        )
 
     async def perform(
         self,

@@ -21,7 +21,9 @@ from heliosdb.parts.strategies import STRATEGIES, MeanSettings
 
 class Strategy(Protocol):
     """A rule. sees `sum`: a `Total` of weight x update, and of weights; `each`: every single update, in the
-    order of the nodes' names, which only an open sum protocol can give (aggregation/sums.py)."""
+    order of the nodes' names, which only an open sum protocol can give (aggregation/sums.py). The settings of
+    one that sees each say `needs` (parts/strategies.py), so that it is given none of which a part is missing.
+    """
 
     @property
     def name(self) -> str:

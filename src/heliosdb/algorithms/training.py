@@ -168,7 +168,10 @@ def _check_norms(plan: RunPlan, work: Work, update: Update) -> None:
     """Raise OversizedUpdateError for an update that is too long, and for a control variate behind it along
     which a single step would be."""
     if not work.settings.get("control_variates"):
-        check_norm(update, largest_norm(plan, work.size))
+        given = plan.run.options.max_update_norm is not None
+        # Of a given norm nobody but who gave it knows for which updates it is meant.
+        reach = 1.0 if given else work.coding.reach(work.size)
+        check_norm(update, reach * largest_norm(plan, work.size))
         return
     moved, variate = np.split(update.vector, 2)
     most = largest_norm(plan, moved.size)

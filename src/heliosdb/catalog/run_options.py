@@ -13,12 +13,18 @@ from typing import Any
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.run import Policy, TrainingOptions
-from heliosdb.parts.algorithms import roles_of
+from heliosdb.parts.algorithms import adds_up, roles_of
+
+_OF_THE_WORKSPACE = ("compression", "compression_level", "quantization")
+"""What a model that does not say it has from its workspace."""
 
 
-def parse_options(options: Mapping[str, Any], fold: int | None = None) -> TrainingOptions:
+def parse_options(
+    options: Mapping[str, Any], fold: int | None = None, policy: Mapping[str, Any] = MappingProxyType({})
+) -> TrainingOptions:
     """Read the training options that START has recorded, defaults included. fold: which one the run holds
-    out."""
+    out. policy: the workspace's options."""
+    options = {**_inherited(options, policy), **options}
     part = None if fold is None else _fold(fold, options["folds"])
     ranges = options.get("feature_ranges") or {}
     return TrainingOptions(
@@ -42,6 +48,15 @@ def parse_options(options: Mapping[str, Any], fold: int | None = None) -> Traini
         given=MappingProxyType(dict(options)),
         fold=part,
     )
+
+
+def _inherited(options: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
+    """What the workspace says of how updates travel. What is added up exactly has no values to round: there a
+    workspace's quantization is about other models."""
+    names = [name for name in _OF_THE_WORKSPACE if policy.get(name) is not None]
+    if "quantization" in names and adds_up(options["algorithm"].lower(), options):
+        names.remove("quantization")
+    return {name: policy[name] for name in names}
 
 
 def _fold(number: int, of: int) -> Fold:

@@ -121,7 +121,7 @@ def _unreadable(why: str) -> FederatedError:
 
 
 def _record(run: RunId, row: Row) -> RunRecord:
-    workspace = WorkspaceName(row["workspace"])
+    workspace, policy = WorkspaceName(row["workspace"]), json.loads(row["policy"])
     current = {**defaults(OptionKind.WORKSPACE, built_parts()), **json.loads(row["workspace_options"])}
     return RunRecord(
         Run(
@@ -129,8 +129,8 @@ def _record(run: RunId, row: Row) -> RunRecord:
             model=ModelName(row["model"]),
             model_id=row["model_id"],
             workspace_id=row["workspace_id"],
-            options=parse_options(json.loads(row["options"]), row["fold"]),
-            policy=parse_policy(json.loads(row["policy"]), workspace),
+            options=parse_options(json.loads(row["options"]), row["fold"], policy),
+            policy=parse_policy(policy, workspace),
             series=_series(row),
             seed_run=None if row["seed_run"] is None else RunId(UUID(row["seed_run"])),
             is_resumed=row["is_resumed"],

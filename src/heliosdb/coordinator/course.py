@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.custom_function import Call, CustomFunction
 from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
@@ -100,6 +101,8 @@ class Course:
         """What nodes remember of the run from round to round, without which their answers are others, in
         words; None where it is nothing."""
         told = self.strategy.local(self.settings)
+        if self.run.options.sending.sparsifies:
+            return "what of their updates they have not sent"
         steps = (one for one in self.algorithm.steps.values() if isinstance(one, Remembering))
         return next((said for one in steps if (said := one.remembered(self.run, told))), None)
 
@@ -143,7 +146,8 @@ class Course:
             asked = self._with_rule(step, asked, model)
         # An open sum needs no number, and without it a task does not change with who is still registered.
         summing = Summing(self.protocol.name, stage.name, nodes=1 if self.protocol.is_open else nodes)
-        work = replace(asked.work, summing=summing, codec=self.run.options.codec)
+        work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
+        work = replace(work, summing=summing)
         return Question(self, plan, step, exchange, replace(asked, work=work))
 
     def _with_rule(self, step: Step, asked: Asked, model: ModelState) -> Asked:

@@ -46,8 +46,8 @@ class Forecast:
     further, asks_further: whether more exchanges may follow in a training round, and in round 0, by what
     answers say. evaluations: how many rounds
     end with one. reports: whether the model that is published is reported on. parameters: how many numbers
-    move. bytes_down, bytes_up: of one training exchange with one node, of the values alone, neither encoded
-    nor sealed.
+    move. bytes_down, bytes_up: of one training exchange with one node, of the values alone,
+    as many as are sent and in as many bits, neither compressed nor sealed.
     """
 
     preparing: tuple[str, ...]

@@ -20,6 +20,7 @@ from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.transforms import Transform, read_transforms
+from heliosdb.domain.update_settings import UpdateSettings
 
 S = TypeVar("S")
 
@@ -119,6 +120,11 @@ class TrainingOptions:
     def codec(self) -> str:
         """How vectors are encoded for the wire."""
         return str(self.given.get("compression") or "none")
+
+    @property
+    def sending(self) -> UpdateSettings:
+        """What of an update is sent; FederatedError INVALID_VALUE as `settings`."""
+        return self.settings(UpdateSettings)
 
 
 @dataclass(frozen=True, slots=True)

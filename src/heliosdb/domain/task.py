@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from heliosdb.domain.coding import UNCHANGED, Coding
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -117,7 +118,7 @@ class Work:
     """What is to be computed: the one envelope of all steps.
 
     size, dtype: of the vector that is computed. privacy None: a plain answer. settings: what the step reads,
-    each within the step's own bounds. codec: how the vector is encoded.
+    each within the step's own bounds. coding: how the vector travels.
     """
 
     algorithm: str
@@ -126,7 +127,7 @@ class Work:
     privacy: Privacy | None = None
     settings: Mapping[str, Setting] = field(default_factory=lambda: MappingProxyType({}))
     summing: Summing = PLAIN_SUM
-    codec: str = "none"
+    coding: Coding = UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class _Told:
         if not all(chosen.get(name) for name in ("algorithm", "features", "target")):
             return None
         try:
-            options = parse_chosen(self.session, chosen)
+            options = parse_chosen(self.session, chosen, self.start.policy)
         except FederatedError:  # which START's own check has told
             return None
         model, runs = self.start.model, 1 if checked is None else len(checked.runs)

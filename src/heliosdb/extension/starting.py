@@ -31,7 +31,13 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
-from heliosdb.parts.checks import check_rule, check_selection, describe_rule, unread_option
+from heliosdb.parts.checks import (
+    check_rule,
+    check_selection,
+    describe_rule,
+    explain_unread,
+    unread_option,
+)
 from heliosdb.parts.selections import count_chosen
 
 
@@ -116,8 +122,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_target_classes(chosen)
     check_aggregation(session, chosen)
     check_transforms(chosen)
-    _check_read(session, model, given, chosen)
-    options = parse_chosen(session, chosen)
+    _check_read(session, start, given, chosen)
+    options = parse_chosen(session, chosen, policy)
     check_ranges(options)
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(len(nodes), policy["min_nodes"])
@@ -156,30 +162,30 @@ def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
         )
 
 
-def _check_read(
-    session: Session, model: catalog.Model, given: Sequence[Option], chosen: catalog.Options
-) -> None:
+def _check_read(session: Session, start: Start, given: Sequence[Option], chosen: catalog.Options) -> None:
     """Raise 22023 for an option that no part of the run reads: estimates that were meant to be weighted, say,
     would not be. What the model has may be for an aggregation of its own, where a run chooses another."""
-    run, own = parse_chosen(session, chosen), parse_chosen(session, {**chosen, **model.options})
+    model, policy = start.model, start.policy
+    run, own = (parse_chosen(session, one, policy) for one in (chosen, {**chosen, **model.options}))
     named = {option.name: option.position for option in given}
     unread = unread_option(named, run)
     left = unread_option([name for name in model.options if name not in named], run, own)
     if unread is None and left is None:
         return
+    detail, instead = explain_unread(unread or left or "", run)
     reset = f"ALTER FEDERATED MODEL {quote_name(model.name)} RESET ({left})"
     raise FederatedError(
         ErrorCode.INVALID_VALUE,
         f'option "{unread or left}" has no effect on this run',
-        detail=f"Neither {run.algorithm} nor {run.aggregation} reads it.",
-        hint=f"{'Leave it out' if unread else reset}, or choose another algorithm or aggregation.",
+        detail=detail,
+        hint=f"{'Leave it out' if unread else reset}, or {instead}.",
         position=named.get(unread or "") or None,
     )
 
 
-def parse_chosen(session: Session, chosen: catalog.Options) -> TrainingOptions:
-    """Return the training options of a run, defaults filled in."""
-    return parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+def parse_chosen(session: Session, chosen: catalog.Options, policy: catalog.Options) -> TrainingOptions:
+    """Return the training options of a run, defaults filled in. policy: the workspace's options."""
+    return parse_options({**defaults(OptionKind.MODEL, session.built), **chosen}, policy=policy)
 
 
 def _check_budget(session: Session, model: catalog.Model, policy: catalog.Options) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.strategy import companions, strategy
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
@@ -160,7 +161,10 @@ def _with_sizes(told: Forecast, learned: Algorithm, opening: RunPlan) -> Forecas
     rule = companions(strategy(plan.run.options.aggregation)) if step.gathers == "rule" else ()
     item = asked.work.dtype.itemsize
     down = sum(array.nbytes for array in asked.state.values()) + len(rule) * parameters * item
-    up = (asked.work.size + len(rule) * parameters) * item
+    work = replace(asked.work, size=asked.work.size + len(rule) * parameters)
+    work = coded(work, plan.run.options, is_update=step.gathers == "rule")
+    length, dtype = work.coding.travelling(work.size, work.dtype)
+    up = length * dtype.itemsize
     return replace(told, inputs=len(plan.inputs), parameters=parameters, bytes_down=down, bytes_up=up)
 
 

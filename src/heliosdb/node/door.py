@@ -52,14 +52,15 @@ from heliosdb.catalog.participant import (
 )
 from heliosdb.catalog.participant_view import record_run
 from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets
-from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import AnyVector, Contribution
+from heliosdb.domain.vector import Contribution
 from heliosdb.node.admission import EVERYBODY, Admission, without_subjects
+from heliosdb.node.coding import UpdateCoder, encode_answer
 from heliosdb.node.database import Database
 from heliosdb.node.guards import cast_real, check_contribution, make_private, told_usage
 from heliosdb.node.ledger import Ledgers
@@ -79,7 +80,7 @@ from heliosdb.node.policy import (
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
-from heliosdb.transport.packing import close_update
+from heliosdb.transport.packing import EncodedVector, close_update
 from heliosdb.transport.update_messages import SealedUpdate, pack_signed_header, unpack_signed_header
 
 log = logging.getLogger(__name__)
@@ -123,10 +124,10 @@ class PlainRows:
 
 @dataclass(frozen=True, slots=True)
 class _Passing:
-    """What is about to leave: the vector as it travels, and what is told beside it. sealed: the memory that
+    """What is about to leave: the vector, encoded, and what is told beside it. sealed: the memory that
     is to take the place of the one of `version`; None: it stays as it is."""
 
-    vector: AnyVector
+    answer: EncodedVector
     weight: float
     usage: Usage | None
     sealed: bytes | None
@@ -136,10 +137,17 @@ class _Passing:
 class Door:
     """One node's release door. Its methods block; they are to be called from one thread at a time."""
 
-    def __init__(self, database: Database, identity: Callable[[], Identity], memory_key: MemoryKey) -> None:
+    def __init__(
+        self,
+        database: Database,
+        identity: Callable[[], Identity],
+        memory_key: MemoryKey,
+        coder: UpdateCoder,
+    ) -> None:
         self._database = database
         self._identity = identity
         self._memory_key = memory_key
+        self._coder = coder
         self._ledgers = Ledgers()
 
     def look_up(self, received: ReceivedTask) -> Found:
@@ -215,7 +223,8 @@ class Door:
         admission: whose rows were left out; AdmissionMovedError where others are by now.
         """
         try:
-            passing = self._prepare(received.task, contribution, memory)
+            whose = admission.digest + (b"" if rows is None else rows.consenting)
+            passing = self._prepare(received.task, contribution, memory, whose)
             if rows is not None:
                 return self._pass(
                     lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
@@ -248,19 +257,23 @@ class Door:
         ):
             raise FederatedError(ErrorCode.INTERNAL, "the message is not what its task asks for")
         sealed = self._seal_memory(task.key, memory, replace(memory, protocol=said.keeps, turn=said.turn))
-        passing = _Passing(said.vector, 1.0, None, sealed, memory.version)
+        passing = _Passing(encode_answer(task, said.vector), 1.0, None, sealed, memory.version)
         try:
             return self._pass(lambda c: self._release_message(c, received, dataset, passing))
         except _CannotLeaveError as error:
             raise error.public from error
 
-    def _prepare(self, task: Task, contribution: Contribution, memory: Memory) -> _Passing:
+    def _prepare(self, task: Task, contribution: Contribution, memory: Memory, whose: bytes) -> _Passing:
         """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
         try:
             check_contribution(task, contribution)
             vector, weight, after = make_private(contribution), contribution.weight, memory
             if is_open(task):
                 vector = cast_real(vector, task.work.dtype)
+                packed = self._coder.pack(task, vector, memory.unsent, whose)
+                vector = packed.vector
+                if packed.unsent is not memory.unsent:
+                    after = replace(after, unsent=packed.unsent)
             else:
                 weighted = find_step(task).gathers == "rule"
                 said = carry(task, vector, weight, memory, weighted=weighted)
@@ -270,9 +283,11 @@ class Door:
             if contribution.stays is not None:
                 after = replace(after, step=freeze(contribution.stays))
             sealed = self._seal_memory(task.key, memory, after)
+            # Before the transaction: a codec may take as long as its level asks for.
+            answer = encode_answer(task, vector)
         except FederatedError as error:
             raise _CannotLeaveError(error) from error
-        return _Passing(vector, weight, told_usage(task, contribution), sealed, memory.version)
+        return _Passing(answer, weight, told_usage(task, contribution), sealed, memory.version)
 
     def _seal_memory(self, key: TaskKey, before: Memory, after: Memory) -> bytes | None:
         """Seal what is to be remembered; None where it is what was remembered before."""
@@ -382,19 +397,13 @@ class Door:
     ) -> SealedUpdate:
         try:
             return close_update(
-                self._identity(), received, passing.vector, passing.weight, passing.usage, mechanism, spending
+                self._identity(), received, passing.answer, passing.weight, passing.usage, mechanism, spending
             )
         except FederatedError as error:
             # That the coordinator's key is none is said of its task, not of what was computed.
             if error.code is ErrorCode.IDENTITY:
                 raise
             raise _CannotLeaveError(error) from error
-        except Exception as error:
-            # The edge to a codec, which is a part: what it cannot encode may depend on a row, and is not
-            # told.
-            log.error("the codec %s failed: %s", received.task.work.codec, place_of(error))
-            public = FederatedError(ErrorCode.INTERNAL, "the answer cannot be encoded")
-            raise _CannotLeaveError(public) from error
 
 
 class _CannotLeaveError(Exception):

@@ -1,9 +1,10 @@
 """What a node remembers of a run between its tasks: sealed, bounded, never sent.
 
 What always holds: who has the database alone reads nothing of it: the key is of the node's secret; what is
-sealed opens only as the memory of the same workspace, run and node; it has two owners, and neither gets
-what is the other's: `step`, what a computation keeps, which may come from rows, and `protocol`, what a sum
-protocol keeps, which does not.
+sealed opens only as the memory of the same workspace, run and node; it has three owners, and none gets what
+is another's: `step`, what a computation keeps, which may come from rows; `protocol`, what a sum protocol
+keeps, which does not; and `unsent`, what the door keeps of updates that it let out in part, which under a
+budget comes of noised vectors alone.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ class Memory:
 
     step: State = field(default_factory=lambda: NO_STATE)
     protocol: State = field(default_factory=lambda: NO_STATE)
+    unsent: State = field(default_factory=lambda: NO_STATE)
     turn: bytes = b""
     version: int = 0
 
     def to_bytes(self) -> bytes:
         """All but the version; FederatedError INVALID_VALUE for what cannot be a state."""
         turn = {"next": np.frombuffer(self.turn, dtype=np.uint8)}
-        parts = join_parts(step=self.step, protocol=self.protocol, turn=turn)
+        parts = join_parts(step=self.step, protocol=self.protocol, unsent=self.unsent, turn=turn)
         return state_to_bytes(freeze(parts))
 
     @classmethod
@@ -57,7 +59,8 @@ class Memory:
         turn = part_of(parts, "turn").get("next")
         if turn is None:
             raise invalid_value("these bytes are no memory of a run")
-        return cls(part_of(parts, "step"), part_of(parts, "protocol"), turn.tobytes(), version)
+        step, protocol, unsent = (part_of(parts, owner) for owner in ("step", "protocol", "unsent"))
+        return cls(step, protocol, unsent, turn.tobytes(), version)
 
 
 NO_MEMORY = Memory()

@@ -22,7 +22,11 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_private
-from heliosdb.transport.codecs import codec
+from heliosdb.transport import limits
+from heliosdb.transport.codecs import check_coding
+
+_BESIDE_KEPT = 1 << 16
+"""Bytes of a node's memory of a run that are not what it keeps of an update."""
 
 MOST_HELD_OUT = 0.5
 """The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
@@ -72,7 +76,7 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     step.check(task)
     check_columns(task)
     stage_of(task)
-    codec(task.work.codec)
+    check_travelling(task, step)
     private = asked_mechanism(task) is not None
     if (private or not is_open(task)) and not task.work.dtype.is_real:
         raise invalid_value("only real numbers get noise or are summed by a protocol")
@@ -84,6 +88,23 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
         raise refused("the task asks for noise although the workspace has no privacy budget")
     if not private:
         _check_plain(task, step, dataset, plain_answers=plain_answers)
+
+
+def check_travelling(task: Task, step: Step) -> None:
+    """FederatedError where less than all of what is no update is asked for, or more would have to be kept of
+    one than the node remembers of a run."""
+    work = task.work
+    check_coding(work.coding)
+    if work.coding.is_lossy and (step.gathers != "rule" or not is_open(task)):
+        raise invalid_value("only updates that a rule combines are rounded, or sent in part")
+    kept = work.size * work.dtype.itemsize
+    if work.coding.sent is not None and kept > limits.MAX_VECTOR_BYTES - _BESIDE_KEPT:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT,
+            "the node would have to remember too much of the run",
+            detail=f"Of an update that is sent in part it keeps {kept} bytes.",
+            hint="Leave gradient_sparsification and top_k out.",
+        )
 
 
 def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answers: bool) -> None:

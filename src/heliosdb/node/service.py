@@ -21,6 +21,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import Standing
+from heliosdb.node.coding import UpdateCoder
 from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
@@ -198,7 +199,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     consents = Consents(database, secret)
     tasks = NodeTasks(
         database,
-        Door(database, lambda: identity.current().identity, MemoryKey(secret)),
+        Door(database, lambda: identity.current().identity, MemoryKey(secret), UpdateCoder(secret)),
         trainer,
         reader=config.reader.get_secret_value(),
         secret=secret,

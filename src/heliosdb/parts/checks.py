@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from federated_sql.options import check_sparsification
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
 from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
-from heliosdb.parts.protocols import PROTOCOLS
+from heliosdb.parts.protocols import PLAIN, PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import (
     SELECTIONS,
@@ -27,6 +28,7 @@ from heliosdb.parts.strategies import (
     TrustSettings,
     fewest_nodes,
     has_private_form,
+    needs_of,
 )
 
 
@@ -83,6 +85,7 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     """
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
     _check_sums(options)
+    _check_sending(options, settings)
     if options.given.get("adaptive_learning"):
         _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
@@ -133,6 +136,43 @@ def _check_sums(options: TrainingOptions) -> None:
     )
 
 
+def _check_sending(options: TrainingOptions, settings: object) -> None:
+    """Raise FederatedError INVALID_VALUE where less than all of an update is to be sent, and there is none,
+    or who combines them needs more."""
+    check_sparsification(options.given)
+    asked, needs = options.sending, needs_of(settings)
+    if not asked.sparsifies and asked.quantization is None:
+        return
+    fewer = "top_k" if asked.top_k is not None else "gradient_sparsification"
+    option = fewer if asked.sparsifies else "quantization"
+    if adds_up(options.algorithm, options.given):
+        raise invalid_value(
+            f"{option} has no effect on {_adding_up(options)}, which adds sums up exactly",
+            hint="Leave it out; compression makes sums smaller too, and loses nothing.",
+        )
+    if options.protocol != PLAIN and (asked.sparsifies or asked.bits is not None):
+        raise invalid_value(
+            f"{option} is not possible where {options.protocol} hides updates, which it adds up exactly",
+            hint="Give the model quantization = 32, and leave gradient_sparsification and top_k out.",
+        )
+    if asked.sparsifies and needs != "sum":
+        raise invalid_value(
+            f"aggregation {options.aggregation} must see whole updates, and {option} sends a part of each",
+            hint="Leave it out, or choose an aggregation that adds updates up, such as fedavg.",
+        )
+    if asked.bits is not None and needs == "exact":
+        raise invalid_value(
+            f"aggregation {options.aggregation} needs values that are not rounded, and quantization is"
+            f" {asked.bits}",
+            hint="Give the model quantization = 32, or choose another aggregation.",
+        )
+
+
+def _adding_up(options: TrainingOptions) -> str:
+    """Name what adds sums up."""
+    return "optimizer newton" if by_newton(options.algorithm, options.given) else options.algorithm
+
+
 def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool) -> None:
     """Raise FederatedError where nodes cannot take a learning rate of their own."""
     if private:
@@ -141,10 +181,9 @@ def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool
             hint="It would follow what a node's rows say. Train in a workspace without a privacy_budget.",
         )
     if adds_up(options.algorithm, options.given):
-        newton = by_newton(options.algorithm, options.given)
-        what = "optimizer newton" if newton else options.algorithm
         raise invalid_value(
-            f"adaptive_learning has no effect on {what}, which takes no local steps of a learning rate",
+            f"adaptive_learning has no effect on {_adding_up(options)}, which takes no local steps of a"
+            " learning rate",
             hint="Leave it out, or train by descent.",
         )
     if isinstance(settings, ScaffoldSettings):
@@ -152,6 +191,16 @@ def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool
             f"aggregation {options.aggregation} corrects steps of one length; adaptive_learning changes it",
             hint="Leave adaptive_learning out, or choose another aggregation.",
         )
+
+
+def explain_unread(option: str, options: TrainingOptions) -> tuple[str, str]:
+    """Say of an option that `unread_option` found who does not read it, and what to choose instead."""
+    if option in _read_by(CODECS.entries()):
+        return f"compression {options.codec} does not read it.", "choose another compression"
+    return (
+        f"Neither {options.algorithm} nor {options.aggregation} reads it.",
+        "choose another algorithm or aggregation",
+    )
 
 
 def unread_option(given: Iterable[str], *runs: TrainingOptions) -> str | None:

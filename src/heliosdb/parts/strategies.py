@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from federated_sql.option_table import OPTIONS, OptionKind
 from federated_sql.option_values import is_custom
@@ -15,6 +15,10 @@ from heliosdb.domain.settings import within
 from heliosdb.parts.registry import RegisteredPart, Registry
 
 _SHARE = Bounds(0.0, math.nextafter(1.0, 0.0))
+
+Needs = Literal["sum", "whole", "exact"]
+"""What a rule needs of updates: that they are right in sum, whatever of each is sent when; that each is
+whole, since it is compared with the others; that each is whole and its values are not rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,11 @@ class ServerSettings(MeanSettings):
 
 @dataclass(frozen=True, slots=True)
 class ScaffoldSettings(ServerSettings):
-    """Of scaffold, whose nodes remember what comes of their rows: there is no private form of that."""
+    """Of scaffold, whose nodes remember what comes of their rows: there is no private form of that. What they
+    send behind an update is no update, and must arrive as it is."""
 
     has_private_form: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +72,19 @@ class AdaptiveSettings(AdagradSettings):
     beta2: float | None = within(_SHARE, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class EachSettings:
+    """Of a rule that compares single updates, and has no options."""
+
+    needs: ClassVar[Needs] = "whole"
+
+
 class NodesNeeded(ABC):
-    """Settings that say how many updates their rule cannot do without."""
+    """Settings that say how many updates their rule cannot do without; it compares single ones."""
 
     __slots__ = ()
+
+    needs: ClassVar[Needs] = "whole"
 
     @property
     @abstractmethod
@@ -165,8 +180,10 @@ class StrategyRegistry(Registry):
     """
 
     def entry(self, name: str) -> RegisteredPart:
-        """As a registry's; of a function's name an entry without settings."""
-        return RegisteredPart(name.lower(), _CUSTOM) if self.is_custom(name) else super().entry(name)
+        """As a registry's; of a function's name an entry without options."""
+        if self.is_custom(name):
+            return RegisteredPart(name.lower(), _CUSTOM, EachSettings)
+        return super().entry(name)
 
     def get(self, name: str) -> Any:
         """As a registry's; of a function's name the rule that calls it."""
@@ -187,14 +204,16 @@ STRATEGIES.register("fedopt", "heliosdb.aggregation.fedopt:FEDOPT", settings=Mom
 STRATEGIES.register("fedadagrad", "heliosdb.aggregation.fedopt:FEDADAGRAD", settings=AdagradSettings)
 STRATEGIES.register("fedadam", "heliosdb.aggregation.fedopt:FEDADAM", settings=AdaptiveSettings)
 STRATEGIES.register("fedyogi", "heliosdb.aggregation.fedopt:FEDYOGI", settings=AdaptiveSettings)
-STRATEGIES.register("median", "heliosdb.aggregation.median:MEDIAN")
+STRATEGIES.register("median", "heliosdb.aggregation.median:MEDIAN", settings=EachSettings)
 STRATEGIES.register(
     "trimmed_mean", "heliosdb.aggregation.trimmed_mean:TRIMMED_MEAN", settings=TrimmedMeanSettings
 )
 STRATEGIES.register("krum", "heliosdb.aggregation.krum:KRUM", settings=KrumSettings)
 STRATEGIES.register("multi_krum", "heliosdb.aggregation.krum:MULTI_KRUM", settings=KrumSettings)
 STRATEGIES.register("bulyan", "heliosdb.aggregation.bulyan:BULYAN", settings=BulyanSettings)
-STRATEGIES.register("geometric_median", "heliosdb.aggregation.geometric_median:GEOMETRIC_MEDIAN")
+STRATEGIES.register(
+    "geometric_median", "heliosdb.aggregation.geometric_median:GEOMETRIC_MEDIAN", settings=EachSettings
+)
 STRATEGIES.register("fltrust", "heliosdb.aggregation.fltrust:FLTRUST", settings=TrustSettings)
 
 
@@ -212,3 +231,9 @@ def root_node(settings: object) -> NodeName | None:
 def has_private_form(settings: object) -> bool:
     """Whether a rule with these settings may be used under a privacy budget."""
     return bool(getattr(settings, "has_private_form", True))
+
+
+def needs_of(settings: object) -> Needs:
+    """What a rule with these settings needs of updates."""
+    found: Needs = getattr(settings, "needs", "sum")
+    return found

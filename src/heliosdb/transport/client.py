@@ -143,7 +143,7 @@ class NodeClient:
         timeout: seconds for the whole exchange. expected: the shape that the answer must have; None: that of
         the task's work. private: whether the answer must name what it cost; None: where the task's work is
         private. traffic: where to count, also of a call that fails. state: the task's, where it is encoded
-        already. admit: waited for, with the bytes of the answer's payload, before more than its first chunk
+        already. admit: waited for, with the bytes that the answer takes, before more than its first chunk
         is read; gRPC holds back the rest meanwhile. traceparent: of the span that the node goes on under.
         """
         state = state or EncodedState.of(task.state)

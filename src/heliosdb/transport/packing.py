@@ -1,8 +1,9 @@
 """Both ends of an update: a node closes one over what it releases, the coordinator opens it. No I/O.
 
-What always holds: what `close_update` closed, `open_update` opens to the same vector, weight and usage; the
-latter returns what the pinned node released for exactly this task, whole, of the shape that was asked for,
-its floats finite, or raises FederatedError UPDATE_REJECTED with the reason; nothing is repaired.
+What always holds: what `close_update` closed, `open_update` opens to the vector that was encoded, with its
+weight and usage; the latter returns what the pinned node released for exactly this task, whole, of the shape
+that was asked for, its floats finite, or raises FederatedError UPDATE_REJECTED with the reason; nothing is
+repaired.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import hashlib
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.task import Task
+from heliosdb.domain.task import Task, Work
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport import limits
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.codecs import codec, encode
 from heliosdb.transport.identity import Identity
+from heliosdb.transport.lossy import unpack
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.sealing import SealingKey, UnopenedError, seal_to
 from heliosdb.transport.update_messages import (
@@ -39,32 +43,57 @@ assert _FRONT.size == limits.FRONT_BYTES
 _UNTOLD = (math.nan,) * 3
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedVector:
+    """A vector of an answer as bytes. length, dtype: of the vector that they become."""
+
+    encoded: bytes
+    length: int
+    dtype: Dtype
+
+
+def encode_vector(work: Work, vector: AnyVector) -> EncodedVector:
+    """Encode the vector that answers a task, as the task's work says.
+
+    It has its own length and type; of a lossy coding it is what `pack` (transport/lossy.py) made of a vector
+    of the work's. FederatedError PROGRAM_LIMIT where it is too large, INTERNAL where it is none or its codec
+    does not keep to its own bound.
+    """
+    length, dtype = np.size(vector), _type_of(vector)
+    encoded = encode(vector, dtype, work.coding)
+    if len(encoded) > codec(work.coding.codec).most(length, dtype):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer's codec does not keep to its own bound")
+    if not work.coding.is_lossy:
+        return EncodedVector(encoded, length, dtype)
+    if (length, dtype) != work.coding.travelling(work.size, work.dtype):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer is not packed as its task asks")
+    return EncodedVector(encoded, work.size, work.dtype)
+
+
 def close_update(  # noqa: PLR0917 - in the order in which they stand in the update
     identity: Identity,
     received: ReceivedTask,
-    vector: AnyVector,
+    answer: EncodedVector,
     weight: float,
     usage: Usage | None,
     mechanism: Mechanism | None,
     spending: Spending | None,
 ) -> SealedUpdate:
-    """Encode, seal to the coordinator, and sign with the node's key what answers a task.
+    """Seal to the coordinator, and sign with the node's key, what answers a task.
 
-    The answer has the vector's own length and type. usage None: not told. mechanism, spending: what the
-    release cost and what the ledger shows after it; None for a plain one. FederatedError PROGRAM_LIMIT where
-    the vector is too large, INTERNAL where it is none or its codec does not keep to its own bound, IDENTITY
-    where the coordinator's key is none.
+    usage None: not told. mechanism, spending: what the release cost and what the ledger shows after it; None
+    for a plain one. FederatedError IDENTITY where the coordinator's key is none.
     """
-    dtype, key = _type_of(vector), received.task.key
+    key = received.task.key
     told = _UNTOLD if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
-    payload = _FRONT.pack(weight, *told) + _encode(received.task.work.codec, vector, dtype)
+    payload = _FRONT.pack(weight, *told) + answer.encoded
     ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
     header = encode_update_header(
         UpdateHeader(
             key=key,
             task_sha256=received.sha256,
-            dtype=dtype,
-            length=len(vector),
+            dtype=answer.dtype,
+            length=answer.length,
             ephemeral_key=ephemeral_key,
             payload_bytes=len(sealed),
             payload_sha256=hashlib.sha256(sealed).digest(),
@@ -103,7 +132,7 @@ def open_update(
     except UnopenedError:
         raise rejected("its payload does not open: changed, or sealed for another task") from None
     weight, *told = _FRONT.unpack_from(payload)
-    vector = _decode(task.work.codec, payload[_FRONT.size :], header)
+    vector = _decode(task.work.coding, payload[_FRONT.size :], header)
     _check_content(vector, weight)
     usage = _read_usage(Usage(*told))
     signed = pack_signed_header(sealed.header, sealed.signature)
@@ -122,23 +151,21 @@ def _type_of(vector: AnyVector) -> Dtype:
     return dtype
 
 
-def _encode(name: str, vector: AnyVector, dtype: Dtype) -> bytes:
-    encoding = codec(name)
-    encoded = encoding.encode(vector, dtype)
-    if len(encoded) > encoding.most(len(vector), dtype):
-        raise FederatedError(ErrorCode.INTERNAL, "the answer's codec does not keep to its own bound")
-    return encoded
-
-
-def _decode(name: str, encoded: bytes, header: UpdateHeader) -> AnyVector:
+def _decode(coding: Coding, encoded: bytes, header: UpdateHeader) -> AnyVector:
     """The vector; a codec is bounded by the length that it is given, and what it gives is looked at again."""
+    length, dtype = coding.travelling(header.length, header.dtype)
     try:
-        vector = codec(name).decode(encoded, header.length, header.dtype)
+        vector = codec(coding.codec).decode(encoded, length, dtype)
     except Exception as error:  # A codec is a part of anybody's, and what it stumbles over a node's bytes.
         raise rejected("its values cannot be decoded") from error
-    if vector.shape != (header.length,) or vector.dtype.name != header.dtype.value:
+    if vector.shape != (length,) or vector.dtype.name != dtype.value:
         raise rejected("its vector is not of the announced length and type")
-    return vector
+    if not coding.is_lossy:
+        return vector
+    try:
+        return unpack(vector, header.length, header.dtype, coding)
+    except ValueError as error:
+        raise rejected(f"its values cannot be unpacked: {error}") from error
 
 
 def _check_header(task: Task, task_sha256: bytes, header: UpdateHeader) -> None:

@@ -13,7 +13,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.codecs import check_coding
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery, decode_delivery
 from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import ReceivedTask, TaskHeader, received_task, task_from_header
@@ -42,7 +42,8 @@ async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) 
         header = task_from_header(head.header)
         if not verify_task(pinned, header, head.signature):
             raise FederatedError(ErrorCode.IDENTITY, "the task is not signed by the pinned coordinator")
-        codec(header.task.work.codec)  # Not first when the answer, which may have been paid for, is encoded.
+        # Not first when the answer, which may have been paid for, is encoded.
+        check_coding(header.task.work.coding)
         return header
 
     header, gatherer = await _gather("task", pb.TaskMessage, messages, verified)

@@ -2,7 +2,7 @@
 arrives.
 
 What always holds: no byte of a payload is taken before its header was found to be of the shape that was asked
-for, and no longer than the task's codec may make that; what cannot be the answer raises FederatedError
+for, and no longer than the task's coding may make that; what cannot be the answer raises FederatedError
 UPDATE_REJECTED with the reason. No I/O.
 """
 
@@ -16,7 +16,7 @@ from heliosdb.domain.task import Task
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.codecs import most_bytes
 from heliosdb.transport.delivery_messages import delivery_sha256
 from heliosdb.transport.identity import Identity, verify
 from heliosdb.transport.messages import TaskHeader, refusal_from_proto
@@ -108,8 +108,8 @@ class UpdateCollector:
 
     def __init__(self, task: Task, expected: Shape | None = None) -> None:
         self._node = task.key.node
-        self._codec = codec(task.work.codec)
         self._expected = expected or Shape(task.work.size, task.work.dtype)
+        self._most_bytes = most_bytes(self._expected.size, self._expected.dtype, task.work.coding)
         self._head: pb.SignedHeader | None = None
         self._gatherer: Gatherer | None = None
         self._header: UpdateHeader | None = None
@@ -117,7 +117,8 @@ class UpdateCollector:
     def take(self, raw: bytes) -> int | None:
         """Take one message; FederatedError UPDATE_REJECTED, or NODE_REFUSED where that is the answer.
 
-        Returns the bytes that the payload will have where the message announces them, else None.
+        Returns how many bytes the update takes at most, as payload or once it is opened, where the message
+        announces it, else None.
         """
         try:
             message = parse(pb.UpdateMessage, raw)
@@ -155,7 +156,7 @@ class UpdateCollector:
         self._check_shape(header)
         self._head, self._header, self._gatherer = head, header, Gatherer(header.payload_bytes)
         self._take_chunk(self._gatherer, head.chunk)
-        return header.payload_bytes
+        return max(header.payload_bytes, header.length * header.dtype.itemsize)
 
     def _check_shape(self, header: UpdateHeader) -> None:
         size, dtype = self._expected.size, self._expected.dtype
@@ -163,7 +164,7 @@ class UpdateCollector:
             raise rejected(f"its vector has {header.length} values instead of {size}")
         if header.dtype is not dtype:
             raise rejected(f"its vector is of type {header.dtype} instead of {dtype}")
-        if header.payload_bytes > limits.payload_bytes(self._codec.most(size, dtype)):
+        if header.payload_bytes > limits.payload_bytes(self._most_bytes):
             raise rejected("its payload is larger than such a vector is")
 
     @staticmethod

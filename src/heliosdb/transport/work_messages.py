@@ -7,6 +7,7 @@ parts are well-formed, and whether there is such a part is for who uses it.
 from __future__ import annotations
 
 from heliosdb.domain import bounds
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Privacy, Summing, Work
@@ -37,7 +38,10 @@ def work_to_proto(work: Work) -> pb.Work:
         summing=pb.Summing(
             protocol=work.summing.protocol, stage=work.summing.stage, nodes=work.summing.nodes
         ),
-        codec=work.codec,
+        codec=work.coding.codec,
+        codec_settings=settings_to_proto(work.coding.settings),
+        bits=work.coding.bits or 0,
+        sent=work.coding.sent or 0,
     )
 
 
@@ -52,8 +56,21 @@ def work_from_proto(work: pb.Work) -> Work:
         privacy=_privacy_from_proto(work.privacy) if work.HasField("privacy") else None,
         settings=settings_from_proto(work.settings),
         summing=_summing_from_proto(work.summing),
-        codec=read_short_name("codec", work.codec),
+        coding=_coding_from_proto(work, dtype),
     )
+
+
+def _coding_from_proto(work: pb.Work, dtype: Dtype) -> Coding:
+    require(work.bits in {0, 8, 16, 32}, "the bits of a value are out of range")
+    require(work.sent <= work.size, "more values are to be sent than there are")
+    coding = Coding(
+        codec=read_short_name("codec", work.codec),
+        settings=settings_from_proto(work.codec_settings),
+        bits=work.bits or None,
+        sent=work.sent or None,
+    )
+    require(not coding.is_lossy or dtype.is_real, "elements of a ring are neither rounded nor left out")
+    return coding
 
 
 def dtype_to_proto(dtype: Dtype) -> pb.Dtype:

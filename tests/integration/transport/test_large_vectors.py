@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from heliosdb.aggregation.sums import Shape
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -22,7 +23,7 @@ from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.limits import CHUNK_BYTES, MAX_NOTE_BYTES
 from heliosdb.transport.messages import NodeRefusedError, ReceivedTask
-from heliosdb.transport.packing import close_update
+from heliosdb.transport.packing import close_update, encode_vector
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.update_messages import SealedUpdate
 from tests.support.performers import Unsubscribed
@@ -51,7 +52,7 @@ class Doubler(Unsubscribed):
         parameters = received.task.state.get("parameters")
         note = np.frombuffer(received.task.work.summing.note, dtype=np.uint8)
         answer = note if parameters is None else 2 * parameters
-        return close_update(NODE, received, answer, 1.0, None, None, None)
+        return close_update(NODE, received, encode_vector(received.task.work, answer), 1.0, None, None, None)
 
     def sent(self, received: ReceivedTask) -> None:
         """Nothing to note."""
@@ -111,9 +112,9 @@ async def test_an_answer_of_another_shape_than_the_caller_expects_is_rejected(do
 async def test_a_task_whose_codec_a_node_does_not_have_is_refused_before_it_is_performed(
     doubler: Doubled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = task(Work("a", 3, codec="newer"), parameters=np.ones(3))
+    asked = task(Work("a", 3, coding=Coding("newer")), parameters=np.ones(3))
     # The coordinator, in the same process here, has it.
-    monkeypatch.setattr("heliosdb.transport.verification.codec", lambda _name: None)
+    monkeypatch.setattr("heliosdb.transport.verification.most_bytes", lambda *_coded: 0)
     async with doubler() as client:
         with pytest.raises(NodeRefusedError) as raised:
             await client.perform(asked, SealingKey.generate(), TIMEOUT)

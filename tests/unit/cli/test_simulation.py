@@ -252,6 +252,19 @@ def test_options_are_read_from_words_and_what_is_none_is_refused() -> None:
         assert raised.value.code is ErrorCode.SYNTAX
 
 
+def test_a_simulation_rounds_and_leaves_out_as_nodes_do(patients: Path) -> None:
+    whole = run(patients, MODEL)["rounds"]
+    same, coarse, part = (
+        run(patients, MODEL | options)["rounds"]
+        for options in ({"quantization": "16"}, {"quantization": "8"}, {"top_k": "1"})
+    )
+    losses = [[one["loss"] for one in rounds] for rounds in (whole, same, coarse, part)]
+    assert len({tuple(found) for found in losses}) == 4
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-2)
+    assert losses[3][-1] < losses[3][1]
+
+
 # Files.
 
 

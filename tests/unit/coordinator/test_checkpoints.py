@@ -95,6 +95,8 @@ def test_what_is_kept_of_a_long_run_is_spread_over_it() -> None:
         ({"aggregation": "fedadam"}, None),
         ({"aggregation": "scaffold"}, "their control variates"),
         ({"adaptive_learning": True}, "their pace"),
+        ({"gradient_sparsification": 0.9}, "what of their updates they have not sent"),
+        ({"quantization": 8}, None),
         ({"optimizer": "newton"}, None),
     ],
 )

@@ -169,6 +169,26 @@ def test_an_update_is_no_longer_than_the_run_allows() -> None:
             asked.check(Update(NODE, np.array([0.0, most * 1.01, 0.0]), 60.0))
 
 
+def test_an_update_in_part_may_be_longer_by_what_was_kept_but_for_a_norm_that_was_given() -> None:
+    part, given = with_options(RUN, top_k=1), with_options(RUN, top_k=1, max_update_norm=5.0)
+    longer = [0.0, UPDATE_NORM * 5, 0.0]
+    asked = question(part, TRAIN, stated={NODE: 60.0})
+    # Of three values one is sent: an update and what is kept come to no more than 1 / (1 - √(2/3)) of one.
+    assert asked.asked.work.coding.reach(3) == pytest.approx(1 / (1 - (2 / 3) ** 0.5))
+    assert fault_of(asked, longer, 60.0) is None
+    for run, update in ((part, [0.0, UPDATE_NORM * 6, 0.0]), (given, [0.0, 5.1, 0.0])):
+        with pytest.raises(OversizedUpdateError):
+            question(run, TRAIN, stated={NODE: 60.0}).check(Update(NODE, np.array(update), 60.0))
+
+
+def test_only_training_is_sent_in_part_and_everything_is_compressed() -> None:
+    run = with_options(RUN, compression="zstd", quantization=8, top_k=2)
+    codings = {step: question(run, step).asked.work.coding for step in STEPS}
+    assert {one.codec for one in codings.values()} == {"zstd"}
+    assert {step for step, one in codings.items() if one.is_lossy} == {TRAIN}
+    assert (codings[TRAIN].bits, codings[TRAIN].sent) == (8, 2)
+
+
 def test_private_training_may_be_moved_by_its_noise_beyond_what_plain_training_may() -> None:
     asked = question(PRIVATE, TRAIN, NOISY, stated={NODE: 1.0})
 

@@ -191,7 +191,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "batch_communication", False),
         (OptionKind.NODE, "sla_tier", "gold"),
         (OptionKind.MODEL, "algorithm", "transformer"),
-        (OptionKind.MODEL, "compression", "zstd"),
+        (OptionKind.MODEL, "threshold", 3),
         (OptionKind.MODEL, "robust_groups", 3),
         (OptionKind.TRAINING, "secure_aggregation", True),
     ],
@@ -387,11 +387,9 @@ def test_a_custom_aggregation_that_is_registered_is_no_unknown_name() -> None:
 
 
 def test_parts_change_no_option_that_is_none_of_theirs() -> None:
-    built = Built(frozenset({"rounds", "quantization"}), {"tls_version": ("1.2",), "compression": ("zstd",)})
-    workspace = specs(OptionKind.WORKSPACE, built)
-    assert workspace["tls_version"].built_values == ("1.3",)
-    assert workspace["compression"].built_values == ("none",)
-    assert not workspace["quantization"].built
+    built = Built(frozenset({"rounds", "sla_tier"}), {"tls_version": ("1.2",)})
+    assert specs(OptionKind.WORKSPACE, built)["tls_version"].built_values == ("1.3",)
+    assert not specs(OptionKind.NODE, built)["sla_tier"].built
 
 
 def test_a_search_holds_the_values_that_its_options_would_take() -> None:

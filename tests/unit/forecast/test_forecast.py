@@ -73,6 +73,21 @@ def test_a_network_is_as_large_as_its_layers_in_single_precision() -> None:
     assert told.bytes_up == 4 * 17
 
 
+@pytest.mark.parametrize(
+    ("options", "bytes_up"),
+    [
+        ({"compression": "zstd"}, 4 * 17),
+        ({"quantization": 32}, 4 * 17),
+        ({"quantization": 8}, 4 + 17),
+        ({"gradient_sparsification": 0.5}, 3 + 4 * 9),
+        ({"top_k": 2, "quantization": 16}, 3 + 4 + 2 * 2),
+    ],
+)
+def test_an_update_is_foretold_as_it_is_sent(options: dict[str, Any], bytes_up: int) -> None:
+    told = forecast(run({"algorithm": "neural_network", "layers": [4, 1], **options}))
+    assert (told.parameters, told.bytes_up) == (17, bytes_up)
+
+
 @pytest.mark.parametrize("options", [{"algorithm": "random_forest"}, {"features": ["age", "ward"]}])
 def test_what_only_answers_tell_has_no_size(options: dict[str, Any]) -> None:
     told = forecast(run(options))

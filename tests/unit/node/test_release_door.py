@@ -11,6 +11,7 @@ import pytest
 
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
@@ -29,8 +30,9 @@ from heliosdb.node.guards import (
     told_usage,
 )
 from heliosdb.node.ledger import Ledger, Ledgers, check_terms
-from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy
+from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy, check_travelling, find_step
 from heliosdb.privacy.accountant import spending
+from heliosdb.transport import limits
 
 KEY = TaskKey(
     WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("statistics"), NodeName("n")
@@ -266,7 +268,7 @@ def test_a_ceiling_of_any_base_table_holds_at_the_nodes_own_delta() -> None:
             'algorithm "oracle" is not supported',
         ),
         (
-            replace(training(None, None), work=replace(training(None, None).work, codec="oracle")),
+            replace(training(None, None), work=replace(training(None, None).work, coding=Coding("oracle"))),
             ErrorCode.NOT_SUPPORTED,
             'codec "oracle" is not supported',
         ),
@@ -293,6 +295,41 @@ def test_a_task_of_parts_that_are_not_there_is_refused_before_it_is_computed(
     with pytest.raises(FederatedError, match=message) as raised:
         check(changed, dataset())
     assert raised.value.code is code
+
+
+@pytest.mark.parametrize("coding", [Coding(bits=8), Coding(sent=2)], ids=["rounded", "in part"])
+def test_only_updates_are_rounded_or_sent_in_part(coding: Coding) -> None:
+    def asking(task: Task) -> Task:
+        return replace(task, work=replace(task.work, coding=coding))
+
+    check(asking(training(PRIVATE)), dataset())
+    with pytest.raises(FederatedError, match="only updates that a rule combines") as raised:
+        check(asking(statistics(3.0)), dataset())
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_more_than_a_node_remembers_is_refused_before_it_is_charged() -> None:
+    def asking(sent: int | None) -> Task:
+        task = training(PRIVATE)
+        size = limits.MAX_VECTOR_BYTES // task.work.dtype.itemsize
+        return replace(task, work=replace(task.work, size=size, coding=Coding(bits=8, sent=sent)))
+
+    with pytest.raises(FederatedError, match="remember too much") as raised:
+        check_travelling(asking(5), find_step(training(PRIVATE)))
+    assert raised.value.code is ErrorCode.PROGRAM_LIMIT
+    check_travelling(asking(None), find_step(training(PRIVATE)))
+
+
+def test_a_codec_takes_its_own_settings_within_their_bounds() -> None:
+    def asking(**settings: int) -> Task:
+        task = statistics(3.0)
+        return replace(task, work=replace(task.work, coding=Coding("zstd", settings)))
+
+    check(asking(compression_level=22), dataset())
+    for wrong in ({"compression_level": 23}, {"effort": 1}):
+        with pytest.raises(FederatedError) as raised:
+            check(asking(**wrong), dataset())
+        assert raised.value.code is ErrorCode.INVALID_VALUE
 
 
 def test_no_more_than_half_of_the_subjects_are_held_out() -> None:

@@ -18,7 +18,6 @@ from heliosdb.parts.checks import check_parts, check_selection
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.loading import load_parts
 from heliosdb.parts.protocols import PROTOCOLS
-from heliosdb.parts.registry import Registry
 from heliosdb.parts.selections import SELECTIONS, SomeNodes, read_selection
 from heliosdb.parts.strategies import STRATEGIES
 
@@ -69,7 +68,7 @@ def test_a_run_whose_parts_are_there_passes() -> None:
     [
         ({"algorithm": "oracle"}, 'algorithm "oracle"'),
         ({"aggregation": "medain"}, 'aggregation "medain"'),
-        ({"compression": "zstd"}, 'codec "zstd"'),
+        ({"compression": "gzip"}, 'codec "gzip"'),
         ({"secure_aggregation": True, "aggregation_protocol": "shamir"}, 'sum protocol "shamir"'),
     ],
 )
@@ -238,10 +237,60 @@ def test_a_part_whose_module_is_broken_shows_when_the_run_is_loaded(monkeypatch:
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
 
 
-@pytest.mark.parametrize("registry", [CODECS, PROTOCOLS], ids=lambda registry: registry.kind)
-def test_a_part_that_is_given_no_settings_registers_none(registry: Registry) -> None:
+SPARSE = {"gradient_sparsification": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        *[
+            (
+                {"aggregation": rule, **SPARSE},
+                f"aggregation {rule} must see whole updates, and gradient_spars",
+            )
+            for rule in ("median", "trimmed_mean", "krum", "multi_krum", "bulyan", "geometric_median")
+        ],
+        ({"aggregation": "median", "top_k": 3}, "must see whole updates, and top_k sends"),
+        ({"aggregation": "median_of_mine", "top_k": 3}, "aggregation median_of_mine must see whole updates"),
+        ({"aggregation": "scaffold", **SPARSE}, "aggregation scaffold must see whole updates"),
+        (
+            {"aggregation": "scaffold", "quantization": 8},
+            "values that are not rounded, and quantization is 8",
+        ),
+        ({"top_k": 3, **SPARSE}, "top_k and gradient_sparsification exclude each other"),
+        ({"algorithm": "random_forest", **SPARSE}, "gradient_sparsification has no effect on random_forest"),
+        ({"algorithm": "random_forest", "quantization": 16}, "quantization has no effect on random_forest"),
+        (
+            {"secure_aggregation": True, "aggregation_protocol": "shamir", "quantization": 8},
+            "quantization is not possible where shamir hides updates",
+        ),
+        ({"optimizer": "newton", "top_k": 3}, "top_k has no effect on optimizer newton, which adds sums up"),
+    ],
+)
+def test_less_than_a_rule_needs_of_updates_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(FederatedError, match=said) as caught:
+        check_parts(options(**changed), policy())
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        SPARSE,
+        {"aggregation": "fedadam", "quantization": 8, "top_k": 5},
+        {"aggregation": "median", "quantization": 8},
+        {"aggregation": "scaffold", "quantization": 32, "gradient_sparsification": 0.0},
+        {"algorithm": "random_forest", "compression": "zstd", "gradient_sparsification": 0.0},
+        {"compression": "zstd", "compression_level": 19},
+    ],
+)
+def test_what_a_rule_can_do_without_is_not_refused(changed: dict[str, Any]) -> None:
+    check_parts(options(**changed), policy())
+
+
+def test_a_part_that_is_given_no_settings_registers_none() -> None:
     with pytest.raises(ValueError, match="is given no settings"):
-        registry.register("toy_with_settings", object(), settings=SomeNodes)
+        PROTOCOLS.register("toy_with_settings", object(), settings=SomeNodes)
 
 
 @pytest.fixture

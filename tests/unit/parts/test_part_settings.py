@@ -169,9 +169,9 @@ def test_every_registered_selection_can_be_typed_and_read() -> None:
 def test_what_is_registered_is_built_at_once(registries: None) -> None:
     @dataclasses.dataclass(frozen=True)
     class Convolution:
-        top_k: int | None = within(Bounds(1, 10**9), default=None)
+        threshold: int | None = within(Bounds(2, 10_000), default=None)
 
-    Convolution.__annotations__["top_k"] = int | None
+    Convolution.__annotations__["threshold"] = int | None
     ALGORITHMS.register("cnn", object(), settings=Convolution)
     PROTOCOLS.register("shamir", object())
 
@@ -179,7 +179,7 @@ def test_what_is_registered_is_built_at_once(registries: None) -> None:
 
     given = {
         "algorithm": "cnn",
-        "top_k": 3,
+        "threshold": 3,
         "secure_aggregation": True,
         "aggregation_protocol": "shamir",
     }
@@ -192,14 +192,15 @@ def test_what_is_registered_is_built_at_once(registries: None) -> None:
 def test_of_an_option_of_which_parts_read_some_values_those_are_built(registries: None) -> None:
     @dataclasses.dataclass(frozen=True)
     class Coarse:
-        quantization: Any = 16
+        activation: Any = "relu"
 
-    Coarse.__annotations__["quantization"] = Literal[8, 16]
+    Coarse.__annotations__["activation"] = Literal["relu", "tanh"]
+    del ALGORITHMS._entries["neural_network"]
     ALGORITHMS.register("cnn", object(), settings=Coarse)
 
     built = built_parts()
 
-    assert validate(OptionKind.MODEL, [Option("quantization", 8)], built) == {"quantization": 8}
+    assert validate(OptionKind.MODEL, [Option("activation", "tanh")], built) == {"activation": "tanh"}
     with pytest.raises(FederatedError) as caught:
-        validate(OptionKind.MODEL, [Option("quantization", 32)], built)
-    assert caught.value.hint == "Supported: 8, 16."
+        validate(OptionKind.MODEL, [Option("activation", "gelu")], built)
+    assert caught.value.hint == "Supported: 'relu', 'tanh'."

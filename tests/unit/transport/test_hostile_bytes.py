@@ -30,7 +30,7 @@ from heliosdb.transport.authority import Authority
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import decode_delivery, encode_delivery
 from heliosdb.transport.messages import ReceivedTask, encode_task, forget_from_proto, task_from_header
-from heliosdb.transport.packing import close_update
+from heliosdb.transport.packing import close_update, encode_vector
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.subscription_messages import subscription_from_proto, subscription_to_proto
 from heliosdb.transport.update_messages import decode_update_header
@@ -50,7 +50,7 @@ HEADER, _ = encode_task(TASK, SEALING.public)
 UPDATE = close_update(
     Authority.create("authority").issue("node", ["localhost"]),
     ReceivedTask(TASK, HEADER, b"s" * 32, SEALING.public, b""),
-    np.ones(2),
+    encode_vector(TASK.work, np.ones(2)),
     1.0,
     None,
     PRIVACY.mechanism,

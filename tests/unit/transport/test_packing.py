@@ -7,11 +7,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
 
+from heliosdb.domain.coding import UNCHANGED, Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
@@ -24,8 +26,9 @@ from heliosdb.parts.registry import Registry
 from heliosdb.transport import codecs, limits
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.lossy import pack, unpack
 from heliosdb.transport.messages import ReceivedTask
-from heliosdb.transport.packing import close_update, open_update
+from heliosdb.transport.packing import close_update, encode_vector, open_update
 from heliosdb.transport.sealing import SealingKey, seal_to
 from heliosdb.transport.streams import cut
 from heliosdb.transport.update_messages import SealedUpdate, decode_update_header, encode_update_header
@@ -43,7 +46,7 @@ class Deltas:
 
     name = "deltas"
 
-    def encode(self, vector: AnyVector, dtype: Dtype) -> bytes:
+    def encode(self, vector: AnyVector, dtype: Dtype, settings: Any) -> bytes:
         raw = np.frombuffer(vector.astype(np.dtype(dtype.value).newbyteorder("<")).tobytes(), dtype=np.uint8)
         return zlib.compress(np.diff(raw, prepend=np.uint8(0)).tobytes())
 
@@ -91,7 +94,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
 
 
 def task_with(codec: str, size: int, dtype: Dtype = Dtype.FLOAT64) -> Task:
-    return Task(KEY, Reading(None, ("x",), "y", 0.0, 0), Work("a", size, dtype, codec=codec))
+    return Task(KEY, Reading(None, ("x",), "y", 0.0, 0), Work("a", size, dtype, coding=Coding(codec)))
 
 
 def received(task: Task) -> ReceivedTask:
@@ -99,12 +102,14 @@ def received(task: Task) -> ReceivedTask:
 
 
 def closed(task: Task, vector: AnyVector, usage: Usage | None = None) -> SealedUpdate:
-    return close_update(NODE, received(task), vector, 2.0, usage, None, None)
+    return close_update(NODE, received(task), encode_vector(task.work, vector), 2.0, usage, None, None)
 
 
 def forged(task: Task, encoded: bytes, *, length: int, dtype: Dtype = Dtype.FLOAT64) -> SealedUpdate:
     """An update that a node which does not keep to its codec signs."""
-    honest = closed(replace(task, work=replace(task.work, codec="none")), np.zeros(length, dtype=dtype.value))
+    honest = closed(
+        replace(task, work=replace(task.work, coding=UNCHANGED)), np.zeros(length, dtype=dtype.value)
+    )
     ephemeral, payload = seal_to(SEALING.public, FRONT + encoded, KEY, SHA256)
     header = encode_update_header(
         replace(
@@ -145,6 +150,46 @@ def test_a_vector_arrives_to_the_bit_under_every_codec_and_type(codec: str, dtyp
     assert update.vector.tobytes() == vector.tobytes()
 
 
+@pytest.mark.parametrize("codec", ["none", "deltas", "zstd", "lz4"])
+@pytest.mark.parametrize(("bits", "sent"), [(8, None), (16, None), (None, 7), (8, 4_000)])
+def test_an_update_in_part_arrives_as_what_was_packed(codec: str, bits: int | None, sent: int | None) -> None:
+    rng, coding = np.random.default_rng(0), Coding(codec, bits=bits, sent=sent)
+    vector = rng.normal(size=40_000).astype(np.float32)
+    task = replace(task_with(codec, vector.size), work=Work("a", vector.size, Dtype.FLOAT32, coding=coding))
+    packed = pack(vector, coding, rng)
+    update = closed(task, packed)
+    assert decode_update_header(update.header).length == vector.size
+    assert len(update.payload) < vector.nbytes // 1.9
+    found = opened(task, update).vector
+    assert found.tobytes() == unpack(packed, vector.size, Dtype.FLOAT32, coding).tobytes()
+
+
+def test_a_small_update_is_announced_as_large_as_it_will_be() -> None:
+    size, coding = 100_000, Coding("zstd", bits=8, sent=10)
+    task = replace(task_with("zstd", size), work=Work("a", size, Dtype.FLOAT32, coding=coding))
+    update = closed(task, pack(np.ones(size, dtype=np.float32), coding, np.random.default_rng(0)))
+    assert len(update.payload) < 1000
+    head = pb.SignedHeader(header=update.header, signature=update.signature)
+    announced = UpdateCollector(task).take(pb.UpdateMessage(head=head).SerializeToString())
+    assert announced == 4 * size
+
+
+def test_an_update_that_is_not_packed_as_its_task_asks_is_not_closed() -> None:
+    task = replace(task_with("none", 10), work=Work("a", 10, Dtype.FLOAT32, coding=Coding(bits=8)))
+    for vector in (np.zeros(10, dtype=np.float32), np.zeros(13, dtype=np.uint8)):
+        with pytest.raises(FederatedError, match="not packed as its task asks") as raised:
+            closed(task, vector)
+        assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_bytes_that_no_packing_makes_are_rejected_with_the_reason() -> None:
+    task = replace(task_with("none", 100), work=Work("a", 100, Dtype.FLOAT32, coding=Coding(bits=8)))
+    assert "cannot be decoded" in rejection(task, forged(task, bytes(103), length=100, dtype=Dtype.FLOAT32))
+    infinite = np.array([np.inf], dtype="<f4").tobytes() + bytes(100)
+    said = rejection(task, forged(task, infinite, length=100, dtype=Dtype.FLOAT32))
+    assert "cannot be unpacked" in said
+
+
 def test_a_codec_makes_an_update_shorter() -> None:
     plain, packed = (
         closed(task_with(codec, 10_000), np.zeros(10_000)).payload for codec in ("none", "deltas")
@@ -154,7 +199,12 @@ def test_a_codec_makes_an_update_shorter() -> None:
 
 def test_what_a_release_cost_is_told_in_the_clear_and_signed() -> None:
     task, mechanism, spending = task_with("none", 1), Mechanism(2.0, 0.5, 7), Spending(0.5, 0.25)
-    update = opened(task, close_update(NODE, received(task), np.ones(1), 1.0, None, mechanism, spending))
+    update = opened(
+        task,
+        close_update(
+            NODE, received(task), encode_vector(task.work, np.ones(1)), 1.0, None, mechanism, spending
+        ),
+    )
     assert (update.mechanism, update.spending) == (mechanism, spending)
 
 

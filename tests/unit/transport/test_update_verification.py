@@ -22,7 +22,7 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.messages import NodeRefusedError, ReceivedTask
-from heliosdb.transport.packing import close_update, open_update
+from heliosdb.transport.packing import close_update, encode_vector, open_update
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
 from heliosdb.transport.update_messages import UpdateHeader, decode_update_header, encode_update_header
@@ -49,7 +49,9 @@ def sealed_update(
 ) -> tuple[UpdateHeader, bytes]:
     """What a node closes; where it was sealed for another key, the header says KEY all the same."""
     received = ReceivedTask(replace(TASK, key=sealed_for), b"", SHA256, SEALING.public, b"")
-    closed = close_update(NODE, received, vector, weight, usage, None, None)
+    closed = close_update(
+        NODE, received, encode_vector(received.task.work, vector), weight, usage, None, None
+    )
     return replace(decode_update_header(closed.header), key=KEY), closed.payload
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.folds import Fold
@@ -65,7 +66,7 @@ works = st.builds(
     privacy=st.none() | privacies,
     settings=st.dictionaries(setting_names, values, max_size=6),
     summing=st.builds(Summing, short_names, short_names, st.binary(max_size=50), st.integers(1, 10_000)),
-    codec=short_names,
+    coding=st.builds(Coding, short_names, st.dictionaries(setting_names, values, max_size=3)),
 )
 SEALING_KEY = bytes(range(32))
 
@@ -217,6 +218,8 @@ MALFORMED: list[tuple[str, Callable[[pb.TaskHeader], None]]] = [
     ("no known type", _set("work.dtype", 77)),
     ("asked for is too large", _set("work.size", limits.MAX_VECTOR_BYTES // 8 + 1)),
     ("asked for is too large", _set("work.size", 2**64 - 1)),
+    ("bits of a value", _set("work.bits", 7)),
+    ("more values are to be sent", _set("work.sent", limits.MAX_VECTOR_BYTES)),
     ("number of nodes", _set("work.summing.nodes", 0)),
     ("number of nodes", _set("work.summing.nodes", 10_001)),
     ("differ in length", lambda h: h.scaling.means.append(1.0)),
@@ -337,10 +340,28 @@ def test_numbers_of_which_some_are_whole_travel_as_numbers() -> None:
 
 
 def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_to_refuse() -> None:
-    work = replace(a_task().work, algorithm="newer", summing=Summing("newer", "shares"), codec="newer")
+    work = replace(
+        a_task().work,
+        algorithm="newer",
+        summing=Summing("newer", "shares"),
+        coding=Coding("newer", {"effort": 3}),
+    )
     task = replace(a_task(), key=replace(a_task().key, step=StepName("newer")), work=work)
     read = task_from_header(encode_task(task, SEALING_KEY)[0]).task
     assert (read.key, read.work) == (task.key, work)
+
+
+@pytest.mark.parametrize(
+    "coding", [Coding("zstd", bits=8, sent=3), Coding(bits=16), Coding("lz4", sent=1)], ids=str
+)
+def test_how_an_update_travels_is_told_of_real_numbers_alone(coding: Coding) -> None:
+    def sent(dtype: Dtype) -> Work:
+        task = replace(a_task(), work=replace(a_task().work, size=5, dtype=dtype, coding=coding))
+        return task_from_header(encode_task(task, SEALING_KEY)[0]).task.work
+
+    assert sent(Dtype.FLOAT32).coding == coding
+    with pytest.raises(FederatedError, match="elements of a ring are neither rounded nor left out"):
+        sent(Dtype.UINT64)
 
 
 def test_no_option_allows_what_the_wire_refuses() -> None:

@@ -25,12 +25,15 @@ from heliosdb.domain.ids import DatasetName, NodeName
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
+from heliosdb.domain.vector import AnyVector
 from heliosdb.node.arranging import make_plain_table, make_table
+from heliosdb.node.coding import UpdateCoder
 from heliosdb.node.datasets import RawRows, TableRequest, number_levels, table_key
 from heliosdb.node.guards import cast_real, check_contribution, make_private
 from heliosdb.node.policy import check_policy, find_misread, find_step
 from heliosdb.node.requests import make_table_request
 from heliosdb.node.worker import Encoded, compute, encode_for
+from heliosdb.transport.lossy import unpack
 from heliosdb.transport.messages import NodeRefusedError
 
 _MOST_DECLARED = 1_000
@@ -78,7 +81,9 @@ class SimulatedNode:
         self._dataset = dataset
         secret = hashlib.sha256(f"simulated node {seed} {name}".encode()).digest()
         self._key = table_key(secret)
+        self._coder = UpdateCoder(secret)
         self._memory: State = NO_STATE
+        self._unsent: State = NO_STATE
         self._made: _Made | None = None
 
     def answer(self, task: Task) -> Update:
@@ -108,10 +113,19 @@ class SimulatedNode:
         memory = self._memory if request.plain else NO_STATE
         contribution = compute(task, made.table, request, memory, made.encoded)
         check_contribution(task, contribution)
-        vector = cast_real(make_private(contribution), task.work.dtype)
+        vector = self._send(task, cast_real(make_private(contribution), task.work.dtype))
         if contribution.stays is not None:
             self._memory = freeze(contribution.stays)
         return Update(self.name, vector, contribution.weight)
+
+    def _send(self, task: Task, vector: AnyVector) -> AnyVector:
+        """Return the vector as it arrives."""
+        coding = task.work.coding
+        if not coding.is_lossy:
+            return vector
+        packed = self._coder.pack(task, vector, self._unsent)
+        self._unsent = packed.unsent
+        return unpack(packed.vector, vector.size, task.work.dtype, coding)
 
     def _table(self, request: TableRequest) -> _Made:
         if self._made is None or self._made.request != request:

@@ -33,7 +33,13 @@ from heliosdb.extension.contract import check_algorithm, check_ranges, check_tar
 from heliosdb.extension.regressions import check_regression
 from heliosdb.parts.algorithms import check_private
 from heliosdb.parts.built import built_parts
-from heliosdb.parts.checks import check_rule, check_selection, describe_rule, unread_option
+from heliosdb.parts.checks import (
+    check_rule,
+    check_selection,
+    describe_rule,
+    explain_unread,
+    unread_option,
+)
 from heliosdb.parts.selections import count_chosen
 
 DEFAULT_SEED = 1
@@ -48,7 +54,7 @@ _OF_THE_DATASET = frozenset({"subject", "min_rows", "max_parameter_share"})
 _WITHOUT_EFFECT = frozenset(
     {
         *("dataset", "intended_use", "owner_contact", "promote", "folds", "search", "checkpoint_every"),
-        *("compression", "transfer_from", "priority"),
+        *("compression", "compression_level", "transfer_from", "priority"),
     }
 )
 _WORDS = {"true": True, "on": True, "false": False, "off": False}
@@ -181,11 +187,12 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     check_transforms(model)
     unread = unread_option(given, options)
     if unread is not None:
+        detail, instead = explain_unread(unread, options)
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
             f'option "{unread}" has no effect on this run',
-            detail=f"Neither {options.algorithm} nor {options.aggregation} reads it.",
-            hint="Leave it out, or choose another algorithm or aggregation.",
+            detail=detail,
+            hint=f"Leave it out, or {instead}.",
         )
     check_ranges(options)
     check_regression(options, [Option(name, None) for name in given], private=private)
