@@ -121,7 +121,7 @@ class Relay(End):
             server.write(session.from_client(data))
             if session.wanted is not None:
                 self._think(session, session.wanted)
-            elif session.outstanding > MAX_OUTSTANDING and not self._said_all:
+            elif len(session.awaited) > MAX_OUTSTANDING and not self._said_all:
                 self._crowded = True
                 self._pace()
         elif self._waiting is not None:
@@ -366,7 +366,7 @@ class Relay(End):
         if session is not None:
             self.sent += len(data)
             self.write(session.from_server(data))
-            if self._crowded and session.outstanding <= MAX_OUTSTANDING // 2:
+            if self._crowded and len(session.awaited) <= MAX_OUTSTANDING // 2:
                 self._crowded = False
                 self._pace()
             if self._attentive:

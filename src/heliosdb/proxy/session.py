@@ -50,6 +50,7 @@ from heliosdb.proxy.kinds import (
     UNKNOWN,
     WALK,
 )
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.names import Names, as_compared
 from heliosdb.proxy.parameters import Parameters
 from heliosdb.proxy.rewriting import Rewrite, TextRewriter
@@ -75,10 +76,14 @@ class ClientSession:
     then, and what the client said from there on is held back until `resume` is given the outcome.
     """
 
-    def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True) -> None:
+    def __init__(
+        self, rewriter: TextRewriter, *, rewriting: bool = True, known: Known | None = None
+    ) -> None:
         self._rewriter = rewriter
+        self._may_concern = rewriter.may_concern
+        self._known = known if known is not None else Known()
         self._rewriting = rewriting
-        self._queue: deque[Awaited] = deque()
+        self.awaited: deque[Awaited] = deque()
         self._statements = Names()
         self._portals = Names()
         self._named = False  # names are followed, for a rewritten statement may have one
@@ -96,8 +101,6 @@ class ClientSession:
         self._parameters = Parameters()
         self._client = MessageStream(CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
         self._server = MessageStream(SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
-        self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
-        self.from_server = self._server.feed  # takes bytes of the server, returns the bytes for the client
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
         self.answered = 0  # requests that ended with ReadyForQuery
         self.terminated = False  # the client said good-bye
@@ -105,6 +108,40 @@ class ClientSession:
         self._found: tuple[str, Rewrite | None] | None = None  # the outcome for a text that was wanted
         self._worked_out = 0  # texts of this read that were worked out in the loop
         self.backend_key: tuple[int, bytes] | None = None
+
+    def from_client(self, data: bytes) -> bytes:
+        """Take bytes of the client, return the bytes for the server."""
+        if not self._quiet or not self._client.whole:
+            return self._client.feed(data)
+        known = self._known.requests.get(len(data))
+        if known is not None and known.read(data) == known.heads:
+            if not known.has_text or not self._may_concern(data):
+                self.awaited.extend(known.awaited)
+                return data
+        elif self._known.learns(data):
+            self._known.learn_request(data)
+        return self._client.feed(data)
+
+    def from_server(self, data: bytes) -> bytes:
+        """Take bytes of the server, return the bytes for the client."""
+        server, queue = self._server, self.awaited
+        if not self._quiet or not server.whole:
+            return server.feed(data)
+        known = self._known.answers.get(len(data))
+        if known is not None and known.awaited == queue and known.read(data) == known.heads:
+            queue.clear()
+            self.transaction_status = known.status
+            self.answered += 1
+            self._spoken = False
+            server.last_kind = 0
+            return data
+        if not self._known.learns(data):
+            return server.feed(data)
+        answered = queue.copy()
+        passed = server.feed(data)
+        if not queue:
+            self._known.learn_answer(data, answered)
+        return passed
 
     def resume(self, text: str, outcome: Rewrite | None) -> bytes:
         """Take the outcome for the text that was wanted, return the bytes for the server."""
@@ -127,12 +164,12 @@ class ClientSession:
         """Whether no answer is outstanding and no transaction is open."""
         if self._skipping or self.transaction_status != b"I":
             return False
-        return not self._queue or (self._loose and all(each.kind == SYNC for each in self._queue))
+        return not self.awaited or (self._loose and all(each.kind == SYNC for each in self.awaited))
 
     @property
     def outstanding(self) -> int:
         """How many messages of the client are remembered because they are not answered yet."""
-        return len(self._queue)
+        return len(self.awaited)
 
     @property
     def may_add_error(self) -> bool:
@@ -155,10 +192,10 @@ class ClientSession:
 
     def _skim_client(self, data: bytes, at: int) -> int:
         self._worked_out = 0
-        if self._named or self._skipping or self._copying_in or self._doubt is not None:
+        if not self._quiet:
             return at
         end, clear = len(data), False
-        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, CLIENT_SKIMMED
+        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self.awaited.append, CLIENT_SKIMMED
         while at <= last:
             kind, length = unpack(data, at)
             after = at + length + 1
@@ -177,7 +214,7 @@ class ClientSession:
     def _skim_server(self, data: bytes, at: int) -> int:
         if not self._quiet:
             return at
-        end, queue = len(data), self._queue
+        end, queue = len(data), self.awaited
         last, unpack, skimmed, said = end - HEADER, HEAD.unpack_from, SERVER_SKIMMED, 0
         while at <= last:
             kind, length = unpack(data, at)
@@ -226,9 +263,9 @@ class ClientSession:
             return self._see_parse(head)
         if kind in COPY_ENDS:
             self._see_copy_end(kind)
-        elif kind != SYNC or not self._copying_in or self._copy_ends or self._queue[-1].kind != SYNC:
+        elif kind != SYNC or not self._copying_in or self._copy_ends or self.awaited[-1].kind != SYNC:
             # One Sync stands for all in a row that the server ignores as long as it copies.
-            self._queue.append(self._name(kind, head) if self._named else PLAIN[kind])
+            self.awaited.append(self._name(kind, head) if self._named else PLAIN[kind])
         return None
 
     def _see_copy_end(self, kind: int) -> None:
@@ -236,7 +273,7 @@ class ClientSession:
 
         A Sync before it may be one that the copy ignored, or the one that the server is to skip to.
         """
-        queue = self._queue
+        queue = self.awaited
         at = len(queue) - 1
         while at >= 0 and queue[at].kind == SYNC:
             at -= 1
@@ -257,11 +294,11 @@ class ClientSession:
     def _see_query(self, head: bytes) -> bytes | None:
         rewrite = self._rewrite(head[HEADER:-1]) if head.endswith(b"\0") else None
         if rewrite is None:
-            self._queue.append(PLAIN[QUERY])
+            self.awaited.append(PLAIN[QUERY])
             return None
         self._quiet = False
         count_rewrite(rewrite)
-        self._queue.append(Awaited(QUERY, rewrite=rewrite))
+        self.awaited.append(Awaited(QUERY, rewrite=rewrite))
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
     def _see_parse(self, head: bytes) -> bytes | None:
@@ -269,9 +306,9 @@ class ClientSession:
         names = read_names(head[HEADER:], 2) if looked_at else None
         rewrite = self._rewrite(names[1]) if names else None
         if names is None or not (rewrite or self._named):
-            self._queue.append(self._name(PARSE, head) if self._named else PLAIN[PARSE])
+            self.awaited.append(self._name(PARSE, head) if self._named else PLAIN[PARSE])
             return None
-        self._queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
+        self.awaited.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
         if rewrite is None:
             return None
         self._named, self._quiet = True, False
@@ -283,7 +320,7 @@ class ClientSession:
         """Rewrite a statement's text; None on any doubt."""
         if not self._rewriting or not self._parameters.read_as_utf8(raw):
             return None
-        if self._doubt is not None or (b"\\" in raw and (self._queue or self._spoken)):
+        if self._doubt is not None or (b"\\" in raw and (self.awaited or self._spoken)):
             # What is being answered may change what a backslash means, and with it where strings end.
             return None
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
@@ -346,7 +383,7 @@ class ClientSession:
             self._farewell = is_farewell(head)
             current = self._current()
             return turn_back(head, *current) if current else None
-        elif kind == COMPLETE and self._queue and self._queue[0].kind == QUERY:
+        elif kind == COMPLETE and self.awaited and self.awaited[0].kind == QUERY:
             self._follow(head)
             changed = self._query_part_complete(head)
             self._copied(1)
@@ -359,7 +396,7 @@ class ClientSession:
             self._parameter_status(head)
         elif kind == KEY_DATA:
             self.backend_key = (int.from_bytes(head[5:9], "big"), head[9:])
-        elif self._queue and self._queue[0].kind == ENDS.get(kind):
+        elif self.awaited and self.awaited[0].kind == ENDS.get(kind):
             return self._answered(kind, head)
         return None
 
@@ -367,14 +404,14 @@ class ClientSession:
         self.transaction_status = head[HEADER : HEADER + 1]
         self.answered += 1
         # After a failed copy one that answers nothing else is a Sync's, be it in the queue or not.
-        if self._spoken or not self._loose or (self._queue and self._queue[0].kind == SYNC):
-            while self._queue and self._queue.popleft().kind not in ENDED_BY_READY:
+        if self._spoken or not self._loose or (self.awaited and self.awaited[0].kind == SYNC):
+            while self.awaited and self.awaited.popleft().kind not in ENDED_BY_READY:
                 pass
         self._spoken = self._skipping = self._copying_in = self._streaming = False
         self._drop_idle_marks()
         if self.transaction_status == b"I":
             self._portals.clear()
-        if not self._queue:
+        if not self.awaited:
             self._loose, self._doubt, self._astray = False, None, False
             self._named = bool(self._statements or self._portals)
             self._quiet = not self._named
@@ -384,17 +421,17 @@ class ClientSession:
         changed = turn_back(head, *current) if current else None
         if current:
             count_error(head)
-        if self._queue and self._queue[0].kind not in ENDED_BY_READY:
-            while self._queue and self._queue[0].kind != SYNC:
-                self._queue.popleft()
-            self._skipping = not self._queue
+        if self.awaited and self.awaited[0].kind not in ENDED_BY_READY:
+            while self.awaited and self.awaited[0].kind != SYNC:
+                self.awaited.popleft()
+            self._skipping = not self.awaited
             self._quiet = self._quiet and not self._skipping
         if self._copying_in:
             self._copy_failed()
         return changed
 
     def _query_part_complete(self, head: bytes) -> bytes | None:
-        query = self._queue[0]
+        query = self.awaited[0]
         if query.rewrite is None:
             return None
         tag = tag_of(query.rewrite, query.index)
@@ -408,7 +445,7 @@ class ClientSession:
             current = self._current()
             changed = retag(head, tag_of(current[0], 0)) if current else None
             self._follow(head)
-        done = self._queue.popleft()
+        done = self.awaited.popleft()
         self._copied(0)
         self._drop_idle_marks()
         if done is UNKNOWN.get(done.kind):
@@ -431,7 +468,7 @@ class ClientSession:
 
     def _copy_in(self) -> None:
         """The server reads copy data for the first in the queue; which Syncs it ignores shows at its end."""
-        queue = self._queue
+        queue = self.awaited
         if not queue:
             return
         self._copying_in, self._quiet = True, False
@@ -446,7 +483,7 @@ class ClientSession:
         if not self._copying_in:
             return
         self._copying_in = False
-        queue, kept = self._queue, [self._queue.popleft() for _ in range(at)]
+        queue, kept = self.awaited, [self.awaited.popleft() for _ in range(at)]
         while queue and queue[0].kind == SYNC:
             kept.append(queue.popleft())
         if queue and queue[0].kind in COPY_ENDS:
@@ -460,24 +497,24 @@ class ClientSession:
         if self._astray:
             # Whether the server executes or skips what was said in doubt cannot be told: leave all alone.
             self._rewriting = False
-            self._queue.clear()
+            self.awaited.clear()
             self._statements.clear()
             self._portals.clear()
-        elif len(self._queue) == 1 and self._queue[0].kind == SYNC:
-            self._doubt = self._queue[0]
+        elif len(self.awaited) == 1 and self.awaited[0].kind == SYNC:
+            self._doubt = self.awaited[0]
 
     def _drop_syncs(self) -> None:
-        while self._queue and self._queue[0].kind == SYNC:
-            self._queue.popleft()
+        while self.awaited and self.awaited[0].kind == SYNC:
+            self.awaited.popleft()
             self._drop_idle_marks()
 
     def _drop_idle_marks(self) -> None:
         """Forget ends of copy data that reach the server when it is not copying: it ignores them."""
-        while self._queue and self._queue[0].kind in COPY_ENDS:
+        while self.awaited and self.awaited[0].kind in COPY_ENDS:
             self._drop_mark()
 
     def _drop_mark(self) -> None:
-        if self._queue.popleft() is self._doubt:
+        if self.awaited.popleft() is self._doubt:
             self._doubt, self._astray = None, False
 
     def _parameter_status(self, head: bytes) -> None:
@@ -489,11 +526,11 @@ class ClientSession:
 
     def _current(self) -> tuple[Rewrite, int] | None:
         """Return the rewrite that the server is answering now and the number of its statement."""
-        if not self._queue:
+        if not self.awaited:
             return None
-        first = self._queue[0]
+        first = self.awaited[0]
         if self._loose:
-            past = (each for each in self._queue if each.kind != SYNC and each.kind not in COPY_ENDS)
+            past = (each for each in self.awaited if each.kind != SYNC and each.kind not in COPY_ENDS)
             first = next(past, first)
         rewrite = first.rewrite
         if rewrite is None and self._named:
