@@ -69,6 +69,13 @@ class Relay(End):
     there, as with the server itself, TLS is neither offered nor required.
     """
 
+    __slots__ = (
+        "_host", "_tls", "_greeting", "local", "since", "startup", "received", "sent", "_waiting",
+        "_deadline", "_task", "_session", "_server", "_upstream", "_key", "_encrypted", "_congested",
+        "_rewriter", "_turn", "_crowded", "_lookout", "_lost", "_said_all", "_half_closed", "_client_ended",
+        "_attentive", "_stopping", "_at_stop", "_settled",
+    )  # fmt: skip
+
     def __init__(self, host: Host, *, local: bool = False) -> None:
         super().__init__(host.config)
         self._host = host
@@ -121,7 +128,7 @@ class Relay(End):
             server.write(session.from_client(data))
             if session.wanted is not None:
                 self._think(session, session.wanted)
-            elif len(session.awaited) > MAX_OUTSTANDING and not self._said_all:
+            elif len(session.queue) > MAX_OUTSTANDING and not self._said_all:
                 self._crowded = True
                 self._pace()
         elif self._waiting is not None:
@@ -132,6 +139,7 @@ class Relay(End):
     def eof_received(self) -> bool:
         """Pass a half-close on, for the server may still answer; a TLS connection cannot be half closed."""
         if self._session is None or self._server is None or self._encrypted:
+            self.say_no_more()
             return False
         if self._turn is None:
             self._end_client()
@@ -262,7 +270,8 @@ class Relay(End):
                 self.connection_lost(None)
         if encrypted is None or self.transport is None:
             return
-        self.transport, self._held, self._encrypted = encrypted, False, True
+        self.use(encrypted)
+        self._held, self._encrypted = False, True
         self._at_stop = self._turn_away
         self._greeting.encrypted()
         arrived, self._waiting = bytes(self._waiting or b""), None
@@ -366,7 +375,7 @@ class Relay(End):
         if session is not None:
             self.sent += len(data)
             self.write(session.from_server(data))
-            if self._crowded and len(session.awaited) <= MAX_OUTSTANDING // 2:
+            if self._crowded and len(session.queue) <= MAX_OUTSTANDING // 2:
                 self._crowded = False
                 self._pace()
             if self._attentive:

@@ -2,13 +2,14 @@
 
 What always holds: every message that concerns no federated statement goes through byte for byte, both ways;
 a message is rewritten in place, never split, added or dropped; and an answer is changed only if it is the
-answer to a rewritten statement. To know that, `_queue` mirrors the order in which the server will answer:
+answer to a rewritten statement. To know that, `queue` mirrors the order in which the server will answer:
 one entry per client message that gets an answer, taken off when the answer's last message passes. What a
 prepared statement or portal name stands for is settled at that moment too: it follows what the server did,
 not what was asked.
 
-Nearly all traffic concerns nothing federated. `_skim_client` and `_skim_server` keep the queue for it with a
-few bytecodes a message; they stop before any message that needs more, and the general walk goes on there.
+Nearly all traffic concerns nothing federated. A read of it that is known again (`layouts`) has the effect on
+the queue that it had before; another is skimmed (`skimming`) as far as it needs no more, and the walk goes on
+from there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from heliosdb.proxy.awaited import Awaited
 from heliosdb.proxy.counting import count_error, count_rewrite
 from heliosdb.proxy.kinds import (
     BIND,
-    CLIENT_SKIMMED,
     CLIENT_WATCHED,
     CLOSE,
     COMPLETE,
@@ -42,20 +42,19 @@ from heliosdb.proxy.kinds import (
     QUERY,
     READY,
     RENAMING,
-    SERVER_SKIMMED,
     SERVER_WATCHED,
     SYNC,
     TERMINATE,
     TEXTS,
     UNKNOWN,
-    WALK,
+    awaited_of,
 )
 from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.names import Names, as_compared
 from heliosdb.proxy.parameters import Parameters
 from heliosdb.proxy.rewriting import Rewrite, TextRewriter
+from heliosdb.proxy.skimming import skim_client, skim_server
 from heliosdb.proxy.wire import (
-    HEAD,
     HEADER,
     MessageStream,
     NotYetError,
@@ -76,19 +75,27 @@ class ClientSession:
     then, and what the client said from there on is held back until `resume` is given the outcome.
     """
 
-    def __init__(
-        self, rewriter: TextRewriter, *, rewriting: bool = True, known: Known | None = None
-    ) -> None:
+    __slots__ = (
+        "_rewriter", "_may_concern", "_known", "_requests", "_answers", "_rewriting", "queue",
+        "_statements", "_portals", "_named", "_quiet", "_client_plain", "_server_plain", "_skipping",
+        "_copying_in", "_copy_ends", "_loose", "_streaming", "_farewell", "_spoken", "_doubt", "_astray",
+        "_parameters", "_client", "_server", "transaction_status", "answered", "terminated", "wanted",
+        "_found", "_worked_out", "backend_key",
+    )  # fmt: skip
+
+    def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True, known: Known | None = None) -> None:
         self._rewriter = rewriter
         self._may_concern = rewriter.may_concern
-        self._known = known if known is not None else Known()
+        self._known = known = known or Known()
+        self._requests, self._answers = known.requests, known.answers
         self._rewriting = rewriting
-        self.awaited: deque[Awaited] = deque()
+        self.queue: deque[Awaited] = deque()
         self._statements = Names()
         self._portals = Names()
         self._named = False  # names are followed, for a rewritten statement may have one
         # Nothing in the queue is rewritten or the end of copy data, no names are followed, nothing streams.
         self._quiet = True
+        self._client_plain = self._server_plain = True  # the next read may be known again (see `_settle`)
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the first in the queue makes the server read copy data and ignore Sync
         self._copy_ends = False  # of what it copies the end was sent: Syncs after that are not ignored
@@ -111,36 +118,39 @@ class ClientSession:
 
     def from_client(self, data: bytes) -> bytes:
         """Take bytes of the client, return the bytes for the server."""
-        if not self._quiet or not self._client.whole:
-            return self._client.feed(data)
-        known = self._known.requests.get(len(data))
-        if known is not None and known.read(data) == known.heads:
-            if not known.has_text or not self._may_concern(data):
-                self.awaited.extend(known.awaited)
-                return data
-        elif self._known.learns(data):
-            self._known.learn_request(data)
-        return self._client.feed(data)
+        if self._client_plain:
+            known = self._requests.get(len(data))
+            if known is not None and known.read(data) == known.heads:
+                if not known.has_text or not self._may_concern(data):
+                    self.queue.extend(known.awaited)
+                    return data
+            elif self._known.learns(data):
+                self._known.learn_request(data)
+        passed = self._client.feed(data)
+        self._settle()
+        return passed
 
     def from_server(self, data: bytes) -> bytes:
         """Take bytes of the server, return the bytes for the client."""
-        server, queue = self._server, self.awaited
-        if not self._quiet or not server.whole:
-            return server.feed(data)
-        known = self._known.answers.get(len(data))
+        if not self._server_plain:
+            return self._walk_server(data)
+        queue = self.queue
+        known = self._answers.get(len(data))
         if known is not None and known.awaited == queue and known.read(data) == known.heads:
             queue.clear()
             self.transaction_status = known.status
             self.answered += 1
             self._spoken = False
-            server.last_kind = 0
             return data
-        if not self._known.learns(data):
-            return server.feed(data)
-        answered = queue.copy()
-        passed = server.feed(data)
-        if not queue:
-            self._known.learn_answer(data, answered)
+        learning = queue.copy() if self._known.learns(data) else None
+        passed = self._walk_server(data)
+        if learning is not None and not queue:
+            self._known.learn_answer(data, learning)
+        return passed
+
+    def _walk_server(self, data: bytes) -> bytes:
+        passed = self._server.feed(data)
+        self._settle()
         return passed
 
     def resume(self, text: str, outcome: Rewrite | None) -> bytes:
@@ -164,12 +174,12 @@ class ClientSession:
         """Whether no answer is outstanding and no transaction is open."""
         if self._skipping or self.transaction_status != b"I":
             return False
-        return not self.awaited or (self._loose and all(each.kind == SYNC for each in self.awaited))
+        return not self.queue or (self._loose and all(each.kind == SYNC for each in self.queue))
 
     @property
     def outstanding(self) -> int:
         """How many messages of the client are remembered because they are not answered yet."""
-        return len(self.awaited)
+        return len(self.queue)
 
     @property
     def may_add_error(self) -> bool:
@@ -190,52 +200,26 @@ class ClientSession:
 
     # What concerns nothing federated
 
+    def _settle(self) -> None:
+        """See whether the next read may be known again: what is left over from this one may be in its way."""
+        self._client_plain = self._quiet and self._client.whole
+        # What explains the end of a connection is remembered until something else is walked.
+        explained = self._server.last_kind in (ERROR, NOTICE)
+        self._server_plain = self._quiet and self._server.whole and not explained
+
     def _skim_client(self, data: bytes, at: int) -> int:
         self._worked_out = 0
-        if not self._quiet:
-            return at
-        end, clear = len(data), False
-        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self.awaited.append, CLIENT_SKIMMED
-        while at <= last:
-            kind, length = unpack(data, at)
-            after = at + length + 1
-            if after > end or length < 4 or kind not in skimmed:
-                return at
-            if not clear and kind in TEXTS:
-                if self._rewriter.may_concern(data):
-                    return at
-                clear = True
-            awaited = skimmed[kind]
-            if awaited is not None:
-                append(awaited)
-            at = after
-        return at
+        return skim_client(data, at, self.queue, self._may_concern) if self._quiet else at
 
     def _skim_server(self, data: bytes, at: int) -> int:
         if not self._quiet:
             return at
-        end, queue = len(data), self.awaited
-        last, unpack, skimmed, said = end - HEADER, HEAD.unpack_from, SERVER_SKIMMED, 0
-        while at <= last:
-            kind, length = unpack(data, at)
-            after = at + length + 1
-            if after > end or length < 4:
-                break
-            ended = skimmed[kind]
-            if ended:
-                if ended == WALK:
-                    break
-                said = ended
-                if kind == READY:
-                    self.answered += 1
-                    self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
-                    while queue and queue.popleft().kind not in ENDED_BY_READY:
-                        pass
-                elif queue and queue[0].kind == ended:
-                    queue.popleft()
-            at = after
+        at, said, statuses = skim_server(data, at, self.queue)
         if said:
             self._spoken = said != READY
+        if statuses:
+            self.transaction_status = statuses[-1]
+            self.answered += len(statuses)
         return at
 
     # Client to server
@@ -263,9 +247,9 @@ class ClientSession:
             return self._see_parse(head)
         if kind in COPY_ENDS:
             self._see_copy_end(kind)
-        elif kind != SYNC or not self._copying_in or self._copy_ends or self.awaited[-1].kind != SYNC:
+        elif kind != SYNC or not self._copying_in or self._copy_ends or self.queue[-1].kind != SYNC:
             # One Sync stands for all in a row that the server ignores as long as it copies.
-            self.awaited.append(self._name(kind, head) if self._named else PLAIN[kind])
+            self.queue.append(awaited_of(kind, head) if self._named else PLAIN[kind])
         return None
 
     def _see_copy_end(self, kind: int) -> None:
@@ -273,7 +257,7 @@ class ClientSession:
 
         A Sync before it may be one that the copy ignored, or the one that the server is to skip to.
         """
-        queue = self.awaited
+        queue = self.queue
         at = len(queue) - 1
         while at >= 0 and queue[at].kind == SYNC:
             at -= 1
@@ -294,11 +278,11 @@ class ClientSession:
     def _see_query(self, head: bytes) -> bytes | None:
         rewrite = self._rewrite(head[HEADER:-1]) if head.endswith(b"\0") else None
         if rewrite is None:
-            self.awaited.append(PLAIN[QUERY])
+            self.queue.append(PLAIN[QUERY])
             return None
         self._quiet = False
         count_rewrite(rewrite)
-        self.awaited.append(Awaited(QUERY, rewrite=rewrite))
+        self.queue.append(Awaited(QUERY, rewrite=rewrite))
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
     def _see_parse(self, head: bytes) -> bytes | None:
@@ -306,9 +290,9 @@ class ClientSession:
         names = read_names(head[HEADER:], 2) if looked_at else None
         rewrite = self._rewrite(names[1]) if names else None
         if names is None or not (rewrite or self._named):
-            self.awaited.append(self._name(PARSE, head) if self._named else PLAIN[PARSE])
+            self.queue.append(awaited_of(PARSE, head) if self._named else PLAIN[PARSE])
             return None
-        self.awaited.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
+        self.queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
         if rewrite is None:
             return None
         self._named, self._quiet = True, False
@@ -320,7 +304,7 @@ class ClientSession:
         """Rewrite a statement's text; None on any doubt."""
         if not self._rewriting or not self._parameters.read_as_utf8(raw):
             return None
-        if self._doubt is not None or (b"\\" in raw and (self.awaited or self._spoken)):
+        if self._doubt is not None or (b"\\" in raw and (self.queue or self._spoken)):
             # What is being answered may change what a backslash means, and with it where strings end.
             return None
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
@@ -344,18 +328,6 @@ class ClientSession:
             return rewriter.rewrite(text)
         self.wanted = text
         raise NotYetError
-
-    def _name(self, kind: int, head: bytes) -> Awaited:
-        body = head[HEADER:]
-        if kind not in NAMED_KINDS:
-            return PLAIN[kind]
-        at = 1 if kind in (DESCRIBE, CLOSE) else 0
-        names = read_names(body[at:], 2 if kind == BIND else 1)
-        if names is None:
-            return UNKNOWN[kind]
-        of_portal = body[:1] == b"P" if at else kind != PARSE
-        source = as_compared(names[1]) if kind == BIND else None
-        return Awaited(kind, name=as_compared(names[0]), source=source, of_portal=of_portal)
 
     # Server to client
 
@@ -383,7 +355,7 @@ class ClientSession:
             self._farewell = is_farewell(head)
             current = self._current()
             return turn_back(head, *current) if current else None
-        elif kind == COMPLETE and self.awaited and self.awaited[0].kind == QUERY:
+        elif kind == COMPLETE and self.queue and self.queue[0].kind == QUERY:
             self._follow(head)
             changed = self._query_part_complete(head)
             self._copied(1)
@@ -396,7 +368,7 @@ class ClientSession:
             self._parameter_status(head)
         elif kind == KEY_DATA:
             self.backend_key = (int.from_bytes(head[5:9], "big"), head[9:])
-        elif self.awaited and self.awaited[0].kind == ENDS.get(kind):
+        elif self.queue and self.queue[0].kind == ENDS.get(kind):
             return self._answered(kind, head)
         return None
 
@@ -404,14 +376,14 @@ class ClientSession:
         self.transaction_status = head[HEADER : HEADER + 1]
         self.answered += 1
         # After a failed copy one that answers nothing else is a Sync's, be it in the queue or not.
-        if self._spoken or not self._loose or (self.awaited and self.awaited[0].kind == SYNC):
-            while self.awaited and self.awaited.popleft().kind not in ENDED_BY_READY:
+        if self._spoken or not self._loose or (self.queue and self.queue[0].kind == SYNC):
+            while self.queue and self.queue.popleft().kind not in ENDED_BY_READY:
                 pass
         self._spoken = self._skipping = self._copying_in = self._streaming = False
         self._drop_idle_marks()
         if self.transaction_status == b"I":
             self._portals.clear()
-        if not self.awaited:
+        if not self.queue:
             self._loose, self._doubt, self._astray = False, None, False
             self._named = bool(self._statements or self._portals)
             self._quiet = not self._named
@@ -421,17 +393,17 @@ class ClientSession:
         changed = turn_back(head, *current) if current else None
         if current:
             count_error(head)
-        if self.awaited and self.awaited[0].kind not in ENDED_BY_READY:
-            while self.awaited and self.awaited[0].kind != SYNC:
-                self.awaited.popleft()
-            self._skipping = not self.awaited
+        if self.queue and self.queue[0].kind not in ENDED_BY_READY:
+            while self.queue and self.queue[0].kind != SYNC:
+                self.queue.popleft()
+            self._skipping = not self.queue
             self._quiet = self._quiet and not self._skipping
         if self._copying_in:
             self._copy_failed()
         return changed
 
     def _query_part_complete(self, head: bytes) -> bytes | None:
-        query = self.awaited[0]
+        query = self.queue[0]
         if query.rewrite is None:
             return None
         tag = tag_of(query.rewrite, query.index)
@@ -445,7 +417,7 @@ class ClientSession:
             current = self._current()
             changed = retag(head, tag_of(current[0], 0)) if current else None
             self._follow(head)
-        done = self.awaited.popleft()
+        done = self.queue.popleft()
         self._copied(0)
         self._drop_idle_marks()
         if done is UNKNOWN.get(done.kind):
@@ -468,7 +440,7 @@ class ClientSession:
 
     def _copy_in(self) -> None:
         """The server reads copy data for the first in the queue; which Syncs it ignores shows at its end."""
-        queue = self.awaited
+        queue = self.queue
         if not queue:
             return
         self._copying_in, self._quiet = True, False
@@ -483,7 +455,7 @@ class ClientSession:
         if not self._copying_in:
             return
         self._copying_in = False
-        queue, kept = self.awaited, [self.awaited.popleft() for _ in range(at)]
+        queue, kept = self.queue, [self.queue.popleft() for _ in range(at)]
         while queue and queue[0].kind == SYNC:
             kept.append(queue.popleft())
         if queue and queue[0].kind in COPY_ENDS:
@@ -497,24 +469,24 @@ class ClientSession:
         if self._astray:
             # Whether the server executes or skips what was said in doubt cannot be told: leave all alone.
             self._rewriting = False
-            self.awaited.clear()
+            self.queue.clear()
             self._statements.clear()
             self._portals.clear()
-        elif len(self.awaited) == 1 and self.awaited[0].kind == SYNC:
-            self._doubt = self.awaited[0]
+        elif len(self.queue) == 1 and self.queue[0].kind == SYNC:
+            self._doubt = self.queue[0]
 
     def _drop_syncs(self) -> None:
-        while self.awaited and self.awaited[0].kind == SYNC:
-            self.awaited.popleft()
+        while self.queue and self.queue[0].kind == SYNC:
+            self.queue.popleft()
             self._drop_idle_marks()
 
     def _drop_idle_marks(self) -> None:
         """Forget ends of copy data that reach the server when it is not copying: it ignores them."""
-        while self.awaited and self.awaited[0].kind in COPY_ENDS:
+        while self.queue and self.queue[0].kind in COPY_ENDS:
             self._drop_mark()
 
     def _drop_mark(self) -> None:
-        if self.awaited.popleft() is self._doubt:
+        if self.queue.popleft() is self._doubt:
             self._doubt, self._astray = None, False
 
     def _parameter_status(self, head: bytes) -> None:
@@ -526,11 +498,11 @@ class ClientSession:
 
     def _current(self) -> tuple[Rewrite, int] | None:
         """Return the rewrite that the server is answering now and the number of its statement."""
-        if not self.awaited:
+        if not self.queue:
             return None
-        first = self.awaited[0]
+        first = self.queue[0]
         if self._loose:
-            past = (each for each in self.awaited if each.kind != SYNC and each.kind not in COPY_ENDS)
+            past = (each for each in self.queue if each.kind != SYNC and each.kind not in COPY_ENDS)
             first = next(past, first)
         rewrite = first.rewrite
         if rewrite is None and self._named:

@@ -190,6 +190,10 @@ class MessageStream:
     it stopped.
     """
 
+    __slots__ = (
+        "_watched", "_watch", "_see", "_skim", "_held", "_need", "_pass", "_blind", "whole", "last_kind",
+    )  # fmt: skip
+
     def __init__(
         self,
         watched: frozenset[int],
