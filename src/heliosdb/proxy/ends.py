@@ -22,7 +22,7 @@ _LINGER_NOT = struct.pack("ii", 1, 0)  # closing discards what was not taken and
 class End(asyncio.Protocol):
     """One of the two connections of a relay, with its flow control."""
 
-    __slots__ = ("transport", "_tcp_options", "_held", "write", "_kill")
+    __slots__ = ("_held", "_kill", "_tcp_options", "transport", "write")
 
     def __init__(self, config: ProxyConfig) -> None:
         self.transport: asyncio.Transport | None = None

@@ -7,8 +7,6 @@ Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol".
 from __future__ import annotations
 
 from heliosdb.proxy.awaited import Awaited
-from heliosdb.proxy.names import as_compared
-from heliosdb.proxy.wire import HEADER, read_names
 
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
 FUNCTION_CALL, SYNC, COPY_DONE, COPY_FAIL, TERMINATE = b"FScfX"
@@ -50,17 +48,3 @@ WALK = -1
 SERVER_SKIMMED = tuple(
     READY if kind == READY else ENDS.get(kind, WALK if kind in SERVER_WATCHED else 0) for kind in range(256)
 )
-
-
-def awaited_of(kind: int, head: bytes) -> Awaited:
-    """Return what to remember of a client's message, with the names that `head`, its beginning, holds."""
-    if kind not in NAMED_KINDS:
-        return PLAIN[kind]
-    body = head[HEADER:]
-    at = 1 if kind in (DESCRIBE, CLOSE) else 0
-    names = read_names(body[at:], 2 if kind == BIND else 1)
-    if names is None:
-        return UNKNOWN[kind]
-    of_portal = body[:1] == b"P" if at else kind != PARSE
-    source = as_compared(names[1]) if kind == BIND else None
-    return Awaited(kind, name=as_compared(names[0]), source=source, of_portal=of_portal)

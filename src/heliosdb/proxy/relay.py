@@ -22,6 +22,7 @@ from heliosdb.proxy.ends import End, Lookout, ServerEnd, has_said_all
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.last_words import GONE, NEVER_THERE, STOPPING, TURNED_AWAY, unreachable
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.long_texts import Turn, vanished
 from heliosdb.proxy.rewriting import Rewrite, TextRewriter
 from heliosdb.proxy.session import ClientSession
@@ -41,6 +42,7 @@ class Host(Protocol):
     routes: dict[BackendKey, Upstream]
     seeking: asyncio.Semaphore
     totals: Totals
+    known: Known
 
     def enter(self, relay: Relay) -> bytes | None:
         """Remember a new connection, or return the refusal to send."""
@@ -70,10 +72,10 @@ class Relay(End):
     """
 
     __slots__ = (
-        "_host", "_tls", "_greeting", "local", "since", "startup", "received", "sent", "_waiting",
-        "_deadline", "_task", "_session", "_server", "_upstream", "_key", "_encrypted", "_congested",
-        "_rewriter", "_turn", "_crowded", "_lookout", "_lost", "_said_all", "_half_closed", "_client_ended",
-        "_attentive", "_stopping", "_at_stop", "_settled",
+        "_at_stop", "_attentive", "_client_ended", "_congested", "_crowded", "_deadline", "_encrypted",
+        "_greeting", "_half_closed", "_host", "_key", "_lookout", "_lost", "_rewriter", "_said_all",
+        "_server", "_session", "_settled", "_stopping", "_task", "_tls", "_turn", "_upstream", "_waiting",
+        "local", "received", "sent", "since", "startup",
     )  # fmt: skip
 
     def __init__(self, host: Host, *, local: bool = False) -> None:
@@ -305,7 +307,9 @@ class Relay(End):
         if self._deadline is not None:
             self._deadline.cancel()
         self._rewriter = self._host.rewriter_for(self._host.config.upstream_for(action.startup.database))
-        self._session = ClientSession(self._rewriter, rewriting=not action.startup.replicates)
+        self._session = ClientSession(
+            self._rewriter, rewriting=not action.startup.replicates, known=self._host.known
+        )
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:

@@ -19,15 +19,13 @@ from collections import deque
 from heliosdb.proxy.answers import is_farewell, retag, tag_of, turn_back
 from heliosdb.proxy.awaited import Awaited
 from heliosdb.proxy.counting import count_error, count_rewrite
+from heliosdb.proxy.following import Following, awaited_of
 from heliosdb.proxy.kinds import (
-    BIND,
     CLIENT_WATCHED,
-    CLOSE,
     COMPLETE,
     COPY_BOTH,
     COPY_ENDS,
     COPY_IN,
-    DESCRIBE,
     ENDED_BY_READY,
     ENDS,
     ERROR,
@@ -41,16 +39,13 @@ from heliosdb.proxy.kinds import (
     PLAIN,
     QUERY,
     READY,
-    RENAMING,
     SERVER_WATCHED,
     SYNC,
     TERMINATE,
     TEXTS,
-    UNKNOWN,
-    awaited_of,
 )
 from heliosdb.proxy.layouts import Known
-from heliosdb.proxy.names import Names, as_compared
+from heliosdb.proxy.names import as_compared
 from heliosdb.proxy.parameters import Parameters
 from heliosdb.proxy.rewriting import Rewrite, TextRewriter
 from heliosdb.proxy.skimming import skim_client, skim_server
@@ -76,11 +71,11 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_rewriter", "_may_concern", "_known", "_requests", "_answers", "_rewriting", "queue",
-        "_statements", "_portals", "_named", "_quiet", "_client_plain", "_server_plain", "_skipping",
-        "_copying_in", "_copy_ends", "_loose", "_streaming", "_farewell", "_spoken", "_doubt", "_astray",
-        "_parameters", "_client", "_server", "transaction_status", "answered", "terminated", "wanted",
-        "_found", "_worked_out", "backend_key",
+        "_answers", "_astray", "_client", "_client_plain", "_copy_ends", "_copying_in", "_doubt",
+        "_farewell", "_following", "_found", "_known", "_loose", "_may_concern", "_named", "_parameters",
+        "_quiet", "_requests", "_rewriter", "_rewriting", "_server", "_server_plain", "_skipping",
+        "_spoken", "_streaming", "_worked_out", "answered", "backend_key", "queue", "terminated",
+        "transaction_status", "wanted",
     )  # fmt: skip
 
     def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True, known: Known | None = None) -> None:
@@ -90,8 +85,7 @@ class ClientSession:
         self._requests, self._answers = known.requests, known.answers
         self._rewriting = rewriting
         self.queue: deque[Awaited] = deque()
-        self._statements = Names()
-        self._portals = Names()
+        self._following = Following()
         self._named = False  # names are followed, for a rewritten statement may have one
         # Nothing in the queue is rewritten or the end of copy data, no names are followed, nothing streams.
         self._quiet = True
@@ -356,7 +350,8 @@ class ClientSession:
             current = self._current()
             return turn_back(head, *current) if current else None
         elif kind == COMPLETE and self.queue and self.queue[0].kind == QUERY:
-            self._follow(head)
+            if self._named:
+                self._following.executed(head)
             changed = self._query_part_complete(head)
             self._copied(1)
             return changed
@@ -382,10 +377,10 @@ class ClientSession:
         self._spoken = self._skipping = self._copying_in = self._streaming = False
         self._drop_idle_marks()
         if self.transaction_status == b"I":
-            self._portals.clear()
+            self._following.transaction_ended()
         if not self.queue:
             self._loose, self._doubt, self._astray = False, None, False
-            self._named = bool(self._statements or self._portals)
+            self._named = bool(self._following)
             self._quiet = not self._named
 
     def _error(self, head: bytes) -> bytes | None:
@@ -416,27 +411,12 @@ class ClientSession:
         if self._named and kind == COMPLETE:
             current = self._current()
             changed = retag(head, tag_of(current[0], 0)) if current else None
-            self._follow(head)
+            self._following.executed(head)
         done = self.queue.popleft()
         self._copied(0)
         self._drop_idle_marks()
-        if done is UNKNOWN.get(done.kind):
-            self._statements.clear()
-            self._portals.clear()
-        elif done.name is None:
-            pass
-        elif done.kind == PARSE:
-            self._statements.put(done.name, done.rewrite)
-        elif done.kind == BIND:
-            self._portals.put(done.name, self._statements.get(done.source))
-        elif done.kind == CLOSE:
-            (self._portals if done.of_portal else self._statements).put(done.name, None)
+        self._following.done(done)
         return changed
-
-    def _follow(self, complete: bytes) -> None:
-        """Forget what the names stood for where a statement may have changed that."""
-        if self._named and complete[HEADER:] in RENAMING:
-            self._statements.clear()
 
     def _copy_in(self) -> None:
         """The server reads copy data for the first in the queue; which Syncs it ignores shows at its end."""
@@ -470,8 +450,7 @@ class ClientSession:
             # Whether the server executes or skips what was said in doubt cannot be told: leave all alone.
             self._rewriting = False
             self.queue.clear()
-            self._statements.clear()
-            self._portals.clear()
+            self._following.clear()
         elif len(self.queue) == 1 and self.queue[0].kind == SYNC:
             self._doubt = self.queue[0]
 
@@ -506,8 +485,5 @@ class ClientSession:
             first = next(past, first)
         rewrite = first.rewrite
         if rewrite is None and self._named:
-            if first.kind == BIND:
-                rewrite = self._statements.get(first.source)
-            elif first.kind in (EXECUTE, DESCRIBE):
-                rewrite = (self._portals if first.of_portal else self._statements).get(first.name)
+            rewrite = self._following.stands_for(first)
         return (rewrite, first.index) if rewrite is not None else None

@@ -191,7 +191,7 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_watched", "_watch", "_see", "_skim", "_held", "_need", "_pass", "_blind", "whole", "last_kind",
+        "_blind", "_held", "_need", "_pass", "_see", "_skim", "_watch", "_watched", "last_kind", "whole",
     )  # fmt: skip
 
     def __init__(
