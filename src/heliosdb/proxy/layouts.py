@@ -16,13 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from heliosdb.proxy.awaited import Awaited
-from heliosdb.proxy.kinds import CLIENT_SKIMMED, READY, SERVER_SKIMMED, TEXTS, WALK
+from heliosdb.proxy.kinds import CLIENT_SKIMMED, READY, READY_LENGTH, SERVER_SKIMMED, TEXTS, WALK
 from heliosdb.proxy.wire import HEAD, HEADER
 
 MAX_READ = 1024  # bytes of a read that is worth knowing; there is one known read of each length
 MAX_MESSAGES = 16
-ONE_IN = 16  # of so many unknown reads one is learned: talk that never repeats itself pays little for it
-_READY_LENGTH = 5
+ONE_IN = 64  # of so many unknown reads one is learned: talk that never repeats itself pays little for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Layout:
             if length < 4 or at > end:
                 return None
             kinds.append(kind)
-            places.append("BIB" if (kind, length) == (READY, _READY_LENGTH) else f"BI{length - 4}x")
+            places.append("BIB" if (kind, length) == (READY, READY_LENGTH) else f"BI{length - 4}x")
         if at != end:
             return None
         read = struct.Struct("".join(places)).unpack
@@ -86,7 +85,7 @@ class Answer:
     def of(cls, data: bytes, awaited: deque[Awaited]) -> Answer | None:
         """Return what a read comes to that has answered `awaited`, None where it takes a walk."""
         layout = Layout.of(data)
-        if layout is None or layout.kinds.count(READY) != 1 or layout.heads[-3:-1] != (READY, _READY_LENGTH):
+        if layout is None or layout.kinds.count(READY) != 1 or layout.heads[-3:-1] != (READY, READY_LENGTH):
             return None
         if any(SERVER_SKIMMED[kind] == WALK for kind in layout.kinds):
             return None

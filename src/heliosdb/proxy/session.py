@@ -71,11 +71,10 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_answers", "_astray", "_client", "_client_plain", "_copy_ends", "_copying_in", "_doubt",
-        "_farewell", "_following", "_found", "_known", "_loose", "_may_concern", "_named", "_parameters",
-        "_quiet", "_requests", "_rewriter", "_rewriting", "_server", "_server_plain", "_skipping",
-        "_spoken", "_streaming", "_worked_out", "answered", "backend_key", "queue", "terminated",
-        "transaction_status", "wanted",
+        "_answers", "_astray", "_client", "_copy_ends", "_copying_in", "_doubt", "_farewell", "_following",
+        "_found", "_known", "_loose", "_may_concern", "_named", "_parameters", "_quiet", "_requests",
+        "_rewriter", "_rewriting", "_server", "_skipping", "_spoken", "_streaming", "_worked_out",
+        "answered", "backend_key", "queue", "terminated", "transaction_status", "wanted",
     )  # fmt: skip
 
     def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True, known: Known | None = None) -> None:
@@ -89,7 +88,6 @@ class ClientSession:
         self._named = False  # names are followed, for a rewritten statement may have one
         # Nothing in the queue is rewritten or the end of copy data, no names are followed, nothing streams.
         self._quiet = True
-        self._client_plain = self._server_plain = True  # the next read may be known again (see `_settle`)
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the first in the queue makes the server read copy data and ignore Sync
         self._copy_ends = False  # of what it copies the end was sent: Syncs after that are not ignored
@@ -112,7 +110,8 @@ class ClientSession:
 
     def from_client(self, data: bytes) -> bytes:
         """Take bytes of the client, return the bytes for the server."""
-        if self._client_plain:
+        client = self._client
+        if self._quiet and client.whole:
             known = self._requests.get(len(data))
             if known is not None and known.read(data) == known.heads:
                 if not known.has_text or not self._may_concern(data):
@@ -120,31 +119,27 @@ class ClientSession:
                     return data
             elif self._known.learns(data):
                 self._known.learn_request(data)
-        passed = self._client.feed(data)
-        self._settle()
-        return passed
+        return client.feed(data)
 
     def from_server(self, data: bytes) -> bytes:
         """Take bytes of the server, return the bytes for the client."""
-        if not self._server_plain:
-            return self._walk_server(data)
-        queue = self.queue
+        server, queue = self._server, self.queue
+        if not (self._quiet and server.whole):
+            return server.feed(data)
         known = self._answers.get(len(data))
         if known is not None and known.awaited == queue and known.read(data) == known.heads:
             queue.clear()
             self.transaction_status = known.status
             self.answered += 1
             self._spoken = False
+            server.last_kind = 0
             return data
-        learning = queue.copy() if self._known.learns(data) else None
-        passed = self._walk_server(data)
-        if learning is not None and not queue:
-            self._known.learn_answer(data, learning)
-        return passed
-
-    def _walk_server(self, data: bytes) -> bytes:
-        passed = self._server.feed(data)
-        self._settle()
+        if not self._known.learns(data):
+            return server.feed(data)
+        answered = queue.copy()
+        passed = server.feed(data)
+        if not queue:
+            self._known.learn_answer(data, answered)
         return passed
 
     def resume(self, text: str, outcome: Rewrite | None) -> bytes:
@@ -194,13 +189,6 @@ class ClientSession:
 
     # What concerns nothing federated
 
-    def _settle(self) -> None:
-        """See whether the next read may be known again: what is left over from this one may be in its way."""
-        self._client_plain = self._quiet and self._client.whole
-        # What explains the end of a connection is remembered until something else is walked.
-        explained = self._server.last_kind in (ERROR, NOTICE)
-        self._server_plain = self._quiet and self._server.whole and not explained
-
     def _skim_client(self, data: bytes, at: int) -> int:
         self._worked_out = 0
         return skim_client(data, at, self.queue, self._may_concern) if self._quiet else at
@@ -208,13 +196,13 @@ class ClientSession:
     def _skim_server(self, data: bytes, at: int) -> int:
         if not self._quiet:
             return at
-        at, said, statuses = skim_server(data, at, self.queue)
+        end, said, readies, ready = skim_server(data, at, self.queue)
         if said:
             self._spoken = said != READY
-        if statuses:
-            self.transaction_status = statuses[-1]
-            self.answered += len(statuses)
-        return at
+        if readies:
+            self.answered += readies
+            self.transaction_status = data[ready + HEADER : ready + HEADER + 1]
+        return end
 
     # Client to server
 

@@ -10,7 +10,15 @@ from collections import deque
 from collections.abc import Callable
 
 from heliosdb.proxy.awaited import Awaited
-from heliosdb.proxy.kinds import CLIENT_SKIMMED, ENDED_BY_READY, READY, SERVER_SKIMMED, TEXTS, WALK
+from heliosdb.proxy.kinds import (
+    CLIENT_SKIMMED,
+    ENDED_BY_READY,
+    READY,
+    READY_LENGTH,
+    SERVER_SKIMMED,
+    TEXTS,
+    WALK,
+)
 from heliosdb.proxy.wire import HEAD, HEADER
 
 
@@ -37,13 +45,13 @@ def skim_client(data: bytes, at: int, queue: deque[Awaited], may_concern: Callab
     return at
 
 
-def skim_server(data: bytes, at: int, queue: deque[Awaited]) -> tuple[int, int, list[bytes]]:
+def skim_server(data: bytes, at: int, queue: deque[Awaited]) -> tuple[int, int, int, int]:
     """Take off the queue what the server answered from `at` on.
 
     Returns where the first message begins that needs the walk, what the last answer ended (0: there was
-    none), and the transaction status of each ReadyForQuery.
+    none), how many ReadyForQuery there were, and where the last of them begins.
     """
-    end, said, statuses = len(data), 0, list[bytes]()
+    end, said, readies, ready = len(data), 0, 0, 0
     last, unpack, skimmed = end - HEADER, HEAD.unpack_from, SERVER_SKIMMED
     while at <= last:
         kind, length = unpack(data, at)
@@ -52,14 +60,16 @@ def skim_server(data: bytes, at: int, queue: deque[Awaited]) -> tuple[int, int, 
             break
         ended = skimmed[kind]
         if ended:
-            if ended == WALK:
-                break
-            said = ended
-            if kind == READY:
-                statuses.append(data[at + HEADER : min(after, at + HEADER + 1)])
+            if ended == READY:
+                if length != READY_LENGTH:
+                    break
+                readies, ready = readies + 1, at
                 while queue and queue.popleft().kind not in ENDED_BY_READY:
                     pass
+            elif ended == WALK:
+                break
             elif queue and queue[0].kind == ended:
                 queue.popleft()
+            said = ended
         at = after
-    return at, said, statuses
+    return at, said, readies, ready

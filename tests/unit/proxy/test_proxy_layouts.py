@@ -190,6 +190,29 @@ def test_names_of_ours_are_followed_through_reads_of_known_layout(talk):
     assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(TAG) + IDLE
 
 
+def test_what_gives_names_away_is_seen_in_an_answer_of_known_layout(rewriter):
+    known, discarded = Known(one_in=1), done(b"DISCARD ALL") + IDLE
+    other, talk = Talk(rewriter, known=known), Talk(rewriter, known=known)
+    other.client(query("DISCARD ALL"))
+    other.server(discarded)
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED + IDLE)
+    talk.client(query("DISCARD ALL"))
+    talk.server(discarded)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(b"CALL") + IDLE
+
+
+def test_after_a_known_end_of_an_answer_a_text_with_a_backslash_is_read_again(talk, walked):
+    for _ in range(2):
+        walked.clear()
+        talk.client(query(OTHER))
+        talk.server(ROW + done(b"SELECT 1"))
+        talk.server(IDLE)
+    assert walked == [ROW + done(b"SELECT 1")]
+    assert talk.client(query(STATEMENT + "\\")) != query(STATEMENT + "\\")
+
+
 # Bounds
 
 
