@@ -22,15 +22,17 @@ _LINGER_NOT = struct.pack("ii", 1, 0)  # closing discards what was not taken and
 class End(asyncio.Protocol):
     """One of the two connections of a relay, with its flow control."""
 
+    __slots__ = ("_held", "_kill", "_tcp_options", "transport", "write")
+
     def __init__(self, config: ProxyConfig) -> None:
         self.transport: asyncio.Transport | None = None
         self._tcp_options = config.tcp_options
         self._held = False
-        self._finished = False
+        self.write: Callable[[bytes], object] = _to_nobody  # sends, unless nothing can be sent any more
         self._kill: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        self.use(cast("asyncio.Transport", transport))
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family != socket.AF_UNIX:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -42,16 +44,18 @@ class End(asyncio.Protocol):
         """Whether anything can still be sent."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def write(self, data: bytes) -> None:
-        """Send `data`, unless nothing can be sent any more."""
-        transport = self.transport
-        if data and transport is not None and not self._finished and not transport.is_closing():
-            transport.write(data)
+    def use(self, transport: asyncio.Transport) -> None:
+        """Speak through this transport from now on."""
+        self.transport, self.write = transport, transport.write
+
+    def say_no_more(self) -> None:
+        """Send nothing any more."""
+        self.write = _to_nobody
 
     def finish(self) -> None:
         """Say that nothing more will be sent; the peer may still answer."""
-        if self.transport is not None and not self._finished and not self.transport.is_closing():
-            self._finished = True
+        if self.transport is not None and self.write is not _to_nobody and not self.transport.is_closing():
+            self.say_no_more()
             self.transport.write_eof()
 
     def hold(self, stop: bool) -> None:
@@ -68,6 +72,7 @@ class End(asyncio.Protocol):
         """Send what is buffered and close; a peer that does not take it is cut off after the timeout."""
         if self.transport is None or self._kill is not None:
             return
+        self.say_no_more()
         self.transport.close()
         self._kill = asyncio.get_running_loop().call_later(timeout_s, self.transport.abort)
 
@@ -75,6 +80,7 @@ class End(asyncio.Protocol):
         """Close at once, so that the peer hears of it even where it has not taken what was sent."""
         if self.transport is None:
             return
+        self.say_no_more()
         peer = self.transport.get_extra_info("socket")
         if peer is not None and peer.family != socket.AF_UNIX and peer.fileno() >= 0:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
@@ -85,6 +91,11 @@ class End(asyncio.Protocol):
         if self._kill is not None:
             self._kill.cancel()
         self.transport = None
+        self.say_no_more()
+
+
+def _to_nobody(_data: bytes) -> None:
+    """Take what cannot be sent any more."""
 
 
 class Client(Protocol):
@@ -106,6 +117,8 @@ class Client(Protocol):
 class ServerEnd(End):
     """The connection to the server."""
 
+    __slots__ = ("_client", "_ended")
+
     def __init__(self, config: ProxyConfig, client: Client) -> None:
         super().__init__(config)
         self._client = client
@@ -116,6 +129,7 @@ class ServerEnd(End):
 
     def eof_received(self) -> bool:
         self._end()
+        self.say_no_more()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

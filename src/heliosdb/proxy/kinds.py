@@ -17,6 +17,7 @@ CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
 NAMED_KINDS = frozenset({PARSE, BIND, DESCRIBE, EXECUTE, CLOSE})
 
 READY, ERROR, NOTICE, COMPLETE, EMPTY, COPY_IN, PARAMETER_STATUS, KEY_DATA = b"ZENCIGSK"
+READY_LENGTH = 5  # with one byte that says whether a transaction is open
 COPY_BOTH = ord("W")
 SERVER_WATCHED = frozenset(b"ZENCIGSKVW123nTs")
 NOT_SYNCS = frozenset(b"ECIGV123nTs")  # what answers no Sync that comes after a failed copy

@@ -22,6 +22,7 @@ from heliosdb.proxy.ends import End, Lookout, ServerEnd, has_said_all
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.last_words import GONE, NEVER_THERE, STOPPING, TURNED_AWAY, unreachable
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.long_texts import Turn, vanished
 from heliosdb.proxy.rewriting import Rewrite, TextRewriter
 from heliosdb.proxy.session import ClientSession
@@ -41,6 +42,7 @@ class Host(Protocol):
     routes: dict[BackendKey, Upstream]
     seeking: asyncio.Semaphore
     totals: Totals
+    known: Known
 
     def enter(self, relay: Relay) -> bytes | None:
         """Remember a new connection, or return the refusal to send."""
@@ -68,6 +70,13 @@ class Relay(End):
     meanwhile), session (`_session` is set), closing. `local` says that the client came by the Unix socket:
     there, as with the server itself, TLS is neither offered nor required.
     """
+
+    __slots__ = (
+        "_at_stop", "_attentive", "_client_ended", "_congested", "_crowded", "_deadline", "_encrypted",
+        "_greeting", "_half_closed", "_host", "_key", "_lookout", "_lost", "_rewriter", "_said_all",
+        "_server", "_session", "_settled", "_stopping", "_task", "_tls", "_turn", "_upstream", "_waiting",
+        "local", "received", "sent", "since", "startup",
+    )  # fmt: skip
 
     def __init__(self, host: Host, *, local: bool = False) -> None:
         super().__init__(host.config)
@@ -121,7 +130,7 @@ class Relay(End):
             server.write(session.from_client(data))
             if session.wanted is not None:
                 self._think(session, session.wanted)
-            elif session.outstanding > MAX_OUTSTANDING and not self._said_all:
+            elif len(session.queue) > MAX_OUTSTANDING and not self._said_all:
                 self._crowded = True
                 self._pace()
         elif self._waiting is not None:
@@ -132,6 +141,7 @@ class Relay(End):
     def eof_received(self) -> bool:
         """Pass a half-close on, for the server may still answer; a TLS connection cannot be half closed."""
         if self._session is None or self._server is None or self._encrypted:
+            self.say_no_more()
             return False
         if self._turn is None:
             self._end_client()
@@ -262,7 +272,8 @@ class Relay(End):
                 self.connection_lost(None)
         if encrypted is None or self.transport is None:
             return
-        self.transport, self._held, self._encrypted = encrypted, False, True
+        self.use(encrypted)
+        self._held, self._encrypted = False, True
         self._at_stop = self._turn_away
         self._greeting.encrypted()
         arrived, self._waiting = bytes(self._waiting or b""), None
@@ -296,7 +307,9 @@ class Relay(End):
         if self._deadline is not None:
             self._deadline.cancel()
         self._rewriter = self._host.rewriter_for(self._host.config.upstream_for(action.startup.database))
-        self._session = ClientSession(self._rewriter, rewriting=not action.startup.replicates)
+        self._session = ClientSession(
+            self._rewriter, rewriting=not action.startup.replicates, known=self._host.known
+        )
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
@@ -366,7 +379,7 @@ class Relay(End):
         if session is not None:
             self.sent += len(data)
             self.write(session.from_server(data))
-            if self._crowded and session.outstanding <= MAX_OUTSTANDING // 2:
+            if self._crowded and len(session.queue) <= MAX_OUTSTANDING // 2:
                 self._crowded = False
                 self._pace()
             if self._attentive:

@@ -25,6 +25,7 @@ from heliosdb.proxy.counting import proxy_source
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.handover import OWNED, Listener
 from heliosdb.proxy.last_words import TOO_MANY
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.relay import Relay
 from heliosdb.proxy.reload import BACKLOG, Settings, changed_in_vain, keep_fixed, prepare
 from heliosdb.proxy.rewriting import Rewriter, TextRewriter, federated_rewriter
@@ -50,6 +51,7 @@ class Proxy:
         self.routes: dict[BackendKey, Upstream] = {}
         self.seeking = asyncio.Semaphore(MAX_SEEKING)
         self.totals = Totals()
+        self.known = Known()
         self.started = self.config_loaded = time.time()
         self.reload_error: str | None = None
         self.state = "serving"

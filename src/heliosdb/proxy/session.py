@@ -2,13 +2,14 @@
 
 What always holds: every message that concerns no federated statement goes through byte for byte, both ways;
 a message is rewritten in place, never split, added or dropped; and an answer is changed only if it is the
-answer to a rewritten statement. To know that, `_queue` mirrors the order in which the server will answer:
+answer to a rewritten statement. To know that, `queue` mirrors the order in which the server will answer:
 one entry per client message that gets an answer, taken off when the answer's last message passes. What a
 prepared statement or portal name stands for is settled at that moment too: it follows what the server did,
 not what was asked.
 
-Nearly all traffic concerns nothing federated. `_skim_client` and `_skim_server` keep the queue for it with a
-few bytecodes a message; they stop before any message that needs more, and the general walk goes on there.
+Nearly all traffic concerns nothing federated. A read of it that is known again (`layouts`) has the effect on
+the queue that it had before; another is skimmed (`skimming`) as far as it needs no more, and the walk goes on
+from there.
 """
 
 from __future__ import annotations
@@ -18,16 +19,13 @@ from collections import deque
 from heliosdb.proxy.answers import is_farewell, retag, tag_of, turn_back
 from heliosdb.proxy.awaited import Awaited
 from heliosdb.proxy.counting import count_error, count_rewrite
+from heliosdb.proxy.following import Following, awaited_of
 from heliosdb.proxy.kinds import (
-    BIND,
-    CLIENT_SKIMMED,
     CLIENT_WATCHED,
-    CLOSE,
     COMPLETE,
     COPY_BOTH,
     COPY_ENDS,
     COPY_IN,
-    DESCRIBE,
     ENDED_BY_READY,
     ENDS,
     ERROR,
@@ -41,20 +39,17 @@ from heliosdb.proxy.kinds import (
     PLAIN,
     QUERY,
     READY,
-    RENAMING,
-    SERVER_SKIMMED,
     SERVER_WATCHED,
     SYNC,
     TERMINATE,
     TEXTS,
-    UNKNOWN,
-    WALK,
 )
-from heliosdb.proxy.names import Names, as_compared
+from heliosdb.proxy.layouts import Known
+from heliosdb.proxy.names import as_compared
 from heliosdb.proxy.parameters import Parameters
 from heliosdb.proxy.rewriting import Rewrite, TextRewriter
+from heliosdb.proxy.skimming import skim_client, skim_server
 from heliosdb.proxy.wire import (
-    HEAD,
     HEADER,
     MessageStream,
     NotYetError,
@@ -75,12 +70,21 @@ class ClientSession:
     then, and what the client said from there on is held back until `resume` is given the outcome.
     """
 
-    def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True) -> None:
+    __slots__ = (
+        "_answers", "_astray", "_client", "_copy_ends", "_copying_in", "_doubt", "_farewell", "_following",
+        "_found", "_known", "_loose", "_may_concern", "_named", "_parameters", "_quiet", "_requests",
+        "_rewriter", "_rewriting", "_server", "_skipping", "_spoken", "_streaming", "_worked_out",
+        "answered", "backend_key", "queue", "terminated", "transaction_status", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True, known: Known | None = None) -> None:
         self._rewriter = rewriter
+        self._may_concern = rewriter.may_concern
+        self._known = known = known or Known()
+        self._requests, self._answers = known.requests, known.answers
         self._rewriting = rewriting
-        self._queue: deque[Awaited] = deque()
-        self._statements = Names()
-        self._portals = Names()
+        self.queue: deque[Awaited] = deque()
+        self._following = Following()
         self._named = False  # names are followed, for a rewritten statement may have one
         # Nothing in the queue is rewritten or the end of copy data, no names are followed, nothing streams.
         self._quiet = True
@@ -96,8 +100,6 @@ class ClientSession:
         self._parameters = Parameters()
         self._client = MessageStream(CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
         self._server = MessageStream(SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
-        self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
-        self.from_server = self._server.feed  # takes bytes of the server, returns the bytes for the client
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
         self.answered = 0  # requests that ended with ReadyForQuery
         self.terminated = False  # the client said good-bye
@@ -105,6 +107,40 @@ class ClientSession:
         self._found: tuple[str, Rewrite | None] | None = None  # the outcome for a text that was wanted
         self._worked_out = 0  # texts of this read that were worked out in the loop
         self.backend_key: tuple[int, bytes] | None = None
+
+    def from_client(self, data: bytes) -> bytes:
+        """Take bytes of the client, return the bytes for the server."""
+        client = self._client
+        if self._quiet and client.whole:
+            known = self._requests.get(len(data))
+            if known is not None and known.read(data) == known.heads:
+                if not known.has_text or not self._may_concern(data):
+                    self.queue.extend(known.awaited)
+                    return data
+            elif self._known.learns(data):
+                self._known.learn_request(data)
+        return client.feed(data)
+
+    def from_server(self, data: bytes) -> bytes:
+        """Take bytes of the server, return the bytes for the client."""
+        server, queue = self._server, self.queue
+        if not (self._quiet and server.whole):
+            return server.feed(data)
+        known = self._answers.get(len(data))
+        if known is not None and known.awaited == queue and known.read(data) == known.heads:
+            queue.clear()
+            self.transaction_status = known.status
+            self.answered += 1
+            self._spoken = False
+            server.last_kind = 0
+            return data
+        if not self._known.learns(data):
+            return server.feed(data)
+        answered = queue.copy()
+        passed = server.feed(data)
+        if not queue:
+            self._known.learn_answer(data, answered)
+        return passed
 
     def resume(self, text: str, outcome: Rewrite | None) -> bytes:
         """Take the outcome for the text that was wanted, return the bytes for the server."""
@@ -127,12 +163,12 @@ class ClientSession:
         """Whether no answer is outstanding and no transaction is open."""
         if self._skipping or self.transaction_status != b"I":
             return False
-        return not self._queue or (self._loose and all(each.kind == SYNC for each in self._queue))
+        return not self.queue or (self._loose and all(each.kind == SYNC for each in self.queue))
 
     @property
     def outstanding(self) -> int:
         """How many messages of the client are remembered because they are not answered yet."""
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def may_add_error(self) -> bool:
@@ -155,51 +191,18 @@ class ClientSession:
 
     def _skim_client(self, data: bytes, at: int) -> int:
         self._worked_out = 0
-        if self._named or self._skipping or self._copying_in or self._doubt is not None:
-            return at
-        end, clear = len(data), False
-        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, CLIENT_SKIMMED
-        while at <= last:
-            kind, length = unpack(data, at)
-            after = at + length + 1
-            if after > end or length < 4 or kind not in skimmed:
-                return at
-            if not clear and kind in TEXTS:
-                if self._rewriter.may_concern(data):
-                    return at
-                clear = True
-            awaited = skimmed[kind]
-            if awaited is not None:
-                append(awaited)
-            at = after
-        return at
+        return skim_client(data, at, self.queue, self._may_concern) if self._quiet else at
 
     def _skim_server(self, data: bytes, at: int) -> int:
         if not self._quiet:
             return at
-        end, queue = len(data), self._queue
-        last, unpack, skimmed, said = end - HEADER, HEAD.unpack_from, SERVER_SKIMMED, 0
-        while at <= last:
-            kind, length = unpack(data, at)
-            after = at + length + 1
-            if after > end or length < 4:
-                break
-            ended = skimmed[kind]
-            if ended:
-                if ended == WALK:
-                    break
-                said = ended
-                if kind == READY:
-                    self.answered += 1
-                    self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
-                    while queue and queue.popleft().kind not in ENDED_BY_READY:
-                        pass
-                elif queue and queue[0].kind == ended:
-                    queue.popleft()
-            at = after
+        end, said, readies, ready = skim_server(data, at, self.queue)
         if said:
             self._spoken = said != READY
-        return at
+        if readies:
+            self.answered += readies
+            self.transaction_status = data[ready + HEADER : ready + HEADER + 1]
+        return end
 
     # Client to server
 
@@ -226,9 +229,9 @@ class ClientSession:
             return self._see_parse(head)
         if kind in COPY_ENDS:
             self._see_copy_end(kind)
-        elif kind != SYNC or not self._copying_in or self._copy_ends or self._queue[-1].kind != SYNC:
+        elif kind != SYNC or not self._copying_in or self._copy_ends or self.queue[-1].kind != SYNC:
             # One Sync stands for all in a row that the server ignores as long as it copies.
-            self._queue.append(self._name(kind, head) if self._named else PLAIN[kind])
+            self.queue.append(awaited_of(kind, head) if self._named else PLAIN[kind])
         return None
 
     def _see_copy_end(self, kind: int) -> None:
@@ -236,7 +239,7 @@ class ClientSession:
 
         A Sync before it may be one that the copy ignored, or the one that the server is to skip to.
         """
-        queue = self._queue
+        queue = self.queue
         at = len(queue) - 1
         while at >= 0 and queue[at].kind == SYNC:
             at -= 1
@@ -257,11 +260,11 @@ class ClientSession:
     def _see_query(self, head: bytes) -> bytes | None:
         rewrite = self._rewrite(head[HEADER:-1]) if head.endswith(b"\0") else None
         if rewrite is None:
-            self._queue.append(PLAIN[QUERY])
+            self.queue.append(PLAIN[QUERY])
             return None
         self._quiet = False
         count_rewrite(rewrite)
-        self._queue.append(Awaited(QUERY, rewrite=rewrite))
+        self.queue.append(Awaited(QUERY, rewrite=rewrite))
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
     def _see_parse(self, head: bytes) -> bytes | None:
@@ -269,9 +272,9 @@ class ClientSession:
         names = read_names(head[HEADER:], 2) if looked_at else None
         rewrite = self._rewrite(names[1]) if names else None
         if names is None or not (rewrite or self._named):
-            self._queue.append(self._name(PARSE, head) if self._named else PLAIN[PARSE])
+            self.queue.append(awaited_of(PARSE, head) if self._named else PLAIN[PARSE])
             return None
-        self._queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
+        self.queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
         if rewrite is None:
             return None
         self._named, self._quiet = True, False
@@ -283,7 +286,7 @@ class ClientSession:
         """Rewrite a statement's text; None on any doubt."""
         if not self._rewriting or not self._parameters.read_as_utf8(raw):
             return None
-        if self._doubt is not None or (b"\\" in raw and (self._queue or self._spoken)):
+        if self._doubt is not None or (b"\\" in raw and (self.queue or self._spoken)):
             # What is being answered may change what a backslash means, and with it where strings end.
             return None
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
@@ -307,18 +310,6 @@ class ClientSession:
             return rewriter.rewrite(text)
         self.wanted = text
         raise NotYetError
-
-    def _name(self, kind: int, head: bytes) -> Awaited:
-        body = head[HEADER:]
-        if kind not in NAMED_KINDS:
-            return PLAIN[kind]
-        at = 1 if kind in (DESCRIBE, CLOSE) else 0
-        names = read_names(body[at:], 2 if kind == BIND else 1)
-        if names is None:
-            return UNKNOWN[kind]
-        of_portal = body[:1] == b"P" if at else kind != PARSE
-        source = as_compared(names[1]) if kind == BIND else None
-        return Awaited(kind, name=as_compared(names[0]), source=source, of_portal=of_portal)
 
     # Server to client
 
@@ -346,8 +337,9 @@ class ClientSession:
             self._farewell = is_farewell(head)
             current = self._current()
             return turn_back(head, *current) if current else None
-        elif kind == COMPLETE and self._queue and self._queue[0].kind == QUERY:
-            self._follow(head)
+        elif kind == COMPLETE and self.queue and self.queue[0].kind == QUERY:
+            if self._named:
+                self._following.executed(head)
             changed = self._query_part_complete(head)
             self._copied(1)
             return changed
@@ -359,7 +351,7 @@ class ClientSession:
             self._parameter_status(head)
         elif kind == KEY_DATA:
             self.backend_key = (int.from_bytes(head[5:9], "big"), head[9:])
-        elif self._queue and self._queue[0].kind == ENDS.get(kind):
+        elif self.queue and self.queue[0].kind == ENDS.get(kind):
             return self._answered(kind, head)
         return None
 
@@ -367,16 +359,16 @@ class ClientSession:
         self.transaction_status = head[HEADER : HEADER + 1]
         self.answered += 1
         # After a failed copy one that answers nothing else is a Sync's, be it in the queue or not.
-        if self._spoken or not self._loose or (self._queue and self._queue[0].kind == SYNC):
-            while self._queue and self._queue.popleft().kind not in ENDED_BY_READY:
+        if self._spoken or not self._loose or (self.queue and self.queue[0].kind == SYNC):
+            while self.queue and self.queue.popleft().kind not in ENDED_BY_READY:
                 pass
         self._spoken = self._skipping = self._copying_in = self._streaming = False
         self._drop_idle_marks()
         if self.transaction_status == b"I":
-            self._portals.clear()
-        if not self._queue:
+            self._following.transaction_ended()
+        if not self.queue:
             self._loose, self._doubt, self._astray = False, None, False
-            self._named = bool(self._statements or self._portals)
+            self._named = bool(self._following)
             self._quiet = not self._named
 
     def _error(self, head: bytes) -> bytes | None:
@@ -384,17 +376,17 @@ class ClientSession:
         changed = turn_back(head, *current) if current else None
         if current:
             count_error(head)
-        if self._queue and self._queue[0].kind not in ENDED_BY_READY:
-            while self._queue and self._queue[0].kind != SYNC:
-                self._queue.popleft()
-            self._skipping = not self._queue
+        if self.queue and self.queue[0].kind not in ENDED_BY_READY:
+            while self.queue and self.queue[0].kind != SYNC:
+                self.queue.popleft()
+            self._skipping = not self.queue
             self._quiet = self._quiet and not self._skipping
         if self._copying_in:
             self._copy_failed()
         return changed
 
     def _query_part_complete(self, head: bytes) -> bytes | None:
-        query = self._queue[0]
+        query = self.queue[0]
         if query.rewrite is None:
             return None
         tag = tag_of(query.rewrite, query.index)
@@ -407,31 +399,16 @@ class ClientSession:
         if self._named and kind == COMPLETE:
             current = self._current()
             changed = retag(head, tag_of(current[0], 0)) if current else None
-            self._follow(head)
-        done = self._queue.popleft()
+            self._following.executed(head)
+        done = self.queue.popleft()
         self._copied(0)
         self._drop_idle_marks()
-        if done is UNKNOWN.get(done.kind):
-            self._statements.clear()
-            self._portals.clear()
-        elif done.name is None:
-            pass
-        elif done.kind == PARSE:
-            self._statements.put(done.name, done.rewrite)
-        elif done.kind == BIND:
-            self._portals.put(done.name, self._statements.get(done.source))
-        elif done.kind == CLOSE:
-            (self._portals if done.of_portal else self._statements).put(done.name, None)
+        self._following.done(done)
         return changed
-
-    def _follow(self, complete: bytes) -> None:
-        """Forget what the names stood for where a statement may have changed that."""
-        if self._named and complete[HEADER:] in RENAMING:
-            self._statements.clear()
 
     def _copy_in(self) -> None:
         """The server reads copy data for the first in the queue; which Syncs it ignores shows at its end."""
-        queue = self._queue
+        queue = self.queue
         if not queue:
             return
         self._copying_in, self._quiet = True, False
@@ -446,7 +423,7 @@ class ClientSession:
         if not self._copying_in:
             return
         self._copying_in = False
-        queue, kept = self._queue, [self._queue.popleft() for _ in range(at)]
+        queue, kept = self.queue, [self.queue.popleft() for _ in range(at)]
         while queue and queue[0].kind == SYNC:
             kept.append(queue.popleft())
         if queue and queue[0].kind in COPY_ENDS:
@@ -460,24 +437,23 @@ class ClientSession:
         if self._astray:
             # Whether the server executes or skips what was said in doubt cannot be told: leave all alone.
             self._rewriting = False
-            self._queue.clear()
-            self._statements.clear()
-            self._portals.clear()
-        elif len(self._queue) == 1 and self._queue[0].kind == SYNC:
-            self._doubt = self._queue[0]
+            self.queue.clear()
+            self._following.clear()
+        elif len(self.queue) == 1 and self.queue[0].kind == SYNC:
+            self._doubt = self.queue[0]
 
     def _drop_syncs(self) -> None:
-        while self._queue and self._queue[0].kind == SYNC:
-            self._queue.popleft()
+        while self.queue and self.queue[0].kind == SYNC:
+            self.queue.popleft()
             self._drop_idle_marks()
 
     def _drop_idle_marks(self) -> None:
         """Forget ends of copy data that reach the server when it is not copying: it ignores them."""
-        while self._queue and self._queue[0].kind in COPY_ENDS:
+        while self.queue and self.queue[0].kind in COPY_ENDS:
             self._drop_mark()
 
     def _drop_mark(self) -> None:
-        if self._queue.popleft() is self._doubt:
+        if self.queue.popleft() is self._doubt:
             self._doubt, self._astray = None, False
 
     def _parameter_status(self, head: bytes) -> None:
@@ -489,16 +465,13 @@ class ClientSession:
 
     def _current(self) -> tuple[Rewrite, int] | None:
         """Return the rewrite that the server is answering now and the number of its statement."""
-        if not self._queue:
+        if not self.queue:
             return None
-        first = self._queue[0]
+        first = self.queue[0]
         if self._loose:
-            past = (each for each in self._queue if each.kind != SYNC and each.kind not in COPY_ENDS)
+            past = (each for each in self.queue if each.kind != SYNC and each.kind not in COPY_ENDS)
             first = next(past, first)
         rewrite = first.rewrite
         if rewrite is None and self._named:
-            if first.kind == BIND:
-                rewrite = self._statements.get(first.source)
-            elif first.kind in (EXECUTE, DESCRIBE):
-                rewrite = (self._portals if first.of_portal else self._statements).get(first.name)
+            rewrite = self._following.stands_for(first)
         return (rewrite, first.index) if rewrite is not None else None

@@ -190,6 +190,10 @@ class MessageStream:
     it stopped.
     """
 
+    __slots__ = (
+        "_blind", "_held", "_need", "_pass", "_see", "_skim", "_watch", "_watched", "last_kind", "whole",
+    )  # fmt: skip
+
     def __init__(
         self,
         watched: frozenset[int],
@@ -205,6 +209,7 @@ class MessageStream:
         self._need = HEADER
         self._pass = 0  # bytes of the current message that still go through unseen
         self._blind = False
+        self.whole = True  # all that came is passed on, and ends with a whole message
         self.last_kind = 0  # of the last message that was not skimmed, 0 if one was skimmed since
 
     @property
@@ -221,10 +226,10 @@ class MessageStream:
         """Take what arrived, return what may go on; that is `data` itself where nothing changed."""
         start = self._pass
         if start:
+            self._pass = max(start - len(data), 0)
+            self.whole = not self._pass
             if len(data) <= start:
-                self._pass = start - len(data)
                 return data
-            self._pass = 0
         elif self._blind:
             return data
         elif self._held:
@@ -233,6 +238,7 @@ class MessageStream:
                 return b""
             data = bytes(self._held)
             self._held.clear()
+            self.whole = True
         at = self._skim(data, start)
         if at != start:
             self.last_kind = 0
@@ -243,6 +249,7 @@ class MessageStream:
         held = bytes(self._held)
         self._held.clear()
         self._blind = self._blind or bool(held)
+        self.whole = self.whole and not held
         return held
 
     def _walk(self, data: bytes, at: int) -> bytes:
@@ -277,6 +284,7 @@ class MessageStream:
         elif at < end:
             self._held += data[at:]
             self._need = need
+        self.whole = not (self._pass or self._blind or self._held)
         if sent:
             return b"".join((*out, data[sent:at]))
         return data if at == end else data[:at]

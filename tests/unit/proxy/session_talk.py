@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.rewriting import LONG_TEXT, TextRewriter
 from heliosdb.proxy.session import ClientSession
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
@@ -60,8 +61,14 @@ COPY_IN = build_message(b"G", b"\0\0\0")
 class Talk:
     """A session past its start, and the bytes of each direction joined."""
 
-    def __init__(self, rewriter: TextRewriter, encoding: bytes = b"UTF8", conforming: bytes = b"on") -> None:
-        self.session = ClientSession(rewriter)
+    def __init__(
+        self,
+        rewriter: TextRewriter,
+        encoding: bytes = b"UTF8",
+        conforming: bytes = b"on",
+        known: Known | None = None,
+    ) -> None:
+        self.session = ClientSession(rewriter, known=known)
         self.server(status(b"client_encoding", encoding))
         self.server(status(b"standard_conforming_strings", conforming))
         self.server(IDLE)

@@ -6,8 +6,11 @@ understood the language.
 
 from __future__ import annotations
 
+import sys
+
 from hypothesis import given
 
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.rewriting import Rewriter
 from heliosdb.proxy.session import ClientSession
 from heliosdb.proxy.wire import build_message
@@ -21,11 +24,15 @@ START = b"".join(
 
 
 class Talk:
-    """A session between a client and a server that knows only the procedure."""
+    """A session between a client and a server that knows only the procedure.
 
-    def __init__(self, rewriter: Rewriter) -> None:
+    It knows every read again that can be; `states` is what it made of each read, for the proxy to act by.
+    """
+
+    def __init__(self, rewriter: Rewriter, known: Known | None = None) -> None:
         self.rewriter = rewriter
-        self.session = ClientSession(rewriter)
+        self.session = ClientSession(rewriter, known=known or Known(one_in=1))
+        self.states: list[tuple[object, ...]] = []
         self.session.from_server(START)
         self.server = ModelServer(native=False)
         self.sent = self.answers = self.got = b""
@@ -42,6 +49,7 @@ class Talk:
         """Let the client have what the server answered, in pieces."""
         for piece in Said((self.answers,), cuts).pieces():
             self.got += self.session.from_server(piece)
+            self._note()
         self.answers = b""
 
     def end(self) -> None:
@@ -53,10 +61,18 @@ class Talk:
     def _send(self, data: bytes) -> None:
         self.sent += data
         self.answers += self.server.feed(data)
+        self._note()
+
+    def _note(self) -> None:
+        session = self.session
+        waits = session.outstanding, session.idle, session.may_be_ended, session.may_add_error
+        self.states.append((*waits, session.answered, session.transaction_status, session.wanted))
 
 
-def play(rewriter: Rewriter, conversation: Said, data: bytes | None = None) -> Talk:
-    talk = Talk(rewriter)
+def play(
+    rewriter: Rewriter, conversation: Said, data: bytes | None = None, known: Known | None = None
+) -> Talk:
+    talk = Talk(rewriter, known)
     for number, piece in enumerate(conversation.pieces(data)):
         talk.say(piece)
         if conversation.reads_after(number + 32):
@@ -103,3 +119,16 @@ def test_the_same_where_every_text_is_long_enough_to_be_worked_out_elsewhere(
 ):
     monkeypatch.setattr("heliosdb.proxy.session.MAX_AT_ONCE", 0)
     assert play(rewriter, conversation).got == native(conversation.data)
+
+
+@fuzz(100, 0.2)
+@given(said(ORDINARY + FEDERATED), said(ORDINARY), damaged(ORDINARY))
+def test_reads_that_are_known_again_come_to_what_the_walk_makes_of_them(rewriter, first, second, third):
+    known = Known(one_in=1)
+    damaged_conversation, data = third
+    for conversation, changed in ((first, None), (second, None), (damaged_conversation, data), (first, None)):
+        by_layout = play(rewriter, conversation, changed, known)
+        by_walk = play(rewriter, conversation, changed, Known(one_in=sys.maxsize))
+        assert by_layout.sent == by_walk.sent
+        assert by_layout.got == by_walk.got
+        assert by_layout.states == by_walk.states

@@ -1,0 +1,237 @@
+"""Reads known again by their headers: which are, which never may be, and that nothing of ours slips through."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+
+from heliosdb.proxy.kinds import BIND, DESCRIBE, EXECUTE, PLAIN, QUERY
+from heliosdb.proxy.kinds import SYNC as SYNC_KIND
+from heliosdb.proxy.layouts import MAX_MESSAGES, MAX_READ, Answer, Known, Layout, Request
+from heliosdb.proxy.wire import MessageStream, build_message
+from tests.unit.proxy.session_talk import (
+    BOUND,
+    CALLED,
+    COPY_IN,
+    IDLE,
+    PARSED,
+    STATEMENT,
+    SYNC,
+    TAG,
+    Talk,
+    bind,
+    describe,
+    done,
+    error,
+    execute,
+    parse,
+    query,
+    status,
+)
+
+IN_TRANSACTION = build_message(b"Z", b"T")
+ROW = build_message(b"D", b"\0\1\0\0\0\1" + b"7")
+FAREWELL = error(C=b"57P01").replace(b"E", b"N", 1)
+ANSWER = ROW + done(b"SELECT 1") + IDLE
+OTHER = " " * (len(STATEMENT) - 8) + "SELECT 1"  # as long as a statement of ours
+
+
+@pytest.fixture
+def walked(monkeypatch) -> list[bytes]:
+    """The reads that were not known."""
+    reads: list[bytes] = []
+    feed = MessageStream.feed
+
+    def noting(stream: MessageStream, data: bytes) -> bytes:
+        reads.append(data)
+        return feed(stream, data)
+
+    monkeypatch.setattr(MessageStream, "feed", noting)
+    return reads
+
+
+@pytest.fixture
+def talk(rewriter) -> Talk:
+    """A session that learns every read, and knows a query and its answer."""
+    talk = Talk(rewriter, known=Known(one_in=1))
+    talk.client(query(OTHER))
+    talk.server(ANSWER)
+    return talk
+
+
+# What is known again
+
+
+def test_a_read_is_walked_once_and_known_from_then_on(talk, walked):
+    assert talk.client(query(OTHER)) == query(OTHER)
+    assert talk.session.outstanding == 1
+    assert talk.server(ANSWER) == ANSWER
+    assert (talk.session.idle, talk.session.answered, walked) == (True, 3, [])
+
+
+def test_what_one_session_learned_another_knows(rewriter, walked):
+    known = Known(one_in=1)
+    first, second = Talk(rewriter, known=known), Talk(rewriter, known=known)
+    first.client(query(OTHER))
+    walked.clear()
+    assert second.client(query(OTHER)) == query(OTHER)
+    assert walked == []
+
+
+def test_values_may_differ_where_their_lengths_do_not(rewriter, walked):
+    talk = Talk(rewriter, known=Known(one_in=1))
+    talk.client(bind(b"", b"", b"12345678"), describe(b"P", b""), execute(b""), SYNC)
+    walked.clear()
+    talk.server(BOUND + ROW + done(b"SELECT 1") + IDLE)
+    said = bind(b"", b"", b"87654321") + describe(b"P", b"") + execute(b"") + SYNC
+    assert talk.client(said) == said
+    assert walked == [BOUND + ROW + done(b"SELECT 1") + IDLE]
+    assert [each.kind for each in talk.session.queue] == [BIND, DESCRIBE, EXECUTE, SYNC_KIND]
+
+
+def test_the_status_of_the_transaction_is_what_the_server_says_now(talk):
+    talk.client(query(OTHER))
+    talk.server(ROW + done(b"SELECT 1") + IN_TRANSACTION)
+    assert talk.session.transaction_status == b"T"
+    talk.client(query(OTHER))
+    talk.server(ANSWER)
+    assert talk.session.transaction_status == b"I"
+
+
+# What must be looked at
+
+
+def test_a_statement_of_ours_is_found_in_a_read_of_known_layout(talk):
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+def test_while_one_of_ours_is_being_answered_no_read_is_known(talk, walked):
+    talk.client(query(STATEMENT))
+    walked.clear()
+    talk.client(query(OTHER))
+    talk.server(done(b"CALL"), IDLE, ANSWER)
+    assert len(walked) == 2
+    assert talk.session.idle
+
+
+def test_an_answer_is_known_only_where_it_answers_all_that_was_asked(talk):
+    talk.client(query(OTHER))
+    talk.client(query(OTHER))
+    talk.server(ANSWER)
+    assert talk.session.outstanding == 1
+    talk.server(ANSWER)
+    assert talk.session.idle
+
+
+@pytest.mark.parametrize("cut", range(1, len(query(STATEMENT))))
+def test_a_statement_of_ours_in_two_reads_is_found_though_reads_of_both_lengths_are_known(rewriter, cut):
+    talk = Talk(rewriter, known=Known(one_in=1))
+    said = query(STATEMENT)
+    for length in (cut, len(said) - cut):
+        if length > 5:
+            talk.client(query(b"x" * (length - 6)))
+            talk.server(ANSWER)
+    assert talk.client(said[:cut]) + talk.client(said[cut:]) == query(CALLED)
+
+
+def test_what_looks_like_a_known_read_inside_a_message_is_not_one(talk):
+    inside = query(OTHER)
+    talk.client(bind(b"", b"", inside)[: -len(inside)])
+    talk.client(inside)
+    assert [each.kind for each in talk.session.queue] == [BIND]
+
+
+def test_what_looks_like_a_known_answer_inside_a_row_is_not_one(talk):
+    talk.client(query(OTHER))
+    row = build_message(b"D", b"\0\1" + len(ANSWER).to_bytes(4, "big") + ANSWER)
+    talk.server(row[: -len(ANSWER)])
+    talk.server(ANSWER)
+    assert talk.session.outstanding == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [build_message(b"X"), build_message(b"c"), SYNC[:-1], SYNC + b"S", b"S\0\0\0\3", b"\xff" * 9],
+    ids=["good-bye", "end of a copy", "cut", "cut behind a message", "no length", "no message"],
+)
+def test_reads_of_the_client_that_are_never_known(data):
+    assert Request.of(data) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        error() + IDLE, FAREWELL + IDLE, status(b"TimeZone", b"UTC") + IDLE, COPY_IN + IDLE,
+        build_message(b"W", b"\0\0\0") + IDLE, IDLE + IDLE, IDLE + ROW, ROW, build_message(b"Z"),
+        build_message(b"Z", b"IT"), ANSWER[:-1], ANSWER + b"Z",
+    ],
+)  # fmt: skip
+def test_reads_of_the_server_that_are_never_known(data):
+    assert Answer.of(data, deque([PLAIN[QUERY]])) is None
+
+
+def test_what_explains_the_end_of_the_connection_counts_until_something_else_is_said(talk):
+    talk.server(FAREWELL)
+    assert not talk.session.may_add_error
+    talk.client(query(OTHER))
+    talk.server(ANSWER)
+    assert talk.session.may_add_error
+
+
+def test_names_of_ours_are_followed_through_reads_of_known_layout(talk):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED + IDLE)
+    for _ in range(3):
+        assert talk.client(query(OTHER)) == query(OTHER)
+        talk.server(ANSWER)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(TAG) + IDLE
+
+
+def test_what_gives_names_away_is_seen_in_an_answer_of_known_layout(rewriter):
+    known, discarded = Known(one_in=1), done(b"DISCARD ALL") + IDLE
+    other, talk = Talk(rewriter, known=known), Talk(rewriter, known=known)
+    other.client(query("DISCARD ALL"))
+    other.server(discarded)
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED + IDLE)
+    talk.client(query("DISCARD ALL"))
+    talk.server(discarded)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(b"CALL") + IDLE
+
+
+def test_after_a_known_end_of_an_answer_a_text_with_a_backslash_is_read_again(talk, walked):
+    for _ in range(2):
+        walked.clear()
+        talk.client(query(OTHER))
+        talk.server(ROW + done(b"SELECT 1"))
+        talk.server(IDLE)
+    assert walked == [ROW + done(b"SELECT 1")]
+    assert talk.client(query(STATEMENT + "\\")) != query(STATEMENT + "\\")
+
+
+# Bounds
+
+
+def test_a_read_of_many_messages_or_many_bytes_is_not_learned():
+    assert Layout.of(SYNC * MAX_MESSAGES) is not None
+    assert Layout.of(SYNC * (MAX_MESSAGES + 1)) is None
+    known = Known(one_in=1)
+    assert known.learns(bytes(MAX_READ))
+    assert not known.learns(bytes(MAX_READ + 1))
+
+
+def test_one_unknown_read_in_so_many_is_learned():
+    known = Known(one_in=3)
+    assert [known.learns(SYNC) for _ in range(6)] == [False, False, True] * 2
+
+
+def test_of_reads_of_one_length_the_last_learned_is_known():
+    known = Known()
+    known.learn_request(SYNC * 2)
+    known.learn_request(build_message(b"H", bytes(5)))
+    assert list(known.requests) == [10]
+    assert known.requests[10].awaited == ()
