@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tests.support.ports import free_port
 
@@ -103,10 +102,3 @@ async def opened(to: int) -> AsyncIterator[Line]:
         yield line
     finally:
         await line.close()
-
-
-def descriptors(pid: int) -> Iterator[str]:
-    """What each open file descriptor of a process is: `socket`, `pipe`, a path."""
-    for one in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            yield str(one.readlink()).split(":", 1)[0]

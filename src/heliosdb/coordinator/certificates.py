@@ -47,6 +47,11 @@ def read_given(option: str) -> tuple[bytes, ...]:
     return certificates
 
 
+def names_file(option: str) -> bool:
+    """Whether the option is a path, and not the certificates themselves."""
+    return _PEM not in option
+
+
 def _first_shown(node: NodeRecord, identity: Identity, ca_bundle: Path | None) -> bytes:
     *first, last = node.endpoints
     for endpoint in first:
@@ -68,7 +73,7 @@ def check_not_expired(certificates: Sequence[bytes], now: float) -> tuple[bytes,
 
 
 def _option_text(option: str) -> str:
-    if _PEM in option:
+    if not names_file(option):
         return option
     try:
         text = _read_regular_file(option).decode("ascii")

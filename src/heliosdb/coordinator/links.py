@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 from heliosdb.catalog.nodes import NodeRecord
-from heliosdb.coordinator.certificates import PASSING, check_not_expired, read_given, resolve_certificates
+from heliosdb.coordinator.certificates import (
+    PASSING,
+    check_not_expired,
+    names_file,
+    read_given,
+    resolve_certificates,
+)
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.domain.clock import Clock
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -111,7 +117,8 @@ class Link:
         try:
             return await self._greet_at(record.endpoint, record)
         except FederatedError as error:
-            log.info("node %s stays at its backup_endpoint: %s", record.name, error.message)
+            level = logging.INFO if error.code in PASSING else logging.WARNING
+            log.log(level, "node %s stays at its backup_endpoint: %s", record.name, error.message)
             return None
 
     async def is_outdated(self, record: NodeRecord) -> bool:
@@ -120,7 +127,7 @@ class Link:
         assert terms is not None
         if (terms.identity, terms.keepalive) != (self._identity(), record.link.keepalive_interval):
             return True
-        if record.given_certificate is None:
+        if record.given_certificate is None or not names_file(record.given_certificate):
             return False
         try:
             given = await asyncio.to_thread(read_given, record.given_certificate)

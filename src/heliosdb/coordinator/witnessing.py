@@ -181,8 +181,9 @@ class Witnessing:
         witnessed = parse_witnessed(cosignature.statement)
         if (witnessed.head_sha256, witnessed.node) != (one.head.sha256, one.node):
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "the cosignature is not of this head")
-        certificate = member.client.certificate
-        if not verify_witnessed([certificate], cosignature):
+        pinned = member.client.pinned
+        certificate = next((one for one in pinned if verify_witnessed([one], cosignature)), None)
+        if certificate is None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "the cosignature is not made with the node's key")
         await session.call(catalog.store_cosignature, self._epoch, one, cosignature, _signer(certificate))
 

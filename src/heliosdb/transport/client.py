@@ -218,6 +218,11 @@ class NodeClient:
         raw = await self._ask(Method.WITNESS, request_to_proto(request), timeout)
         return answer_from_proto(parse(pb.WitnessAnswer, raw))
 
+    @property
+    def pinned(self) -> tuple[bytes, ...]:
+        """The certificates (PEM) of which the node may sign with any."""
+        return self._pinned
+
     def accept(self, pinned: Sequence[bytes]) -> None:
         """Verify what is answered from now on against these certificates too: of a rotation that came
         meanwhile."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from federated_sql.option_table import OPTIONS
+from federated_sql.options import OptionKind
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import connected
@@ -178,6 +180,29 @@ def test_the_catalog_itself_refuses_a_second_name(world: World) -> None:
             node_rows.activate_node(connection, second, "PEM", datetime.now(UTC), second.endpoint)
 
 
+def test_how_nodes_are_held_on_to_is_what_the_workspace_says_and_else_the_options_defaults(
+    world: World,
+) -> None:
+    create_workspace(world)
+    register(world, "a", endpoint="https://a:1", backup_endpoint="https://a:2")
+    conninfo = world.cluster.dsn(world.database, user="heliosdb_daemon")
+
+    def held() -> node_rows.NodeRecord:
+        with connected(conninfo, application_name="test") as connection:
+            become_daemon(connection)
+            return node_rows.list_nodes(connection)[0]
+
+    table = OPTIONS[OptionKind.WORKSPACE]
+    names = ("keepalive_interval", "auto_reconnect", "reconnect_interval")
+    assert held().link == node_rows.LinkPolicy(*(table[name].default for name in names))  # type: ignore[arg-type]
+    assert held().endpoints == ("https://a:1", "https://a:2")
+    world.execute(
+        f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET"
+        " (keepalive_interval = 7, auto_reconnect = false, reconnect_interval = 90)"
+    )
+    assert held().link == node_rows.LinkPolicy(7, auto_reconnect=False, reconnect_interval=90)
+
+
 async def test_a_node_outside_the_data_residency_fails(world: World) -> None:
     create_workspace(world)
     world.start_coordinator()
@@ -237,6 +262,22 @@ async def test_a_coordinators_new_certificate_is_shown_without_a_restart(world: 
     await world.start_site(site)
 
     await has_status(world, "north", "active")
+
+
+async def test_both_sides_warn_of_a_certificate_that_ends_soon(world: World, tmp_path: Path) -> None:
+    create_workspace(world)
+    soon = world.federation.authority.issue("north", ["localhost", "127.0.0.1"], days=5)
+    world.federation.write("north", soon)
+    coordinator = world.start_coordinator()
+    site = await world.add_site("north")
+    site.kill()
+    await world.start_site(site, log=tmp_path / "node.log")
+    world.register(site)
+
+    await coordinator.said(f'the certificate of node "north" of workspace "{WORKSPACE}" expires in ')
+    said = (tmp_path / "node.log").read_text()
+    assert f"the certificate of this node, on port {site.port}, expires in " in said
+    assert "the certificate of the coordinator" not in said
 
 
 async def test_a_run_that_waits_sees_that_a_nodes_dba_shares_meanwhile(world: World) -> None:
