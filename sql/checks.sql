@@ -109,8 +109,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.workspace AS w WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS o
         CROSS JOIN (
-            SELECT count(*) AS nodes, count(*) FILTER (WHERE q.options ->> 'endpoint' NOT ILIKE 'https://%') AS plain
-            FROM federated.node AS q WHERE q.workspace_id = _check_node_links.workspace_id
+            -- Nodes that dial have no endpoint.
+            SELECT count(*) AS nodes,
+                   count(*) FILTER (WHERE (q.options ->> 'endpoint' ILIKE 'https://%') IS NOT TRUE
+                                      AND w.options ->> 'communication_protocol' IS DISTINCT FROM 'https') AS plain
+            FROM federated.node AS q JOIN federated.workspace AS w USING (workspace_id)
+            WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS n
     ) AS f
 $$;
