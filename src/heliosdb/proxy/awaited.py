@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from heliosdb.proxy.rewriting import Rewrite
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # one is not another, whatever they say
 class Awaited:
     """A client message whose answer is outstanding.
 

@@ -84,7 +84,7 @@ class Answer:
     @classmethod
     def of(cls, data: bytes, awaited: deque[Awaited]) -> Answer | None:
         """Return what a read comes to that has answered `awaited`, None where it takes a walk."""
-        layout = Layout.of(data)
+        layout = Layout.of(data) if len(awaited) <= MAX_MESSAGES else None
         if layout is None or layout.kinds.count(READY) != 1 or layout.heads[-3:-1] != (READY, READY_LENGTH):
             return None
         if any(SERVER_SKIMMED[kind] == WALK for kind in layout.kinds):

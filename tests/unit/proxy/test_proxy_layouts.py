@@ -219,6 +219,8 @@ def test_after_a_known_end_of_an_answer_a_text_with_a_backslash_is_read_again(ta
 def test_a_read_of_many_messages_or_many_bytes_is_not_learned():
     assert Layout.of(SYNC * MAX_MESSAGES) is not None
     assert Layout.of(SYNC * (MAX_MESSAGES + 1)) is None
+    assert Answer.of(IDLE, deque([PLAIN[QUERY]] * MAX_MESSAGES)) is not None
+    assert Answer.of(IDLE, deque([PLAIN[QUERY]] * (MAX_MESSAGES + 1))) is None
     known = Known(one_in=1)
     assert known.learns(bytes(MAX_READ))
     assert not known.learns(bytes(MAX_READ + 1))
