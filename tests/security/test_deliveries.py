@@ -19,10 +19,11 @@ from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKe
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome
 from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport.carriers import Method
 from heliosdb.transport.client import Traffic
 from heliosdb.transport.delivery_messages import encode_delivery
 from heliosdb.transport.identity import Identity
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, DELIVER, aio, grpc
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, aio, grpc, path
 from heliosdb.transport.verification import sign_delivery
 from tests.support.cluster import Cluster
 from tests.support.federation import WORKSPACE, Federation, create_patients, running_node
@@ -125,7 +126,7 @@ class Line:
             f"localhost:{self._port}", credentials, options=CHANNEL_OPTIONS
         ) as channel:
             return pb.DeliveryAnswer.FromString(
-                await channel.stream_unary(DELIVER)(stream(), timeout=TIMEOUT)
+                await channel.stream_unary(path(Method.DELIVER))(stream(), timeout=TIMEOUT)
             )
 
 

@@ -21,11 +21,12 @@ from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport.carriers import Method
 from heliosdb.transport.client import Traffic
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.limits import payload_bytes
 from heliosdb.transport.messages import encode_task, task_sha256
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, PERFORM, aio, grpc
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, aio, grpc, path
 from heliosdb.transport.verification import sign_task
 from tests.support.cluster import Cluster
 from tests.support.federation import (
@@ -446,7 +447,7 @@ async def _raw_perform(federation: Federation, port: int, messages: list[bytes])
             yield message
 
     async with _channel(federation, port) as channel:
-        call = channel.stream_stream(PERFORM)(send(), timeout=TIMEOUT)
+        call = channel.stream_stream(path(Method.PERFORM))(send(), timeout=TIMEOUT)
         answers = [answer async for answer in call]
     (answer,) = answers
     return pb.UpdateMessage.FromString(answer).refusal
@@ -454,5 +455,5 @@ async def _raw_perform(federation: Federation, port: int, messages: list[bytes])
 
 async def _raw_greet(federation: Federation, port: int, message: bytes) -> bytes:
     async with _channel(federation, port) as channel:
-        answer: bytes = await channel.unary_unary(GREET)(message, timeout=TIMEOUT)
+        answer: bytes = await channel.unary_unary(path(Method.GREET))(message, timeout=TIMEOUT)
     return answer

@@ -34,10 +34,16 @@ from heliosdb.node.guards import make_private
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.identity import Identity
-from heliosdb.transport.messages import NodeRefusedError, encode_task, received_task, task_from_header
+from heliosdb.transport.messages import (
+    NodeRefusedError,
+    ReceivedTask,
+    encode_task,
+    received_task,
+    task_from_header,
+)
 from heliosdb.transport.packing import close_update, open_update
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.update_messages import SealedUpdate
 from heliosdb.transport.verification import UpdateCollector

@@ -32,7 +32,7 @@ from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.usage import Moment
 from heliosdb.observing import logs, observed
 from heliosdb.observing.tracing import NO_SPAN, Span
-from heliosdb.transport.client import UnsentError
+from heliosdb.transport.carriers import UnsentError
 from heliosdb.transport.messages import EncodedState, NodeRefusedError, reason_of
 from heliosdb.transport.sealing import SealingKey
 

@@ -17,30 +17,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc import aio
 
-__all__ = [
-    "CARRY",
-    "CHANNEL_OPTIONS",
-    "DELIVER",
-    "FORGET",
-    "GREET",
-    "HEARTBEAT",
-    "PERFORM",
-    "SERVER_OPTIONS",
-    "SERVICE",
-    "WITNESS",
-    "aio",
-    "grpc",
-]
+__all__ = ["CHANNEL_OPTIONS", "SERVER_OPTIONS", "SERVICE", "aio", "grpc", "path"]
 
 SERVICE = "heliosdb.federation.v2.Node"
-GREET = f"/{SERVICE}/Greet"
-HEARTBEAT = f"/{SERVICE}/Heartbeat"
-FORGET = f"/{SERVICE}/Forget"
-PERFORM = f"/{SERVICE}/Perform"
-DELIVER = f"/{SERVICE}/Deliver"
-CARRY = f"/{SERVICE}/Carry"
-WITNESS = f"/{SERVICE}/Witness"
-
 _MAX_MESSAGE = 2 * 1024 * 1024
 
 _BOTH: tuple[tuple[str, int], ...] = (
@@ -76,3 +55,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
+
+
+def path(method: str) -> str:
+    """What gRPC calls a method of a node."""
+    return f"/{SERVICE}/{method}"

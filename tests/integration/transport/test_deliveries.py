@@ -15,12 +15,13 @@ from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKe
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.carriers import Method
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery, encode_delivery
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.limits import CHUNK_BYTES
 from heliosdb.transport.messages import NodeRefusedError
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, DELIVER, SERVICE, aio, grpc
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, SERVICE, aio, grpc, path
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.subscription_messages import subscriptions_sha256
 from heliosdb.transport.verification import sign_delivery
@@ -167,7 +168,9 @@ async def raw_deliver(port: int, messages: Sequence[bytes]) -> pb.DeliveryAnswer
             yield message
 
     async with aio.secure_channel(f"localhost:{port}", credentials, options=CHANNEL_OPTIONS) as channel:
-        return pb.DeliveryAnswer.FromString(await channel.stream_unary(DELIVER)(send(), timeout=TIMEOUT))
+        return pb.DeliveryAnswer.FromString(
+            await channel.stream_unary(path(Method.DELIVER))(send(), timeout=TIMEOUT)
+        )
 
 
 SMALL = Content.of(("x",), CONTENT.contract, b'{"link": "identity"}', b"arrays")

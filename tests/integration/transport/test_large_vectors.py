@@ -21,10 +21,10 @@ from heliosdb.domain.vector import Dtype
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.limits import CHUNK_BYTES, MAX_NOTE_BYTES
-from heliosdb.transport.messages import NodeRefusedError
+from heliosdb.transport.messages import NodeRefusedError, ReceivedTask
 from heliosdb.transport.packing import close_update
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate
 from tests.support.performers import Unsubscribed
 

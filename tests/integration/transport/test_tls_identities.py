@@ -26,7 +26,8 @@ from heliosdb.transport.identity import (
     pinned_bundle,
     split_endpoint,
 )
-from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.messages import ReceivedTask
+from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate
 from tests.support.performers import Unsubscribed
 

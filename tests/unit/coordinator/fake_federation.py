@@ -44,7 +44,7 @@ from heliosdb.parts.algorithms import ALGORITHMS, ClassifierSettings
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.strategies import STRATEGIES
-from heliosdb.transport.client import UnsentError
+from heliosdb.transport.carriers import UnsentError
 from heliosdb.transport.messages import NodeRefusedError, encode_task, task_sha256
 from heliosdb.transport.sealing import AtRestKey, SealingKey
 from heliosdb.transport.update_messages import pack_signed_header

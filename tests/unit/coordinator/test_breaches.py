@@ -9,7 +9,8 @@ from heliosdb.coordinator.certificates import check_not_expired
 from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.update import OversizedUpdateError
 from heliosdb.transport.authority import Authority
-from heliosdb.transport.client import UnsentError, UnsentToStrangerError, _unavailable
+from heliosdb.transport.carriers import UnsentError, UnsentToStrangerError
+from heliosdb.transport.grpc_carrier import _unavailable
 from heliosdb.transport.messages import NodeRefusedError
 from heliosdb.transport.verification import rejected
 

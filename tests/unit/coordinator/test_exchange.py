@@ -6,7 +6,7 @@ import pytest
 
 from heliosdb.coordinator.exchange import _released_nothing
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.transport.client import UnsentError
+from heliosdb.transport.carriers import UnsentError
 from heliosdb.transport.messages import NodeRefusedError
 
 
