@@ -154,4 +154,3 @@ def read_sketch(raw: bytes, size: int) -> Vector:
 def sketch_size(size: int) -> int:
     """How many numbers are kept of a vector of so many values."""
     return min(size, SKETCH)
-

@@ -99,6 +99,11 @@ class ExactSum:
                 self._add_slices(part, term)
 
     @property
+    def additions(self) -> int:
+        """How many vectors were added."""
+        return self._additions
+
+    @property
     def is_finite(self) -> bool:
         """Whether no product was infinite."""
         return self._beyond is None
@@ -124,9 +129,7 @@ class ExactSum:
         return self._additions, self._anchors, self._bins
 
     @classmethod
-    def of_parts(
-        cls, additions: int, anchors: NDArray[np.uint8], bins: NDArray[np.int64]
-    ) -> ExactSum:
+    def of_parts(cls, additions: int, anchors: NDArray[np.uint8], bins: NDArray[np.int64]) -> ExactSum:
         """The sum that has these parts, which become its own; ValueError where no terms can have led to
         them: more slices in a bin than there is room for, or a bin beyond the last."""
         size = anchors.size

@@ -155,8 +155,8 @@ class Describing(Protocol):
 
 @runtime_checkable
 class JudgesTerms(Protocol):
-    """A step of whose single answers the weight and the length say all that the coordinator looks at: they may
-    have been added up before they come to it. It states no rows."""
+    """A step of whose single answers the weight and the length say all that the coordinator looks at: they
+    may have been added up before they come to it. It states no rows."""
 
     def fault_of_term(self, plan: RunPlan, work: Work, term: Term) -> str | None:
         """Coordinator: what `fault` would say of the update that the term tells of."""

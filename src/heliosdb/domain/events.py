@@ -254,8 +254,8 @@ class OpenRound:
 
 @dataclass(frozen=True, slots=True)
 class SendTasks:
-    """Ask these nodes. Answers: UpdateArrived, SumArrived, NodeLost, DeadlinePassed. about: the earlier round whose model
-    it is about, None for the open one's."""
+    """Ask these nodes. Answers: UpdateArrived, SumArrived, NodeLost, DeadlinePassed. about: the earlier round
+    whose model it is about, None for the open one's."""
 
     round: RoundNumber
     exchange: int

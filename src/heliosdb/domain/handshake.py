@@ -63,13 +63,15 @@ class Introduction:
     """The node's answer: what it shares with that workspace, and to which of its models it subscribes.
 
     extras: what is installed there beside the product, by name; see parts/extras.py. data_residency: where it
-    says that its data lie; None: it does not say.
+    says that its data lie; None: it does not say. aggregators: SHA-256 (hexadecimal) of the certificates of
+    those that it lets in.
     """
 
     datasets: tuple[DatasetDescription, ...]
     extras: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     data_residency: str | None = None
+    aggregators: tuple[str, ...] = ()
 
     @property
     def plain_answers(self) -> bool:

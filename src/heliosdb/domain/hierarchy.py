@@ -6,6 +6,7 @@ What always holds: a hierarchy has no cycle and no more than MOST_LEVELS aggrega
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Branch:
         """Whose answers it gathers, all told."""
         return frozenset(self.nodes).union(*(branch.everybody for branch in self.branches))
 
+    def without(self, nodes: Collection[NodeName]) -> Branch:
+        """The same without the answers of some; what these gather themselves stays."""
+        left = tuple(node for node in self.nodes if node not in nodes)
+        return Branch(self.aggregator, left, tuple(branch.without(nodes) for branch in self.branches))
+
 
 def check_hierarchy(aggregators: Aggregators, node: NodeName) -> None:
     """Raise FederatedError INVALID_VALUE for a cycle through `node`, PROGRAM_LIMIT where it leads to more
@@ -50,7 +56,8 @@ def check_hierarchy(aggregators: Aggregators, node: NodeName) -> None:
     if len(deepest) - 1 > MOST_LEVELS:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
-            f'node "{deepest[0]}" would have {len(deepest) - 1} aggregators above it, and may have {MOST_LEVELS}',
+            f'node "{deepest[0]}" would have {len(deepest) - 1} aggregators above it, and may have'
+            f" {MOST_LEVELS}",
             detail=" -> ".join(deepest) + ".",
         )
 
@@ -67,7 +74,7 @@ def grow(
             continue
         members.setdefault(sound[node], []).append(node)
         chain = _chain(sound, node)[1:]
-        for lower, upper in zip(chain, chain[1:], strict=False):
+        for lower, upper in itertools.pairwise(chain):
             below.setdefault(upper, set()).add(lower)
 
     def branch(aggregator: NodeName) -> Branch:

@@ -215,9 +215,10 @@ def _check_gathers_for_none(session: Session, workspace: catalog.Workspace, node
     nodes = catalog.list_nodes(session.connection, workspace)
     below = [other.name for other in nodes if other.options.get("aggregator") == node]
     if below:
+        quoted = ", ".join(f'"{name}"' for name in below)
         raise FederatedError(
             ErrorCode.IN_USE,
-            f'federated node "{node}" aggregates for {", ".join(f'"{name}"' for name in below)}',
+            f'federated node "{node}" aggregates for {quoted}',
             hint="ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask these itself.",
         )
 

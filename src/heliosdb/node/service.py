@@ -30,6 +30,7 @@ from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.figures import node_source
+from heliosdb.node.gathering import Aggregator
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
 from heliosdb.node.retention import keep_retention
@@ -53,7 +54,7 @@ _MOST_THREADS = 16
 
 
 class NodeIdentityFiles:
-    """A node's certificate, key and pinned coordinator, read again when a file changes.
+    """A node's certificate, key, pinned coordinator and aggregator, read again when a file changes.
 
     A change that cannot be used (half of a pair is new) leaves the identity as it was; the next handshake
     looks again.
@@ -61,6 +62,7 @@ class NodeIdentityFiles:
 
     def __init__(self, config: NodeConfig) -> None:
         self._files = (config.certificate, config.private_key, config.coordinator_certificate)
+        self._aggregator = config.aggregator_certificate
         self._lock = Lock()
         self._stamp = self._stamps()
         self._current = self._load()
@@ -78,13 +80,15 @@ class NodeIdentityFiles:
             return self._current
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in self._files)
+        files = self._files if self._aggregator is None else (*self._files, self._aggregator)
+        return tuple(_stamp(path) for path in files)
 
     def _load(self) -> ServerIdentity:
         certificate, private_key, coordinator = self._files
         pinned = _load_certificates(coordinator)
-        pinned_bundle(pinned)
-        return ServerIdentity(Identity.load(certificate, private_key), pinned)
+        aggregators = () if self._aggregator is None else _load_certificates(self._aggregator)
+        pinned_bundle((*pinned, *aggregators))
+        return ServerIdentity(Identity.load(certificate, private_key), pinned, aggregators)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -237,6 +241,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     )
     orders = Orders(_connect(config, " orders"), lambda: identity.current().identity, secret)
     consents = Consents(database, secret)
+    aggregator = Aggregator(lambda: identity.current().identity)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -250,6 +255,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         consents=consents,
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
+        aggregator=aggregator,
+        aggregators=lambda: identity.current().aggregators,
     )
     server, port = await _listen(config, tasks, identity)
     watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")
@@ -261,6 +268,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         await _end(watching)
         await _end(keeping)
         await server.stop(_GRACE_SECONDS)
+        await aggregator.close()
         await tasks.close()
         for open_ in (database, subscriptions, orders, history):
             await asyncio.to_thread(open_.close)

@@ -7,7 +7,7 @@ hundred clients in one event loop; how many calls run at once is bounded by who 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -27,6 +27,14 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.carriers import Carrier, Method
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import encode_delivery
+from heliosdb.transport.gather_messages import (
+    GatherRequest,
+    PassedOn,
+    SignedTask,
+    SignedTerm,
+    gather_to_messages,
+)
+from heliosdb.transport.gathering import GatherCollector, GatheredSum
 from heliosdb.transport.grpc_carrier import GrpcCarrier
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.messages import (
@@ -92,6 +100,16 @@ class NodeClient:
         self._identity = identity
         self._new_traffic = traffic
         self._carrier = carrier or GrpcCarrier(endpoint, self._pinned, identity)
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks."""
+        return self._identity
+
+    @property
+    def pinned(self) -> tuple[bytes, ...]:
+        """The node's certificates (PEM)."""
+        return self._pinned
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
@@ -160,6 +178,52 @@ class NodeClient:
         return open_update(
             task, sha256, collector.finish(), self._pinned, sealing, traffic=counted, private=private
         )
+
+    async def forward(
+        self,
+        task: SignedTask,
+        state: bytes,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+    ) -> AsyncGenerator[bytes]:
+        """Bring the node a task that the coordinator has signed; gives the messages of its answer, unread.
+
+        timeout: seconds for the whole exchange.
+        """
+        signed = pb.SignedHeader(header=task.header, signature=task.signature)
+        messages = _task_messages(signed, (state,), self._new_traffic())
+        async with aclosing(self._carrier.call(Method.PERFORM, messages, timeout=timeout)) as answers:
+            async for raw in answers:
+                yield raw
+
+    async def gather(
+        self,
+        request: GatherRequest,
+        sealing: SealingKey,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+        *,
+        traffic: Callable[[NodeName], Traffic] | None = None,
+        admit: Admit | None = None,
+    ) -> AsyncGenerator[PassedOn | SignedTerm | GatheredSum]:
+        """Have the node gather what others answer; gives what it passes on, or tells of, and last their sum.
+
+        sealing: what the sum is sealed to. timeout: seconds for the whole of it. traffic: where to count
+        what is about a node. admit: waited for, with the bytes of the sum, before it is read.
+        """
+        collector = GatherCollector(request, self._pinned, sealing)
+        count = traffic or (lambda _: self._new_traffic())
+        messages = _gather_messages(request, count)
+        async with aclosing(self._carrier.call(Method.GATHER, messages, timeout=timeout)) as answers:
+            async for raw in answers:
+                told = collector.take(raw)
+                about = told.node if isinstance(told, PassedOn | SignedTerm) else request.key.node
+                count(about).receive(raw)
+                if isinstance(told, PassedOn | SignedTerm):
+                    yield told
+                elif told is not None and admit is not None:
+                    await admit(told)
+        gathered = collector.finish()
+        if gathered is not None:
+            yield gathered
 
     async def deliver(
         self,
@@ -262,6 +326,13 @@ async def _task_messages(
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
     # gRPC asks for more once it has taken the last message.
     traffic.whole = Moment.now()
+
+
+async def _gather_messages(
+    request: GatherRequest, count: Callable[[NodeName], Traffic]
+) -> AsyncIterator[bytes]:
+    for node, message in gather_to_messages(request):
+        yield count(node).send(message)
 
 
 async def _delivery_messages(

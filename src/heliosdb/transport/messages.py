@@ -333,6 +333,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         extras=introduction.extras,
         subscriptions=map(subscription_to_proto, introduction.subscriptions),
         data_residency=introduction.data_residency,
+        aggregators=map(bytes.fromhex, introduction.aggregators),
     )
 
 
@@ -345,7 +346,9 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     place = introduction.data_residency if introduction.HasField("data_residency") else None
     # It is shown to people, in reasons and logs.
     require(place is None or read_name(place).isprintable(), "the data_residency cannot be shown")
-    return Introduction(described, read_names(introduction.extras), subscriptions, place)
+    require(len(introduction.aggregators) <= limits.MAX_PINNED, "there are too many aggregators")
+    aggregators = tuple(read_digest("an aggregator", one).hex() for one in introduction.aggregators)
+    return Introduction(described, read_names(introduction.extras), subscriptions, place, aggregators)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.opened_update import OpenedUpdate
+from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport import limits
 from heliosdb.transport.codecs import codec
+from heliosdb.transport.gather_messages import SignedTerm
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.sealing import SealingKey, UnopenedError, seal_to
@@ -108,6 +109,25 @@ def open_update(
     usage = _read_usage(Usage(*told))
     signed = pack_signed_header(sealed.header, sealed.signature)
     return OpenedUpdate(task.key, vector, weight, header.mechanism, header.spending, *traffic, usage, signed)
+
+
+def open_term(
+    task: Task, task_sha256: bytes, signed: SignedTerm, pinned: Sequence[bytes], *, private: bool
+) -> OpenedTerm:
+    """Verify what an aggregator tells of an update to `task`: that its node released one for it.
+
+    private: whether it must name what it cost.
+    """
+    header = signed.header
+    _check_header(task, task_sha256, header)
+    if (header.length, header.dtype) != (task.work.size, task.work.dtype):
+        raise rejected("its vector is not of the length and type that were asked for")
+    if private and (header.mechanism is None or header.spending is None):
+        raise rejected("it is not private although its task is")
+    if not verify_update(pinned, signed.raw, signed.signature):
+        raise rejected("its signature is not the node's")
+    packed = pack_signed_header(signed.raw, signed.signature)
+    return OpenedTerm(task.key, signed.term, header.mechanism, header.spending, signed.usage, packed)
 
 
 def _type_of(vector: AnyVector) -> Dtype:

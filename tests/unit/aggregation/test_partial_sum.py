@@ -46,7 +46,9 @@ def updates(count: int, size: int, *, seed: int = 3, dtype: str = "float64") -> 
     rng = np.random.default_rng(seed)
     scales = 10.0 ** rng.integers(-12, 12, size=size)
     return [
-        Update(NodeName(f"n{i:02}"), (rng.normal(size=size) * scales).astype(dtype), float(rng.integers(1, 999)))
+        Update(
+            NodeName(f"n{i:02}"), (rng.normal(size=size) * scales).astype(dtype), float(rng.integers(1, 999))
+        )
         for i in range(count)
     ]
 
@@ -78,7 +80,10 @@ def flat(some: list[Update], how: Adding) -> tuple[Total, AgreementMeter]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(SCATTERED, min_size=1, max_size=8), min_size=1, max_size=5), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.lists(SCATTERED, min_size=1, max_size=8), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
 def test_merged_sums_are_the_sum_to_the_bit(branches: list[list[float]], shuffle: random.Random) -> None:
     everything = [term for branch in branches for term in branch]
     shuffle.shuffle(everything)
@@ -95,7 +100,9 @@ def test_merged_sums_are_the_sum_to_the_bit(branches: list[list[float]], shuffle
 
 @pytest.mark.parametrize("equally", [False, True])
 @pytest.mark.parametrize(("size", "parts"), [(3, 1), (CHUNK + 7, 1), (2 * SKETCH + 2, 2)])
-def test_a_tree_of_any_depth_gives_what_the_flat_gathering_gives(size: int, parts: int, equally: bool) -> None:
+def test_a_tree_of_any_depth_gives_what_the_flat_gathering_gives(
+    size: int, parts: int, equally: bool
+) -> None:
     how, some = adding(size, equally=equally, parts=parts), updates(9, size)
     total, agreement = flat(some, how)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -69,10 +71,12 @@ def test_a_cycle_is_shown(above: Aggregators, node: str, detail: str) -> None:
 
 def test_no_more_than_so_many_levels_lie_above_any_node() -> None:
     chain = nodes("abcdefgh"[: MOST_LEVELS + 1])
-    above = dict(zip(chain, chain[1:], strict=False))
+    above = dict(itertools.pairwise(chain))
     check_hierarchy(above, chain[0])
 
     # The node that is altered has few above it; one below it then has too many.
-    with pytest.raises(FederatedError, match='node "a" would have 5 aggregators above it, and may have 4') as caught:
+    with pytest.raises(
+        FederatedError, match='node "a" would have 5 aggregators above it, and may have 4'
+    ) as caught:
         check_hierarchy({**above, chain[-1]: NodeName("z")}, chain[-1])
     assert caught.value.code is ErrorCode.PROGRAM_LIMIT

@@ -1,0 +1,241 @@
+"""What of an exchange goes by aggregators: who gathers from whom, what they are asked, and what of it counts.
+
+What always holds: to which key a node's answer is sealed follows from the run alone, so that a task is the
+same whether an aggregator or the coordinator itself asks it, in every life of the coordinator; an aggregator
+is used only where the workspace names it, the node lets it in, and both are there; of its sum nothing counts
+unless each update in it was released for its task, as its node's signature shows, and would have counted by
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from heliosdb.aggregation.partial_sum import Adding, PartialSum
+from heliosdb.coordinator.course import Question
+from heliosdb.coordinator.directory import Directory, Member
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.hierarchy import Branch, grow
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Task, TaskKey
+from heliosdb.transport.client import Admit, Traffic
+from heliosdb.transport.gather_messages import (
+    Contact,
+    GatheredNode,
+    GatherRequest,
+    PassedOn,
+    SignedTask,
+    SignedTerm,
+)
+from heliosdb.transport.gathering import GatheredSum
+from heliosdb.transport.identity import Identity, fingerprint
+from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
+from heliosdb.transport.packing import open_term, open_update
+from heliosdb.transport.sealing import SealingKey
+from heliosdb.transport.verification import UpdateCollector, sign_task
+
+_PATIENCE, _DEADLINE = 0.5, 0.75
+"""How much of the time until stragglers are dropped an aggregator waits for its nodes, and is itself waited
+for; in what is left the coordinator asks those whose answers have not come."""
+
+
+class FaultyTermsError(FederatedError):
+    """A sum holds updates that would not have counted; code UPDATE_REJECTED. nodes: whose they are."""
+
+    def __init__(self, nodes: frozenset[NodeName], reason: str) -> None:
+        super().__init__(ErrorCode.UPDATE_REJECTED, f"its sum holds an update that does not count: {reason}")
+        self.nodes = nodes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSum:
+    """A sum whose updates count, and what is known of each, by node."""
+
+    partial: PartialSum
+    terms: dict[NodeName, OpenedTerm] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A node of a branch: what it is asked, and who it is."""
+
+    task: Task
+    header: bytes
+    sha256: bytes
+    member: Member
+
+
+class Branches:
+    """The branches of one exchange. adding: None where the coordinator sees every answer itself."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        sealing: SealingKey,
+        question: Question,
+        adding: Adding | None,
+        state: EncodedState,
+    ) -> None:
+        self._directory = directory
+        self._sealing = sealing
+        self._question = question
+        self._adding = adding
+        self._state = state
+        policy = question.plan.run.policy
+        self._workspace, self._aggregators = policy.workspace, policy.aggregators
+        self._keys: dict[NodeName, SealingKey] = {}
+
+    def divide(self, nodes: Collection[NodeName]) -> tuple[tuple[Branch, ...], tuple[NodeName, ...]]:
+        """Return what aggregators gather, and whom the coordinator asks itself."""
+        if not self._aggregators or not self._question.course.protocol.is_open:
+            return (), tuple(sorted(nodes))
+        usable = {one: above for one, above in self._aggregators.items() if self._is_linked(one, above)}
+        return grow(usable, nodes)
+
+    def sealing(self, node: NodeName) -> SealingKey:
+        """Return what a node's answer is sealed to: of one that may be added up, what its aggregator gets."""
+        above = self._aggregators.get(node)
+        return self._sealing if above is None or self._adding is None else self._opening(above)
+
+    async def gather(
+        self,
+        branch: Branch,
+        window: float,
+        *,
+        traffic: Callable[[NodeName], Traffic],
+        admit: Admit,
+    ) -> AsyncGenerator[OpenedUpdate | OpenedSum]:
+        """Have a branch gathered; gives the answers that its aggregator passes on, or the sum of them.
+
+        window: seconds until stragglers are dropped. Whoever is in nothing that comes back is to be asked
+        without it. FederatedError where the aggregator fails, FaultyTermsError where its sum cannot count.
+        """
+        asked = {node: self._ask(node) for node in branch.everybody}
+        top = self._directory.find(self._workspace, branch.aggregator)
+        if top is None:
+            raise FederatedError(ErrorCode.UNREACHABLE, f'aggregator "{branch.aggregator}" is away')
+        request = self._request(branch, asked, top.client.identity, window * _PATIENCE)
+        collectors = {node: UpdateCollector(one.task, self._question.shape) for node, one in asked.items()}
+        gathered = top.client.gather(request, self._sealing, window * _DEADLINE, traffic=traffic, admit=admit)
+        async with aclosing(gathered) as told:
+            async for one in told:
+                if isinstance(one, PassedOn):
+                    opened = self._take(asked[one.node], collectors, one, traffic(one.node))
+                    if opened is not None:
+                        yield opened
+                elif isinstance(one, GatheredSum):
+                    yield self._check(asked, one)
+
+    def _is_linked(self, node: NodeName, above: NodeName) -> bool:
+        """Whether both are there, and the node lets the other in."""
+        member = self._directory.find(self._workspace, node)
+        aggregator = self._directory.find(self._workspace, above)
+        if member is None or aggregator is None:
+            return False
+        shown = {fingerprint(pem) for pem in aggregator.client.pinned}
+        return bool(shown.intersection(member.introduction.aggregators))
+
+    def _opening(self, aggregator: NodeName) -> SealingKey:
+        if aggregator not in self._keys:
+            about = self._question.plan.run.id.bytes + aggregator.encode()
+            self._keys[aggregator] = self._sealing.derive(b"aggregator\0" + about)
+        return self._keys[aggregator]
+
+    def _ask(self, node: NodeName) -> _Asked:
+        member = self._directory.find(self._workspace, node)
+        if member is None:
+            raise FederatedError(ErrorCode.UNREACHABLE, f'node "{node}" is away')
+        task = self._question.task(node, member.record.dataset, NO_STATE)
+        header = encode_header(task, self.sealing(node).public, self._state)
+        return _Asked(task, header, task_sha256(header), member)
+
+    def _request(
+        self, branch: Branch, asked: dict[NodeName, _Asked], identity: Identity, patience: float
+    ) -> GatherRequest:
+        question, run = self._question, self._question.plan.run
+        step = question.step.name
+        return GatherRequest(
+            key=TaskKey(
+                self._workspace, run.id, question.plan.round, question.exchange, step, branch.aggregator
+            ),
+            shape=question.shape,
+            adding=self._adding,
+            opening=self._opening(branch.aggregator),
+            sealing_key=self._sealing.public,
+            patience=patience,
+            nodes=tuple(self._nodes(branch, asked, identity)),
+            state=self._state,
+        )
+
+    def _nodes(self, branch: Branch, asked: dict[NodeName, _Asked], identity: Identity) -> list[GatheredNode]:
+        """The nodes of a branch, each behind the one that asks it."""
+        lower = {one.aggregator for one in branch.branches}
+        made = []
+        for node in sorted(lower.union(branch.nodes)):
+            one = asked.get(node)
+            member = self._directory.find(self._workspace, node) if one is None else one.member
+            if member is None:
+                raise FederatedError(ErrorCode.UNREACHABLE, f'node "{node}" is away')
+            contact = Contact(member.client.endpoint, member.client.pinned)
+            opening = self._opening(node) if node in lower else None
+            task = None if one is None else SignedTask(one.header, sign_task(identity, one.sha256))
+            made.append(GatheredNode(node, branch.aggregator, contact, task, opening))
+        for below in branch.branches:
+            made += self._nodes(below, asked, identity)
+        return made
+
+    def _take(
+        self,
+        asked: _Asked,
+        collectors: dict[NodeName, UpdateCollector],
+        passed: PassedOn,
+        traffic: Traffic,
+    ) -> OpenedUpdate | None:
+        """Take a message of an answer; the answer, once it is whole. What a node refuses it says itself."""
+        collector = collectors.get(passed.node)
+        if collector is None:
+            return None
+        try:
+            collector.take(passed.message)
+            if not collector.is_whole:
+                return None
+            del collectors[passed.node]
+            return open_update(
+                asked.task,
+                asked.sha256,
+                collector.finish(),
+                asked.member.client.pinned,
+                self.sealing(passed.node),
+                traffic=(traffic.sent, traffic.received),
+                private=self._question.mechanism is not None,
+            )
+        except FederatedError:
+            collectors.pop(passed.node, None)
+            return None
+
+    def _check(self, asked: dict[NodeName, _Asked], gathered: GatheredSum) -> OpenedSum:
+        """Look at each update of a sum as at one that came alone."""
+        opened, faulty, reason = OpenedSum(gathered.partial), set(), ""
+        for signed in gathered.terms:
+            one = asked[signed.node]
+            try:
+                opened.terms[signed.node] = self._open(one, signed)
+            except FederatedError as error:
+                faulty.add(signed.node)
+                reason = error.message
+        if faulty:
+            raise FaultyTermsError(frozenset(faulty), reason)
+        return opened
+
+    def _open(self, one: _Asked, signed: SignedTerm) -> OpenedTerm:
+        question = self._question
+        private = question.mechanism is not None
+        term = open_term(one.task, one.sha256, signed, one.member.client.pinned, private=private)
+        if term.mechanism != question.mechanism:
+            raise FederatedError(ErrorCode.UPDATE_REJECTED, "it is of another noise than was asked for")
+        question.check_term(term.term)
+        return term

@@ -1,0 +1,96 @@
+"""Runs by aggregators: the bits of the run without them, whoever is killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_coordinator_killed import ROUNDS, Result, read_result, start_run
+from tests.integration.coordinator.support import (
+    Site,
+    World,
+    create_model,
+    create_workspace,
+    filled,
+    make_world,
+)
+from tests.support.cluster import Cluster
+
+NAMES = ("a", "b", "c", "d", "e")
+WIDE = {"c": "a", "d": "a", "e": "b"}
+DEEP = {"b": "a", "c": "a", "d": "b", "e": "b"}
+
+
+def alter(world: World, aggregators: Mapping[str, str]) -> None:
+    """Have these nodes gathered by these aggregators, and no others."""
+    for name in NAMES:
+        statement = f"ALTER FEDERATED NODE '{name}' IN WORKSPACE consortium"
+        world.execute(f"{statement} RESET (aggregator)")
+    for name, above in aggregators.items():
+        statement = f"ALTER FEDERATED NODE '{name}' IN WORKSPACE consortium"
+        world.execute(f"{statement} SET (aggregator = '{above}')")
+
+
+async def start_site(world: World, site: Site, *, faults: str = "") -> None:
+    """Start a node that lets every aggregator of these tests in."""
+    trusted = world.federation.directory / "aggregators.pem"
+    await world.start_site(site, faults=faults, aggregator_certificate=trusted)
+
+
+async def prepare(world: World) -> Result:
+    """Five nodes, and what their run leads to without an aggregator."""
+    federation = world.federation
+    for name in NAMES:
+        federation.write(name, federation.authority.issue(name, ["localhost", "127.0.0.1"]))
+    trusted = b"".join((federation.directory / f"{name}.pem").read_bytes() for name in "ab")
+    (federation.directory / "aggregators.pem").write_bytes(trusted)
+    create_workspace(world, min_nodes=len(NAMES), round_timeout=120)
+    for number, name in enumerate(NAMES):
+        site = Site(name, filled(world.cluster, rows=200, seed=0.1 * (number + 1)))
+        world.sites.append(site)
+        await start_site(world, site)
+        world.register(site)
+    create_model(world, rounds=ROUNDS)
+    return (await run(world))[0]
+
+
+async def run(world: World) -> tuple[Result, str]:
+    """Run it, and return what it left and what the coordinator logged."""
+    coordinator = world.start_coordinator()
+    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
+    start_run(world)
+    await world.finished()
+    coordinator.kill()
+    return read_result(world), coordinator.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def flat(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Result]]:
+    """A federation, and what its run leads to where the coordinator asks every node itself."""
+    directory: Path = tmp_path_factory.mktemp("aggregators")
+    with make_world(cluster, directory, cluster.create_database("federated_template")) as world:
+        yield world, asyncio.run(prepare(world))
+
+
+async def test_two_aggregators_lead_to_the_run_of_the_coordinator_alone(flat: tuple[World, Result]) -> None:
+    world, expected = flat
+    alter(world, WIDE)
+
+    found, log = await run(world)
+
+    assert expected.status == "completed"
+    assert found == expected
+    assert log.count("sum received: nodes=c,d") == log.count("sum received: nodes=e") == ROUNDS
+
+
+async def test_sums_of_sums_lead_to_the_same_run(flat: tuple[World, Result]) -> None:
+    world, expected = flat
+    alter(world, DEEP)
+
+    found, log = await run(world)
+
+    assert found == expected
+    assert log.count("sum received: nodes=b,c,d,e") == ROUNDS
