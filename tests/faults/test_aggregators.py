@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -94,3 +95,90 @@ async def test_sums_of_sums_lead_to_the_same_run(flat: tuple[World, Result]) -> 
 
     assert found == expected
     assert log.count("sum received: nodes=b,c,d,e") == ROUNDS
+
+
+@pytest.mark.parametrize("aggregators", [WIDE, DEEP], ids=["wide", "deep"])
+@pytest.mark.parametrize("point", ["gather.received:3", "term.added:2", "sum.made:2"])
+async def test_the_nodes_of_an_aggregator_that_is_killed_are_asked_without_it(
+    flat: tuple[World, Result], aggregators: Mapping[str, str], point: str
+) -> None:
+    world, expected = flat
+    alter(world, aggregators)
+    mortal = next(site for site in world.sites if site.name == ("a" if aggregators is WIDE else "b"))
+    mortal.kill()
+    await start_site(world, mortal, faults=f"node.{point}=kill")
+    coordinator = world.start_coordinator()
+    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
+    start_run(world)
+
+    # Its own update is missing until it is back.
+    assert mortal.process is not None
+    await mortal.process.ended()
+    await start_site(world, mortal)
+    await world.finished()
+    coordinator.kill()
+
+    assert read_result(world) == expected
+
+
+@pytest.mark.parametrize("point", ["task.sent", "update.received:6", "update.received:9", "aggregated:3"])
+async def test_a_coordinator_that_is_killed_is_followed_by_one_that_asks_aggregators_the_same(
+    flat: tuple[World, Result], point: str
+) -> None:
+    world, expected = flat
+    alter(world, DEEP)
+    start_run(world)
+
+    await world.start_coordinator(faults=f"coordinator.{point}=kill").died()
+    successor = world.start_coordinator()
+    await world.finished()
+    successor.kill()
+
+    assert read_result(world) == expected
+
+
+async def test_an_aggregator_does_not_wait_for_a_straggler_beyond_its_patience(
+    flat: tuple[World, Result],
+) -> None:
+    world, _ = flat
+    alter(world, WIDE)
+    late = next(site for site in world.sites if site.name == "d")
+    world.execute("ALTER FEDERATED WORKSPACE consortium SET (stragglers_timeout = 8, min_nodes_per_round = 3)")
+    late.kill()
+    # Its fourth task is to train in round 2.
+    await start_site(world, late, faults="node.task.received:4=stop")
+    coordinator = world.start_coordinator()
+    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
+    start_run(world)
+    await world.reached("EXISTS (SELECT FROM federated.round WHERE round_number = 3)")
+    assert late.process is not None
+    late.process.process.send_signal(signal.SIGCONT)
+    finished = await world.finished()
+    coordinator.kill()
+    world.execute("ALTER FEDERATED WORKSPACE consortium RESET (stragglers_timeout, min_nodes_per_round)")
+
+    assert finished["status"] == "completed", finished
+    assert "sum received: nodes=c\n" in coordinator.log.read_text()
+    [lost] = world.query(
+        "SELECT p.outcome::text, p.reason FROM federated.participation AS p JOIN federated.node AS n USING (node_id) "
+        "WHERE n.name = 'd' AND p.step = 'train' AND p.round_number = 2"
+    )
+    assert lost == {"outcome": "dropped", "reason": "timed out"}
+
+
+async def test_a_node_that_lets_its_aggregator_not_in_is_asked_by_the_coordinator(
+    flat: tuple[World, Result],
+) -> None:
+    world, expected = flat
+    alter(world, WIDE)
+    wary = next(site for site in world.sites if site.name == "d")
+    wary.kill()
+    await world.start_site(wary)
+
+    found, log = await run(world)
+    wary.kill()
+    await start_site(world, wary)
+
+    assert found == expected
+    assert log.count("sum received: nodes=c\n") == ROUNDS
+    assert "aggregator a:" not in log
