@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.test_coordinator_killed import ROUNDS, Result, read_result, start_run
 from tests.integration.coordinator.support import (
+    MODEL,
     Site,
     World,
     create_model,
@@ -62,6 +63,10 @@ async def run(world: World) -> tuple[Result, str]:
     """Run it, and return what it left and what the coordinator logged."""
     coordinator = world.start_coordinator()
     await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
+    for site in world.sites:
+        # Of the run of the same id before; the coordinator may have ended before it had them forget it.
+        with world.cluster.connect(site.database) as connection:
+            connection.execute("TRUNCATE federated.node_memory")
     start_run(world)
     await world.finished()
     coordinator.kill()
@@ -95,6 +100,24 @@ async def test_sums_of_sums_lead_to_the_same_run(flat: tuple[World, Result]) -> 
 
     assert found == expected
     assert log.count("sum received: nodes=b,c,d,e") == ROUNDS
+
+
+@pytest.mark.parametrize(("aggregation", "sums"), [("scaffold", ROUNDS), ("median", 0)])
+async def test_a_rule_gets_what_it_must_see_whoever_gathers(
+    flat: tuple[World, Result], aggregation: str, sums: int
+) -> None:
+    world, _ = flat
+    alter(world, {})
+    world.execute(f"ALTER FEDERATED MODEL {MODEL} SET (aggregation = '{aggregation}')")
+    expected, _ = await run(world)
+    alter(world, DEEP)
+
+    found, log = await run(world)
+    world.execute(f"ALTER FEDERATED MODEL {MODEL} RESET (aggregation)")
+
+    assert expected.status == "completed"
+    assert found == expected
+    assert log.count("sum received: nodes=b,c,d,e") == sums
 
 
 @pytest.mark.parametrize("aggregators", [WIDE, DEEP], ids=["wide", "deep"])
