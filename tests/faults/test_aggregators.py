@@ -166,7 +166,9 @@ async def test_an_aggregator_does_not_wait_for_a_straggler_beyond_its_patience(
     world, _ = flat
     alter(world, WIDE)
     late = next(site for site in world.sites if site.name == "d")
-    world.execute("ALTER FEDERATED WORKSPACE consortium SET (stragglers_timeout = 8, min_nodes_per_round = 3)")
+    world.execute(
+        "ALTER FEDERATED WORKSPACE consortium SET (stragglers_timeout = 8, min_nodes_per_round = 3)"
+    )
     late.kill()
     # Its fourth task is to train in round 2.
     await start_site(world, late, faults="node.task.received:4=stop")
