@@ -17,7 +17,7 @@ from heliosdb.aggregation.updates import check_update, rejected, sent_twice
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Term, Update, norm
-from heliosdb.domain.vector import Dtype, Vector
+from heliosdb.domain.vector import Dtype
 
 _FRONT = struct.Struct("<4sQQ")
 _FORMAT = b"sum1"
@@ -60,7 +60,7 @@ class PartialGathering:
         self._sum = ExactSum(adding.size)
         self._terms: dict[NodeName, Term] = {}
 
-    def take(self, update: Update) -> Term:
+    def take(self, update: Update) -> None:
         """Add one node's update; FederatedError UPDATE_REJECTED for one that may not be combined."""
         adding = self._adding
         check_update(update, adding.size, adding.dtype)
@@ -69,7 +69,6 @@ class PartialGathering:
         term = term_of(update, adding)
         self._sum.add(update.vector, 1.0 if adding.equally else update.weight)
         self._terms[update.node] = term
-        return term
 
     def join(self, partial: PartialSum) -> None:
         """Add what another one gathered; FederatedError UPDATE_REJECTED where it does not fit."""
@@ -128,7 +127,7 @@ def sum_to_bytes(made: ExactSum) -> bytes:
     return front + anchors.tobytes() + bins.astype("<i8", copy=False).tobytes()
 
 
-def sum_from_bytes(raw: bytes, size: int) -> ExactSum:
+def sum_from_bytes(raw: bytes | memoryview, size: int) -> ExactSum:
     """Read what `sum_to_bytes` wrote of a sum of `size` values; FederatedError INVALID_VALUE for all else."""
     if len(raw) != sum_bytes(size):
         raise invalid_value("the sum is not of the length that was asked for")
@@ -141,14 +140,6 @@ def sum_from_bytes(raw: bytes, size: int) -> ExactSum:
         return ExactSum.of_parts(additions, anchors, bins)
     except ValueError as error:
         raise invalid_value("no updates can have led to this sum") from error
-
-
-def read_sketch(raw: bytes, size: int) -> Vector:
-    """A sketch from the wire; size: of the vector. FederatedError INVALID_VALUE for another length."""
-    vector = np.frombuffer(raw, "<f8") if len(raw) % 8 == 0 else np.zeros(0)
-    if vector.size != sketch_size(size):
-        raise invalid_value("the sketch is of another length")
-    return vector.astype(np.float64)
 
 
 def sketch_size(size: int) -> int:

@@ -9,9 +9,9 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from heliosdb.aggregation.partial_sum import Adding, PartialSum
 from heliosdb.coordinator.course import Question
@@ -22,6 +22,8 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task, TaskKey
+from heliosdb.domain.update import Term
+from heliosdb.domain.usage import Usage
 from heliosdb.transport.client import Admit, Traffic
 from heliosdb.transport.gather_messages import (
     Contact,
@@ -46,17 +48,21 @@ for; in what is left the coordinator asks those whose answers have not come."""
 class FaultyTermsError(FederatedError):
     """A sum holds updates that would not have counted; code UPDATE_REJECTED. nodes: whose they are."""
 
-    def __init__(self, nodes: frozenset[NodeName], reason: str) -> None:
-        super().__init__(ErrorCode.UPDATE_REJECTED, f"its sum holds an update that does not count: {reason}")
-        self.nodes = nodes
+    def __init__(self, faults: Mapping[NodeName, str]) -> None:
+        listed = "; ".join(f"{node}: {fault}" for node, fault in sorted(faults.items()))
+        super().__init__(
+            ErrorCode.UPDATE_REJECTED, f"its sum holds what would not count by itself ({listed})"
+        )
+        self.nodes = frozenset(faults)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedSum:
-    """A sum whose updates count, and what is known of each, by node."""
+    """A sum whose updates count, and by node what is known of its update."""
 
     partial: PartialSum
-    terms: dict[NodeName, OpenedTerm] = field(default_factory=dict)
+    terms: Mapping[NodeName, OpenedTerm]
+    usages: Mapping[NodeName, Usage | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,23 +225,22 @@ class Branches:
 
     def _check(self, asked: dict[NodeName, _Asked], gathered: GatheredSum) -> OpenedSum:
         """Look at each update of a sum as at one that came alone."""
-        opened, faulty, reason = OpenedSum(gathered.partial), set(), ""
-        for signed in gathered.terms:
-            one = asked[signed.node]
+        opened: dict[NodeName, OpenedTerm] = {}
+        faulty: dict[NodeName, str] = {}
+        for term in gathered.partial.terms:
             try:
-                opened.terms[signed.node] = self._open(one, signed)
+                opened[term.node] = self._open(asked[term.node], gathered.signed[term.node], term)
             except FederatedError as error:
-                faulty.add(signed.node)
-                reason = error.message
+                faulty[term.node] = error.message
         if faulty:
-            raise FaultyTermsError(frozenset(faulty), reason)
-        return opened
+            raise FaultyTermsError(faulty)
+        return OpenedSum(gathered.partial, opened, gathered.usages)
 
-    def _open(self, one: _Asked, signed: SignedTerm) -> OpenedTerm:
+    def _open(self, one: _Asked, signed: SignedTerm, term: Term) -> OpenedTerm:
         question = self._question
         private = question.mechanism is not None
-        term = open_term(one.task, one.sha256, signed, one.member.client.pinned, private=private)
-        if term.mechanism != question.mechanism:
+        opened = open_term(one.task, one.sha256, signed, term, one.member.client.pinned, private=private)
+        if opened.mechanism != question.mechanism:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "it is of another noise than was asked for")
-        question.check_term(term.term)
-        return term
+        question.check_term(term)
+        return opened

@@ -373,7 +373,7 @@ class Exchange:
                 duration_seconds=seconds if self._fresh else None,
                 signed=signed_spending(term),
             )
-            self.meter.usage[node] = term.usage
+            self.meter.usage[node] = opened.usages[node]
             self.arrived[node] = Arrived(None, settlement, Place(self._wire.room))
             faults.reach("coordinator.update.received")
         self._sums[nodes] = opened.partial, place

@@ -47,5 +47,4 @@ class OpenedTerm:
     term: Term
     mechanism: Mechanism | None
     spending: Spending | None
-    usage: Usage | None
     signed_header: bytes

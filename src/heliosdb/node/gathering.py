@@ -21,6 +21,7 @@ from heliosdb.domain.errors import FederatedError, invalid_value, place_of
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.update import Update
+from heliosdb.domain.usage import Usage
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.gather_messages import (
     Contact,
@@ -108,7 +109,7 @@ class Aggregator:
         partial = await asyncio.to_thread(adding.result)
         if partial is not None:
             faults.reach("node.sum.made")
-            yield await asyncio.to_thread(close_sum, self._identity(), request, partial)
+            yield await asyncio.to_thread(close_sum, self._identity(), request, partial, adding.usages)
 
 
 class _Gathering:
@@ -198,6 +199,7 @@ class _Adding(_Gathering):
         super().__init__(request, contacts, waiting=0)
         self._room = room
         self._gathering = PartialGathering(adding)
+        self.usages: dict[NodeName, Usage | None] = {}
         self._turn = asyncio.Lock()
         self._entering: set[asyncio.Task[None]] = set()
 
@@ -250,17 +252,19 @@ class _Adding(_Gathering):
         update = Update(node, opened.vector, opened.weight)
         async with self._turn:
             if update.vector.size < _LARGE:
-                term = self._gathering.take(update)
+                self._gathering.take(update)
             else:
-                term = await asyncio.to_thread(self._gathering.take, update)
+                await asyncio.to_thread(self._gathering.take, update)
         header, sealed = collected
-        self._told.put_nowait(SignedTerm(term, header, sealed.header, sealed.signature, opened.usage))
+        self.usages[node] = opened.usage
+        self._told.put_nowait(SignedTerm(node, header, sealed.header, sealed.signature))
         faults.reach("node.term.added")
 
     async def _join(self, gathered: GatheredSum) -> None:
         async with self._turn:
             await asyncio.to_thread(self._gathering.join, gathered.partial)
-        for term in gathered.terms:
+        self.usages |= gathered.usages
+        for term in gathered.signed.values():
             self._told.put_nowait(term)
 
 

@@ -203,8 +203,8 @@ class NodeClient:
         *,
         traffic: Callable[[NodeName], Traffic] | None = None,
         admit: Admit | None = None,
-    ) -> AsyncGenerator[PassedOn | SignedTerm | GatheredSum]:
-        """Have the node gather what others answer; gives what it passes on, or tells of, and last their sum.
+    ) -> AsyncGenerator[PassedOn | GatheredSum]:
+        """Have the node gather what others answer; gives what it passes on, or in the end their sum.
 
         sealing: what the sum is sealed to. timeout: seconds for the whole of it. traffic: where to count
         what is about a node. admit: waited for, with the bytes of the sum, before it is read.
@@ -217,9 +217,9 @@ class NodeClient:
                 told = collector.take(raw)
                 about = told.node if isinstance(told, PassedOn | SignedTerm) else request.key.node
                 count(about).receive(raw)
-                if isinstance(told, PassedOn | SignedTerm):
+                if isinstance(told, PassedOn):
                     yield told
-                elif told is not None and admit is not None:
+                elif isinstance(told, int) and admit is not None:
                     await admit(told)
         gathered = collector.finish()
         if gathered is not None:

@@ -616,28 +616,14 @@ class PassedOn(_message.Message):
     def __init__(self, node: _Optional[str] = ..., message: _Optional[bytes] = ...) -> None: ...
 
 class SumTerm(_message.Message):
-    __slots__ = ("node", "header", "signature", "weight", "seconds", "cpu_seconds", "memory_bytes", "norm", "norms", "sketch")
+    __slots__ = ("node", "header", "signature")
     NODE_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
-    WEIGHT_FIELD_NUMBER: _ClassVar[int]
-    SECONDS_FIELD_NUMBER: _ClassVar[int]
-    CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
-    NORM_FIELD_NUMBER: _ClassVar[int]
-    NORMS_FIELD_NUMBER: _ClassVar[int]
-    SKETCH_FIELD_NUMBER: _ClassVar[int]
     node: str
     header: bytes
     signature: bytes
-    weight: float
-    seconds: float
-    cpu_seconds: float
-    memory_bytes: float
-    norm: float
-    norms: _containers.RepeatedScalarFieldContainer[float]
-    sketch: bytes
-    def __init__(self, node: _Optional[str] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., weight: _Optional[float] = ..., seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., memory_bytes: _Optional[float] = ..., norm: _Optional[float] = ..., norms: _Optional[_Iterable[float]] = ..., sketch: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class SumHeader(_message.Message):
     __slots__ = ("key", "request_sha256", "nodes", "ephemeral_key", "payload_bytes", "payload_sha256")

@@ -12,10 +12,12 @@ import math
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 
-from heliosdb.aggregation.partial_sum import Adding, read_sketch, sketch_size
+import numpy as np
+
+from heliosdb.aggregation.partial_sum import Adding, sketch_size
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.bounds import ROWS, Bounds
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.update import Term
@@ -27,7 +29,6 @@ from heliosdb.transport.messages import EncodedState, key_from_proto, key_to_pro
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut
 from heliosdb.transport.update_messages import UpdateHeader, decode_update_header
-from heliosdb.transport.verification import rejected
 from heliosdb.transport.work_messages import dtype_from_proto, dtype_to_proto, read_length
 
 _PATIENCE = Bounds(1e-3, 1e6)
@@ -129,18 +130,12 @@ class PassedOn:
 
 @dataclass(frozen=True, slots=True)
 class SignedTerm:
-    """What is told of an update that is in a sum, and its header as its node signed it."""
+    """The header of an update that is in a sum, as its node signed it."""
 
-    term: Term
+    node: NodeName
     header: UpdateHeader
     raw: bytes
     signature: bytes
-    usage: Usage | None
-
-    @property
-    def node(self) -> NodeName:
-        """Whose update it is."""
-        return self.term.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +152,10 @@ class SumHeader:
 
 @dataclass(frozen=True, slots=True)
 class SealedSum:
-    """A sum as it travels: header, its aggregator's signature over that, the sealed payload."""
+    """A sum as it travels: header, its aggregator's signature over that, the sealed payload.
+
+    In the payload stands behind the sum what its aggregator found of each update when it opened that.
+    """
 
     header: bytes
     signature: bytes
@@ -282,45 +280,42 @@ def _node_from_proto(node: pb.GatheredNode) -> GatheredNode:
 
 def term_to_proto(signed: SignedTerm) -> pb.SumTerm:
     """A term for the wire."""
-    term, usage = signed.term, signed.usage
-    untold = math.nan
-    return pb.SumTerm(
-        node=term.node,
-        header=signed.raw,
-        signature=signed.signature,
-        weight=term.weight,
-        seconds=untold if usage is None else usage.seconds,
-        cpu_seconds=untold if usage is None else usage.cpu_seconds,
-        memory_bytes=untold if usage is None else usage.memory_bytes,
-        norm=term.norm,
-        norms=term.norms,
-        sketch=term.sketch.astype("<f8", copy=False).tobytes(),
-    )
+    return pb.SumTerm(node=signed.node, header=signed.raw, signature=signed.signature)
 
 
-def term_from_proto(raw: pb.SumTerm, adding: Adding) -> SignedTerm:
-    """A term from the wire; FederatedError UPDATE_REJECTED for what no update can have."""
-    try:
-        require(len(raw.signature) <= limits.MAX_SIGNATURE_BYTES, "the signature is too large")
-        require(len(raw.norms) == adding.parts, "there are more norms than parts")
-        require(0.0 < raw.weight <= ROWS.most, "the weight is none")
-        norms = tuple(read_within("a norm", each, _NORM) for each in (raw.norm, *raw.norms))
-        require(len(raw.sketch) == 8 * sketch_size(adding.size // adding.parts), "the sketch is too long")
-        term = Term(
-            NodeName(read_name(raw.node)),
-            raw.weight,
-            norms[0],
-            norms[1:],
-            read_sketch(bytes(raw.sketch), adding.size // adding.parts),
-        )
-        header = decode_update_header(raw.header)
-        usage = _usage(Usage(raw.seconds, raw.cpu_seconds, raw.memory_bytes))
-    except FederatedError as error:
-        raise rejected(error.message) from error
-    return SignedTerm(term, header, bytes(raw.header), bytes(raw.signature), usage)
+def term_from_proto(raw: pb.SumTerm) -> SignedTerm:
+    """A term from the wire; FederatedError where it is none."""
+    require(len(raw.signature) <= limits.MAX_SIGNATURE_BYTES, "the signature is too large")
+    header = decode_update_header(raw.header)
+    return SignedTerm(NodeName(read_name(raw.node)), header, bytes(raw.header), bytes(raw.signature))
 
 
-_NORM = Bounds(0.0, float("1.7e308"))
+def found_bytes(adding: Adding) -> int:
+    """How many bytes it takes to say what was found of an update."""
+    return 8 * (_FIXED + adding.parts + sketch_size(adding.size // adding.parts))
+
+
+def found_to_bytes(term: Term, usage: Usage | None) -> bytes:
+    """What was found of an update: weight, what computing it took (NaN: not told), norms, sketch."""
+    told = (math.nan,) * 3 if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
+    front = np.array([term.weight, *told, term.norm, *term.norms], dtype="<f8")
+    return front.tobytes() + term.sketch.astype("<f8", copy=False).tobytes()
+
+
+def found_from_bytes(raw: bytes | memoryview, node: NodeName, adding: Adding) -> tuple[Term, Usage | None]:
+    """Read what `found_to_bytes` wrote; FederatedError INVALID_VALUE for what no update can have."""
+    values = np.frombuffer(raw, dtype="<f8").astype(np.float64)
+    weight, *told = (float(each) for each in values[: _FIXED - 1])
+    require(0.0 < weight <= ROWS.most, "a weight is none")
+    ends = _FIXED + adding.parts
+    norm, *norms = (read_within("a norm", float(each), _NORM) for each in values[_FIXED - 1 : ends])
+    return Term(node, weight, norm, tuple(norms), values[ends:]), _usage(Usage(*told))
+
+
+_FIXED = 5
+"""Numbers in front of the norms of parts: weight, three of usage, the norm of the whole."""
+
+_NORM = Bounds(0.0, 1.7e308)
 
 
 def _usage(told: Usage) -> Usage | None:

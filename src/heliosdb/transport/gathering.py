@@ -9,7 +9,7 @@ nodes have signed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from heliosdb.aggregation.partial_sum import (
@@ -21,6 +21,7 @@ from heliosdb.aggregation.partial_sum import (
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
+from heliosdb.domain.usage import Usage
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
@@ -32,6 +33,9 @@ from heliosdb.transport.gather_messages import (
     SumHeader,
     decode_sum_header,
     encode_sum_header,
+    found_bytes,
+    found_from_bytes,
+    found_to_bytes,
     term_from_proto,
 )
 from heliosdb.transport.identity import Identity
@@ -43,21 +47,26 @@ from heliosdb.transport.verification import rejected, sign_sum, verify_sum, veri
 
 @dataclass(frozen=True, slots=True)
 class GatheredSum:
-    """A sum as it was opened, and what was told of its terms, in their order."""
+    """A sum as it was opened. signed: by node, the header of its update; usages: what it says that took."""
 
     partial: PartialSum
-    terms: tuple[SignedTerm, ...]
+    signed: Mapping[NodeName, SignedTerm]
+    usages: Mapping[NodeName, Usage | None]
 
 
-def close_sum(identity: Identity, request: GatherRequest, partial: PartialSum) -> SealedSum:
-    """Seal a sum to whoever asked for it, and sign it."""
+def close_sum(
+    identity: Identity, request: GatherRequest, partial: PartialSum, usages: Mapping[NodeName, Usage | None]
+) -> SealedSum:
+    """Seal a sum, and what was found of its terms, to whoever asked for it, and sign it."""
     sha256 = request.sha256
-    ephemeral_key, payload = seal_to(request.sealing_key, sum_to_bytes(partial.sum), request.key, sha256)
+    plain = [sum_to_bytes(partial.sum)]
+    plain += [found_to_bytes(term, usages[term.node]) for term in partial.terms]
+    ephemeral_key, payload = seal_to(request.sealing_key, b"".join(plain), request.key, sha256)
     header = encode_sum_header(
         SumHeader(
             key=request.key,
             request_sha256=sha256,
-            nodes=tuple(sorted(partial.nodes)),
+            nodes=tuple(term.node for term in partial.terms),
             ephemeral_key=ephemeral_key,
             payload_bytes=len(payload),
             payload_sha256=hashlib.sha256(payload).digest(),
@@ -121,29 +130,41 @@ class GatherCollector:
         header, gatherer = self._sum
         if not gatherer.complete or gatherer.sha256 != header.payload_sha256:
             raise rejected("the sum is not what its header says")
-        size = self._request.shape.size
         try:
-            opened = self._sealing.open(
+            plain = self._sealing.open(
                 gatherer.payload(), header.ephemeral_key, self._request.key, self._sha256
             )
-            terms = tuple(self._terms[node] for node in header.nodes)
-            partial = PartialSum(sum_from_bytes(opened, size), tuple(one.term for one in terms))
+            return self._open(header, memoryview(plain))
         except UnopenedError:
             raise rejected("the sum does not open: changed, or sealed for another") from None
+
+    def _open(self, header: SumHeader, plain: memoryview) -> GatheredSum:
+        adding = self._request.adding
+        assert adding is not None
+        terms, usages = [], {}
+        at, each = sum_bytes(adding.size), found_bytes(adding)
+        try:
+            added = sum_from_bytes(plain[:at], adding.size)
+            for node in header.nodes:
+                term, usages[node] = found_from_bytes(plain[at : at + each], node, adding)
+                terms.append(term)
+                at += each
         except FederatedError as error:
             raise rejected(error.message) from error
-        if partial.sum.additions != len(terms):
+        if added.additions != len(terms):
             raise rejected("the sum is of another number of updates than it names")
-        assert self._request.adding is not None
-        check_length(partial, equally=self._request.adding.equally)
-        return GatheredSum(partial, terms)
+        partial = PartialSum(added, tuple(terms))
+        check_length(partial, equally=adding.equally)
+        return GatheredSum(partial, self._terms, usages)
 
     def _take_term(self, raw: pb.SumTerm) -> SignedTerm:
-        adding = self._request.adding
-        if adding is None or raw.node not in self._asked or raw.node in self._terms:
+        if self._request.adding is None or raw.node not in self._asked or raw.node in self._terms:
             raise rejected("the aggregator tells of an update that nobody asked for")
-        told = term_from_proto(raw, adding)
-        self._terms[told.term.node] = told
+        try:
+            told = term_from_proto(raw)
+        except FederatedError as error:
+            raise rejected(error.message) from error
+        self._terms[told.node] = told
         return told
 
     def _take_head(self, head: pb.SignedHeader) -> int:
@@ -163,7 +184,9 @@ class GatherCollector:
             or len(header.nodes) != len(self._terms)
         ):
             raise rejected("the sum is not of the updates that were told of")
-        if header.payload_bytes != sum_bytes(self._request.shape.size) + limits.TAG_BYTES:
+        assert self._request.adding is not None
+        told = len(header.nodes) * found_bytes(self._request.adding)
+        if header.payload_bytes != sum_bytes(self._request.shape.size) + told + limits.TAG_BYTES:
             raise rejected("the sum is of another length than was asked for")
         self._sum = header, Gatherer(header.payload_bytes)
         return header.payload_bytes

@@ -18,6 +18,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import Task
+from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport import limits
@@ -112,9 +113,9 @@ def open_update(
 
 
 def open_term(
-    task: Task, task_sha256: bytes, signed: SignedTerm, pinned: Sequence[bytes], *, private: bool
+    task: Task, task_sha256: bytes, signed: SignedTerm, term: Term, pinned: Sequence[bytes], *, private: bool
 ) -> OpenedTerm:
-    """Verify what an aggregator tells of an update to `task`: that its node released one for it.
+    """Verify that a node released an update to `task`, of which its aggregator has told `term`.
 
     private: whether it must name what it cost.
     """
@@ -127,7 +128,7 @@ def open_term(
     if not verify_update(pinned, signed.raw, signed.signature):
         raise rejected("its signature is not the node's")
     packed = pack_signed_header(signed.raw, signed.signature)
-    return OpenedTerm(task.key, signed.term, header.mechanism, header.spending, signed.usage, packed)
+    return OpenedTerm(task.key, term, header.mechanism, header.spending, packed)
 
 
 def _type_of(vector: AnyVector) -> Dtype:

@@ -32,7 +32,6 @@ from heliosdb.transport.gather_messages import (
     SignedTerm,
     gather_to_messages,
     receive_gather,
-    term_to_proto,
     told_to_messages,
 )
 from heliosdb.transport.gathering import GatherCollector, GatheredSum, check_signed, close_sum
@@ -157,7 +156,7 @@ async def test_damaged_bytes_are_read_or_refused() -> None:
             damaged = raw[:at] + bytes([raw[at] ^ (1 << at % 8)]) + raw[at + 1 :]
             with contextlib.suppress(FederatedError):
                 await received([*honest[:place], damaged, *honest[place + 1 :]])
-    said = answer(request(), *told(request()))
+    said = answer(*told())
     for place, raw in enumerate(said):
         for at in range(0, len(raw), max(1, len(raw) // 60)):
             damaged = raw[:at] + bytes([raw[at] ^ (1 << at % 8)]) + raw[at + 1 :]
@@ -179,7 +178,7 @@ def test_only_tasks_that_the_coordinator_has_signed_are_passed_on() -> None:
         check_signed(request(), [STRANGER.certificate_pem])
 
 
-def told(asking: GatherRequest) -> tuple[list[SignedTerm], PartialSum]:
+def told() -> tuple[list[SignedTerm], PartialSum]:
     """What an honest aggregator tells of three nodes, and their sum."""
     gathering, terms = PartialGathering(ADDING), []
     for place, (node, identity) in enumerate(zip((B, C, D), NODES, strict=True)):
@@ -187,17 +186,26 @@ def told(asking: GatherRequest) -> tuple[list[SignedTerm], PartialSum]:
         got = ReceivedTask(task(node), header, task_sha256(header), OPENING.public, b"")
         vector = np.array([1.0, -2.0, 1e-3 * place])
         update = close_update(identity, got, vector, 2.0, None, None, None)
-        term = gathering.take(Update(node, vector, 2.0))
+        gathering.take(Update(node, vector, 2.0))
         read = decode_update_header(update.header)
-        terms.append(SignedTerm(term, read, update.header, update.signature, Usage(1.0, 0.5, 2.0**20)))
+        terms.append(SignedTerm(node, read, update.header, update.signature))
     partial = gathering.result()
     assert partial is not None
     return terms, partial
 
 
-def answer(asking: GatherRequest, terms: list[SignedTerm], partial: PartialSum) -> list[bytes]:
+USAGES: dict[NodeName, Usage | None] = {B: Usage(1.0, 0.5, 2.0**20), C: None, D: Usage(0.0, 0.0, 0.0)}
+
+
+def answer(
+    terms: list[SignedTerm],
+    partial: PartialSum,
+    *,
+    asking: GatherRequest = REQUEST,
+    usages: dict[NodeName, Usage | None] = USAGES,
+) -> list[bytes]:
     said = [message for term in terms for message in told_to_messages(term)]
-    return [*said, *told_to_messages(close_sum(TOP, asking, partial))]
+    return [*said, *told_to_messages(close_sum(TOP, asking, partial, usages))]
 
 
 def collect(asking: GatherRequest, said: Sequence[bytes]) -> GatheredSum:
@@ -210,51 +218,64 @@ def collect(asking: GatherRequest, said: Sequence[bytes]) -> GatheredSum:
 
 
 def test_a_sum_arrives_to_the_bit_with_what_is_told_of_its_updates() -> None:
-    terms, partial = told(request())
+    terms, partial = told()
 
-    gathered = collect(request(), answer(request(), terms, partial))
+    gathered = collect(request(), answer(terms, partial))
 
     assert gathered.partial.sum.total().tobytes() == partial.sum.total().tobytes()
-    assert [one.raw for one in gathered.terms] == [one.raw for one in terms]
-    for one, other in zip(gathered.terms, terms, strict=True):
-        assert (one.usage, one.header, one.signature) == (other.usage, other.header, other.signature)
-        assert replace(one.term, sketch=other.term.sketch) == other.term
-        assert one.term.sketch.tobytes() == other.term.sketch.tobytes()
+    assert gathered.signed == {one.node: one for one in terms}
+    assert gathered.usages == USAGES
+    for term, other in zip(gathered.partial.terms, partial.terms, strict=True):
+        assert replace(term, sketch=other.sketch) == other
+        assert term.sketch.tobytes() == other.sketch.tobytes()
+
+
+def test_nothing_of_an_update_is_in_the_clear() -> None:
+    terms, partial = told()
+    said = b"".join(answer(terms, partial))
+
+    for term in partial.terms:
+        for number in (*term.sketch, term.norm, term.weight):
+            assert number == 0.0 or np.float64(number).tobytes() not in said
 
 
 def _lying_about(**changes: object) -> Callable[[], list[bytes]]:
     def said() -> list[bytes]:
-        terms, partial = told(request())
-        raw = term_to_proto(terms[0])
-        for name, value in changes.items():
-            raw.ClearField(name)
-            if isinstance(value, list):
-                getattr(raw, name).extend(value)
-            else:
-                setattr(raw, name, value)
-        return [pb.GatherAnswer(term=raw).SerializeToString(), *answer(request(), terms, partial)[1:]]
+        terms, partial = told()
+        first, *others = partial.terms
+        return answer(terms, PartialSum(partial.sum, (replace(first, **changes), *others)))  # type: ignore[arg-type]
 
     return said
 
 
+def _of_whom_nobody_asked() -> list[bytes]:
+    terms, partial = told()
+    return answer([replace(terms[0], node=NodeName("x")), *terms[1:]], partial)
+
+
+def _without_its_header() -> list[bytes]:
+    terms, partial = told()
+    return answer([replace(terms[0], raw=b""), *terms[1:]], partial)
+
+
 def _shorter() -> list[bytes]:
     """Of a sum that is longer than what is told of its updates allows."""
-    terms, partial = told(request())
-    small = [replace(one, term=replace(one.term, norm=1e-6, norms=(1e-6,))) for one in terms]
-    return answer(request(), small, partial)
+    terms, partial = told()
+    small = tuple(replace(one, norm=1e-6, norms=(1e-6,)) for one in partial.terms)
+    return answer(terms, PartialSum(partial.sum, small))
 
 
 def _of_more() -> list[bytes]:
     """Of a sum of more updates than it names."""
-    terms, partial = told(request())
+    terms, partial = told()
     other = ExactSum(SIZE)
     other.add(np.zeros(SIZE))
     other.merge(partial.sum)
-    return answer(request(), terms, PartialSum(other, partial.terms))
+    return answer(terms, PartialSum(other, partial.terms))
 
 
 def _changed(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[], list[bytes]]:
-    return lambda: change(answer(request(), *told(request())))
+    return lambda: change(answer(*told()))
 
 
 def _flipped(raw: bytes) -> bytes:
@@ -262,13 +283,12 @@ def _flipped(raw: bytes) -> bytes:
 
 
 def _by_a_stranger() -> list[bytes]:
-    terms, partial = told(request())
-    honest = answer(request(), terms, partial)
-    return [*honest[:3], *told_to_messages(close_sum(STRANGER, request(), partial))]
+    terms, partial = told()
+    return [*answer(terms, partial)[:3], *told_to_messages(close_sum(STRANGER, REQUEST, partial, USAGES))]
 
 
 def _of_another_request() -> list[bytes]:
-    return answer(request(patience=9.0), *told(request()))
+    return answer(*told(), asking=request(patience=9.0))
 
 
 @pytest.mark.parametrize(
@@ -289,14 +309,15 @@ def _of_another_request() -> list[bytes]:
         (_changed(lambda raw: [*raw, raw[4]]), "longer than announced"),
         (lambda: [pb.GatherAnswer(passed=pb.PassedOn(node="b")).SerializeToString()], "out of order"),
         (lambda: [b"\xff\xff"], "cannot be decoded"),
-        (_lying_about(node="x"), "nobody asked for"),
-        (_lying_about(weight=float("nan")), "the weight is none"),
-        (_lying_about(weight=-1.0), "the weight is none"),
+        (_of_whom_nobody_asked, "nobody asked for"),
+        (_without_its_header, "update rejected"),
+        (_lying_about(weight=float("nan")), "a weight is none"),
+        (_lying_about(weight=-1.0), "a weight is none"),
         (_lying_about(norm=float("nan")), "a norm"),
-        (_lying_about(norms=[1.0, 2.0]), "more norms than parts"),
-        (_lying_about(sketch=b"\0" * 8), "sketch"),
-        (_lying_about(seconds=-1.0), "time and memory"),
-        (_lying_about(header=b""), "workspace|name|key|run|update rejected"),
+        (_lying_about(norms=(-1.0,)), "a norm"),
+        (_lying_about(norms=(1.0, 2.0)), "another length"),
+        (_lying_about(sketch=np.zeros(1)), "another length"),
+        (lambda: answer(*told(), usages={**USAGES, C: Usage(-1.0, 0.0, 0.0)}), "time and memory"),
     ],
 )  # fmt: skip
 def test_whatever_an_aggregator_lies_about_is_rejected(said: Callable[[], list[bytes]], reason: str) -> None:
@@ -307,7 +328,7 @@ def test_whatever_an_aggregator_lies_about_is_rejected(said: Callable[[], list[b
 
 def test_a_sum_opens_for_whoever_asked_alone() -> None:
     collector = GatherCollector(request(), [TOP.certificate_pem], OPENING)
-    for raw in answer(request(), *told(request())):
+    for raw in answer(*told()):
         collector.take(raw)
 
     with pytest.raises(FederatedError, match="does not open"):
@@ -329,10 +350,12 @@ def test_nothing_gathered_is_an_answer_too() -> None:
     ],
 )
 def test_an_update_counts_by_its_nodes_own_signature_alone(change: dict, reason: str) -> None:
-    terms, _ = told(request())
+    terms, partial = told()
     signed, sha256 = terms[0], terms[0].header.task_sha256
     pinned = [NODES[0].certificate_pem]
-    assert open_term(task(B), sha256, signed, pinned, private=False).term is signed.term
+    assert (
+        open_term(task(B), sha256, signed, partial.terms[0], pinned, private=False).term is partial.terms[0]
+    )
 
     signed = replace(
         signed,
@@ -340,16 +363,23 @@ def test_an_update_counts_by_its_nodes_own_signature_alone(change: dict, reason:
         header=replace(signed.header, **change.get("header", {})),
     )
     with pytest.raises(FederatedError, match=reason) as caught:
-        open_term(task(B), sha256, signed, pinned, private=change.get("private", False))
+        open_term(task(B), sha256, signed, partial.terms[0], pinned, private=change.get("private", False))
     assert caught.value.code is ErrorCode.UPDATE_REJECTED
 
 
 def test_a_spending_goes_with_its_term() -> None:
-    terms, _ = told(request())
+    terms, partial = told()
     signed = terms[0]
     charged = replace(signed, header=replace(signed.header, mechanism=MECHANISM, spending=Spending(1.0, 0.5)))
 
-    opened = open_term(task(B), signed.header.task_sha256, charged, [NODES[0].certificate_pem], private=True)
+    opened = open_term(
+        task(B),
+        signed.header.task_sha256,
+        charged,
+        partial.terms[0],
+        [NODES[0].certificate_pem],
+        private=True,
+    )
 
     assert (opened.mechanism, opened.spending) == (MECHANISM, Spending(1.0, 0.5))
 
