@@ -17,7 +17,7 @@ from heliosdb.aggregation.partial_sum import Adding, PartialSum
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.hierarchy import Branch, grow
+from heliosdb.domain.hierarchy import Aggregators, Branch, grow
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.state import NO_STATE
@@ -34,7 +34,7 @@ from heliosdb.transport.gather_messages import (
     SignedTerm,
 )
 from heliosdb.transport.gathering import GatheredSum
-from heliosdb.transport.identity import Identity, fingerprint
+from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
 from heliosdb.transport.packing import open_term, open_update
 from heliosdb.transport.sealing import SealingKey
@@ -76,30 +76,38 @@ class _Asked:
 
 
 class Branches:
-    """The branches of one exchange. adding: None where the coordinator sees every answer itself."""
+    """The branches of one exchange. sketch_key: of the sketches in which updates are compared; None: the
+    coordinator asks everybody itself."""
 
     def __init__(
         self,
         directory: Directory,
         sealing: SealingKey,
         question: Question,
-        adding: Adding | None,
+        sketch_key: int | None,
         state: EncodedState,
     ) -> None:
         self._directory = directory
         self._sealing = sealing
         self._question = question
-        self._adding = adding
         self._state = state
         policy = question.plan.run.policy
-        self._workspace, self._aggregators = policy.workspace, policy.aggregators
+        self._workspace = policy.workspace
+        self._aggregators: Aggregators = {} if sketch_key is None else policy.aggregators
+        # None where the coordinator has to see each answer.
+        self._adding: Adding | None = None if sketch_key is None else question.adding(sketch_key)
         self._keys: dict[NodeName, SealingKey] = {}
 
     def divide(self, nodes: Collection[NodeName]) -> tuple[tuple[Branch, ...], tuple[NodeName, ...]]:
         """Return what aggregators gather, and whom the coordinator asks itself."""
         if not self._aggregators or not self._question.course.protocol.is_open:
             return (), tuple(sorted(nodes))
-        usable = {one: above for one, above in self._aggregators.items() if self._is_linked(one, above)}
+        there = self._look()
+        usable = {
+            one: above
+            for one, above in self._aggregators.items()
+            if one in there and above in there and _lets_in(there[one], there[above])
+        }
         return grow(usable, nodes)
 
     def sealing(self, node: NodeName) -> SealingKey:
@@ -120,11 +128,10 @@ class Branches:
         window: seconds until stragglers are dropped. Whoever is in nothing that comes back is to be asked
         without it. FederatedError where the aggregator fails, FaultyTermsError where its sum cannot count.
         """
-        asked = {node: self._ask(node) for node in branch.everybody}
-        top = self._directory.find(self._workspace, branch.aggregator)
-        if top is None:
-            raise FederatedError(ErrorCode.UNREACHABLE, f'aggregator "{branch.aggregator}" is away')
-        request = self._request(branch, asked, top.client.identity, window * _PATIENCE)
+        there = self._look()
+        asked = {node: self._ask(_found(there, node)) for node in branch.everybody}
+        top = _found(there, branch.aggregator)
+        request = self._request(branch, asked, there, window * _PATIENCE)
         collectors = {node: UpdateCollector(one.task, self._question.shape) for node, one in asked.items()}
         gathered = top.client.gather(request, self._sealing, window * _DEADLINE, traffic=traffic, admit=admit)
         async with aclosing(gathered) as told:
@@ -136,14 +143,10 @@ class Branches:
                 elif isinstance(one, GatheredSum):
                     yield self._check(asked, one)
 
-    def _is_linked(self, node: NodeName, above: NodeName) -> bool:
-        """Whether both are there, and the node lets the other in."""
-        member = self._directory.find(self._workspace, node)
-        aggregator = self._directory.find(self._workspace, above)
-        if member is None or aggregator is None:
-            return False
-        shown = {fingerprint(pem) for pem in aggregator.client.pinned}
-        return bool(shown.intersection(member.introduction.aggregators))
+    def _look(self) -> dict[NodeName, Member]:
+        """Who is there, by name: found once, for there may be many."""
+        members, _ = self._directory.look(self._workspace)
+        return {member.name: member for member in members}
 
     def _opening(self, aggregator: NodeName) -> SealingKey:
         if aggregator not in self._keys:
@@ -151,47 +154,45 @@ class Branches:
             self._keys[aggregator] = self._sealing.derive(b"aggregator\0" + about)
         return self._keys[aggregator]
 
-    def _ask(self, node: NodeName) -> _Asked:
-        member = self._directory.find(self._workspace, node)
-        if member is None:
-            raise FederatedError(ErrorCode.UNREACHABLE, f'node "{node}" is away')
-        task = self._question.task(node, member.record.dataset, NO_STATE)
-        header = encode_header(task, self.sealing(node).public, self._state)
+    def _ask(self, member: Member) -> _Asked:
+        task = self._question.task(member.name, member.record.dataset, NO_STATE)
+        header = encode_header(task, self.sealing(member.name).public, self._state)
         return _Asked(task, header, task_sha256(header), member)
 
     def _request(
-        self, branch: Branch, asked: dict[NodeName, _Asked], identity: Identity, patience: float
+        self,
+        branch: Branch,
+        asked: Mapping[NodeName, _Asked],
+        there: Mapping[NodeName, Member],
+        patience: float,
     ) -> GatherRequest:
-        question, run = self._question, self._question.plan.run
-        step = question.step.name
+        question = self._question
+        number, exchange, step = question.plan.round, question.exchange, question.step.name
         return GatherRequest(
-            key=TaskKey(
-                self._workspace, run.id, question.plan.round, question.exchange, step, branch.aggregator
-            ),
+            key=TaskKey(self._workspace, question.plan.run.id, number, exchange, step, branch.aggregator),
             shape=question.shape,
             adding=self._adding,
             opening=self._opening(branch.aggregator),
             sealing_key=self._sealing.public,
             patience=patience,
-            nodes=tuple(self._nodes(branch, asked, identity)),
+            nodes=tuple(self._nodes(branch, asked, there)),
             state=self._state,
         )
 
-    def _nodes(self, branch: Branch, asked: dict[NodeName, _Asked], identity: Identity) -> list[GatheredNode]:
+    def _nodes(
+        self, branch: Branch, asked: Mapping[NodeName, _Asked], there: Mapping[NodeName, Member]
+    ) -> list[GatheredNode]:
         """The nodes of a branch, each behind the one that asks it."""
         lower = {one.aggregator for one in branch.branches}
         made = []
         for node in sorted(lower.union(branch.nodes)):
-            one = asked.get(node)
-            member = self._directory.find(self._workspace, node) if one is None else one.member
-            if member is None:
-                raise FederatedError(ErrorCode.UNREACHABLE, f'node "{node}" is away')
-            contact = Contact(member.client.endpoint, member.client.pinned)
+            client, one = _found(there, node).client, asked.get(node)
+            contact = Contact(client.endpoint, client.pinned)
             opening = self._opening(node) if node in lower else None
-            task = None if one is None else SignedTask(one.header, sign_task(identity, one.sha256))
+            task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
             made.append(GatheredNode(node, branch.aggregator, contact, task, opening))
         for below in branch.branches:
-            made += self._nodes(below, asked, identity)
+            made += self._nodes(below, asked, there)
         return made
 
     def _take(
@@ -244,3 +245,17 @@ class Branches:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "it is of another noise than was asked for")
         question.check_term(term)
         return opened
+
+
+def _found(there: Mapping[NodeName, Member], node: NodeName) -> Member:
+    """A node that is there; FederatedError UNREACHABLE where it is not any more."""
+    if node not in there:
+        raise FederatedError(ErrorCode.UNREACHABLE, f'node "{node}" is away')
+    return there[node]
+
+
+def _lets_in(node: Member, aggregator: Member) -> bool:
+    """Whether a node can be dialled by an aggregator, and lets it in."""
+    shown = {fingerprint(pem) for pem in aggregator.client.pinned}
+    is_dialled = node.client.endpoint.startswith("https://")
+    return is_dialled and bool(shown.intersection(node.introduction.aggregators))

@@ -90,11 +90,12 @@ class Exchange:
         *,
         heard: State,
         fresh: bool,
-        sketch_key: int = 0,
+        sketch_key: int | None = None,
         span: Span = NO_SPAN,
     ) -> None:
         """heard: what the sum protocol knows already. fresh: no coordinator has asked this before.
-        sketch_key: of the sketches in which updates are compared. span: ends with the exchange."""
+        sketch_key: of the sketches in which updates are compared; None: nothing goes by aggregators. span:
+        ends with the exchange."""
         self._wire = wire
         self._question = question
         self._report = report
@@ -115,9 +116,7 @@ class Exchange:
         self._lost_for: dict[NodeName, str] = {}
         self._is_settled = False
         self._state = EncodedState.of(question.asked.state)
-        self._branches = Branches(
-            wire.directory, wire.sealing, question, question.adding(sketch_key), self._state
-        )
+        self._branches = Branches(wire.directory, wire.sealing, question, sketch_key, self._state)
         self.meter = ExchangeMeter(fresh)
         self.arrived: dict[NodeName, Arrived] = {}
 

@@ -14,8 +14,7 @@ from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, ResetNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.subscriptions import list_node_subscriptions
-from heliosdb.domain.hierarchy import check_hierarchy
-from heliosdb.domain.ids import NodeName
+from heliosdb.extension.hierarchy import check_aggregator, check_gathers_for_none
 from heliosdb.extension.session import Session, duplicate
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -45,7 +44,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
             hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
         )
     _check_endpoint(workspace, nodes, given)
-    _check_aggregator(workspace, command.name, nodes, given)
+    check_aggregator(workspace, command.name, nodes, given)
     require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.insert_node(session.connection, workspace, command.name, given)
     catalog.notify_coordinator(session.connection)
@@ -63,7 +62,7 @@ def alter_node(session: Session, command: AlterNode) -> None:
     _check_certificate(given)
     _check_endpoint(workspace, others, merged)
     _check_residency(workspace, command.name, merged)
-    _check_aggregator(workspace, command.name, others, merged)
+    check_aggregator(workspace, command.name, others, merged)
     require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.update_node(session.connection, workspace, command.name, merged)
     catalog.notify_coordinator(session.connection)
@@ -97,7 +96,7 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
             f'federated node "{command.name}" takes part in the training of model "{model}"',
             hint=f"STOP FEDERATED TRAINING {model} first.",
         )
-    _check_gathers_for_none(session, workspace, command.name)
+    check_gathers_for_none(command.name, catalog.list_nodes(session.connection, workspace))
     kept = list_node_subscriptions(session.connection, workspace, command.name)
     if not catalog.delete_node(session.connection, workspace, command.name):
         session.skips("node", command.name, if_exists=command.if_exists)
@@ -190,37 +189,6 @@ def _check_endpoint(
                 f'federated node "{other.name}" of workspace "{workspace.name}" has this endpoint already',
                 hint="One node takes part under one name.",
             )
-
-
-def _check_aggregator(
-    workspace: catalog.Workspace, node: str, others: Sequence[catalog.Node], given: catalog.Options
-) -> None:
-    """Raise where a node's aggregator is none, or would not be above it."""
-    aggregator = given.get("aggregator")
-    if aggregator is None:
-        return
-    if aggregator != node and all(other.name != aggregator for other in others):
-        raise FederatedError(
-            ErrorCode.UNDEFINED_OBJECT,
-            f'the aggregator of node "{node}", federated node "{aggregator}", does not exist in workspace'
-            f' "{workspace.name}"',
-            hint="REGISTER FEDERATED NODE registers it first.",
-        )
-    above = {other.name: NodeName(own) for other in others if (own := other.options.get("aggregator"))}
-    check_hierarchy({**above, NodeName(node): NodeName(aggregator)}, NodeName(node))
-
-
-def _check_gathers_for_none(session: Session, workspace: catalog.Workspace, node: str) -> None:
-    """Raise where other nodes have named the node as their aggregator."""
-    nodes = catalog.list_nodes(session.connection, workspace)
-    below = [other.name for other in nodes if other.options.get("aggregator") == node]
-    if below:
-        quoted = ", ".join(f'"{name}"' for name in below)
-        raise FederatedError(
-            ErrorCode.IN_USE,
-            f'federated node "{node}" aggregates for {quoted}',
-            hint="ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask these itself.",
-        )
 
 
 def _address(options: catalog.Options) -> tuple[str | None, int | None]:

@@ -7,6 +7,7 @@ hundred clients in one event loop; how many calls run at once is bounded by who 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
 from heliosdb.transport.witness_messages import answer_from_proto, request_to_proto
+
+_LARGE = 100_000
+"""Values of a sum that is opened beside the event loop."""
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -221,7 +225,9 @@ class NodeClient:
                     yield told
                 elif isinstance(told, int) and admit is not None:
                     await admit(told)
-        gathered = collector.finish()
+        # What it takes to open a large sum would hold up everybody else's calls.
+        large = request.shape.size >= _LARGE
+        gathered = await asyncio.to_thread(collector.finish) if large else collector.finish()
         if gathered is not None:
             yield gathered
 
