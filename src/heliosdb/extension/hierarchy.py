@@ -50,8 +50,6 @@ def check_runs_by_aggregators(policy: catalog.Options, nodes: Sequence[catalog.N
         return
     hint = "ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask all nodes itself."
     if policy.get("async_aggregation"):
-        raise not_supported(
-            "async_aggregation is not supported where nodes have an aggregator yet", hint=hint
-        )
+        raise not_supported("async_aggregation is not supported where nodes have aggregators yet", hint=hint)
     if policy.get("communication_protocol") == "https":
         raise not_supported("aggregators are not supported where it is the nodes that dial yet", hint=hint)
