@@ -1022,16 +1022,6 @@ $$;
 COMMENT ON FUNCTION federated._why_not_plain(bigint, jsonb) IS
     'Why a run under such a policy is refused for answers without noise, for federated._raise; NULL where it is not';
 
-CREATE FUNCTION federated._aggregators(workspace bigint) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_strip_nulls(jsonb_build_object('aggregators', jsonb_object_agg(n.name, n.options -> 'aggregator')))
-    FROM federated.node AS n
-    WHERE n.workspace_id = workspace AND n.options ? 'aggregator'
-$$;
-
-COMMENT ON FUNCTION federated._aggregators(bigint) IS
-    'Which node gathers for which, by name, as a run keeps it: its tasks are the same whatever is altered meanwhile';
-
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1066,7 +1056,10 @@ BEGIN
     END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy
-        || jsonb_build_object('workspace', subject.workspace) || federated._aggregators(subject.workspace_id);
+        || jsonb_build_object('workspace', subject.workspace)
+        -- Who gathers for whom: the run's tasks are the same whatever is altered meanwhile.
+        || (SELECT jsonb_strip_nulls(jsonb_build_object('aggregators', jsonb_object_agg(n.name, n.options -> 'aggregator')))
+            FROM federated.node AS n WHERE n.workspace_id = subject.workspace_id AND n.options ? 'aggregator');
     PERFORM federated._raise(federated._why_not_plain(subject.workspace_id, NEW.policy));
     IF NEW.resumed_from IS NOT NULL THEN
         -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.

@@ -137,7 +137,8 @@ async def test_plain_training_under_a_compliance_mode_runs_where_every_dba_allow
 async def test_a_lie_below_an_aggregator_costs_the_others_nothing_and_is_the_liars_own(world: World) -> None:
     federation = world.federation
     create_workspace(world, min_nodes=2)
-    top = await world.add_site("top")
+    # It shares nothing, and takes part in no run: it only gathers.
+    top = await world.add_site("top", shares=False)
     world.register(top)
     trusted = (federation.directory / "top.pem").read_bytes()
     async with served(world, {"b": overweight}, plain=True, aggregator=trusted):
