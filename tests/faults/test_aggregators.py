@@ -160,14 +160,15 @@ async def test_a_coordinator_that_is_killed_is_followed_by_one_that_asks_aggrega
     assert read_result(world) == expected
 
 
+@pytest.mark.parametrize(("aggregators", "others"), [(WIDE, "c"), (DEEP, "b,c,e")], ids=["wide", "deep"])
 async def test_an_aggregator_does_not_wait_for_a_straggler_beyond_its_patience(
-    flat: tuple[World, Result],
+    flat: tuple[World, Result], aggregators: Mapping[str, str], others: str
 ) -> None:
     world, _ = flat
-    alter(world, WIDE)
+    alter(world, aggregators)
     late = next(site for site in world.sites if site.name == "d")
     world.execute(
-        "ALTER FEDERATED WORKSPACE consortium SET (stragglers_timeout = 8, min_nodes_per_round = 3)"
+        "ALTER FEDERATED WORKSPACE consortium SET (stragglers_timeout = 16, min_nodes_per_round = 3)"
     )
     late.kill()
     # Its fourth task is to train in round 2.
@@ -183,12 +184,12 @@ async def test_an_aggregator_does_not_wait_for_a_straggler_beyond_its_patience(
     world.execute("ALTER FEDERATED WORKSPACE consortium RESET (stragglers_timeout, min_nodes_per_round)")
 
     assert finished["status"] == "completed", finished
-    assert "sum received: nodes=c\n" in coordinator.log.read_text()
+    assert f"sum received: nodes={others}\n" in coordinator.log.read_text()
     [lost] = world.query(
-        "SELECT p.outcome::text, p.reason FROM federated.participation AS p JOIN federated.node AS n USING (node_id) "
-        "WHERE n.name = 'd' AND p.step = 'train' AND p.round_number = 2"
+        "SELECT n.name, p.outcome::text, p.reason FROM federated.participation AS p JOIN federated.node AS n USING (node_id) "
+        "WHERE p.step = 'train' AND p.round_number = 2 AND p.outcome <> 'received'"
     )
-    assert lost == {"outcome": "dropped", "reason": "timed out"}
+    assert lost == {"name": "d", "outcome": "dropped", "reason": "timed out"}
 
 
 async def test_a_node_that_lets_its_aggregator_not_in_is_asked_by_the_coordinator(
@@ -207,3 +208,25 @@ async def test_a_node_that_lets_its_aggregator_not_in_is_asked_by_the_coordinato
     assert found == expected
     assert log.count("sum received: nodes=c\n") == ROUNDS
     assert "aggregator a:" not in log
+
+
+async def test_an_aggregator_that_is_stopped_is_given_up_as_soon_as_it_is_missed(
+    flat: tuple[World, Result],
+) -> None:
+    world, expected = flat
+    alter(world, WIDE)
+    stopped = next(site for site in world.sites if site.name == "b")
+    stopped.kill()
+    await start_site(world, stopped, faults="node.gather.received:3=stop")
+    coordinator = world.start_coordinator(heartbeat_timeout=1.0)
+    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
+    start_run(world)
+    await coordinator.said("aggregator b:")
+    # All have answered but the aggregator itself, which is there again within the round.
+    await world.reached("(SELECT count(*) > 0 FROM federated.node WHERE name = 'b' AND status <> 'active')")
+    assert stopped.process is not None
+    stopped.process.process.send_signal(signal.SIGCONT)
+    await world.finished()
+    coordinator.kill()
+
+    assert read_result(world) == expected

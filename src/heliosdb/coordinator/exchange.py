@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from heliosdb import faults
 from heliosdb.aggregation.partial_sum import PartialSum
@@ -311,7 +312,7 @@ class Exchange:
         """Have a branch gathered; whoever is in nothing that comes back is asked without its aggregator."""
         doubted = branch.everybody & self._in_doubt
         try:
-            await self._gather_once(branch)
+            await self._while_there(branch.aggregator, self._gather_once(branch))
         except UnsentError as error:
             self._in_doubt -= branch.everybody - doubted
             log.warning("aggregator %s: %s", branch.aggregator, error.message)
@@ -320,8 +321,23 @@ class Exchange:
         except Exception:  # Whatever an aggregator's bytes cause must not end the round.
             log.exception("gathering by %s failed", branch.aggregator)
         if not self._closing:
-            missing = [node for node in branch.nodes if node not in self.arrived]
-            self._begin([one for one in branch.branches if not one.everybody <= self.arrived.keys()], missing)
+            self._begin(*branch.missing(self.arrived))
+
+    async def _while_there(self, aggregator: NodeName, gathering: Coroutine[Any, Any, None]) -> None:
+        """Wait for what an aggregator does as long as it is there: it may be stopped, and never say so."""
+        task = asyncio.create_task(gathering)
+        directory = self._wire.directory
+        try:
+            while not task.done():
+                changed = asyncio.create_task(directory.wait_for_change(_LONGEST_PAUSE))
+                await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                if not task.done() and directory.find(self._workspace, aggregator) is None:
+                    raise FederatedError(ErrorCode.UNREACHABLE, directory.reason(self._workspace, aggregator))
+            task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def _gather_once(self, branch: Branch) -> None:
         """Take in what an aggregator gathers; once more without the updates that spoil its sum."""

@@ -36,6 +36,20 @@ class Branch:
         """Whose answers it gathers, all told."""
         return frozenset(self.nodes).union(*(branch.everybody for branch in self.branches))
 
+    def missing(self, arrived: Collection[NodeName]) -> tuple[list[Branch], list[NodeName]]:
+        """What is left to ask where the aggregator has done what it could: branches of which nothing has
+        arrived, and single nodes."""
+        nodes = [node for node in self.nodes if node not in arrived]
+        whole: list[Branch] = []
+        for branch in self.branches:
+            if any(node in arrived for node in branch.everybody):
+                below, left = branch.missing(arrived)
+                whole += below
+                nodes += left
+            else:
+                whole.append(branch)
+        return whole, nodes
+
     def without(self, nodes: Collection[NodeName]) -> Branch:
         """The same without the answers of some; what these gather themselves stays."""
         left = tuple(node for node in self.nodes if node not in nodes)

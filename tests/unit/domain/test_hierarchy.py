@@ -80,3 +80,18 @@ def test_no_more_than_so_many_levels_lie_above_any_node() -> None:
     ) as caught:
         check_hierarchy({**above, chain[-1]: NodeName("z")}, chain[-1])
     assert caught.value.code is ErrorCode.PROGRAM_LIMIT
+
+
+def test_what_an_aggregator_has_not_brought_is_asked_by_whole_branches_where_nothing_of_them_came() -> None:
+    deep = Branch(NodeName("d"), nodes("xy"))
+    branch = Branch(A, nodes("bcd"), (Branch(B, nodes("efg")), deep))
+
+    assert branch.missing(()) == ([Branch(B, nodes("efg")), deep], list(nodes("bcd")))
+    assert branch.missing(nodes("bce")) == ([deep], list(nodes("dfg")))
+    assert branch.missing(nodes("bcdefgxy")) == ([], [])
+
+
+def test_a_branch_without_some_answers_still_gathers_by_those_nodes() -> None:
+    branch = Branch(A, nodes("bc"), (Branch(B, nodes("de")),))
+
+    assert branch.without(nodes("bd")) == Branch(A, nodes("c"), (Branch(B, nodes("e")),))

@@ -19,7 +19,10 @@ BELOW = Node(NodeName("b"), "active", {"aggregator": "a"}, None)
     ("policy", "message"),
     [
         ({"async_aggregation": True}, "async_aggregation is not supported where nodes have aggregators yet"),
-        ({"communication_protocol": "https"}, "aggregators are not supported where it is the nodes that dial yet"),
+        (
+            {"communication_protocol": "https"},
+            "aggregators are not supported where it is the nodes that dial yet",
+        ),
     ],
 )
 def test_a_run_that_could_not_go_by_aggregators_is_refused(policy: dict[str, Any], message: str) -> None:
