@@ -9,7 +9,8 @@ plain answers.
 
 Seconds are wall time from the second training round's start to the last one's, divided by the rounds between: what
 lies between rounds counts; the first round, in which processes load what they need, and the evaluation at a run's end
-do not. Medians over the runs. Memory is the highest resident memory in the life of a coordinator process (VmHWM): one
+do not. Medians over the runs. A federation with aggregators has the first nodes gather for the others, each for as
+many. The coordinator's processor time is that of whole runs, their first rounds included. Memory is the highest resident memory in the life of a coordinator process (VmHWM): one
 serves all plain runs of a case, each private run has its own.
 
 Each node has its own database; all are in one server, with fsync on, and served by two processes. Nodes are made
@@ -23,12 +24,13 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +101,24 @@ class Case:
     model: Model
     runs: int
     rounds: int
+    aggregators: int = 0
 
     @property
     def name(self) -> str:
         """In figures' names."""
-        return f"{self.nodes} nodes, {self.model.name}"
+        by = f" by {self.aggregators} aggregators" if self.aggregators else ""
+        return f"{self.nodes} nodes{by}, {self.model.name}"
 
     @property
     def plain(self) -> str:
         """The workspace of its plain runs."""
-        return f"plain_{self.nodes}_{self.model.parameters}_{self.model.kind}"
+        by = f"_by_{self.aggregators}" if self.aggregators else ""
+        return f"plain_{self.nodes}_{self.model.parameters}_{self.model.kind}{by}"
 
     @property
     def private(self) -> list[str]:
         """The workspaces of its private runs; none where the model knows no privacy."""
-        if self.model.part is not None:
+        if self.model.part is not None or self.aggregators:
             return []
         return [f"private_{self.nodes}_{self.model.parameters}_{run}" for run in range(self.runs)]
 
@@ -134,10 +139,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds a round, and the coordinator's peak memory in 10^6 bytes; None where the model knows no such rounds."""
+    """Seconds a round, and the coordinator's peak memory in 10^6 bytes; None where the model knows no such rounds.
+
+    processor: seconds of the coordinator's, a round of those that are evaluated at the end.
+    """
 
     plain: float
     plain_memory: float
+    processor: float
     evaluated: float | None = None
     private: float | None = None
     private_memory: float | None = None
@@ -150,6 +159,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=SIZES, help="sizes of federations")
     parser.add_argument(
         "--wide-nodes", type=int, nargs="*", default=WIDE_SIZES, help="the same for more than ten parameters"
+    )
+    parser.add_argument(
+        "--aggregators", type=int, nargs="*", default=(), help="the same federations by so many aggregators"
     )
     parser.add_argument("--runs", type=int, help="runs of each kind; default: 3, or 1 of 100 nodes and more")
     parser.add_argument(
@@ -194,7 +206,13 @@ def _cases(given: argparse.Namespace) -> list[Case]:
                 cases += [
                     Case(nodes, model, given.runs or 1, given.rounds or 6) for nodes in given.wide_nodes
                 ]
-    return cases
+    by = [
+        replace(case, aggregators=count)
+        for count in given.aggregators
+        for case in cases
+        if case.nodes > count
+    ]
+    return cases + by
 
 
 async def _serve(configs: list[NodeConfig]) -> None:
@@ -224,6 +242,7 @@ def _figures(case: Case, found: Measured) -> list[Figure]:
     figures = [
         Figure(f"{case.name}, evaluated at the end", found.plain, "s", target),
         Figure(f"{case.name}, coordinator's peak memory", found.plain_memory, "MB"),
+        Figure(f"{case.name}, coordinator's processor time a round", found.processor, "s"),
     ]
     if found.evaluated is not None:
         figures.append(Figure(f"{case.name}, evaluated every round", found.evaluated, "s", target))
@@ -235,13 +254,12 @@ def _figures(case: Case, found: Measured) -> list[Figure]:
 
 def _measure(cluster: Cluster, federation: Federation, nodes: Sequence[Node], case: Case) -> Measured:
     with _coordinated(cluster, federation, nodes, case, case.plain) as (connection, coordinator):
-        evaluated, plain = (
-            statistics.median(_run(connection, case, every) for _ in range(case.runs))
-            if case.private or every > 1
-            else None
-            for every in (1, case.rounds)
-        )
-        assert plain is not None
+        evaluated = None
+        if case.model.part is None:
+            evaluated = statistics.median(_run(connection, case, 1) for _ in range(case.runs))
+        began = _processor_time(coordinator)
+        plain = statistics.median(_run(connection, case, case.rounds) for _ in range(case.runs))
+        processor = (_processor_time(coordinator) - began) / (case.runs * (case.rounds + 1))
         plain_memory = _peak_memory(coordinator)
     seconds, memory = [], []
     for workspace in case.private:
@@ -249,8 +267,14 @@ def _measure(cluster: Cluster, federation: Federation, nodes: Sequence[Node], ca
             seconds.append(_run(connection, case, case.rounds))
             memory.append(_peak_memory(coordinator))
     if not seconds:
-        return Measured(plain, plain_memory)
-    return Measured(plain, plain_memory, evaluated, statistics.median(seconds), max(memory))
+        return Measured(plain, plain_memory, processor, evaluated)
+    return Measured(plain, plain_memory, processor, evaluated, statistics.median(seconds), max(memory))
+
+
+def _processor_time(process: subprocess.Popen[bytes]) -> float:
+    """What a process has used so far, in seconds."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_memory(process: subprocess.Popen[bytes]) -> float:
@@ -264,6 +288,9 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> float:
 def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) -> Iterator[list[Node]]:
     """As many nodes as the largest case needs; each shares rows with the workspaces of the cases it is in."""
     template = _make_template(cluster, cases)
+    _write_certificates(
+        federation, max(case.nodes for case in cases), max(case.aggregators for case in cases)
+    )
     configs = [
         _make_node(cluster, federation, template, [case for case in cases if number < case.nodes], number)
         for number in range(max(case.nodes for case in cases))
@@ -277,6 +304,15 @@ def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) ->
             for (name, _), port in zip(part, _ports(server), strict=True)
         }
         yield [Node(name, federation.directory / f"{name}.pem", ports[name]) for name, _ in configs]
+
+
+def _write_certificates(federation: Federation, nodes: int, aggregators: int) -> None:
+    """Every node's, and those of all that gather in a file that the others name."""
+    names = [f"node_{number}" for number in range(nodes)]
+    for name in names:
+        federation.write(name, federation.authority.issue(name, ["localhost", "127.0.0.1"]))
+    trusted = b"".join((federation.directory / f"{name}.pem").read_bytes() for name in names[:aggregators])
+    (federation.directory / "aggregators.pem").write_bytes(trusted)
 
 
 def _make_template(cluster: Cluster, cases: Sequence[Case]) -> str:
@@ -306,7 +342,10 @@ def _make_node(
             for table in case.workspaces:
                 connection.execute(f"INSERT INTO {table} {rows}".encode())
     parts = sorted({case.model.part for case in cases if case.model.part is not None})
-    return name, federation.node_config(cluster, database, name, parts=parts)
+    trusted = {}
+    if any(case.aggregators for case in cases):
+        trusted["aggregator_certificate"] = federation.directory / "aggregators.pem"
+    return name, federation.node_config(cluster, database, name, parts=parts, **trusted)
 
 
 def _start_nodes(
@@ -396,6 +435,12 @@ def _register(
             f"REGISTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace}"
             f" WITH (endpoint = 'https://localhost:{node.port}', certificate = '{node.certificate}')",
         )
+    for number, node in enumerate(nodes[case.aggregators :] if case.aggregators else ()):
+        above = nodes[number % case.aggregators].name
+        _execute(
+            connection,
+            f"ALTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace} SET (aggregator = '{above}')",
+        )
     _execute(
         connection,
         f"CREATE FEDERATED MODEL risk IN WORKSPACE {workspace} WITH ({case.model.options}, target = 'ill',"
@@ -411,11 +456,19 @@ def _run(connection: psycopg.Connection, case: Case, every: int) -> float:
             [json.dumps(case.model.given)],
         )
     [(status,)] = connection.execute("SELECT wait_for_convergence('risk', 300)").fetchall()
+    [(said,)] = connection.execute(
+        "SELECT message FROM federated.run ORDER BY created_at DESC LIMIT 1"
+    ).fetchall()
     [(seconds, rounds, nodes)] = connection.execute(
         "SELECT extract(epoch FROM max(started_at) - min(started_at))::float8, count(*), min(participating_nodes)"
         " FROM federated_training_status('risk') WHERE round_number > 1"
     ).fetchall()
-    assert (status, rounds, nodes) == ("completed", case.rounds - 1, case.nodes), (status, rounds, nodes)
+    assert (status, rounds, nodes) == ("completed", case.rounds - 1, case.nodes), (
+        status,
+        rounds,
+        nodes,
+        said,
+    )
     return float(seconds / (rounds - 1))
 
 

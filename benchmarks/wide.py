@@ -19,12 +19,12 @@ from heliosdb.algorithms.table import Table
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
-from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.settings import within
 from heliosdb.domain.state import State, flatten, make_state, with_vector
 from heliosdb.domain.task import Task, Work
-from heliosdb.domain.update import Moved, Total, Update
+from heliosdb.domain.update import Moved, Term, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Plain
 from heliosdb.parts.algorithms import ALGORITHMS
 
@@ -50,6 +50,7 @@ class Hello:
     name: StepName = HELLO
     required: bool = True
     gathers: Literal["sum", "rule"] = "sum"
+    reads: Sequence[str] = ()
     moving: Sequence[str] = ()
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
@@ -103,6 +104,10 @@ class Move(Hello):
         assert isinstance(gathered, Moved)
         return Taken(with_vector(state, self.moving, gathered.parameters))
 
+    def fault_of_term(self, plan: RunPlan, work: Work, term: Term) -> str | None:
+        """As `fault`."""
+        return None if term.weight.is_integer() else "its weight is no number of rows"
+
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Pull each parameter towards the mean of one feature."""
         rows = table.training()
@@ -133,9 +138,9 @@ class Wide:
         count = plan.run.options.settings(WideSettings).parameters
         return make_state(weights=np.zeros(count, self.dtype.value))
 
-    def first(self, number: RoundNumber) -> StepName:
+    def first(self, plan: RunPlan) -> StepName:
         """Hello, then moves."""
-        return HELLO if number == 0 else MOVE
+        return HELLO if plan.round == 0 else MOVE
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Nothing: there is no privacy here."""

@@ -139,7 +139,11 @@ BEGIN
         PERFORM set_config('federated.started_run', NEW.run_id::text, true);
     END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
-    NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
+    NEW.policy := known -> 'workspace' || subject.policy
+        || jsonb_build_object('workspace', subject.workspace)
+        -- Who gathers for whom: the run's tasks are the same whatever is altered meanwhile.
+        || (SELECT jsonb_strip_nulls(jsonb_build_object('aggregators', jsonb_object_agg(n.name, n.options -> 'aggregator')))
+            FROM federated.node AS n WHERE n.workspace_id = subject.workspace_id AND n.options ? 'aggregator');
     PERFORM federated._raise(federated._why_not_plain(subject.workspace_id, NEW.policy));
     IF NEW.resumed_from IS NOT NULL THEN
         -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.

@@ -46,7 +46,12 @@ NODE = (
     OptionSpec("max_bandwidth_mbps", _NUM, None, "megabits a second", above=0, maximum=1e6, built=False),
     OptionSpec("contact", _TEXT, None, "whom to ask about the node"),
     OptionSpec("sla_tier", _TEXT, None, "agreed level of service", built=False),
-    OptionSpec("aggregator", _TEXT, None, "name of the node that aggregates for this one", built=False),
+    OptionSpec(
+        "aggregator",
+        _TEXT,
+        None,
+        "name of the node that gathers this one's answers and adds them up for the coordinator",
+    ),
 )
 
 DATASET = (

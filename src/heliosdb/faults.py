@@ -54,6 +54,9 @@ POINTS: frozenset[str] = frozenset(
         "node.order.done",
         "node.order.committed",
         "node.head.committed",
+        "node.gather.received",
+        "node.term.added",
+        "node.sum.made",
     }
 )
 

@@ -33,7 +33,7 @@ from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contri
 from heliosdb.node.guards import make_private
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
-from heliosdb.transport.identity import Identity
+from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.messages import (
     NodeRefusedError,
     ReceivedTask,
@@ -165,17 +165,18 @@ AUTHORITY = Authority.create("authority")
 
 @dataclass
 class _Performer(Unsubscribed):
-    """What a node does behind the wire, by a node that may lie. columns: what it says that it shares."""
+    """What a node does behind the wire, by a node that may lie. aggregators: whom it says that it lets in."""
 
     node: FakeNode
     plain_answers: bool
+    aggregators: tuple[str, ...] = ()
 
     async def introduce(self, greeting: Greeting) -> Introduction:
         del greeting
         columns = ("age", "pressure", "outcome")
         types = ("double precision", "double precision", "integer")
         shared = DatasetDescription(DatasetName("patients"), columns, types, self.plain_answers)
-        return Introduction((shared,))
+        return Introduction((shared,), aggregators=self.aggregators)
 
     async def alive(self) -> None:
         """It always is."""
@@ -200,11 +201,12 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    node: FakeNode, coordinator: bytes, *, plain_answers: bool = False
+    node: FakeNode, coordinator: bytes, *, plain_answers: bool = False, aggregator: bytes | None = None
 ) -> AsyncIterator[Served]:
-    """Serve a node over a real socket to the coordinator with this certificate (PEM)."""
-    performer = _Performer(node, plain_answers)
-    credentials = server_credentials(lambda: ServerIdentity(node.identity, (coordinator,)))
+    """Serve a node over a real socket to the coordinator with this certificate (PEM), and to an aggregator."""
+    aggregators = () if aggregator is None else (aggregator,)
+    performer = _Performer(node, plain_answers, tuple(map(fingerprint, aggregators)))
+    credentials = server_credentials(lambda: ServerIdentity(node.identity, (coordinator,), aggregators))
     server, port = make_server(performer, lambda: [coordinator], credentials, "127.0.0.1", 0)
     await server.start()
     try:

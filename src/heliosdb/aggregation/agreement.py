@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from heliosdb.aggregation.updates import in_order, sent_twice
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.update import Update
+from heliosdb.domain.update import Term, Update
 from heliosdb.domain.vector import AnyVector, Vector
 
 CHUNK = 1 << 15
@@ -63,9 +63,16 @@ class AgreementMeter:
 
     def take(self, update: Update) -> None:
         """Keep what is needed of one update that passed `check_update`; UF003 for a node that was taken."""
-        if update.node in self._sketches:
-            raise sent_twice(update.node)
-        self._sketches[update.node] = Update(update.node, sketch(update.vector, self._key), update.weight)
+        self._keep(Update(update.node, sketch(update.vector, self._key), update.weight))
+
+    def take_term(self, term: Term) -> None:
+        """Keep the sketch of an update that was taken elsewhere, made with the same key."""
+        self._keep(Update(term.node, term.sketch, term.weight))
+
+    def _keep(self, sketched: Update) -> None:
+        if sketched.node in self._sketches:
+            raise sent_twice(sketched.node)
+        self._sketches[sketched.node] = sketched
 
     def result(self) -> Agreement:
         """How far they agree; approximate for updates of more than SKETCH values."""

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from heliosdb.aggregation.partial_sum import PartialSum, merge
 from heliosdb.aggregation.strategy import Strategy, weighs
 from heliosdb.aggregation.summation import ExactSum
 from heliosdb.aggregation.updates import check_update, in_order, rejected, sent_twice
@@ -83,6 +84,23 @@ class WeightedGathering(SumGathering):
     def __init__(self, size: int, dtype: Dtype = Dtype.FLOAT64, *, equally: bool = False) -> None:
         super().__init__(size, dtype)
         self._equally = equally
+
+    @property
+    def equally(self) -> bool:
+        """Whether every update has the weight 1."""
+        return self._equally
+
+    def join(self, partial: PartialSum) -> None:
+        """Add what was added up elsewhere: the same result as taking each of its updates.
+
+        The sum's coefficients must be this gathering's. FederatedError UPDATE_REJECTED where it does not fit.
+        """
+        if twice := sorted(partial.nodes & self._weights.keys()):
+            raise sent_twice(twice[0])
+        merge(self._sum, partial.sum)
+        for term in partial.terms:
+            self._weights[term.node] = 1.0 if self._equally else term.weight
+            self._largest = _longer(self._largest, (term.node, term.norm))
 
     def _coefficient(self, update: Update) -> float:
         return self._weight(update)

@@ -21,6 +21,12 @@ in B', B' - 1, B' - 2 were added; those of the bins that are kept at the end wer
 only grows and so a bin below the kept ones never comes back. Sums in a bin are of whole numbers below 2 ** 63
 and so exact, and exact sums have no order. `total` is computed from B and the kept bins alone.
 
+So sums of sums are the sum: let one sum be of the terms S with the largest bin B, another of T with C, and D
+the larger of both. The sum of all terms keeps the bins D, D - 1, D - 2. Of those the sum of S lacks the ones
+above B, where all slices of S are 0; it has the others, as none of them lies below B - 2. The same holds for
+T. `merge` therefore moves the bins of both down to D, and adds them: what it leaves is what `add` would have
+left of all terms, in bins, anchors and so in `total`, to the bit.
+
 What is dropped of one term is at most 2 ** -84 of the largest term at its place, and of n terms at most n
 times as much: below one rounding of the largest term, for any number of terms that may be added. Where large
 terms cancel, that is the error that remains.
@@ -92,6 +98,53 @@ class ExactSum:
                 self._raise_anchors(part, term)
                 self._add_slices(part, term)
 
+    @property
+    def additions(self) -> int:
+        """How many vectors were added."""
+        return self._additions
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no product was infinite."""
+        return self._beyond is None
+
+    def merge(self, other: ExactSum) -> None:
+        """Add the terms of another sum, which stays as it is: the same bits as adding each; see the module.
+
+        Raises ValueError for another size or a sum with infinite products, OverflowError where both have more
+        than MOST_ADDITIONS terms.
+        """
+        if other.size != self._size or other._beyond is not None:
+            raise ValueError(f"the sum is of {other.size} values, finite or not, and not of {self._size}")
+        if self._additions + other._additions > MOST_ADDITIONS:
+            raise OverflowError(f"more than {MOST_ADDITIONS} vectors are added up")
+        self._additions += other._additions
+        for start in range(0, self._size, CHUNK):
+            part = slice(start, start + CHUNK)
+            self._merge_part(part, other._anchors[part], other._bins[:, part])
+
+    def parts(self) -> tuple[int, NDArray[np.uint8], NDArray[np.int64]]:
+        """How many terms it has, and by place the largest bin and, (3, size), the sums of the slices in that
+        one and the two below; views, to be read only."""
+        return self._additions, self._anchors, self._bins
+
+    @classmethod
+    def of_parts(cls, additions: int, anchors: NDArray[np.uint8], bins: NDArray[np.int64]) -> ExactSum:
+        """The sum that has these parts, which become its own; ValueError where no terms can have led to
+        them: more slices in a bin than there is room for, or a bin beyond the last."""
+        size = anchors.size
+        room = additions * _MIDDLE
+        fits = bins.shape == (_KEPT, size) and 0 < additions <= MOST_ADDITIONS
+        if not fits or int(anchors.max(initial=0)) >= _BINS:
+            raise ValueError("these are no parts of a sum")
+        if size and (int(bins.max()) > room or int(bins.min()) < -room):
+            raise ValueError("a bin holds more than its terms can have led to")
+        made = cls(0)
+        made._size, made._additions, made._anchors, made._bins = size, additions, anchors, bins
+        made._term = np.empty(min(CHUNK, size))
+        made._rounded, made._units = np.empty_like(made._term), np.empty(made._term.size, dtype=np.int64)
+        return made
+
     def total(self) -> Vector:
         """The sum: within about one rounding of the kept bins; ±infinity where it is no double."""
         result = np.empty(self._size)
@@ -103,6 +156,18 @@ class ExactSum:
             with np.errstate(invalid="ignore"):
                 result = np.where(self._beyond == 0.0, result, self._beyond)
         return result
+
+    def _merge_part(self, part: slice, anchors: NDArray[np.uint8], bins: NDArray[np.int64]) -> None:
+        own, mine = self._anchors[part], self._bins[:, part]
+        larger = np.flatnonzero(anchors > own)
+        if larger.size:
+            _move_down(mine, larger, anchors[larger] - own[larger])
+            own[larger] = anchors[larger]
+        smaller = np.flatnonzero(anchors < own)
+        if smaller.size:
+            bins = bins.copy()
+            _move_down(bins, smaller, own[smaller] - anchors[smaller])
+        mine += bins
 
     def _raise_anchors(self, part: slice, term: Vector) -> None:
         """Move bins down where a term is larger than all before it."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.update import Update
+from heliosdb.domain.update import Term, Update
 
 
-def weight_fault(stated: Mapping[NodeName, float], update: Update) -> str | None:
+def weight_fault(stated: Mapping[NodeName, float], update: Update | Term) -> str | None:
     """Say where a plain answer's weight is more than the rows that its node stated, or no number of rows."""
     most = stated.get(update.node, 0.0)
     if update.weight > most:

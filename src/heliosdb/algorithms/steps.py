@@ -25,7 +25,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
-from heliosdb.domain.update import Moved, Total, Update
+from heliosdb.domain.update import Moved, Term, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
 
@@ -150,6 +150,16 @@ class Describing(Protocol):
     def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
         """Coordinator: what a node's answer, which has no fault, says of its rows, as JSON; None for
         nothing."""
+        ...
+
+
+@runtime_checkable
+class JudgesTerms(Protocol):
+    """A step of whose single answers the weight and the length say all that the coordinator looks at: they
+    may have been added up before they come to it. It states no rows."""
+
+    def fault_of_term(self, plan: RunPlan, work: Work, term: Term) -> str | None:
+        """Coordinator: what `fault` would say of the update that the term tells of."""
         ...
 
 

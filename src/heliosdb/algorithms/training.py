@@ -35,7 +35,7 @@ from heliosdb.domain.ids import StepName
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
-from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
+from heliosdb.domain.update import DivergedError, Moved, Term, Total, Update, check_norm, norm
 from heliosdb.domain.vector import Contribution, Vector
 from heliosdb.parts.algorithms import DescentSettings, NetSettings, OptimizerSettings
 from heliosdb.privacy.mechanisms import Secret
@@ -89,10 +89,13 @@ class TrainStep:
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say where the weight is not of rows that were stated; raise OversizedUpdateError for the norm."""
-        fault = weight_fault(plan.stated, update) if work.privacy is None else None
-        if fault is None:
-            _check_norms(plan, work, update)
-        return fault
+        parts = 2 if work.settings.get("control_variates") else 1
+        norms = [norm(part) for part in np.split(update.vector, parts)]
+        return _fault(plan, work, update, norms)
+
+    def fault_of_term(self, plan: RunPlan, work: Work, term: Term) -> str | None:
+        """As `fault`, of an update that was added to others: its weight and its length are all it takes."""
+        return _fault(plan, work, term, term.norms)
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
         """Return None: held-out rows are not among them."""
@@ -164,21 +167,22 @@ def _with_variate(moved: Contribution, work: TrainWork) -> Contribution:
     return replace(moved, vector=np.concatenate([moved.vector, variate]), stays={CONTROL: variate})
 
 
-def _check_norms(plan: RunPlan, work: Work, update: Update) -> None:
-    """Raise OversizedUpdateError for an update that is too long, and for a control variate behind it along
-    which a single step would be."""
-    if not work.settings.get("control_variates"):
-        given = plan.run.options.max_update_norm is not None
-        # Of a given norm nobody but who gave it knows for which updates it is meant.
-        reach = 1.0 if given else work.coding.reach(work.size)
-        check_norm(update, reach * largest_norm(plan, work.size))
-        return
-    moved, variate = np.split(update.vector, 2)
-    most = largest_norm(plan, moved.size)
-    check_norm(replace(update, vector=moved), most)
-    check_norm(
-        replace(update, vector=variate), most / plan.run.options.settings(DescentSettings).learning_rate
-    )
+def _fault(plan: RunPlan, work: Work, update: Update | Term, norms: Sequence[float]) -> str | None:
+    """What is wrong with an update of these norms: of its move, and of a control variate where one is behind
+    it. OversizedUpdateError where it is too long, or a single step along the control variate would be.
+    """
+    fault = weight_fault(plan.stated, update) if work.privacy is None else None
+    if fault is not None:
+        return fault
+    most = largest_norm(plan, work.size // len(norms))
+    if len(norms) > 1:
+        check_norm(norms[0], most)
+        check_norm(norms[1], most / plan.run.options.settings(DescentSettings).learning_rate)
+        return None
+    # Of a given norm nobody but who gave it knows for which updates it is meant.
+    given = plan.run.options.max_update_norm is not None
+    check_norm(norms[0], most if given else work.coding.reach(work.size) * most)
+    return None
 
 
 def _check_steps(work: TrainWork, rows: int) -> None:

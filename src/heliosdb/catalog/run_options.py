@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from heliosdb.domain.folds import Fold
-from heliosdb.domain.ids import WorkspaceName
+from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.parts.algorithms import adds_up, roles_of
 
@@ -89,4 +89,7 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
         data_residency=policy.get("data_residency"),
         compliance_mode=policy.get("compliance_mode") or "none",
         node_selection=policy.get("node_selection") or "all",
+        aggregators=MappingProxyType(
+            {NodeName(node): NodeName(above) for node, above in (policy.get("aggregators") or {}).items()}
+        ),
     )

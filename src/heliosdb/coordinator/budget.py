@@ -16,7 +16,7 @@ from types import MappingProxyType
 from heliosdb.catalog.ledger import Entry, Reservation, SignedSpending, Spent, Sums
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, StepName
-from heliosdb.domain.opened_update import OpenedUpdate
+from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.privacy.accountant import Accountant
 from heliosdb.privacy.accountant import most_spent as accountant_most_spent
@@ -100,7 +100,7 @@ def sums_after(entries: Sequence[Entry], removed: int, delta: float) -> list[Sum
     return corrected
 
 
-def signed_spending(update: OpenedUpdate) -> SignedSpending | None:
+def signed_spending(update: OpenedUpdate | OpenedTerm) -> SignedSpending | None:
     """Return what the node signed of its ledger with this update; None without a budget."""
     if update.mechanism is None or update.spending is None:
         return None

@@ -15,10 +15,20 @@ import numpy as np
 from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.custom_function import Call, CustomFunction
 from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
-from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
+from heliosdb.aggregation.partial_sum import Adding
+from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import REPORT, Algorithm, Asked, Describing, Remembering, Step, Taken
+from heliosdb.algorithms.steps import (
+    REPORT,
+    Algorithm,
+    Asked,
+    Describing,
+    JudgesTerms,
+    Remembering,
+    Step,
+    Taken,
+)
 from heliosdb.coordinator.budget import Release
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -28,8 +38,8 @@ from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, flatten, freeze
-from heliosdb.domain.task import Reading, Summing, Task, TaskKey
-from heliosdb.domain.update import Moved, Total, Update, Updates, norm
+from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
+from heliosdb.domain.update import Moved, Term, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.checks import check_parts
 from heliosdb.parts.strategies import STRATEGIES
@@ -248,10 +258,25 @@ class Question:
         if not self.course.protocol.is_open:
             return
         work = self.asked.work
-        fault = None
-        if work.privacy is not None and update.weight != work.privacy.weight:
-            fault = f"its weight {update.weight:g} is not the {work.privacy.weight:g} that its task says"
-        fault = fault or self.step.fault(self.plan, work, update)
+        fault = _weight_fault(work, update) or self.step.fault(self.plan, work, update)
+        if fault is not None:
+            raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
+
+    def adding(self, sketch_key: int) -> Adding | None:
+        """Return how aggregators add the answers up; None where the coordinator has to see each."""
+        course, shape = self.course, self.shape
+        is_seen = course.strategy.sees == "each" or not course.protocol.is_open
+        if self.step.gathers != "rule" or is_seen or not isinstance(self.step, JudgesTerms):
+            return None
+        parts = 1 + len(companions(course.strategy))
+        return Adding(shape.size, shape.dtype, not weighs(course.settings), parts, sketch_key)
+
+    def check_term(self, term: Term) -> None:
+        """Raise FederatedError UPDATE_REJECTED for an answer, added to others, that must not count: as
+        `check`."""
+        assert isinstance(self.step, JudgesTerms)
+        work = self.asked.work
+        fault = _weight_fault(work, term) or self.step.fault_of_term(self.plan, work, term)
         if fault is not None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
 
@@ -287,6 +312,13 @@ class Question:
         """Return what a protocol's last message has opened."""
         total = self.course.protocol.total(heard)
         return Total(total[:-1], float(total[-1]), nodes)
+
+
+def _weight_fault(work: Work, update: Update | Term) -> str | None:
+    """Say where the weight of a private answer is another than its task's."""
+    if work.privacy is None or update.weight == work.privacy.weight:
+        return None
+    return f"its weight {update.weight:g} is not the {work.privacy.weight:g} that its task says"
 
 
 def _check_local(learned: Algorithm, rule: Strategy, settings: Any) -> None:

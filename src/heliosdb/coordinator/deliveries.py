@@ -3,7 +3,7 @@
 What always holds: a node is offered one thing at a time, and none waits for another's answer; what is sent
 was offered when the catalog was last looked at; a version is in memory once, however many nodes it goes to,
 and versions beyond `HELD` are read when others have left (or have been held for as long as they take over a
-slow line: coordinator/room.py); nothing is remembered but when a failed delivery is tried again, so that a
+slow line: transport/room.py); nothing is remembered but when a failed delivery is tried again, so that a
 coordinator that is started anew goes on from what the nodes say.
 """
 
@@ -22,13 +22,13 @@ from heliosdb.catalog.deliveries import PendingDelivery, measure_offered_version
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.dispatcher import CATALOG_GONE
-from heliosdb.coordinator.room import SLOWEST, Place, Room
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import SubscriptionName, VersionKey
 from heliosdb.domain.subscription import Content, Offer, Outcome, Subscription
 from heliosdb.observing import observed
 from heliosdb.transport.messages import reason_of
+from heliosdb.transport.room import SLOWEST, Place, Room
 
 log = logging.getLogger(__name__)
 

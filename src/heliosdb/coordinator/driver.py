@@ -50,6 +50,7 @@ from heliosdb.domain.events import (
     Say,
     SendTasks,
     StopRequested,
+    SumArrived,
     UpdateArrived,
     Wait,
     describe,
@@ -173,6 +174,8 @@ class RunDriver:
                 decision = decide(self._state, event)
                 if isinstance(event, UpdateArrived):
                     await self._gather(event.node, decision[0])
+                elif isinstance(event, SumArrived):
+                    await self._gather_sum(event.nodes, decision[0])
                 await self._apply(decision)
             await self._say_farewell()
             return Left.ENDED
@@ -289,10 +292,17 @@ class RunDriver:
         if question.mechanism is not None:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         fresh = self._committed_here == (action.round, number)
-        opened.gather(question, self._setting.at_rest.derive_number(b"agreement\0" + self._run.chance.bytes))
+        sketch_key = self._setting.at_rest.derive_number(b"agreement\0" + self._run.chance.bytes)
+        opened.gather(question, sketch_key)
         span = self._watch.exchange(action.round, number, action.step)
         self._exchange = Exchange(
-            self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh, span=span
+            self._setting.wire,
+            question,
+            self._report,
+            heard=opened.heard,
+            fresh=fresh,
+            sketch_key=sketch_key,
+            span=span,
         )
         self._committed_here = None
         await self._exchange.open(action.nodes)
@@ -307,6 +317,13 @@ class RunDriver:
             self._round.take(update)
         else:
             await asyncio.to_thread(self._round.take, update)
+
+    async def _gather_sum(self, nodes: frozenset[NodeName], state: RunState) -> None:
+        """Take in the sum that the machine has just counted."""
+        exchange = self._exchange
+        if nodes & self._state.answered or not nodes <= state.answered or exchange is None:
+            return
+        await asyncio.to_thread(self._round.take_sum, exchange.hand_on_sum(nodes))
 
     async def _combine(self, action: Combine) -> None:
         ended = Moment.now()

@@ -3,25 +3,29 @@
 What always holds: an update that is handed on was verified by the transport, has the size, the finite
 values and the privacy cost that were asked for, and kept to what the question accepts; a node that refuses
 or whose update is rejected is not asked again, and costs the others nothing but its own part; an
-exchange that is over asks nobody; a node counts as having released nothing only where that is certain.
+exchange that is over asks nobody; a node counts as having released nothing only where that is certain;
+whoever is in nothing that an aggregator has gathered is asked without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from heliosdb import faults
+from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.aggregation.updates import check_update
 from heliosdb.catalog.rounds import Settlement
+from heliosdb.coordinator.branches import Branches, FaultyTermsError, OpenedSum
 from heliosdb.coordinator.breaches import breach_of
 from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, may_pass
 from heliosdb.coordinator.measuring import ExchangeMeter
-from heliosdb.coordinator.room import Place, Room
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
@@ -31,8 +35,10 @@ from heliosdb.domain.events import (
     Loss,
     NodeLost,
     NodesAway,
+    SumArrived,
     UpdateArrived,
 )
+from heliosdb.domain.hierarchy import Branch
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.run import Outcome
@@ -43,6 +49,7 @@ from heliosdb.observing import logs, observed
 from heliosdb.observing.tracing import NO_SPAN, Span
 from heliosdb.transport.carriers import UnsentError
 from heliosdb.transport.messages import EncodedState, NodeRefusedError, reason_of
+from heliosdb.transport.room import Place, Room
 from heliosdb.transport.sealing import SealingKey
 
 log = logging.getLogger(__name__)
@@ -88,17 +95,23 @@ class Exchange:
         *,
         heard: State,
         fresh: bool,
+        sketch_key: int | None = None,
         span: Span = NO_SPAN,
     ) -> None:
-        """heard: what the sum protocol knows already. fresh: no coordinator has asked this before. span: ends
-        with the exchange."""
+        """heard: what the sum protocol knows already. fresh: no coordinator has asked this before.
+        sketch_key: of the sketches in which updates are compared; None: nothing goes by aggregators. span:
+        ends with the exchange."""
         self._wire = wire
         self._question = question
         self._report = report
         self._heard = heard
         self._fresh = fresh
         self._workspace = question.plan.run.policy.workspace
+        self._nodes: frozenset[NodeName] = frozenset()
         self._asking: dict[NodeName, asyncio.Task[None]] = {}
+        self._gathering: dict[NodeName, asyncio.Task[None]] = {}
+        self._sums: dict[frozenset[NodeName], tuple[PartialSum, Place]] = {}
+        self._deadline_at = 0.0
         self._away: dict[NodeName, str] = {}
         self._timers: list[asyncio.TimerHandle] = []
         self._stall: asyncio.TimerHandle | None = None
@@ -109,6 +122,7 @@ class Exchange:
         self._lost_for: dict[NodeName, str] = {}
         self._is_settled = False
         self._state = EncodedState.of(question.asked.state)
+        self._branches = Branches(wire.directory, wire.sealing, question, sketch_key, self._state)
         self.meter = ExchangeMeter(fresh)
         self.arrived: dict[NodeName, Arrived] = {}
 
@@ -124,12 +138,20 @@ class Exchange:
             loop.call_later(policy.stragglers_timeout, self._stragglers_due),
             loop.call_later(policy.round_timeout, self._deadline),
         ]
-        deadline = loop.time() + policy.round_timeout
+        self._deadline_at = loop.time() + policy.round_timeout
+        self._nodes = frozenset(nodes)
         if not self._fresh:
-            self._in_doubt.update(nodes)
-        for node in sorted(nodes):
-            self._asking[node] = asyncio.create_task(self._ask(node, deadline))
+            self._in_doubt.update(self._nodes)
+        self._begin(*self._branches.divide(self._nodes))
         await asyncio.sleep(0)
+
+    def _begin(self, branches: Iterable[Branch], nodes: Iterable[NodeName]) -> None:
+        """Ask aggregators for their branches, and these nodes for their own answers."""
+        for branch in branches:
+            gathering = asyncio.create_task(self._gather(branch))
+            self._gathering[branch.aggregator] = gathering
+        for node in nodes:
+            self._asking[node] = asyncio.create_task(self._ask(node, self._deadline_at))
 
     async def close(self, *, grace: float = 0.0) -> None:
         """Ask no more. grace: seconds to hear out those that were asked, to know what they released."""
@@ -138,15 +160,20 @@ class Exchange:
         self._closing = True
         for timer in (*self._timers, *([] if self._stall is None else [self._stall])):
             timer.cancel()
-        if grace > 0 and self._in_flight:
-            await asyncio.wait([self._asking[node] for node in self._in_flight], timeout=grace)
-        open_tasks = [task for task in self._asking.values() if not task.done()]
+        in_flight = [self._asking[node] for node in self._in_flight]
+        in_flight += [task for task in self._gathering.values() if not task.done()]
+        if grace > 0 and in_flight:
+            await asyncio.wait(in_flight, timeout=grace)
+        asking = (*self._asking.values(), *self._gathering.values())
+        open_tasks = [task for task in asking if not task.done()]
         for task in open_tasks:
             task.cancel()
         if open_tasks:
             await asyncio.wait(open_tasks)
         for arrived in self.arrived.values():
             arrived.place.leave()
+        for _, place in self._sums.values():
+            place.leave()
 
     def settle(self, answered: Iterable[NodeName], lost: Iterable[Loss]) -> list[Settlement]:
         """Return how it ended for each node, for the records."""
@@ -186,7 +213,7 @@ class Exchange:
 
     def unspent(self) -> frozenset[NodeName]:
         """Return the nodes that have certainly released nothing; to be asked after `close`."""
-        return frozenset(self._asking) - self._in_doubt - self.arrived.keys()
+        return self._nodes - self._in_doubt - self.arrived.keys()
 
     def hand_on(self, node: NodeName) -> Update:
         """Return the update of a node, and hold it no longer."""
@@ -195,6 +222,12 @@ class Exchange:
         arrived.place.leave()
         self.arrived[node] = replace(arrived, update=None)
         return arrived.update
+
+    def hand_on_sum(self, nodes: frozenset[NodeName]) -> PartialSum:
+        """Return the sum of these nodes' updates, and hold it no longer."""
+        partial, place = self._sums.pop(nodes)
+        place.leave()
+        return partial
 
     def rows(self, nodes: Iterable[NodeName]) -> dict[NodeName, int]:
         """Return the rows of the nodes whose updates state them."""
@@ -255,7 +288,7 @@ class Exchange:
             asked = asyncio.ensure_future(
                 member.client.perform(
                     task,
-                    wire.sealing,
+                    self._branches.sealing(node),
                     max(remaining, 0.1),
                     expected=question.shape,
                     private=question.mechanism is not None,
@@ -281,6 +314,94 @@ class Exchange:
                 self._in_flight.discard(node)
                 asked.cancel()
                 span.end("left")
+
+    async def _gather(self, branch: Branch) -> None:
+        """Have a branch gathered; whoever is in nothing that comes back is asked without its aggregator."""
+        doubted = branch.everybody & self._in_doubt
+        try:
+            await self._while_there(branch.aggregator, self._gather_once(branch))
+        except UnsentError as error:
+            self._in_doubt -= branch.everybody - doubted
+            log.warning("aggregator %s: %s", branch.aggregator, error.message)
+        except FederatedError as error:
+            log.warning("aggregator %s: %s", branch.aggregator, error.message)
+        except Exception:  # Whatever an aggregator's bytes cause must not end the round.
+            log.exception("gathering by %s failed", branch.aggregator)
+        if not self._closing:
+            self._begin(*branch.missing(self.arrived))
+
+    async def _while_there(self, aggregator: NodeName, gathering: Coroutine[Any, Any, None]) -> None:
+        """Wait for what an aggregator does as long as it is there: it may be stopped, and never say so."""
+        task = asyncio.create_task(gathering)
+        directory = self._wire.directory
+        try:
+            while not task.done():
+                changed = asyncio.create_task(directory.wait_for_change(_LONGEST_PAUSE))
+                await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                if not task.done() and directory.find(self._workspace, aggregator) is None:
+                    raise FederatedError(ErrorCode.UNREACHABLE, directory.reason(self._workspace, aggregator))
+            task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _gather_once(self, branch: Branch) -> None:
+        """Take in what an aggregator gathers; once more without the updates that spoil its sum."""
+        try:
+            await self._gather_all(branch)
+        except FaultyTermsError as error:
+            log.warning("aggregator %s: %s", branch.aggregator, error.message)
+            left = branch.without(error.nodes)
+            if not self._closing and left.everybody:
+                await self._gather_all(left)
+
+    async def _gather_all(self, branch: Branch) -> None:
+        started, place = Moment.now(), Place(self._wire.room)
+        remaining = self._deadline_at - asyncio.get_running_loop().time()
+        window = max(min(remaining, self._question.plan.run.policy.stragglers_timeout), 0.1)
+        self._in_doubt.update(branch.everybody)
+        gathered = self._branches.gather(branch, window, traffic=self.meter.count, admit=place.take)
+        try:
+            async with aclosing(gathered) as answers:
+                async for one in answers:
+                    seconds = Moment.now().wall - started.wall
+                    if isinstance(one, OpenedSum):
+                        place = self._take_sum(one, seconds, place)
+                    else:
+                        self._take_passed(one, seconds)
+        finally:
+            place.leave()
+
+    def _take_passed(self, opened: OpenedUpdate, seconds: float) -> None:
+        node = opened.key.node
+        try:
+            self._take(node, opened, seconds, Place(self._wire.room))
+        except FederatedError as error:
+            # It is asked once more by itself, and lost for what it then says.
+            log.info("not taken: node=%s %s", node, error.message)
+
+    def _take_sum(self, opened: OpenedSum, seconds: float, place: Place) -> Place:
+        """Take in a sum, and keep its place until it is handed on; returns the place that comes next."""
+        nodes = frozenset(opened.terms)
+        for node, term in sorted(opened.terms.items()):
+            traffic = self.meter.count(node)
+            settlement = Settlement(
+                node,
+                Outcome.RECEIVED,
+                weight=term.term.weight,
+                bytes_sent=traffic.sent,
+                bytes_received=traffic.received,
+                duration_seconds=seconds if self._fresh else None,
+                signed=signed_spending(term),
+            )
+            self.meter.usage[node] = opened.usages[node]
+            self.arrived[node] = Arrived(None, settlement, Place(self._wire.room))
+            faults.reach("coordinator.update.received")
+        self._sums[nodes] = opened.partial, place
+        log.info("sum received: nodes=%s", ",".join(sorted(nodes)))
+        self._report(SumArrived(self._question.plan.round, self._question.exchange, nodes))
+        return Place(self._wire.room)
 
     def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float, place: Place) -> None:
         question, shape = self._question, self._question.shape

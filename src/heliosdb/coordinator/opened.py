@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
-from heliosdb.aggregation.gathering import Gathering
+from heliosdb.aggregation.gathering import Gathering, WeightedGathering
+from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.loading import Loaded
@@ -97,6 +98,14 @@ class RoundUnderWay:
         self._taken += 1
         if self._agreement is not None:
             self._agreement.take(self._question.own(update))
+
+    def take_sum(self, partial: PartialSum) -> None:
+        """Take in a sum of updates that count, as if each of them had been taken."""
+        assert isinstance(self._gathering, WeightedGathering) and self._agreement is not None
+        self._gathering.join(partial)
+        self._taken += len(partial.terms)
+        for term in partial.terms:
+            self._agreement.take_term(term)
 
     def combine(self, question: Question) -> CombinedExchange:
         """Make of what was gathered what it leads to; FederatedError where that is nothing."""

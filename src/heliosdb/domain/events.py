@@ -141,6 +141,15 @@ class UpdateArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class SumArrived:
+    """A verified sum of the updates of these nodes: all of them count, or none."""
+
+    round: RoundNumber
+    exchange: int
+    nodes: Names
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLost:
     """A node refused, sent what was rejected, or cannot be reached any more."""
 
@@ -227,6 +236,7 @@ Event = (
     | RoundOpened
     | BudgetWouldBeExceeded
     | UpdateArrived
+    | SumArrived
     | NodeLost
     | NodesAway
     | DeadlinePassed
@@ -267,8 +277,8 @@ class OpenRound:
 
 @dataclass(frozen=True, slots=True)
 class SendTasks:
-    """Ask these nodes. Answers: UpdateArrived, NodeLost, DeadlinePassed. about: the earlier round whose model
-    it is about, None for the open one's."""
+    """Ask these nodes. Answers: UpdateArrived, SumArrived, NodeLost, DeadlinePassed. about: the earlier round
+    whose model it is about, None for the open one's."""
 
     round: RoundNumber
     exchange: int

@@ -1,6 +1,7 @@
 """An answer of a node as the coordinator uses it: verified and opened.
 
-What always holds: there is no other form in which the vector of a release is used.
+What always holds: there is no other form in which the vector of a release is used; of one that was added to
+others before it came, no vector is there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import TaskKey
+from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector
 
@@ -32,3 +34,17 @@ class OpenedUpdate:
     bytes_received: int
     usage: Usage | None = None
     signed_header: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTerm:
+    """What is known of a release that an aggregator has added to others.
+
+    mechanism, spending, signed_header: as its node signed them; the rest is the aggregator's word.
+    """
+
+    key: TaskKey
+    term: Term
+    mechanism: Mechanism | None
+    spending: Spending | None
+    signed_header: bytes

@@ -5,7 +5,7 @@ What always holds, whatever the order of events and wherever the coordinator is 
 * No round closes with fewer than `min_nodes_per_round` updates, and none is closed twice: `CloseRound` is
   asked for once, after `Combine` over a set of that size, and a closed round is never opened again.
 * An update counts only while its own exchange is open: one that comes late, twice, from a stranger, or for
-  another round or exchange changes nothing.
+  another round or exchange changes nothing. Of a sum of updates all count, or none.
 * Nothing that depends on a set of updates leaves the coordinator before that set is committed: the next round
   opens after `RoundClosed`, and the next exchange of a round is asked for after `Combined`, whose result the
   shell has stored where something follows. So an interrupted run, rebuilt by `resume` from committed rows
@@ -70,6 +70,7 @@ from heliosdb.domain.events import (
     Say,
     SendTasks,
     StopRequested,
+    SumArrived,
     TrainingDiverged,
     UpdateArrived,
     Wait,
@@ -220,7 +221,9 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
         case TrainingDiverged(round, reason) if round == state.round and state.phase is Phase.COMBINING:
             decision = _end_diverged(state, reason)
-        case UpdateArrived() | NodeLost() | NodesAway() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
+        case UpdateArrived() | SumArrived() | NodeLost() | NodesAway() | DeadlinePassed() if (
+            state.phase is Phase.EXCHANGE
+        ):
             decision = _exchange(state, event)
         case Combined() if state.phase is Phase.COMBINING:
             decision = _combined(state, event)
@@ -278,7 +281,9 @@ def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision
     return state, (SendTasks(state.round, exchange, asked.step, nodes, about),)
 
 
-def _exchange(state: RunState, event: UpdateArrived | NodeLost | NodesAway | DeadlinePassed) -> Decision:
+def _exchange(
+    state: RunState, event: UpdateArrived | SumArrived | NodeLost | NodesAway | DeadlinePassed
+) -> Decision:
     if (event.round, event.exchange) != (state.round, state.exchange):
         return state, ()
     open_nodes = _outstanding(state)
@@ -287,6 +292,8 @@ def _exchange(state: RunState, event: UpdateArrived | NodeLost | NodesAway | Dea
             return _break_off(state, event)
         case UpdateArrived(node=node) if node in open_nodes:
             state = replace(state, answered=state.answered | {node})
+        case SumArrived(nodes=nodes) if nodes and nodes <= open_nodes:
+            state = replace(state, answered=state.answered | nodes)
         case NodeLost(loss=loss) if loss.node in open_nodes:
             state = replace(state, lost=(*state.lost, loss))
         case DeadlinePassed(final=True):

@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from federated_sql.compliance import is_covered
 from heliosdb.domain.encoding import EncodingSettings
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
+from heliosdb.domain.hierarchy import Aggregators
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
@@ -132,6 +134,7 @@ class Policy:
     """The workspace's rules as they stood when the run was started; timeouts in seconds.
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
+    aggregators: by node, the one that gathers for it.
     """
 
     workspace: WorkspaceName
@@ -148,6 +151,7 @@ class Policy:
     data_residency: str | None
     compliance_mode: str = "none"
     node_selection: str = "all"
+    aggregators: Aggregators = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def budget(self) -> Budget | None:

@@ -29,6 +29,21 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """What is known of an update that was added to others before it came here.
+
+    norm: of the whole vector, L2. norms: of its parts, where the strategy has companions; else the one.
+    sketch: of its first part (aggregation/agreement.py).
+    """
+
+    node: NodeName
+    weight: float
+    norm: float
+    norms: tuple[float, ...]
+    sketch: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class Total:
     """The sum of an exchange's updates. vector: the sum, of each update times its weight where `weighted`.
 
@@ -81,8 +96,7 @@ def norm(vector: AnyVector) -> float:
     return largest * float(np.linalg.norm(np.divide(vector, largest, dtype=np.float64)))
 
 
-def check_norm(update: Update, most: float) -> None:
+def check_norm(length: float, most: float) -> None:
     """Raise OversizedUpdateError for an update whose L2 norm is more than `most`."""
-    length = norm(update.vector)
     if length > most:
         raise OversizedUpdateError(length, most)

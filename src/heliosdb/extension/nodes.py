@@ -21,6 +21,7 @@ from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, ResetNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.subscriptions import list_node_subscriptions
+from heliosdb.extension.hierarchy import check_aggregator, check_gathers_for_none
 from heliosdb.extension.session import Session, duplicate
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -53,6 +54,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
             hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
         )
     _check_endpoint(workspace, nodes, given)
+    check_aggregator(workspace, command.name, nodes, given)
     require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.insert_node(session.connection, workspace, command.name, given)
     catalog.notify_coordinator(session.connection)
@@ -71,6 +73,7 @@ def alter_node(session: Session, command: AlterNode) -> None:
     _check_certificate(given)
     _check_endpoint(workspace, others, merged)
     _check_residency(workspace, command.name, merged)
+    check_aggregator(workspace, command.name, others, merged)
     require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.update_node(session.connection, workspace, command.name, merged)
     catalog.notify_coordinator(session.connection)
@@ -104,6 +107,7 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
             f'federated node "{command.name}" takes part in the training of model "{model}"',
             hint=f"STOP FEDERATED TRAINING {model} first.",
         )
+    check_gathers_for_none(command.name, catalog.list_nodes(session.connection, workspace))
     kept = list_node_subscriptions(session.connection, workspace, command.name)
     if not catalog.delete_node(session.connection, workspace, command.name):
         session.skips("node", command.name, if_exists=command.if_exists)

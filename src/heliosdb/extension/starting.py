@@ -25,6 +25,7 @@ from heliosdb.extension.contract import (
     check_target_classes,
     check_transforms,
 )
+from heliosdb.extension.hierarchy import check_runs_by_aggregators
 from heliosdb.extension.models import check_columns, find_model, in_training
 from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
@@ -106,6 +107,7 @@ def check_start(session: Session, start: Start) -> Checked:
             hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
         )
     _check_budget(session, model, policy)
+    check_runs_by_aggregators(policy, start.nodes)
     require_built(OptionKind.TRAINING, start.given, start.overrides, session.built)
     said: dict[str, None] = {}
     for tried in trials_of(chosen):

@@ -28,10 +28,11 @@ _LOOK_SECONDS = 3_600.0
 
 
 class NodeIdentityFiles:
-    """A node's certificate, key and pinned coordinator, read again when a file changes."""
+    """A node's certificate, key, pinned coordinator and aggregator, read again when a file changes."""
 
     def __init__(self, config: NodeConfig) -> None:
         self._files = (config.certificate, config.private_key, config.coordinator_certificate)
+        self._aggregator = config.aggregator_certificate
         self._lock = Lock()
         self._stamp = self._stamps()
         self._current = self._load()
@@ -65,18 +66,21 @@ class NodeIdentityFiles:
         warnings = ExpiryWarnings(clock or SystemClock())
         while True:
             now = self.current()
-            coordinators = [("the coordinator", pem) for pem in now.pinned]
-            warnings.look([(whose, now.identity.certificate_pem), *coordinators])
+            others = [("the coordinator", pem) for pem in now.pinned]
+            others += [("the aggregator", pem) for pem in now.aggregators]
+            warnings.look([(whose, now.identity.certificate_pem), *others])
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in self._files)
+        files = self._files if self._aggregator is None else (*self._files, self._aggregator)
+        return tuple(_stamp(path) for path in files)
 
     def _load(self) -> ServerIdentity:
         certificate, private_key, coordinator = self._files
         pinned = _load_certificates(coordinator)
-        pinned_bundle(pinned)
-        return ServerIdentity(Identity.load(certificate, private_key), pinned)
+        aggregators = () if self._aggregator is None else _load_certificates(self._aggregator)
+        pinned_bundle((*pinned, *aggregators))
+        return ServerIdentity(Identity.load(certificate, private_key), pinned, aggregators)
 
 
 def _sha256(identity: ServerIdentity) -> bytes:

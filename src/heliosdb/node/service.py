@@ -28,6 +28,7 @@ from heliosdb.node.database import Database
 from heliosdb.node.dialling import Dialler
 from heliosdb.node.door import Door
 from heliosdb.node.figures import node_source
+from heliosdb.node.gathering import Aggregator
 from heliosdb.node.identity_files import NodeIdentityFiles
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
@@ -197,6 +198,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         _connect(config, " orders"), lambda: identity.current().identity, identity.is_ours, secret
     )
     consents = Consents(database, secret)
+    aggregator = Aggregator(lambda: identity.current().identity)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret), UpdateCoder(secret)),
@@ -211,6 +213,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
         certificate_sha256=lambda: identity.certificate_sha256,
+        aggregator=aggregator,
+        aggregators=lambda: identity.current().aggregators,
     )
     try:
         async with (
@@ -220,6 +224,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         ):
             yield _Endpoint(port, tasks)
     finally:
+        await aggregator.close()
         await tasks.close()
         for open_ in (database, subscriptions, orders, history):
             await asyncio.to_thread(open_.close)

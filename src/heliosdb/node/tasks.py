@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -42,6 +42,7 @@ from heliosdb.node.door import (
     RowSetsMovedError,
 )
 from heliosdb.node.frames import Computed
+from heliosdb.node.gathering import Aggregator
 from heliosdb.node.identifiers import Identifiers, check_plain_values
 from heliosdb.node.memory import Memory
 from heliosdb.node.orders import Orders
@@ -66,6 +67,8 @@ from heliosdb.node.watch import TaskWatch, computing, note_charge, passing_door,
 from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
+from heliosdb.transport.gather_messages import GatherRequest, Told
+from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
 from heliosdb.transport.update_messages import SealedUpdate
@@ -94,7 +97,8 @@ class NodeTasks:
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
-    setting. certificate_sha256: of the certificate that the node signs with now.
+    setting. certificate_sha256: of the certificate that the node signs with now. aggregator: gathers what
+    other nodes answer. aggregators: certificates of those that are let in.
     """
 
     def __init__(
@@ -113,6 +117,8 @@ class NodeTasks:
         witness: Witness,
         data_residency: str | None = None,
         certificate_sha256: Callable[[], bytes] = lambda: b"",
+        aggregator: Aggregator,
+        aggregators: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         self._database = database
         self._door = door
@@ -127,6 +133,8 @@ class NodeTasks:
         self._data_residency = data_residency
         self._certificate_sha256 = certificate_sha256
         self._consents = consents
+        self._aggregator = aggregator
+        self._aggregators = aggregators
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -146,7 +154,8 @@ class NodeTasks:
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
         place, sha256 = self._data_residency, self._certificate_sha256()
-        return Introduction(tuple(described), installed_extras(), subscriptions, place, sha256)
+        lets_in = tuple(map(fingerprint, self._aggregators()))
+        return Introduction(tuple(described), installed_extras(), subscriptions, place, sha256, lets_in)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -191,6 +200,10 @@ class NodeTasks:
         """Cosign a head of an audit log, or say why not."""
         self._site.demand()
         return await self._witness.witness(request)
+
+    def gather(self, request: GatherRequest) -> AsyncGenerator[Told]:
+        """Ask other nodes what the coordinator has signed; this node's own rows are in none of it."""
+        return self._aggregator.gather(request)
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""

@@ -3,7 +3,7 @@
 What always holds: a task, a delivery or a subject order reaches the performer only whole, within its limits,
 its hash right and its signature the coordinator's; what goes back is an update as the release door made it,
 the node's word about its subscriptions or about a head of the audit log, its signed statement about an order,
-or a refusal whose text is public.
+what other nodes have released for it to pass on or to add up, or a refusal whose text is public.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -25,6 +26,8 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.carriers import CannotAnswerError, Metadata, Method
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
+from heliosdb.transport.gather_messages import GatherRequest, Told, receive_gather, told_to_messages
+from heliosdb.transport.gathering import check_signed
 from heliosdb.transport.messages import (
     ReceivedTask,
     forget_from_proto,
@@ -88,6 +91,10 @@ class Performer(Protocol):
         """Cosign a head of an audit log where it continues what the node has seen of that; else say so."""
         ...
 
+    def gather(self, request: GatherRequest) -> AsyncGenerator[Told]:
+        """Ask other nodes, and tell what they answered, or the sum of it, piece by piece."""
+        ...
+
 
 class Answerer:
     """Hands a node's calls to its performer.
@@ -107,6 +114,7 @@ class Answerer:
             Method.DELIVER: self._deliver,
             Method.CARRY: self._carry,
             Method.WITNESS: self._witness,
+            Method.GATHER: self._gather,
         }
 
     def answer(
@@ -195,6 +203,27 @@ class Answerer:
 
         # Not a refusal of the head: the node could not look at it.
         yield _bytes(answer_to_proto(await _or_silence(answer)))
+
+    async def _gather(self, messages: AsyncIterator[bytes], _: Metadata) -> AsyncGenerator[bytes]:
+        async def begin() -> AsyncGenerator[Told]:
+            request = await receive_gather(messages)
+            check_signed(request, self._pinned())
+            return self._performer.gather(request)
+
+        begun = await _or_refusal(begin)
+        if isinstance(begun, pb.Refusal):
+            yield _bytes(pb.GatherAnswer(refusal=begun))
+            return
+        async with aclosing(begun) as gathered:
+            while True:
+                told = await _or_refusal(lambda: anext(gathered, None))
+                if told is None:
+                    return
+                if isinstance(told, pb.Refusal):
+                    yield _bytes(pb.GatherAnswer(refusal=told))
+                    return
+                for message in told_to_messages(told):
+                    yield message
 
 
 async def _only(messages: AsyncIterator[bytes]) -> bytes:

@@ -27,6 +27,7 @@ class Method(StrEnum):
     DELIVER = "Deliver"
     CARRY = "Carry"
     WITNESS = "Witness"
+    GATHER = "Gather"
 
 
 class UnsentError(FederatedError):

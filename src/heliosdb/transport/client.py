@@ -7,7 +7,8 @@ hundred clients in one event loop; how many calls run at once is bounded by who 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -27,6 +28,14 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.carriers import Carrier, Method
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import encode_delivery
+from heliosdb.transport.gather_messages import (
+    GatherRequest,
+    PassedOn,
+    SignedTask,
+    SignedTerm,
+    gather_to_messages,
+)
+from heliosdb.transport.gathering import GatherCollector, GatheredSum
 from heliosdb.transport.grpc_carrier import GrpcCarrier
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.messages import (
@@ -46,6 +55,9 @@ from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
 from heliosdb.transport.witness_messages import answer_from_proto, request_to_proto
+
+_LARGE = 100_000
+"""Values of a sum that is opened beside the event loop."""
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -95,6 +107,11 @@ class NodeClient:
         self._identity = identity
         self._new_traffic = traffic
         self._carrier = carrier or GrpcCarrier(endpoint, self._pinned, identity, keepalive=keepalive)
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks."""
+        return self._identity
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
@@ -163,6 +180,54 @@ class NodeClient:
         return open_update(
             task, sha256, collector.finish(), self._pinned, sealing, traffic=counted, private=private
         )
+
+    async def forward(
+        self,
+        task: SignedTask,
+        state: bytes,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+    ) -> AsyncGenerator[bytes]:
+        """Bring the node a task that the coordinator has signed; gives the messages of its answer, unread.
+
+        timeout: seconds for the whole exchange.
+        """
+        signed = pb.SignedHeader(header=task.header, signature=task.signature)
+        messages = _task_messages(signed, (state,), self._new_traffic())
+        async with aclosing(self._carrier.call(Method.PERFORM, messages, timeout=timeout)) as answers:
+            async for raw in answers:
+                yield raw
+
+    async def gather(
+        self,
+        request: GatherRequest,
+        sealing: SealingKey,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+        *,
+        traffic: Callable[[NodeName], Traffic] | None = None,
+        admit: Admit | None = None,
+    ) -> AsyncGenerator[PassedOn | GatheredSum]:
+        """Have the node gather what others answer; gives what it passes on, or in the end their sum.
+
+        sealing: what the sum is sealed to. timeout: seconds for the whole of it. traffic: where to count
+        what is about a node. admit: waited for, with the bytes of the sum, before it is read.
+        """
+        collector = GatherCollector(request, self._pinned, sealing)
+        count = traffic or (lambda _: self._new_traffic())
+        messages = _gather_messages(request, count)
+        async with aclosing(self._carrier.call(Method.GATHER, messages, timeout=timeout)) as answers:
+            async for raw in answers:
+                told = collector.take(raw)
+                about = told.node if isinstance(told, PassedOn | SignedTerm) else request.key.node
+                count(about).receive(raw)
+                if isinstance(told, PassedOn):
+                    yield told
+                elif isinstance(told, int) and admit is not None:
+                    await admit(told)
+        # What it takes to open a large sum would hold up everybody else's calls.
+        large = request.shape.size >= _LARGE
+        gathered = await asyncio.to_thread(collector.finish) if large else collector.finish()
+        if gathered is not None:
+            yield gathered
 
     async def deliver(
         self,
@@ -275,6 +340,13 @@ async def _task_messages(
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
     # gRPC asks for more once it has taken the last message.
     traffic.whole = Moment.now()
+
+
+async def _gather_messages(
+    request: GatherRequest, count: Callable[[NodeName], Traffic]
+) -> AsyncIterator[bytes]:
+    for node, message in gather_to_messages(request):
+        yield count(node).send(message)
 
 
 async def _delivery_messages(

@@ -56,20 +56,22 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256")
+    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
     DATA_RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATORS_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
     extras: _containers.RepeatedScalarFieldContainer[str]
     subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
     data_residency: str
     certificate_sha256: bytes
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ...) -> None: ...
+    aggregators: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Subscription(_message.Message):
     __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key", "kept_keys")
@@ -332,7 +334,7 @@ class Summing(_message.Message):
     def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ...) -> None: ...
 
 class Work(_message.Message):
-    __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec")
+    __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -340,6 +342,9 @@ class Work(_message.Message):
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     SUMMING_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
+    CODEC_SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     size: int
     dtype: Dtype
@@ -347,7 +352,10 @@ class Work(_message.Message):
     settings: _containers.RepeatedCompositeFieldContainer[Setting]
     summing: Summing
     codec: str
-    def __init__(self, algorithm: _Optional[str] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., privacy: _Optional[_Union[Privacy, _Mapping]] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ..., codec: _Optional[str] = ...) -> None: ...
+    codec_settings: _containers.RepeatedCompositeFieldContainer[Setting]
+    bits: int
+    sent: int
+    def __init__(self, algorithm: _Optional[str] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., privacy: _Optional[_Union[Privacy, _Mapping]] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ..., codec: _Optional[str] = ..., codec_settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., bits: _Optional[int] = ..., sent: _Optional[int] = ...) -> None: ...
 
 class Budget(_message.Message):
     __slots__ = ("epsilon", "delta")
@@ -578,3 +586,111 @@ class Answered(_message.Message):
     message: bytes
     end: CallEnd
     def __init__(self, message: _Optional[bytes] = ..., end: _Optional[_Union[CallEnd, _Mapping]] = ...) -> None: ...
+
+class Adding(_message.Message):
+    __slots__ = ("equally", "parts", "sketch_key")
+    EQUALLY_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    SKETCH_KEY_FIELD_NUMBER: _ClassVar[int]
+    equally: bool
+    parts: int
+    sketch_key: int
+    def __init__(self, equally: _Optional[bool] = ..., parts: _Optional[int] = ..., sketch_key: _Optional[int] = ...) -> None: ...
+
+class GatherHeader(_message.Message):
+    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    ADDING_FIELD_NUMBER: _ClassVar[int]
+    OPENING_KEY_FIELD_NUMBER: _ClassVar[int]
+    SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    key: TaskKey
+    size: int
+    dtype: Dtype
+    adding: Adding
+    opening_key: bytes
+    sealing_key: bytes
+    patience: float
+    state_bytes: int
+    state_sha256: bytes
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ...) -> None: ...
+
+class GatheredNode(_message.Message):
+    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATOR_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    OPENING_KEY_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    aggregator: str
+    endpoint: str
+    pinned: _containers.RepeatedScalarFieldContainer[bytes]
+    header: bytes
+    signature: bytes
+    opening_key: bytes
+    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ...) -> None: ...
+
+class GatherMessage(_message.Message):
+    __slots__ = ("head", "node", "chunk")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    head: GatherHeader
+    node: GatheredNode
+    chunk: bytes
+    def __init__(self, head: _Optional[_Union[GatherHeader, _Mapping]] = ..., node: _Optional[_Union[GatheredNode, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class PassedOn(_message.Message):
+    __slots__ = ("node", "message")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    message: bytes
+    def __init__(self, node: _Optional[str] = ..., message: _Optional[bytes] = ...) -> None: ...
+
+class SumTerm(_message.Message):
+    __slots__ = ("node", "header", "signature")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    header: bytes
+    signature: bytes
+    def __init__(self, node: _Optional[str] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class SumHeader(_message.Message):
+    __slots__ = ("key", "request_sha256", "nodes", "ephemeral_key", "payload_bytes", "payload_sha256")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_KEY_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SHA256_FIELD_NUMBER: _ClassVar[int]
+    key: TaskKey
+    request_sha256: bytes
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    ephemeral_key: bytes
+    payload_bytes: int
+    payload_sha256: bytes
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., request_sha256: _Optional[bytes] = ..., nodes: _Optional[_Iterable[str]] = ..., ephemeral_key: _Optional[bytes] = ..., payload_bytes: _Optional[int] = ..., payload_sha256: _Optional[bytes] = ...) -> None: ...
+
+class GatherAnswer(_message.Message):
+    __slots__ = ("refusal", "passed", "term", "sum", "chunk")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    refusal: Refusal
+    passed: PassedOn
+    term: SumTerm
+    sum: SignedHeader
+    chunk: bytes
+    def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ..., passed: _Optional[_Union[PassedOn, _Mapping]] = ..., term: _Optional[_Union[SumTerm, _Mapping]] = ..., sum: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...

@@ -41,6 +41,11 @@ MAX_OFFERS = 32
 # Of a version; its arrays are a state, and bounded as one.
 MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 
+# Of one gathering: the tasks of all its nodes, which are held.
+MAX_GATHERED_HEADER_BYTES = 64 * 1024 * 1024
+MAX_PINNED = 8
+MAX_CERTIFICATE_BYTES = 64 * 1024
+
 
 def payload_bytes(encoded: int) -> int:
     """Bytes of the sealed payload that carries a vector encoded in `encoded` bytes."""

@@ -334,6 +334,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         subscriptions=map(subscription_to_proto, introduction.subscriptions),
         data_residency=introduction.data_residency,
         certificate_sha256=introduction.certificate_sha256,
+        aggregators=map(bytes.fromhex, introduction.aggregators),
     )
 
 
@@ -348,7 +349,9 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     require(place is None or read_name(place).isprintable(), "the data_residency cannot be shown")
     sha256 = introduction.certificate_sha256
     require(len(sha256) in (0, 32), "the hash of a certificate has another length")
-    return Introduction(described, read_names(introduction.extras), subscriptions, place, sha256)
+    require(len(introduction.aggregators) <= limits.MAX_PINNED, "there are too many aggregators")
+    aggregators = tuple(read_digest("an aggregator", one).hex() for one in introduction.aggregators)
+    return Introduction(described, read_names(introduction.extras), subscriptions, place, sha256, aggregators)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -18,13 +18,15 @@ import numpy as np
 
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.opened_update import OpenedUpdate
+from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import Task, Work
+from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport import limits
 from heliosdb.transport.codecs import codec, encode
+from heliosdb.transport.gather_messages import SignedTerm
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.lossy import unpack
 from heliosdb.transport.messages import ReceivedTask
@@ -137,6 +139,25 @@ def open_update(
     usage = _read_usage(Usage(*told))
     signed = pack_signed_header(sealed.header, sealed.signature)
     return OpenedUpdate(task.key, vector, weight, header.mechanism, header.spending, *traffic, usage, signed)
+
+
+def open_term(
+    task: Task, task_sha256: bytes, signed: SignedTerm, term: Term, pinned: Sequence[bytes], *, private: bool
+) -> OpenedTerm:
+    """Verify that a node released an update to `task`, of which its aggregator has told `term`.
+
+    private: whether it must name what it cost.
+    """
+    header = signed.header
+    _check_header(task, task_sha256, header)
+    if (header.length, header.dtype) != (task.work.size, task.work.dtype):
+        raise rejected("its vector is not of the length and type that were asked for")
+    if private and (header.mechanism is None or header.spending is None):
+        raise rejected("it is not private although its task is")
+    if not verify_update(pinned, signed.raw, signed.signature):
+        raise rejected("its signature is not the node's")
+    packed = pack_signed_header(signed.raw, signed.signature)
+    return OpenedTerm(task.key, term, header.mechanism, header.spending, packed)
 
 
 def _type_of(vector: AnyVector) -> Dtype:

@@ -39,7 +39,7 @@ class UnopenedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SealingKey:
-    """The coordinator's X25519 private key."""
+    """An X25519 private key: the coordinator's, or one that it derives for what an aggregator opens."""
 
     private: bytes = field(repr=False)
 
@@ -68,12 +68,17 @@ class SealingKey:
         except (InvalidTag, ValueError) as error:
             raise UnopenedError from error
 
+    def derive(self, about: bytes) -> SealingKey:
+        """A key of its own for one purpose: the same for the same `about`, and no way back to this one."""
+        derivation = HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=b"heliosdb sealing key v1\0" + about)
+        return SealingKey(derivation.derive(self.private))
+
     def open_box(self, sealed: bytes, *, about: bytes) -> bytes:
         """Open what was sealed to this key (domain/sealed_box.py); raises UnopenedBoxError."""
         return sealed_box.open_box(self.private, sealed, about=about)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=256)
 def _key_pair(private: bytes) -> tuple[X25519PrivateKey, bytes]:
     """The key, ready to use, and the raw public key: computing that one costs as much as an exchange."""
     key = X25519PrivateKey.from_private_bytes(private)

@@ -1,6 +1,7 @@
 """Calls over gRPC at a node that listens: they come in from the pinned coordinator, to what answers them.
 
-What always holds: nothing is asked of a node but by a peer that has shown a pinned coordinator certificate.
+What always holds: nothing is asked of a node but by a peer that has shown a pinned certificate; one that is
+an aggregator's, and no coordinator's, brings signed tasks and has answers gathered, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from typing import Any
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.transport.answering import Answerer, Performer
 from heliosdb.transport.carriers import Answering, CannotAnswerError, Method
-from heliosdb.transport.identity import Identity, pinned_bundle
+from heliosdb.transport.identity import Identity, fingerprint, pinned_bundle
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What a daemon shows and whom it lets in; asked for at each handshake, so that certificates rotate."""
+    """What a daemon shows and whom it lets in; asked for at each handshake, so that certificates rotate.
+
+    pinned: the coordinator's; of a coordinator that listens, the nodes'. aggregators: those through which a
+    node answers too.
+    """
 
     identity: Identity
     pinned: tuple[bytes, ...]
+    aggregators: tuple[bytes, ...] = ()
 
 
 def server_credentials(current: Callable[[], ServerIdentity]) -> Any:
@@ -37,7 +43,8 @@ def server_credentials(current: Callable[[], ServerIdentity]) -> Any:
             return None
         shown[:] = [now]
         return grpc.ssl_server_certificate_configuration(
-            [(now.identity.private_key_pem, now.identity.certificate_pem)], pinned_bundle(now.pinned)
+            [(now.identity.private_key_pem, now.identity.certificate_pem)],
+            pinned_bundle((*now.pinned, *now.aggregators)),
         )
 
     return grpc.dynamic_ssl_server_credentials(
@@ -51,7 +58,7 @@ def make_server(
     """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0)."""
     server = aio.server(options=SERVER_OPTIONS)
     answerer = Answerer(performer, pinned)
-    handlers = {str(method): _over_grpc(answerer, method) for method in Method}
+    handlers = {str(method): _over_grpc(answerer, method, pinned) for method in Method}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server, bind(server, credentials, host, port)
 
@@ -68,8 +75,14 @@ def bind(server: Any, credentials: Any, host: str, port: int) -> int:
     return bound
 
 
-def _over_grpc(answering: Answering, method: Method) -> Any:
+_ALSO_OF_AGGREGATORS = (Method.PERFORM, Method.GATHER)
+"""Calls of which each task shows who has signed it."""
+
+
+def _over_grpc(answering: Answering, method: Method, pinned: Callable[[], Sequence[bytes]]) -> Any:
     async def handle(messages: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes]:
+        if method not in _ALSO_OF_AGGREGATORS and not _is_shown(context, pinned()):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this is for the coordinator alone")
         metadata = context.invocation_metadata() or ()
         try:
             async with aclosing(answering.answer(method, messages, metadata)) as answers:
@@ -80,3 +93,9 @@ def _over_grpc(answering: Answering, method: Method) -> Any:
 
     # On the wire a call of one message is a stream of one.
     return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _is_shown(context: Any, pinned: Sequence[bytes]) -> bool:
+    """Whether the peer has shown one of these certificates in the handshake."""
+    shown = {fingerprint(pem) for pem in context.auth_context().get("x509_pem_cert", ())}
+    return any(fingerprint(pem) in shown for pem in pinned)

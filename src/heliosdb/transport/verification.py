@@ -28,6 +28,7 @@ _UPDATE_SIGNATURE = b"heliosdb update signature v2\0"
 _DELIVERY_SIGNATURE = b"heliosdb delivery signature v2\0"
 _ORDER_SIGNATURE = b"heliosdb order signature v2\0"
 _STATEMENT_SIGNATURE = b"heliosdb statement signature v2\0"
+_SUM_SIGNATURE = b"heliosdb sum signature v1\0"
 _CERTIFICATE_SIGNATURE = b"heliosdb certificate signature v1\0"
 
 
@@ -43,8 +44,12 @@ def sign_task(identity: Identity, task_sha256: bytes) -> bytes:
 
 def verify_task(pinned: Sequence[bytes], header: TaskHeader, signature: bytes) -> bool:
     """Whether a task was signed with the key of a pinned coordinator certificate."""
-    message = _TASK_SIGNATURE + header.task_sha256
-    return any(verify(certificate, message, signature) for certificate in pinned)
+    return verify_task_hash(pinned, header.task_sha256, signature)
+
+
+def verify_task_hash(pinned: Sequence[bytes], task_sha256: bytes, signature: bytes) -> bool:
+    """As `verify_task`, of a task that is only passed on."""
+    return any(verify(certificate, _TASK_SIGNATURE + task_sha256, signature) for certificate in pinned)
 
 
 def sign_update(identity: Identity, header: bytes) -> bytes:
@@ -56,6 +61,16 @@ def verify_update(pinned: Sequence[bytes], header: bytes, signature: bytes) -> b
     """Whether an update's header was signed with the key of one of the node's certificates (PEM)."""
     message = _UPDATE_SIGNATURE + header
     return any(verify(certificate, message, signature) for certificate in pinned)
+
+
+def sign_sum(identity: Identity, header: bytes) -> bytes:
+    """An aggregator's signature over a sum's header, which holds the hash of the payload."""
+    return identity.sign(_SUM_SIGNATURE + header)
+
+
+def verify_sum(pinned: Sequence[bytes], header: bytes, signature: bytes) -> bool:
+    """Whether a sum's header was signed with the key of one of the aggregator's certificates (PEM)."""
+    return any(verify(certificate, _SUM_SIGNATURE + header, signature) for certificate in pinned)
 
 
 def sign_delivery(identity: Identity, header: bytes) -> bytes:
@@ -134,6 +149,11 @@ class UpdateCollector:
             case _:
                 raise rejected("its messages are out of order")
         return None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every byte that was announced has arrived."""
+        return self._gatherer is not None and self._gatherer.complete
 
     def finish(self) -> tuple[UpdateHeader, SealedUpdate]:
         """The whole update; FederatedError UPDATE_REJECTED where something is missing."""

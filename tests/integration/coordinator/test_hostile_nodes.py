@@ -18,7 +18,7 @@ from tests.support.hostile_node import FakeNode, Lie, Said, Served, honest, make
 
 @asynccontextmanager
 async def served(
-    world: World, lies: Mapping[str, Lie], *, plain: bool = False
+    world: World, lies: Mapping[str, Lie], *, plain: bool = False, aggregator: bytes | None = None
 ) -> AsyncIterator[dict[str, Served]]:
     """Nodes a, b and c in this process, registered with the world's catalog."""
     federation = world.federation
@@ -29,7 +29,9 @@ async def served(
             federation.write(name, identity)
             node = FakeNode(NodeName(name), make_rows(ord(name)), identity, lies.get(name, honest))
             pinned = federation.coordinator.certificate_pem
-            found[name] = await stack.enter_async_context(serving(node, pinned, plain_answers=plain))
+            found[name] = await stack.enter_async_context(
+                serving(node, pinned, plain_answers=plain, aggregator=aggregator)
+            )
             world.execute(
                 f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE {WORKSPACE} WITH "
                 f"(endpoint = 'https://localhost:{found[name].port}', certificate = '{federation.directory / name}.pem')"
@@ -130,3 +132,28 @@ async def test_plain_training_under_a_compliance_mode_runs_where_every_dba_allow
 
     assert run["status"] == "completed", run
     assert modes == {"HIPAA"}
+
+
+async def test_a_lie_below_an_aggregator_costs_the_others_nothing_and_is_the_liars_own(world: World) -> None:
+    federation = world.federation
+    create_workspace(world, min_nodes=2)
+    # It shares nothing, and takes part in no run: it only gathers.
+    top = await world.add_site("top", shares=False)
+    world.register(top)
+    trusted = (federation.directory / "top.pem").read_bytes()
+    async with served(world, {"b": overweight}, plain=True, aggregator=trusted):
+        for name in "abc":
+            world.execute(f"ALTER FEDERATED NODE '{name}' IN WORKSPACE {WORKSPACE} SET (aggregator = 'top')")
+        create_model(world, rounds=2)
+        world.execute("START FEDERATED TRAINING risk")
+        coordinator = world.start_coordinator()
+        run = await world.finished()
+
+    assert run["status"] == "completed", run
+    reason = "its weight 61 is more than the 60 rows that it stated in round 0"
+    assert rejections(world) == [{"name": "b", "round": 1, "step": "train", "reason": reason}]
+    log = coordinator.log.read_text()
+    assert f"aggregator top: its sum holds what would not count by itself (b: {reason})" in log
+    # In round 1 once more without the lie; in round 2 it tells none.
+    assert log.count("sum received: nodes=a,c\n") == 1
+    assert log.count("sum received: nodes=a,b,c\n") == 1

@@ -17,11 +17,11 @@ from heliosdb.catalog.deliveries import PendingDelivery
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.deliveries import Attempts, Deliveries, Shelf, is_settled
 from heliosdb.coordinator.directory import Directory
-from heliosdb.coordinator.room import SMALL, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.observing.table import DELIVERIES
+from heliosdb.transport.room import SMALL, Room
 from tests.support.heard import hearing
 
 KEY, LATER = VersionKey(UUID(int=1)), VersionKey(UUID(int=2))

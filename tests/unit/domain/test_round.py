@@ -304,3 +304,28 @@ def test_a_round_of_which_nothing_follows_closes_after_its_one_exchange() -> Non
     state, _ = play(training(), *arrive(A, B, C))
 
     assert decide(state, combined())[1] == (CloseRound(n(1), None, n(1)),)
+
+
+def test_of_a_sum_of_updates_all_count_together() -> None:
+    state, actions = decide(training(), ev.SumArrived(n(1), 0, frozenset((A, B))))
+    assert (state.answered, actions) == (frozenset((A, B)), ())
+
+    state, actions = decide(state, *arrive(C))
+    assert actions == (Combine(n(1), 0, ALL),)
+
+
+def test_a_sum_that_holds_more_than_is_outstanding_counts_not_at_all() -> None:
+    state, _ = play(training(), *arrive(A))
+
+    for nodes in (frozenset((A, B)), frozenset((B, NodeName("stranger"))), frozenset[NodeName]()):
+        assert decide(state, ev.SumArrived(n(1), 0, nodes)) == (state, ())
+    for late in (ev.SumArrived(n(2), 0, frozenset((B,))), ev.SumArrived(n(1), 1, frozenset((B,)))):
+        assert decide(state, late) == (state, ())
+
+
+def test_after_the_stragglers_deadline_a_sum_is_waited_for_and_taken_whole() -> None:
+    state, _ = play(training(), deadline(final=False))
+
+    # Two are enough, and three are in it.
+    state, actions = decide(state, ev.SumArrived(n(1), 0, ALL))
+    assert actions == (Combine(n(1), 0, ALL),)

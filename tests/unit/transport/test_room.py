@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from heliosdb.coordinator import room as module
-from heliosdb.coordinator.room import SMALL, Place, Room
+from heliosdb.transport import room as module
+from heliosdb.transport.room import SMALL, Place, Room
 
 LARGE = 10 * SMALL
 

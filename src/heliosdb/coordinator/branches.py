@@ -1,0 +1,261 @@
+"""What of an exchange goes by aggregators: who gathers from whom, what they are asked, and what of it counts.
+
+What always holds: to which key a node's answer is sealed follows from the run alone, so that a task is the
+same whether an aggregator or the coordinator itself asks it, in every life of the coordinator; an aggregator
+is used only where the workspace names it, the node lets it in, and both are there; of its sum nothing counts
+unless each update in it was released for its task, as its node's signature shows, and would have counted by
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from heliosdb.aggregation.partial_sum import Adding, PartialSum
+from heliosdb.coordinator.course import Question
+from heliosdb.coordinator.directory import Directory, Member
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.hierarchy import Aggregators, Branch, grow
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Task, TaskKey
+from heliosdb.domain.update import Term
+from heliosdb.domain.usage import Usage
+from heliosdb.transport.client import Admit, Traffic
+from heliosdb.transport.gather_messages import (
+    Contact,
+    GatheredNode,
+    GatherRequest,
+    PassedOn,
+    SignedTask,
+    SignedTerm,
+)
+from heliosdb.transport.gathering import GatheredSum
+from heliosdb.transport.identity import fingerprint
+from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
+from heliosdb.transport.packing import open_term, open_update
+from heliosdb.transport.sealing import SealingKey
+from heliosdb.transport.verification import UpdateCollector, sign_task
+
+_PATIENCE, _DEADLINE = 0.5, 0.75
+"""How much of the time until stragglers are dropped an aggregator waits for its nodes, and is itself waited
+for; in what is left the coordinator asks those whose answers have not come."""
+
+
+class FaultyTermsError(FederatedError):
+    """A sum holds updates that would not have counted; code UPDATE_REJECTED. nodes: whose they are."""
+
+    def __init__(self, faults: Mapping[NodeName, str]) -> None:
+        listed = "; ".join(f"{node}: {fault}" for node, fault in sorted(faults.items()))
+        super().__init__(
+            ErrorCode.UPDATE_REJECTED, f"its sum holds what would not count by itself ({listed})"
+        )
+        self.nodes = frozenset(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSum:
+    """A sum whose updates count, and by node what is known of its update."""
+
+    partial: PartialSum
+    terms: Mapping[NodeName, OpenedTerm]
+    usages: Mapping[NodeName, Usage | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A node of a branch: what it is asked, and who it is."""
+
+    task: Task
+    header: bytes
+    sha256: bytes
+    member: Member
+
+
+class Branches:
+    """The branches of one exchange. sketch_key: of the sketches in which updates are compared; None: the
+    coordinator asks everybody itself."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        sealing: SealingKey,
+        question: Question,
+        sketch_key: int | None,
+        state: EncodedState,
+    ) -> None:
+        self._directory = directory
+        self._sealing = sealing
+        self._question = question
+        self._state = state
+        policy = question.plan.run.policy
+        self._workspace = policy.workspace
+        self._aggregators: Aggregators = {} if sketch_key is None else policy.aggregators
+        # None where the coordinator has to see each answer.
+        self._adding: Adding | None = None if sketch_key is None else question.adding(sketch_key)
+        self._keys: dict[NodeName, SealingKey] = {}
+
+    def divide(self, nodes: Collection[NodeName]) -> tuple[tuple[Branch, ...], tuple[NodeName, ...]]:
+        """Return what aggregators gather, and whom the coordinator asks itself."""
+        if not self._aggregators or not self._question.course.protocol.is_open:
+            return (), tuple(sorted(nodes))
+        there = self._look()
+        usable = {
+            one: above
+            for one, above in self._aggregators.items()
+            if one in there and above in there and _lets_in(there[one], there[above])
+        }
+        return grow(usable, nodes)
+
+    def sealing(self, node: NodeName) -> SealingKey:
+        """Return what a node's answer is sealed to: of one that may be added up, what its aggregator gets."""
+        above = self._aggregators.get(node)
+        return self._sealing if above is None or self._adding is None else self._opening(above)
+
+    async def gather(
+        self,
+        branch: Branch,
+        window: float,
+        *,
+        traffic: Callable[[NodeName], Traffic],
+        admit: Admit,
+    ) -> AsyncGenerator[OpenedUpdate | OpenedSum]:
+        """Have a branch gathered; gives the answers that its aggregator passes on, or the sum of them.
+
+        window: seconds until stragglers are dropped. Whoever is in nothing that comes back is to be asked
+        without it. FederatedError where the aggregator fails, FaultyTermsError where its sum cannot count.
+        """
+        there = self._look()
+        asked = {node: self._ask(_found(there, node)) for node in branch.everybody}
+        top = _found(there, branch.aggregator)
+        request = self._request(branch, asked, there, window * _PATIENCE)
+        collectors = {node: UpdateCollector(one.task, self._question.shape) for node, one in asked.items()}
+        gathered = top.client.gather(request, self._sealing, window * _DEADLINE, traffic=traffic, admit=admit)
+        async with aclosing(gathered) as told:
+            async for one in told:
+                if isinstance(one, PassedOn):
+                    opened = self._take(asked[one.node], collectors, one, traffic(one.node))
+                    if opened is not None:
+                        yield opened
+                elif isinstance(one, GatheredSum):
+                    yield self._check(asked, one)
+
+    def _look(self) -> dict[NodeName, Member]:
+        """Who is there, by name: found once, for there may be many."""
+        members, _ = self._directory.look(self._workspace)
+        return {member.name: member for member in members}
+
+    def _opening(self, aggregator: NodeName) -> SealingKey:
+        if aggregator not in self._keys:
+            about = self._question.plan.run.id.bytes + aggregator.encode()
+            self._keys[aggregator] = self._sealing.derive(b"aggregator\0" + about)
+        return self._keys[aggregator]
+
+    def _ask(self, member: Member) -> _Asked:
+        task = self._question.task(member.name, member.record.dataset, NO_STATE)
+        header = encode_header(task, self.sealing(member.name).public, self._state)
+        return _Asked(task, header, task_sha256(header), member)
+
+    def _request(
+        self,
+        branch: Branch,
+        asked: Mapping[NodeName, _Asked],
+        there: Mapping[NodeName, Member],
+        patience: float,
+    ) -> GatherRequest:
+        question = self._question
+        number, exchange, step = question.plan.round, question.exchange, question.step.name
+        return GatherRequest(
+            key=TaskKey(self._workspace, question.plan.run.id, number, exchange, step, branch.aggregator),
+            shape=question.shape,
+            adding=self._adding,
+            opening=self._opening(branch.aggregator),
+            sealing_key=self._sealing.public,
+            patience=patience,
+            nodes=tuple(self._nodes(branch, asked, there)),
+            state=self._state,
+        )
+
+    def _nodes(
+        self, branch: Branch, asked: Mapping[NodeName, _Asked], there: Mapping[NodeName, Member]
+    ) -> list[GatheredNode]:
+        """The nodes of a branch, each behind the one that asks it."""
+        lower = {one.aggregator for one in branch.branches}
+        made = []
+        for node in sorted(lower.union(branch.nodes)):
+            client, one = _found(there, node).client, asked.get(node)
+            contact = Contact(client.endpoint, client.pinned)
+            opening = self._opening(node) if node in lower else None
+            task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
+            made.append(GatheredNode(node, branch.aggregator, contact, task, opening))
+        for below in branch.branches:
+            made += self._nodes(below, asked, there)
+        return made
+
+    def _take(
+        self,
+        asked: _Asked,
+        collectors: dict[NodeName, UpdateCollector],
+        passed: PassedOn,
+        traffic: Traffic,
+    ) -> OpenedUpdate | None:
+        """Take a message of an answer; the answer, once it is whole. What a node refuses it says itself."""
+        collector = collectors.get(passed.node)
+        if collector is None:
+            return None
+        try:
+            collector.take(passed.message)
+            if not collector.is_whole:
+                return None
+            del collectors[passed.node]
+            return open_update(
+                asked.task,
+                asked.sha256,
+                collector.finish(),
+                asked.member.client.pinned,
+                self.sealing(passed.node),
+                traffic=(traffic.sent, traffic.received),
+                private=self._question.mechanism is not None,
+            )
+        except FederatedError:
+            collectors.pop(passed.node, None)
+            return None
+
+    def _check(self, asked: dict[NodeName, _Asked], gathered: GatheredSum) -> OpenedSum:
+        """Look at each update of a sum as at one that came alone."""
+        opened: dict[NodeName, OpenedTerm] = {}
+        faulty: dict[NodeName, str] = {}
+        for term in gathered.partial.terms:
+            try:
+                opened[term.node] = self._open(asked[term.node], gathered.signed[term.node], term)
+            except FederatedError as error:
+                faulty[term.node] = error.message
+        if faulty:
+            raise FaultyTermsError(faulty)
+        return OpenedSum(gathered.partial, opened, gathered.usages)
+
+    def _open(self, one: _Asked, signed: SignedTerm, term: Term) -> OpenedTerm:
+        question = self._question
+        private = question.mechanism is not None
+        opened = open_term(one.task, one.sha256, signed, term, one.member.client.pinned, private=private)
+        if opened.mechanism != question.mechanism:
+            raise FederatedError(ErrorCode.UPDATE_REJECTED, "it is of another noise than was asked for")
+        question.check_term(term)
+        return opened
+
+
+def _found(there: Mapping[NodeName, Member], node: NodeName) -> Member:
+    """A node that is there; FederatedError UNREACHABLE where it is not any more."""
+    if node not in there:
+        raise FederatedError(ErrorCode.UNREACHABLE, f'node "{node}" is away')
+    return there[node]
+
+
+def _lets_in(node: Member, aggregator: Member) -> bool:
+    """Whether a node can be dialled by an aggregator, and lets it in."""
+    shown = {fingerprint(pem) for pem in aggregator.client.pinned}
+    is_dialled = node.client.endpoint.startswith("https://")
+    return is_dialled and bool(shown.intersection(node.introduction.aggregators))

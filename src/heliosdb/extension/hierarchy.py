@@ -1,0 +1,55 @@
+"""The option aggregator of nodes: who may gather for whom, and in which runs.
+
+What always holds: a check raises or changes nothing; the aggregators that a workspace's nodes name are
+registered there, and lead in no circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.catalog import commands as catalog
+from heliosdb.domain.hierarchy import check_hierarchy
+from heliosdb.domain.ids import NodeName
+
+
+def check_aggregator(
+    workspace: catalog.Workspace, node: str, others: Sequence[catalog.Node], given: catalog.Options
+) -> None:
+    """Raise where a node's aggregator is none, or would be below it, or too many would be above a node."""
+    aggregator = given.get("aggregator")
+    if aggregator is None:
+        return
+    if aggregator != node and all(other.name != aggregator for other in others):
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            f'the aggregator of node "{node}", federated node "{aggregator}", does not exist in workspace'
+            f' "{workspace.name}"',
+            hint="REGISTER FEDERATED NODE registers it first.",
+        )
+    above = {other.name: NodeName(own) for other in others if (own := other.options.get("aggregator"))}
+    check_hierarchy({**above, NodeName(node): NodeName(aggregator)}, NodeName(node))
+
+
+def check_gathers_for_none(node: str, nodes: Sequence[catalog.Node]) -> None:
+    """Raise where other nodes have named a node as their aggregator."""
+    below = [other.name for other in nodes if other.options.get("aggregator") == node]
+    if below:
+        quoted = ", ".join(f'"{name}"' for name in below)
+        raise FederatedError(
+            ErrorCode.IN_USE,
+            f'federated node "{node}" aggregates for {quoted}',
+            hint="ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask these itself.",
+        )
+
+
+def check_runs_by_aggregators(policy: catalog.Options, nodes: Sequence[catalog.Node]) -> None:
+    """Raise where nodes have aggregators, and a run under this policy could not go by them."""
+    if not any(node.options.get("aggregator") for node in nodes):
+        return
+    hint = "ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask all nodes itself."
+    if policy.get("async_aggregation"):
+        raise not_supported("async_aggregation is not supported where nodes have aggregators yet", hint=hint)
+    if policy.get("communication_protocol") == "https":
+        raise not_supported("aggregators are not supported where it is the nodes that dial yet", hint=hint)
