@@ -19,7 +19,6 @@ is kept where it still agrees within the tolerance, and dropped where not.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import json
 import os
@@ -212,7 +211,7 @@ async def _run_all(world: World) -> dict[str, Result]:
 
 
 def _make_site(world: World, number: int, name: str) -> Site:
-    """A node that does not run yet, with its rows and its fixed secret."""
+    """A node that does not run yet, with its rows."""
     site = Site(name, world.cluster.create_database("federated_template"))
     with world.cluster.connect(site.database) as connection:
         connection.execute(_ROWS.format(node=number, rows=130 + 10 * number).encode())
@@ -221,11 +220,6 @@ def _make_site(world: World, number: int, name: str) -> Site:
                 "CALL federated.execute(%s)",
                 [f"CREATE FEDERATED DATASET of_{nodes} FOR TABLE patient IN WORKSPACE of_{nodes}"],
             )
-    state = world.federation.node_config(world.cluster, site.database, name).state_directory
-    state.mkdir(mode=0o700)
-    secret = state / "node.key"
-    secret.touch(mode=0o600)
-    secret.write_bytes(hashlib.sha256(name.encode()).digest())
     world.sites.append(site)
     return site
 

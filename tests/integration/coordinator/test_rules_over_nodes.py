@@ -24,7 +24,7 @@ RULES: list[dict[str, Any]] = [
     {"aggregation": "bulyan"},
     {"aggregation": "geometric_median"},
     {"aggregation": "fltrust", "root_node": "root"},
-    {"aggregation": "median", "adaptive_learning": True, "learning_rate": 2.0},
+    {"aggregation": "median", "adaptive_learning": True, "learning_rate": 0.5},
 ]
 
 
