@@ -196,7 +196,7 @@ def test_links_to_nodes_are_judged_by_options_and_endpoints(catalog: psycopg.Con
         with changed(catalog, change):
             assert status_of(catalog, "HIPAA", requirement) == "FAIL"
             assert audit(catalog)["node_links"][0] == "FAIL"
-    dials = "UPDATE federated.workspace SET options = options || '{\"communication_protocol\": \"https\"}'"
+    dials = 'UPDATE federated.workspace SET options = options || \'{"communication_protocol": "https"}\''
     with changed(catalog, dials):
         catalog.execute("UPDATE federated.node SET options = '{}'")
         assert status_of(catalog, "HIPAA", requirement) == "PASS"
