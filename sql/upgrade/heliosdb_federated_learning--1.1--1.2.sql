@@ -62,6 +62,7 @@ ALTER TABLE federated.participation
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
+    ADD COLUMN stated_rows bigint CHECK (stated_rows >= 0),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -371,6 +372,9 @@ COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a
 COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 
+COMMENT ON COLUMN federated.participation.stated_rows IS
+    'How many rows the node has, as its answer states them: noised under a budget; NULL where an answer does not';
+
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
 
@@ -551,7 +555,7 @@ CREATE TABLE federated.node_memory (
 );
 
 COMMENT ON TABLE federated.node_memory IS
-    'What a node keeps from one task of a run to the next and never sends; dropped with the run, and when it was not written for 30 days';
+    'What a node keeps from one task of a run to the next: no statement reads it; dropped with the run, and when it was not written for 30 days';
 
 COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what another workspace calls a run is another run';
 
@@ -1062,7 +1066,11 @@ BEGIN
         PERFORM set_config('federated.started_run', NEW.run_id::text, true);
     END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
-    NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
+    NEW.policy := known -> 'workspace' || subject.policy
+        || jsonb_build_object('workspace', subject.workspace)
+        -- Who gathers for whom: the run's tasks are the same whatever is altered meanwhile.
+        || (SELECT jsonb_strip_nulls(jsonb_build_object('aggregators', jsonb_object_agg(n.name, n.options -> 'aggregator')))
+            FROM federated.node AS n WHERE n.workspace_id = subject.workspace_id AND n.options ? 'aggregator');
     PERFORM federated._raise(federated._why_not_plain(subject.workspace_id, NEW.policy));
     IF NEW.resumed_from IS NOT NULL THEN
         -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.
