@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import uvloop
 
+from heliosdb.proxy.layouts import Known
 from heliosdb.proxy.wire import build_message
 from tests.integration.proxy.differential_corpus import ORDINARY, SCHEMA, SEVERAL
 from tests.integration.proxy.proxy_harness import Cluster, query
@@ -390,8 +391,9 @@ def schema(cluster: Cluster) -> None:
 def test_the_answers_are_those_of_the_server_byte_for_byte(cluster, proxy, dial, name):
     user = {"user": "postgres", "application_name": "differential"}
     direct = play(dial(cluster.port, **user), CORPUS[name])
-    through = play(dial(proxy.port, **user), CORPUS[name])
-    assert through == direct
+    proxy.proxy.known = Known(one_in=1)  # what is walked the first time may be known the second
+    for _ in range(2):
+        assert play(dial(proxy.port, **user), CORPUS[name]) == direct
     ends = sum(kind == b"Z" for kind, _ in direct)
     assert ends > sum(until == b"Z" for _, until in CORPUS[name])
 
