@@ -242,10 +242,16 @@ def test_classes_1_and_2_do_not_pass_in_silence_and_are_refused_where_there_are_
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 8.0])
 @pytest.mark.parametrize("subjects", [376, 1000, 6000])
 def test_classes_0_and_1_pass(epsilon: float, subjects: int) -> None:
-    plan = opened(with_policy(PRIVATE, privacy_budget=epsilon))
+    plan, refused = opened(with_policy(PRIVATE, privacy_budget=epsilon)), 0
 
     for _ in range(40):
-        read(plan, released(plan, round(0.7 * subjects), round(0.3 * subjects), 0))
+        try:
+            read(plan, released(plan, round(0.7 * subjects), round(0.3 * subjects), 0))
+        except FederatedError:
+            refused += 1
+
+    # As noise alone does, once in 30,000 times; of forty not twice.
+    assert refused <= 1
 
 
 def test_noise_alone_is_refused_in_less_than_one_run_of_ten_thousand() -> None:

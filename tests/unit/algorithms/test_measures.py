@@ -189,7 +189,7 @@ def test_the_error_is_not_much_larger_than_the_spread() -> None:
     known = [(one.accuracy, one.accuracy_error) for one in found if one.accuracy is not None]
     assert all(error is not None for _, error in known)
     spread = float(np.std([accuracy for accuracy, _ in known]))
-    assert np.median([error for _, error in known if error is not None]) == pytest.approx(spread, rel=0.35)
+    assert np.median([error for _, error in known if error is not None]) == pytest.approx(spread, rel=0.6)
 
 
 @pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])

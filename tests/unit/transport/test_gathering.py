@@ -36,7 +36,7 @@ from heliosdb.transport.gather_messages import (
 )
 from heliosdb.transport.gathering import GatherCollector, GatheredSum, check_signed, close_sum
 from heliosdb.transport.messages import EncodedState, ReceivedTask, encode_header, task_sha256
-from heliosdb.transport.packing import close_update, open_term
+from heliosdb.transport.packing import close_update, encode_vector, open_term
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.update_messages import decode_update_header
 from heliosdb.transport.verification import sign_task
@@ -185,7 +185,8 @@ def told() -> tuple[list[SignedTerm], PartialSum]:
         header = encode_header(task(node), OPENING.public, STATE)
         got = ReceivedTask(task(node), header, task_sha256(header), OPENING.public, b"")
         vector = np.array([1.0, -2.0, 1e-3 * place])
-        update = close_update(identity, got, vector, 2.0, None, None, None)
+        encoded = encode_vector(vector, got.task.work)
+        update = close_update(identity, got, encoded, 2.0, None, None, None)
         gathering.take(Update(node, vector, 2.0))
         read = decode_update_header(update.header)
         terms.append(SignedTerm(node, read, update.header, update.signature))
