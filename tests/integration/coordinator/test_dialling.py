@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 
 from tests.integration.coordinator.support import WORKSPACE, World, create_workspace, filled
@@ -60,3 +62,13 @@ async def test_a_node_that_is_not_to_come_back_by_itself_is_let_in_once_somebody
 
     world.execute(f"ALTER FEDERATED NODE '{site.name}' IN WORKSPACE {WORKSPACE} SET (contact = 'ann')")
     await world.reached(ACTIVE)
+
+
+async def test_a_coordinator_that_cannot_listen_says_so_and_leads_once_it_can(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        coordinator = world.start_coordinator(listen_host="127.0.0.1", listen_port=port)
+        await coordinator.said(f"not leading: cannot listen on 127.0.0.1:{port}")
+        assert world.query("SELECT FROM federated.event WHERE kind = 'lease.taken'") == []
+    await coordinator.said("leading: epoch=1")
+    assert json.loads(coordinator.ready.read_text())["state"] == "ready"
