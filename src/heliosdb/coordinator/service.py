@@ -12,8 +12,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -184,6 +184,29 @@ class Coordinator:
         notify(READY=1)
 
     async def _lead(self, session: CatalogSession) -> None:
+        """Lead for a term, and let nodes dial in meanwhile: whoever only stands by does not listen."""
+        try:
+            reception = await self._listen()
+        except FederatedError as error:
+            remedy = "choose another listen_port, or end who listens there"
+            self._standing.waits(Obstacle("listen", f"not leading: {error.message}", remedy))
+            return
+        try:
+            await self._lead_with(session, reception)
+        finally:
+            if reception is not None:
+                await reception.close()
+
+    async def _listen(self) -> Reception | None:
+        host, port = self._config.listen_host, self._config.listen_port
+        if port is None:
+            return None
+        reception = Reception(self._keys.identity.current)
+        await reception.listen(host, port)
+        log.info("nodes dial in at %s port %d", host, port)
+        return reception
+
+    async def _lead_with(self, session: CatalogSession, reception: Reception | None) -> None:
         epoch = await session.call(_take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._standing.ready(f"leading: epoch={epoch}")
@@ -191,7 +214,8 @@ class Coordinator:
         self._leads = True
         try:
             async with CatalogSession(self._conninfo, "nodes") as node_session:
-                await Term(self._config, self._keys, epoch, session, node_session).run()
+                term = Term(self._config, self._keys, epoch, session, node_session, reception=reception)
+                await term.run()
         finally:
             self._leads = False
 
@@ -233,14 +257,13 @@ class Term:
         epoch: Epoch,
         session: CatalogSession,
         node_session: CatalogSession,
+        *,
+        reception: Reception | None = None,
     ) -> None:
         self._config = config
         self._session = session
         self._epoch = epoch
-        self._reception = None if config.listen_port is None else Reception(keys.identity.current)
-        self._directory = Directory(
-            config, keys.identity.current, node_session, epoch, reception=self._reception
-        )
+        self._directory = Directory(config, keys.identity.current, node_session, epoch, reception=reception)
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
@@ -254,24 +277,6 @@ class Term:
 
     async def run(self) -> None:
         """Work until something raises."""
-        async with self._listening():
-            await self._work()
-
-    @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[None]:
-        """Let nodes dial in for the length of a block; whoever only stands by does not listen."""
-        reception, port = self._reception, self._config.listen_port
-        if reception is None or port is None:
-            yield
-            return
-        await reception.listen(self._config.listen_host, port)
-        log.info("nodes dial in at %s port %d", self._config.listen_host, port)
-        try:
-            yield
-        finally:
-            await reception.close()
-
-    async def _work(self) -> None:
         parts = [
             asyncio.create_task(part)
             for part in (

@@ -122,3 +122,12 @@ def test_a_wrong_setting_of_alerts_is_refused_without_its_value(
     assert told in (caught.value.detail or "")
     assert "hunter2" not in f"{caught.value.message} {caught.value.detail}"
     assert "short" not in (caught.value.detail or "")
+
+
+def test_a_coordinator_listens_where_it_has_a_port_and_nowhere_else(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, 'listen_host = "::"\nlisten_port = 8444\n' + WHOLE))
+    assert (config.listen_host, config.listen_port) == ("::", 8444)
+    assert load_config(write(tmp_path, WHOLE)).listen_port is None
+    with pytest.raises(FederatedError) as caught:
+        load_config(write(tmp_path, 'listen_host = "::"\n' + WHOLE))
+    assert "listen_host has no effect without listen_port" in (caught.value.detail or "")
