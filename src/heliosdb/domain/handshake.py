@@ -64,7 +64,7 @@ class Introduction:
 
     extras: what is installed there beside the product, by name; see parts/extras.py. data_residency: where it
     says that its data lie; None: it does not say. aggregators: SHA-256 (hexadecimal) of the certificates of
-    those that it lets in.
+    those that it lets in. aggregates: whether it gathers for others.
     """
 
     datasets: tuple[DatasetDescription, ...]
@@ -72,6 +72,7 @@ class Introduction:
     subscriptions: tuple[Subscription, ...] = ()
     data_residency: str | None = None
     aggregators: tuple[str, ...] = ()
+    aggregates: bool = False
 
     @property
     def plain_answers(self) -> bool:

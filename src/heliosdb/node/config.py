@@ -23,8 +23,9 @@ class NodeConfig(TracedSettings):
     database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the
     training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
     coordinator's, a file with one certificate or, during a rotation, several. aggregator_certificate: of the
-    node through which this one answers too, in the same form; None: through none. listen_port 0: any free
-    one. plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
+    node through which this one answers too, in the same form; None: through none. aggregates: whether this
+    one asks other nodes what the coordinator has it ask them. listen_port 0: any free one.
+    plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
     they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is
@@ -44,6 +45,7 @@ class NodeConfig(TracedSettings):
     private_key: Path
     coordinator_certificate: Path
     aggregator_certificate: Path | None = None
+    aggregates: bool = False
     state_directory: Path
     ready_file: Path | None = None
     health_socket: Path | None = None

@@ -241,7 +241,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     )
     orders = Orders(_connect(config, " orders"), lambda: identity.current().identity, secret)
     consents = Consents(database, secret)
-    aggregator = Aggregator(lambda: identity.current().identity)
+    aggregator = Aggregator(identity.current, wanted=config.aggregates)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -256,7 +256,6 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
         aggregator=aggregator,
-        aggregators=lambda: identity.current().aggregators,
     )
     server, port = await _listen(config, tasks, identity)
     watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")

@@ -68,7 +68,6 @@ from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.gather_messages import GatherRequest, Told
-from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
 from heliosdb.transport.update_messages import SealedUpdate
@@ -97,7 +96,7 @@ class NodeTasks:
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
-    setting. aggregator: gathers what other nodes answer. aggregators: certificates of those that are let in.
+    setting. aggregator: gathers what other nodes answer.
     """
 
     def __init__(
@@ -116,7 +115,6 @@ class NodeTasks:
         witness: Witness,
         data_residency: str | None = None,
         aggregator: Aggregator,
-        aggregators: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         self._database = database
         self._door = door
@@ -131,7 +129,6 @@ class NodeTasks:
         self._data_residency = data_residency
         self._consents = consents
         self._aggregator = aggregator
-        self._aggregators = aggregators
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -150,10 +147,8 @@ class NodeTasks:
         subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
-        lets_in = tuple(map(fingerprint, self._aggregators()))
-        return Introduction(
-            tuple(described), installed_extras(), subscriptions, self._data_residency, lets_in
-        )
+        said = Introduction(tuple(described), installed_extras(), subscriptions, self._data_residency)
+        return self._aggregator.introduce(said)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(

@@ -334,6 +334,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         subscriptions=map(subscription_to_proto, introduction.subscriptions),
         data_residency=introduction.data_residency,
         aggregators=map(bytes.fromhex, introduction.aggregators),
+        aggregates=introduction.aggregates,
     )
 
 
@@ -348,7 +349,8 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     require(place is None or read_name(place).isprintable(), "the data_residency cannot be shown")
     require(len(introduction.aggregators) <= limits.MAX_PINNED, "there are too many aggregators")
     aggregators = tuple(read_digest("an aggregator", one).hex() for one in introduction.aggregators)
-    return Introduction(described, read_names(introduction.extras), subscriptions, place, aggregators)
+    extras = read_names(introduction.extras)
+    return Introduction(described, extras, subscriptions, place, aggregators, introduction.aggregates)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:
