@@ -157,7 +157,7 @@ class _Gathering:
         """Ask a node that this one asks itself."""
         raise NotImplementedError
 
-    async def _gather_below(self, client: NodeClient, request: GatherRequest) -> None:
+    async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
         """Have a node below gather its own."""
         raise NotImplementedError
 
@@ -169,8 +169,7 @@ class _Gathering:
         with suppress(TimeoutError):
             async with asyncio.timeout(request.patience), asyncio.TaskGroup() as group:
                 for contact, below in request.below(request.patience * SHARE):
-                    lower = self._gather_below(self._contacts.find(contact), below)
-                    group.create_task(_guarded(below.key.node, lower))
+                    group.create_task(_guarded(below.key.node, self._gather_below(contact, below)))
                 for asked in request.asked:
                     assert asked.task is not None
                     group.create_task(_guarded(asked.node, self._in_turn(asked, asked.task)))
@@ -204,7 +203,8 @@ class _Passing(_Gathering):
                 is_first = False
                 await self._told.put(PassedOn(asked.node, raw))
 
-    async def _gather_below(self, client: NodeClient, request: GatherRequest) -> None:
+    async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
+        client = self._contacts.find(contact)
         gathered = client.gather(request, self._request.opening, self._request.patience)
         async with aclosing(gathered) as told:
             async for one in told:
@@ -247,7 +247,8 @@ class _Adding(_Gathering):
         finally:
             place.leave()
 
-    async def _gather_below(self, client: NodeClient, request: GatherRequest) -> None:
+    async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
+        client = self._contacts.find(contact)
         gathered = client.gather(request, self._request.opening, self._request.patience)
         async with aclosing(gathered) as told:
             async for one in told:
