@@ -342,10 +342,10 @@ def _make_node(
             for table in case.workspaces:
                 connection.execute(f"INSERT INTO {table} {rows}".encode())
     parts = sorted({case.model.part for case in cases if case.model.part is not None})
-    trusted = {}
+    settings: dict[str, object] = {}
     if any(case.aggregators for case in cases):
-        trusted["aggregator_certificate"] = federation.directory / "aggregators.pem"
-    return name, federation.node_config(cluster, database, name, parts=parts, **trusted)
+        settings = {"aggregates": True, "aggregator_certificate": federation.directory / "aggregators.pem"}
+    return name, federation.node_config(cluster, database, name, parts=parts, **settings)
 
 
 def _start_nodes(

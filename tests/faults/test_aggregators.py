@@ -39,7 +39,7 @@ def alter(world: World, aggregators: Mapping[str, str]) -> None:
 async def start_site(world: World, site: Site, *, faults: str = "") -> None:
     """Start a node that lets every aggregator of these tests in."""
     trusted = world.federation.directory / "aggregators.pem"
-    await world.start_site(site, faults=faults, aggregator_certificate=trusted)
+    await world.start_site(site, faults=faults, aggregator_certificate=trusted, aggregates=True)
 
 
 async def prepare(world: World) -> Result:

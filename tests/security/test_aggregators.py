@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -77,7 +79,7 @@ async def running_tree(cluster: Cluster, database: str, federation: Federation) 
     empty = cluster.create_database("federated_template")
     async with AsyncExitStack() as stack:
         port_above = await stack.enter_async_context(
-            running_node(federation.node_config(cluster, empty, "above"))
+            running_node(federation.node_config(cluster, empty, "above", aggregates=True))
         )
         trusted = {"aggregator_certificate": federation.directory / "above.pem"}
         port = await stack.enter_async_context(
@@ -196,6 +198,22 @@ async def test_an_aggregator_asks_nothing_of_a_node_but_what_the_coordinator_has
         assert [bytes.fromhex(one) for one in said.aggregators] == [
             bytes.fromhex(tree.by_above._identity.fingerprint)
         ]
+
+
+async def test_a_node_whose_dba_does_not_want_it_gathers_nothing(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        client = federation.client(port)
+        task = train_task()
+        contact = Contact("https://localhost:1", (federation.coordinator.certificate_pem,))
+        tree = SimpleNamespace(federation=federation, above=client, contact=contact)
+        said = await client.greet(Greeting(WorkspaceName(WORKSPACE), NodeName("node")), TIMEOUT)
+        with pytest.raises(FederatedError, match="this node gathers for no others"):
+            await gathered(cast(Tree, tree), task, None)
+        await client.close()
+    assert not said.aggregates
 
 
 async def test_a_node_that_names_no_aggregator_lets_none_in(

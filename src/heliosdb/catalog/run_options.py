@@ -89,7 +89,7 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
         data_residency=policy.get("data_residency"),
         compliance_mode=policy.get("compliance_mode") or "none",
         node_selection=policy.get("node_selection") or "all",
-        aggregators=MappingProxyType(
-            {NodeName(node): NodeName(above) for node, above in (policy.get("aggregators") or {}).items()}
-        ),
+        aggregators={
+            NodeName(node): NodeName(above) for node, above in (policy.get("aggregators") or {}).items()
+        },
     )

@@ -2,7 +2,7 @@
 
 What always holds: to which key a node's answer is sealed follows from the run alone, so that a task is the
 same whether an aggregator or the coordinator itself asks it, in every life of the coordinator; an aggregator
-is used only where the workspace names it, the node lets it in, and both are there; of its sum nothing counts
+is used only where the workspace names it, both DBAs want it so, and both are there; of its sum nothing counts
 unless each update in it was released for its task, as its node's signature shows, and would have counted by
 itself.
 """
@@ -121,23 +121,27 @@ class Branches:
         window: float,
         *,
         traffic: Callable[[NodeName], Traffic],
-        admit: Admit,
+        admit: Callable[[NodeName], Admit],
     ) -> AsyncGenerator[OpenedUpdate | OpenedSum]:
         """Have a branch gathered; gives the answers that its aggregator passes on, or the sum of them.
 
-        window: seconds until stragglers are dropped. Whoever is in nothing that comes back is to be asked
-        without it. FederatedError where the aggregator fails, FaultyTermsError where its sum cannot count.
+        window: seconds until stragglers are dropped. traffic, admit: as of `NodeClient.perform`, by node; a
+        sum is its aggregator's. Whoever is in nothing that comes back is to be asked without it.
+        FederatedError where the aggregator fails, FaultyTermsError where its sum cannot count.
         """
         there = self._look()
         asked = {node: self._ask(_found(there, node)) for node in branch.everybody}
         top = _found(there, branch.aggregator)
         request = self._request(branch, asked, there, window * _PATIENCE)
         collectors = {node: UpdateCollector(one.task, self._question.shape) for node, one in asked.items()}
-        gathered = top.client.gather(request, self._sealing, window * _DEADLINE, traffic=traffic, admit=admit)
+        gathered = top.client.gather(
+            request, self._sealing, window * _DEADLINE, traffic=traffic, admit=admit(branch.aggregator)
+        )
         async with aclosing(gathered) as told:
             async for one in told:
                 if isinstance(one, PassedOn):
-                    opened = self._take(asked[one.node], collectors, one, traffic(one.node))
+                    counted = traffic(one.node)
+                    opened = await self._take(asked[one.node], collectors, one, counted, admit(one.node))
                     if opened is not None:
                         yield opened
                 elif isinstance(one, GatheredSum):
@@ -195,19 +199,22 @@ class Branches:
             made += self._nodes(below, asked, there)
         return made
 
-    def _take(
+    async def _take(
         self,
         asked: _Asked,
         collectors: dict[NodeName, UpdateCollector],
         passed: PassedOn,
         traffic: Traffic,
+        admit: Admit,
     ) -> OpenedUpdate | None:
         """Take a message of an answer; the answer, once it is whole. What a node refuses it says itself."""
         collector = collectors.get(passed.node)
         if collector is None:
             return None
         try:
-            collector.take(passed.message)
+            announced = collector.take(passed.message)
+            if announced is not None:
+                await admit(announced)
             if not collector.is_whole:
                 return None
             del collectors[passed.node]
@@ -255,7 +262,8 @@ def _found(there: Mapping[NodeName, Member], node: NodeName) -> Member:
 
 
 def _lets_in(node: Member, aggregator: Member) -> bool:
-    """Whether a node can be dialled by an aggregator, and lets it in."""
+    """Whether a node can be dialled by an aggregator, and lets it in, and that one gathers for others."""
     shown = {fingerprint(pem) for pem in aggregator.client.pinned}
     is_dialled = node.client.endpoint.startswith("https://")
-    return is_dialled and bool(shown.intersection(node.introduction.aggregators))
+    wanted = aggregator.introduction.aggregates
+    return wanted and is_dialled and bool(shown.intersection(node.introduction.aggregators))

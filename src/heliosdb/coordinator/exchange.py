@@ -357,32 +357,42 @@ class Exchange:
                 await self._gather_all(left)
 
     async def _gather_all(self, branch: Branch) -> None:
-        started, place = Moment.now(), Place(self._wire.room)
+        started, places = Moment.now(), dict[NodeName, Place]()
         remaining = self._deadline_at - asyncio.get_running_loop().time()
         window = max(min(remaining, self._question.plan.run.policy.stragglers_timeout), 0.1)
         self._in_doubt.update(branch.everybody)
-        gathered = self._branches.gather(branch, window, traffic=self.meter.count, admit=place.take)
+
+        def place(node: NodeName) -> Place:
+            return places.setdefault(node, Place(self._wire.room))
+
+        gathered = self._branches.gather(
+            branch, window, traffic=self.meter.count, admit=lambda node: place(node).take
+        )
         try:
             async with aclosing(gathered) as answers:
                 async for one in answers:
                     seconds = Moment.now().wall - started.wall
                     if isinstance(one, OpenedSum):
-                        place = self._take_sum(one, seconds, place)
+                        self._take_sum(one, seconds, place(branch.aggregator))
+                        del places[branch.aggregator]
                     else:
-                        self._take_passed(one, seconds)
+                        self._take_passed(one, seconds, place(one.key.node))
+                        places.pop(one.key.node)
         finally:
-            place.leave()
+            for left in places.values():
+                left.leave()
 
-    def _take_passed(self, opened: OpenedUpdate, seconds: float) -> None:
+    def _take_passed(self, opened: OpenedUpdate, seconds: float, place: Place) -> None:
         node = opened.key.node
         try:
-            self._take(node, opened, seconds, Place(self._wire.room))
+            self._take(node, opened, seconds, place)
         except FederatedError as error:
             # It is asked once more by itself, and lost for what it then says.
             log.info("not taken: node=%s %s", node, error.message)
+            place.leave()
 
-    def _take_sum(self, opened: OpenedSum, seconds: float, place: Place) -> Place:
-        """Take in a sum, and keep its place until it is handed on; returns the place that comes next."""
+    def _take_sum(self, opened: OpenedSum, seconds: float, place: Place) -> None:
+        """Take in a sum; its place is kept until it is handed on."""
         nodes = frozenset(opened.terms)
         for node, term in sorted(opened.terms.items()):
             traffic = self.meter.count(node)
@@ -401,7 +411,6 @@ class Exchange:
         self._sums[nodes] = opened.partial, place
         log.info("sum received: nodes=%s", ",".join(sorted(nodes)))
         self._report(SumArrived(self._question.plan.round, self._question.exchange, nodes))
-        return Place(self._wire.room)
 
     def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float, place: Place) -> None:
         question, shape = self._question, self._question.shape

@@ -65,7 +65,7 @@ class Introduction:
     extras: what is installed there beside the product, by name; see parts/extras.py. data_residency: where it
     says that its data lie; None: it does not say. certificate_sha256: of the certificate with which it signs
     now; empty where it does not say. aggregators: SHA-256 (hexadecimal) of the certificates of those that it
-    lets in.
+    lets in. aggregates: whether it gathers for others.
     """
 
     datasets: tuple[DatasetDescription, ...]
@@ -74,6 +74,7 @@ class Introduction:
     data_residency: str | None = None
     certificate_sha256: bytes = b""
     aggregators: tuple[str, ...] = ()
+    aggregates: bool = False
 
     @property
     def plain_answers(self) -> bool:

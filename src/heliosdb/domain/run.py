@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from federated_sql.compliance import is_covered
@@ -151,7 +150,7 @@ class Policy:
     data_residency: str | None
     compliance_mode: str = "none"
     node_selection: str = "all"
-    aggregators: Aggregators = field(default_factory=lambda: MappingProxyType({}))
+    aggregators: Aggregators = field(default_factory=dict)
 
     @property
     def budget(self) -> Budget | None:

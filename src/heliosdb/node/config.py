@@ -53,11 +53,11 @@ class NodeConfig(TracedSettings):
     database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the
     training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
     coordinator's, a file with one certificate or, during a rotation, several. aggregator_certificate: of the
-    node through which this one answers too, in the same form; None: through none. listen_port 0: any free
-    one. dial: where the coordinator listens, `https://host:port`, or several such addresses, tried in turn;
-    the node then listens nowhere. proxy: the HTTP proxy on the way there,
-    `http://[user:password@]host:port`. keepalive_interval: of a node that dials, the seconds after which it
-    asks a silent connection for a sign of life.
+    node through which this one answers too, in the same form; None: through none. aggregates: whether this
+    one asks other nodes what the coordinator has it ask them. listen_port 0: any free one. dial: where the
+    coordinator listens, `https://host:port`, or several such addresses, tried in turn; the node then listens
+    nowhere. proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`. keepalive_interval:
+    of a node that dials, the seconds after which it asks a silent connection for a sign of life.
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
@@ -81,6 +81,7 @@ class NodeConfig(TracedSettings):
     private_key: Path
     coordinator_certificate: Path
     aggregator_certificate: Path | None = None
+    aggregates: bool = False
     state_directory: Path
     ready_file: Path | None = None
     health_socket: Path | None = None

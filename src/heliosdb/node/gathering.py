@@ -18,10 +18,12 @@ from typing import Any
 from heliosdb import faults
 from heliosdb.aggregation.partial_sum import Adding, PartialGathering, PartialSum
 from heliosdb.domain.errors import FederatedError, invalid_value, place_of
+from heliosdb.domain.handshake import Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.update import Update
 from heliosdb.domain.usage import Usage
+from heliosdb.node.policy import refused
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.gather_messages import (
     Contact,
@@ -33,11 +35,12 @@ from heliosdb.transport.gather_messages import (
     Told,
 )
 from heliosdb.transport.gathering import GatheredSum, close_sum
-from heliosdb.transport.identity import Identity
+from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.limits import CHUNK_BYTES
 from heliosdb.transport.messages import task_from_header
 from heliosdb.transport.packing import open_update
 from heliosdb.transport.room import Place, Room
+from heliosdb.transport.server import ServerIdentity
 from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader
 from heliosdb.transport.verification import UpdateCollector
 
@@ -83,19 +86,34 @@ class Contacts:
 
 
 class Aggregator:
-    """Gathers what it is asked to. identity: the node's, which the nodes below it let in."""
+    """A node's place among others: it says which aggregators it lets in, and gathers what it is asked to.
 
-    def __init__(self, identity: Callable[[], Identity]) -> None:
-        self._identity = identity
-        self._contacts = Contacts(identity)
+    current: who the node is, which those below it let in, and whom it lets in. wanted: whether its DBA has it
+    gather.
+    """
+
+    def __init__(self, current: Callable[[], ServerIdentity], *, wanted: bool) -> None:
+        self._current = current
+        self._wanted = wanted
+        self._contacts = Contacts(lambda: current().identity)
         self._room = Room()
+
+    def introduce(self, introduction: Introduction) -> Introduction:
+        """Add what the coordinator has to know of it."""
+        lets_in = tuple(map(fingerprint, self._current().aggregators))
+        return replace(introduction, aggregators=lets_in, aggregates=self._wanted)
 
     async def close(self) -> None:
         """Leave the nodes below."""
         await self._contacts.close()
 
     async def gather(self, request: GatherRequest) -> AsyncGenerator[Told]:
-        """Ask the nodes below, and tell what each answered, or of which the sum is that comes last."""
+        """Ask the nodes below, and tell what each answered, or of which the sum is that comes last.
+
+        FederatedError NODE_REFUSED where the node's DBA has it gather nothing: it dials where it is told.
+        """
+        if not self._wanted:
+            raise refused("this node gathers for no others", hint="Its setting aggregates says so.")
         faults.reach("node.gather.received")
         if request.adding is None:
             async with aclosing(_Passing(request, self._contacts).run()) as passed:
@@ -109,7 +127,9 @@ class Aggregator:
         partial = await asyncio.to_thread(adding.result)
         if partial is not None:
             faults.reach("node.sum.made")
-            yield await asyncio.to_thread(close_sum, self._identity(), request, partial, adding.usages)
+            yield await asyncio.to_thread(
+                close_sum, self._current().identity, request, partial, adding.usages
+            )
 
 
 class _Gathering:
@@ -137,7 +157,7 @@ class _Gathering:
         """Ask a node that this one asks itself."""
         raise NotImplementedError
 
-    async def _gather_below(self, client: NodeClient, request: GatherRequest) -> None:
+    async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
         """Have a node below gather its own."""
         raise NotImplementedError
 
@@ -149,8 +169,7 @@ class _Gathering:
         with suppress(TimeoutError):
             async with asyncio.timeout(request.patience), asyncio.TaskGroup() as group:
                 for contact, below in request.below(request.patience * SHARE):
-                    lower = self._gather_below(self._contacts.find(contact), below)
-                    group.create_task(_guarded(below.key.node, lower))
+                    group.create_task(_guarded(below.key.node, self._gather_below(contact, below)))
                 for asked in request.asked:
                     assert asked.task is not None
                     group.create_task(_guarded(asked.node, self._in_turn(asked, asked.task)))
@@ -184,7 +203,8 @@ class _Passing(_Gathering):
                 is_first = False
                 await self._told.put(PassedOn(asked.node, raw))
 
-    async def _gather_below(self, client: NodeClient, request: GatherRequest) -> None:
+    async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
+        client = self._contacts.find(contact)
         gathered = client.gather(request, self._request.opening, self._request.patience)
         async with aclosing(gathered) as told:
             async for one in told:
@@ -227,7 +247,8 @@ class _Adding(_Gathering):
         finally:
             place.leave()
 
-    async def _gather_below(self, client: NodeClient, request: GatherRequest) -> None:
+    async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
+        client = self._contacts.find(contact)
         gathered = client.gather(request, self._request.opening, self._request.patience)
         async with aclosing(gathered) as told:
             async for one in told:

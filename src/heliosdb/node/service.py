@@ -198,7 +198,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         _connect(config, " orders"), lambda: identity.current().identity, identity.is_ours, secret
     )
     consents = Consents(database, secret)
-    aggregator = Aggregator(lambda: identity.current().identity)
+    aggregator = Aggregator(identity.current, wanted=config.aggregates)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret), UpdateCoder(secret)),
@@ -214,7 +214,6 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         data_residency=config.data_residency,
         certificate_sha256=lambda: identity.certificate_sha256,
         aggregator=aggregator,
-        aggregators=lambda: identity.current().aggregators,
     )
     try:
         async with (

@@ -68,7 +68,6 @@ from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.gather_messages import GatherRequest, Told
-from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
 from heliosdb.transport.update_messages import SealedUpdate
@@ -98,7 +97,7 @@ class NodeTasks:
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
     setting. certificate_sha256: of the certificate that the node signs with now. aggregator: gathers what
-    other nodes answer. aggregators: certificates of those that are let in.
+    other nodes answer.
     """
 
     def __init__(
@@ -118,7 +117,6 @@ class NodeTasks:
         data_residency: str | None = None,
         certificate_sha256: Callable[[], bytes] = lambda: b"",
         aggregator: Aggregator,
-        aggregators: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         self._database = database
         self._door = door
@@ -134,7 +132,6 @@ class NodeTasks:
         self._certificate_sha256 = certificate_sha256
         self._consents = consents
         self._aggregator = aggregator
-        self._aggregators = aggregators
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -154,8 +151,8 @@ class NodeTasks:
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
         place, sha256 = self._data_residency, self._certificate_sha256()
-        lets_in = tuple(map(fingerprint, self._aggregators()))
-        return Introduction(tuple(described), installed_extras(), subscriptions, place, sha256, lets_in)
+        said = Introduction(tuple(described), installed_extras(), subscriptions, place, sha256)
+        return self._aggregator.introduce(said)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(

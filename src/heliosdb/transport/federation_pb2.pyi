@@ -56,7 +56,7 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators")
+    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators", "aggregates")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,7 @@ class Introduction(_message.Message):
     DATA_RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     AGGREGATORS_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATES_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
     extras: _containers.RepeatedScalarFieldContainer[str]
@@ -71,7 +72,8 @@ class Introduction(_message.Message):
     data_residency: str
     certificate_sha256: bytes
     aggregators: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    aggregates: bool
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ..., aggregates: _Optional[bool] = ...) -> None: ...
 
 class Subscription(_message.Message):
     __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key", "kept_keys")

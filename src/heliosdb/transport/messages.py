@@ -335,6 +335,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         data_residency=introduction.data_residency,
         certificate_sha256=introduction.certificate_sha256,
         aggregators=map(bytes.fromhex, introduction.aggregators),
+        aggregates=introduction.aggregates,
     )
 
 
@@ -351,7 +352,8 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     require(len(sha256) in (0, 32), "the hash of a certificate has another length")
     require(len(introduction.aggregators) <= limits.MAX_PINNED, "there are too many aggregators")
     aggregators = tuple(read_digest("an aggregator", one).hex() for one in introduction.aggregators)
-    return Introduction(described, read_names(introduction.extras), subscriptions, place, sha256, aggregators)
+    extras, aggregates = read_names(introduction.extras), introduction.aggregates
+    return Introduction(described, extras, subscriptions, place, sha256, aggregators, aggregates)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -14,8 +14,8 @@ async def prepare(world: World) -> None:
     for number, name in enumerate(("east", "north", "south")):
         site = Site(name, filled(world.cluster, rows=400, seed=0.1 * (number + 1)))
         world.sites.append(site)
-        trusted = {} if name == "east" else {"aggregator_certificate": directory / "east.pem"}
-        await world.start_site(site, **trusted)
+        settings: dict[str, object] = {"aggregator_certificate": directory / "east.pem"}
+        await world.start_site(site, **({"aggregates": True} if name == "east" else settings))
         world.register(site)
     for name in ("north", "south"):
         world.execute(f"ALTER FEDERATED NODE '{name}' IN WORKSPACE consortium SET (aggregator = 'east')")

@@ -12,7 +12,14 @@ from heliosdb.algorithms.training import TRAIN
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector
-from tests.integration.coordinator.support import WORKSPACE, World, create_model, create_workspace
+from tests.integration.coordinator.support import (
+    WORKSPACE,
+    Site,
+    World,
+    create_model,
+    create_workspace,
+    filled,
+)
 from tests.support.hostile_node import FakeNode, Lie, Said, Served, honest, make_rows, serving
 
 
@@ -138,7 +145,9 @@ async def test_a_lie_below_an_aggregator_costs_the_others_nothing_and_is_the_lia
     federation = world.federation
     create_workspace(world, min_nodes=2)
     # It shares nothing, and takes part in no run: it only gathers.
-    top = await world.add_site("top", shares=False)
+    top = Site("top", filled(world.cluster, rows=10, seed=0.5, shares=False))
+    world.sites.append(top)
+    await world.start_site(top, aggregates=True)
     world.register(top)
     trusted = (federation.directory / "top.pem").read_bytes()
     async with served(world, {"b": overweight}, plain=True, aggregator=trusted):

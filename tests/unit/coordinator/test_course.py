@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
 import pytest
 
+from heliosdb.aggregation.partial_sum import Adding, term_of
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.exact import exact_moments
 from heliosdb.algorithms.layout import SUM_DIGITS
@@ -24,6 +25,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, make_state
 from heliosdb.domain.update import OversizedUpdateError, Update
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport.messages import encode_task, task_sha256
 from heliosdb.transport.sealing import AtRestKey
 from tests.contracts.toy_parts import TOY_MASKS
@@ -247,3 +249,46 @@ def test_an_algorithm_that_there_is_not_is_refused() -> None:
         Course.of(with_options(RUN, algorithm="alchemy"))
 
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+def said(check: Callable[[], None]) -> str | None:
+    """What an answer is rejected for, the kind of the error included; None where it counts."""
+    try:
+        check()
+    except FederatedError as error:
+        return f"{type(error).__name__}: {error.message}"
+    return None
+
+
+@pytest.mark.parametrize(("run", "findings"), [(RUN, Findings(SCALING)), (PRIVATE, NOISY)])
+@pytest.mark.parametrize("weight", [60.0, 61.0, 0.5, 80.0])
+@pytest.mark.parametrize("length", [1.0, UPDATE_NORM * 1.01, 1e12])
+def test_an_update_that_an_aggregator_adds_counts_exactly_where_it_would_by_itself(
+    run: Run, findings: Findings, weight: float, length: float
+) -> None:
+    asked = question(run, TRAIN, findings, stated={NODE: 60.0})
+    adding = asked.adding(7)
+    assert adding is not None
+    update = Update(NODE, np.array([0.0, length, 0.0]), weight)
+
+    assert said(lambda: asked.check_term(term_of(update, adding))) == said(lambda: asked.check(update))
+
+
+@pytest.mark.parametrize(("step", "aggregation", "adds"), [
+    (TRAIN, "fedavg", True), (TRAIN, "fedadam", True), (TRAIN, "median", False),
+    (STATISTICS, "fedavg", False), (EVALUATE, "fedavg", False),
+])  # fmt: skip
+def test_only_what_the_coordinator_needs_no_single_answer_of_is_added_up_below(
+    step: StepName, aggregation: str, adds: bool
+) -> None:
+    asked = question(with_options(RUN, aggregation=aggregation), step, stated={NODE: 60.0})
+
+    assert (asked.adding(7) is not None) is adds
+
+
+def test_updates_that_count_alike_are_added_up_as_they_are() -> None:
+    alike = question(with_options(RUN, weighted_aggregation=False), TRAIN, stated={NODE: 60.0}).adding(7)
+    weighted = question(RUN, TRAIN, stated={NODE: 60.0}).adding(7)
+
+    assert alike == Adding(3, Dtype.FLOAT64, True, 1, 7)
+    assert weighted == Adding(3, Dtype.FLOAT64, False, 1, 7)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from heliosdb.aggregation.partial_sum import term_of
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs, sigmoid
@@ -23,7 +24,7 @@ from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State, freeze, make_state
 from heliosdb.domain.task import Privacy, Scaling
-from heliosdb.domain.update import OversizedUpdateError, Update
+from heliosdb.domain.update import OversizedUpdateError, Term, Update
 from heliosdb.domain.vector import Vector
 from heliosdb.privacy.mechanisms import Secret
 from tests.support.runs import RUN, with_options, with_policy
@@ -320,3 +321,19 @@ def test_under_a_budget_the_term_is_added_behind_the_clipped_sum(mu: float) -> N
         gradients *= np.minimum(1.0, clip / np.linalg.norm(gradients, axis=0))
         expected = (expected - rate * gradients.mean(axis=1) + rate * mu * start) / (1.0 + rate * mu)
     assert np.allclose(moved, expected, atol=1e-6)
+
+
+def test_a_control_variate_behind_an_update_is_judged_where_an_aggregator_adds_both() -> None:
+    federation = Federation(unlike_tables(), {"aggregation": "scaffold", "max_update_norm": 5.0})
+    question = federation.question()
+    adding = question.adding(7)
+    assert adding is not None
+    assert adding.parts == 2
+
+    def term(vector: list[float]) -> Term:
+        return term_of(Update(NodeName("node_0"), np.array(vector, dtype=float), float(ROWS)), adding)
+
+    for vector in ([0, 0, 0, 51, 0, 0], [5.1, 0, 0, 0, 0, 0]):
+        with pytest.raises(OversizedUpdateError):
+            question.check_term(term(vector))
+    question.check_term(term([4.9, 0, 0, 49.0, 0, 0]))
