@@ -185,7 +185,7 @@ def told() -> tuple[list[SignedTerm], PartialSum]:
         header = encode_header(task(node), OPENING.public, STATE)
         got = ReceivedTask(task(node), header, task_sha256(header), OPENING.public, b"")
         vector = np.array([1.0, -2.0, 1e-3 * place])
-        encoded = encode_vector(vector, got.task.work)
+        encoded = encode_vector(got.task.work, vector)
         update = close_update(identity, got, encoded, 2.0, None, None, None)
         gathering.take(Update(node, vector, 2.0))
         read = decode_update_header(update.header)
