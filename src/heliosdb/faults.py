@@ -16,6 +16,7 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.run.claimed",
         "coordinator.round.opened",
         "coordinator.task.sent",
+        "coordinator.task.asked_again",
         "coordinator.update.received",
         "coordinator.aggregated",
         "coordinator.round.closed",

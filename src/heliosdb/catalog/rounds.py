@@ -63,7 +63,8 @@ class Participation:
 class Settlement:
     """How a task ended, as it is recorded; signed: None without a budget and without an update.
 
-    described: what the update, a plain one, said of its node's rows, as JSON. breach: as of a loss.
+    described: what the update, a plain one, said of its node's rows, as JSON. breach: as of a loss. asked: of
+    an asynchronous run, in which round its node was asked; None: in the one that it is recorded with.
     """
 
     node: NodeName
@@ -76,6 +77,7 @@ class Settlement:
     signed: SignedSpending | None = None
     described: Mapping[str, Any] | None = None
     breach: str | None = None
+    asked: RoundNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,19 @@ def list_participation(connection: Connection, run: RunId, number: int) -> list[
         )
         for row in _SQL.query(connection, "list_participation", str(run), number)
     ]
+
+
+def list_at_work(connection: Connection, run: RunId) -> dict[NodeName, RoundNumber]:
+    """Return in which training round each node was asked of whose answer nothing is committed."""
+    return {
+        NodeName(row["node"]): RoundNumber(row["round_number"])
+        for row in _SQL.query(connection, "list_at_work", str(run))
+    }
+
+
+def give_up_tasks(connection: Connection, run: RunId, reason: str) -> None:
+    """Record that nobody waits any more for the training tasks of closed rounds."""
+    _SQL.query(connection, "give_up_tasks", str(run), reason)
 
 
 def find_lost(connection: Connection, run: RunId) -> list[tuple[NodeName, str]]:

@@ -74,4 +74,5 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
         data_residency=policy.get("data_residency"),
         compliance_mode=policy.get("compliance_mode") or "none",
         node_selection=policy.get("node_selection") or "all",
+        buffer=(policy.get("aggregation_batch_size") or 0) if policy.get("async_aggregation") else 0,
     )

@@ -126,6 +126,7 @@ class Policy:
     """The workspace's rules as they stood when the run was started; timeouts in seconds.
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
+    buffer: how many updates close a round of an asynchronous run; 0: rounds are synchronous.
     """
 
     workspace: WorkspaceName
@@ -142,6 +143,7 @@ class Policy:
     data_residency: str | None
     compliance_mode: str = "none"
     node_selection: str = "all"
+    buffer: int = 0
 
     @property
     def budget(self) -> Budget | None:

@@ -10,6 +10,18 @@ FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
 WHERE p.run_id = $1::uuid AND p.round_number = $2
 ORDER BY p.exchange, n.name
 
+-- name: list_at_work(uuid)
+SELECT n.name AS node, p.round_number
+FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+WHERE p.run_id = $1::uuid AND p.round_number > 0 AND p.exchange = 0 AND p.outcome = 'pending'
+ORDER BY p.round_number, n.name
+
+-- name: give_up_tasks(uuid, text)
+UPDATE federated.participation AS p SET outcome = 'dropped', reason = $2
+FROM federated.round AS d
+WHERE d.run_id = p.run_id AND d.round_number = p.round_number AND d.status = 'closed'
+  AND p.run_id = $1::uuid AND p.outcome = 'pending'
+
 -- name: find_lost(uuid)
 SELECT DISTINCT ON (n.name) n.name AS node, p.reason
 FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
@@ -22,7 +34,16 @@ ORDER BY n.name, p.exchange DESC
 INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
 
 -- name: delete_failed_round(uuid, integer)
-DELETE FROM federated.round WHERE run_id = $1::uuid AND round_number = $2 AND status = 'failed' RETURNING round_number
+WITH forgotten AS (
+    DELETE FROM federated.round WHERE run_id = $1::uuid AND round_number = $2 AND status = 'failed' RETURNING round_number
+), given_up AS (
+    -- Of an asynchronous run: what it had taken of earlier rounds' tasks is in no model.
+    UPDATE federated.participation AS p SET outcome = 'dropped', reason = 'the round that took its update was given up',
+        taken_round = NULL
+    FROM forgotten AS f
+    WHERE p.run_id = $1::uuid AND p.taken_round = f.round_number AND p.round_number < f.round_number
+)
+SELECT round_number FROM forgotten
 
 -- name: insert_participation(uuid, integer, integer, text, bigint, text[])
 INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, asked)
@@ -31,12 +52,13 @@ SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.n
 -- name: settle_participation(uuid, integer, integer, text, bigint, jsonb)
 UPDATE federated.participation AS p
 SET outcome = s.outcome, reason = s.reason, weight = s.weight, bytes_sent = s.bytes_sent,
-    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described
+    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described,
+    taken_round = CASE WHEN s.asked IS NOT NULL AND s.outcome = 'received' THEN $2 END
 FROM jsonb_to_recordset($6::jsonb) AS s (
     node text, outcome federated.participation_outcome, reason text, weight double precision, bytes_sent bigint,
-    bytes_received bigint, duration_seconds double precision, described jsonb)
+    bytes_received bigint, duration_seconds double precision, described jsonb, asked integer)
 JOIN federated.node AS n ON n.workspace_id = $5 AND n.name = s.node
-WHERE p.run_id = $1::uuid AND p.round_number = $2 AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
+WHERE p.run_id = $1::uuid AND p.round_number = coalesce(s.asked, $2) AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
 
 -- name: find_state(uuid, integer)
 SELECT sealed, sha256, memory FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number = $2
