@@ -169,6 +169,7 @@ _AT_MOST = (
     ("min_nodes", "max_nodes"),
     ("min_nodes_per_round", "max_nodes"),
     ("stragglers_timeout", "round_timeout"),
+    ("aggregation_batch_size", "max_nodes"),
     ("privacy_per_round", "privacy_budget"),
 )
 _NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold")
@@ -187,6 +188,10 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
             hint = f"{unset} is {merged[unset]} unless set." if unset else None
             raise _conflict(f"{small} ({low}) may not be greater than {large} ({high})", hint)
     _check_selection(merged)
+    if merged["async_aggregation"] and not merged["aggregation_batch_size"]:
+        raise _conflict(
+            "async_aggregation needs an aggregation_batch_size", "An asynchronous round closes with so many updates."
+        )
     if options.get("privacy_budget") is None:
         for name in _NEEDS_BUDGET:
             if name in options:

@@ -61,6 +61,7 @@ ALTER TABLE federated.participation
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
+    ADD COLUMN taken_round integer CHECK (taken_round >= round_number),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -363,6 +364,9 @@ COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a
 
 COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
+
+COMMENT ON COLUMN federated.participation.taken_round IS
+    'Of an asynchronous run: the round that the update counts in; how many rounds later than the one in which its node was asked that is, is its staleness. NULL where none counts, and in synchronous runs, where it is the round itself';
 
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
@@ -6104,13 +6108,15 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
 -- and none of its later ones to the same step was missing. What a round asks of another step after that (evaluation, say)
--- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one.
+-- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one. An asynchronous
+-- round has the updates that it took, whenever they were asked for.
 CREATE VIEW federated.part_taken AS
 SELECT s.run_id, s.round_number, s.node_id, max(s.duration_seconds) AS duration_seconds
 FROM (
-    SELECT p.run_id, p.round_number, p.node_id, max(p.duration_seconds) AS duration_seconds
+    SELECT p.run_id, coalesce(p.taken_round, p.round_number) AS round_number, p.node_id,
+           max(p.duration_seconds) AS duration_seconds
     FROM federated.participation AS p
-    GROUP BY p.run_id, p.round_number, p.node_id, p.step
+    GROUP BY p.run_id, coalesce(p.taken_round, p.round_number), p.node_id, p.step
     HAVING bool_or(p.exchange = 0 AND p.outcome = 'received')
        AND NOT bool_or(p.outcome IN ('dropped', 'refused', 'rejected'))
 ) AS s
