@@ -57,7 +57,7 @@ ALTER TABLE federated.participation
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
-    ADD COLUMN taken_round integer CHECK (taken_round >= round_number),
+    ADD COLUMN settled_round integer CHECK (settled_round >= round_number),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';

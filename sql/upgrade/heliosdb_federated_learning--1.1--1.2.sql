@@ -61,7 +61,7 @@ ALTER TABLE federated.participation
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
-    ADD COLUMN taken_round integer CHECK (taken_round >= round_number),
+    ADD COLUMN settled_round integer CHECK (settled_round >= round_number),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -365,8 +365,10 @@ COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a
 COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 
-COMMENT ON COLUMN federated.participation.taken_round IS
-    'Of an asynchronous run: the round that the update counts in; how many rounds later than the one in which its node was asked that is, is its staleness. NULL where none counts, and in synchronous runs, where it is the round itself';
+COMMENT ON COLUMN federated.participation.settled_round IS
+    'Of a training task of an asynchronous run: the round with which its outcome was recorded, and in which its update counts; how many rounds after the one in which its node was asked that is, is its staleness. NULL before that, and in synchronous rounds, which settle what they ask';
+
+CREATE INDEX participation_by_settled_round ON federated.participation (run_id, settled_round) WHERE settled_round IS NOT NULL;
 
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
@@ -1987,7 +1989,9 @@ BEGIN
     SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
     FROM (
         SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
-        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+        WHERE p.run_id = NEW.run_id
+          AND (p.round_number = NEW.round_number AND p.settled_round IS NULL OR p.settled_round = NEW.round_number)
+        GROUP BY p.outcome
     ) AS o;
     SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
     FROM federated.ledger AS l
@@ -2000,7 +2004,9 @@ BEGIN
             jsonb_strip_nulls(jsonb_build_object(
                 'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
                 'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                 WHERE p.run_id = NEW.run_id
+                                   AND (p.round_number = NEW.round_number AND p.settled_round IS NULL
+                                        OR p.settled_round = NEW.round_number)
                                    AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
     RETURN NULL;
 END
@@ -6109,18 +6115,22 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
 -- and none of its later ones to the same step was missing. What a round asks of another step after that (evaluation, say)
 -- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one. An asynchronous
--- round has the updates that it took, whenever they were asked for.
+-- round has the updates that it took, whenever their nodes were asked.
 CREATE VIEW federated.part_taken AS
 SELECT s.run_id, s.round_number, s.node_id, max(s.duration_seconds) AS duration_seconds
 FROM (
-    SELECT p.run_id, coalesce(p.taken_round, p.round_number) AS round_number, p.node_id,
-           max(p.duration_seconds) AS duration_seconds
+    SELECT p.run_id, p.round_number, p.node_id, max(p.duration_seconds) AS duration_seconds
     FROM federated.participation AS p
-    GROUP BY p.run_id, coalesce(p.taken_round, p.round_number), p.node_id, p.step
+    WHERE p.settled_round IS NULL
+    GROUP BY p.run_id, p.round_number, p.node_id, p.step
     HAVING bool_or(p.exchange = 0 AND p.outcome = 'received')
        AND NOT bool_or(p.outcome IN ('dropped', 'refused', 'rejected'))
 ) AS s
-GROUP BY s.run_id, s.round_number, s.node_id;
+GROUP BY s.run_id, s.round_number, s.node_id
+UNION ALL
+SELECT a.run_id, a.settled_round, a.node_id, a.duration_seconds
+FROM federated.participation AS a
+WHERE a.settled_round IS NOT NULL AND a.outcome = 'received';
 
 COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: those whose answers to its first step arrived, all of them';
 

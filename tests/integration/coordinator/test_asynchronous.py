@@ -12,8 +12,8 @@ from tests.integration.coordinator.support import Site, World, create_model, cre
 
 NAMES = "abcd"
 TAKEN = (
-    "SELECT p.taken_round AS taken, p.round_number AS asked, n.name FROM federated.participation AS p"
-    " JOIN federated.node AS n USING (node_id) WHERE p.taken_round IS NOT NULL ORDER BY 1, 2, 3"
+    "SELECT p.settled_round AS taken, p.round_number AS asked, n.name FROM federated.participation AS p"
+    " JOIN federated.node AS n USING (node_id) WHERE p.settled_round IS NOT NULL AND p.outcome = 'received' ORDER BY 1, 2, 3"
 )
 
 
@@ -61,7 +61,7 @@ async def test_rounds_close_without_a_stopped_node_and_take_its_update_when_it_g
         "(SELECT count(*) = 3 FROM federated.round WHERE round_number > 0 AND status = 'closed')"
     )
     resume(sites["d"])
-    await world.reached("EXISTS (SELECT FROM federated.participation WHERE taken_round = 4)")
+    await world.reached("EXISTS (SELECT FROM federated.participation WHERE settled_round = 4)")
     resume(sites["c"])
     run = await world.finished()
 

@@ -244,8 +244,8 @@ class FakeCatalog:
         for one in json.loads(rows):
             key = (number if one["asked"] is None else one["asked"], exchange, step, one["node"])
             self.rows.tasks[key].update({name: one[name] for name in ("outcome", "reason", "weight")})
-            if one["asked"] is not None and one["outcome"] == "received":
-                self.rows.tasks[key]["taken_round"] = number
+            if one["asked"] is not None:
+                self.rows.tasks[key]["settled_round"] = number
             if one["described"] is not None:
                 self.rows.described[key] = one["described"]
 

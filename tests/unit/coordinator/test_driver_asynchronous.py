@@ -42,9 +42,8 @@ def taken(world: FakeWorld) -> dict[int, list[tuple[int, str]]]:
     """By round what it took: of which round each task was, and whose."""
     made: dict[int, list[tuple[int, str]]] = {}
     for (asked, exchange, _, node), row in sorted(world.rows.tasks.items()):
-        if exchange == 0 and row.get("taken_round") is not None:
-            assert row["outcome"] == "received"
-            made.setdefault(row["taken_round"], []).append((asked, node))
+        if exchange == 0 and "settled_round" in row and row["outcome"] == "received":
+            made.setdefault(row["settled_round"], []).append((asked, node))
     return made
 
 
@@ -175,4 +174,4 @@ def test_a_run_ends_where_a_round_can_be_filled_no_more(made: Any) -> None:
 def test_a_synchronous_run_keeps_no_round_in_which_an_update_was_taken(made: Any) -> None:
     rows = made(USUAL).live_on()
 
-    assert not any("taken_round" in row for row in rows.tasks.values())
+    assert not any("settled_round" in row for row in rows.tasks.values())

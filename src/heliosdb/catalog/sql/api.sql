@@ -162,7 +162,7 @@ WITH answers AS (
                PARTITION BY p.round_number, p.node_id
                ORDER BY pg_catalog.array_position(ARRAY['rejected', 'refused', 'dropped', 'pending', 'received']::federated.participation_outcome[], p.outcome),
                         p.exchange, p.step) AS place,
-           coalesce(max(p.taken_round) OVER whole, p.round_number) AS counted_in,
+           coalesce(max(p.settled_round) OVER whole, p.round_number) AS counted_in,
            sum(p.duration_seconds) OVER whole AS duration_seconds,
            (sum(p.bytes_sent) OVER whole)::bigint AS bytes_sent, (sum(p.bytes_received) OVER whole)::bigint AS bytes_received
     FROM federated.participation AS p WHERE p.run_id = $1::uuid

@@ -39,9 +39,10 @@ WITH forgotten AS (
 ), given_up AS (
     -- Of an asynchronous run: what it had taken of earlier rounds' tasks is in no model.
     UPDATE federated.participation AS p SET outcome = 'dropped', reason = 'the round that took its update was given up',
-        taken_round = NULL
+        settled_round = NULL
     FROM forgotten AS f
-    WHERE p.run_id = $1::uuid AND p.taken_round = f.round_number AND p.round_number < f.round_number
+    WHERE p.run_id = $1::uuid AND p.settled_round = f.round_number AND p.round_number < f.round_number
+      AND p.outcome = 'received'
 )
 SELECT round_number FROM forgotten
 
@@ -53,7 +54,7 @@ SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.n
 UPDATE federated.participation AS p
 SET outcome = s.outcome, reason = s.reason, weight = s.weight, bytes_sent = s.bytes_sent,
     bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described,
-    taken_round = CASE WHEN s.asked IS NOT NULL AND s.outcome = 'received' THEN $2 END
+    settled_round = CASE WHEN s.asked IS NOT NULL THEN $2 END
 FROM jsonb_to_recordset($6::jsonb) AS s (
     node text, outcome federated.participation_outcome, reason text, weight double precision, bytes_sent bigint,
     bytes_received bigint, duration_seconds double precision, described jsonb, asked integer)
