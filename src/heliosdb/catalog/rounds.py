@@ -132,7 +132,7 @@ def list_at_work(connection: Connection, run: RunId) -> dict[NodeName, RoundNumb
 
 
 def give_up_tasks(connection: Connection, run: RunId, reason: str) -> None:
-    """Record that nobody waits any more for the training tasks of closed rounds."""
+    """Record that nobody waits any more for what rounds that are over have asked."""
     _SQL.query(connection, "give_up_tasks", str(run), reason)
 
 

@@ -34,6 +34,9 @@ Measure = Callable[[], performance.Measured]
 """Says what a round has taken up to the call and is not recorded yet."""
 
 
+_ENDED = "was at work when the run ended"
+
+
 class RunGoneError(Exception):
     """The run has ended or its model was dropped: there is nothing left to do."""
 
@@ -79,6 +82,8 @@ def claim(connection: Connection, epoch: Epoch, run: RunId, key: AtRestKey) -> b
         if not runs.claim_run(connection, run):
             return False
         events.record_event(connection, epoch, "run.claimed", run=run)
+        # Of one that goes on where it had ended, however that was: all its nodes are free.
+        rounds.give_up_tasks(connection, run, _ENDED)
         obstacle = _obstacle(connection, run, key)
         if obstacle is not None:
             _fail(connection, epoch, run, obstacle)
@@ -267,7 +272,7 @@ def end_run(
         message += _reserved(connection, run)
         rounds.fail_open_round(connection, run.id, message)
         if run.policy.buffer:
-            rounds.give_up_tasks(connection, run.id, "was at work when the run ended")
+            rounds.give_up_tasks(connection, run.id, _ENDED)
         if version is not None:
             published = publication.publish(connection, run, with_epsilon(connection, run, version))
             if published.obstacle is not None:

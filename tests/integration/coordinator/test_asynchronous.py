@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
 
-from tests.integration.coordinator.support import Site, World, create_model, create_workspace
+from tests.integration.coordinator.support import WORKSPACE, Site, World, create_model, create_workspace
+from tests.support.cluster import Cluster
+from tests.support.federation import share
+
+Values = NDArray[Any]
 
 NAMES = "abcd"
+CLOSED = "(SELECT max(round_number) FROM federated.round WHERE status = 'closed') >= %s"
 TAKEN = (
     "SELECT p.settled_round AS taken, p.round_number AS asked, n.name FROM federated.participation AS p"
     " JOIN federated.node AS n USING (node_id) WHERE p.settled_round IS NOT NULL AND p.outcome = 'received' ORDER BY 1, 2, 3"
@@ -102,6 +113,89 @@ async def test_a_coordinator_killed_in_the_middle_goes_on_from_what_is_committed
     assert {row["outcome"] for row in left} <= {"received", "dropped"}
     versions = world.query("SELECT round_number FROM federated.version")
     assert [row["round_number"] for row in versions] == [6]
+
+
+async def test_a_run_that_was_stopped_goes_on_with_all_nodes_free(world: World) -> None:
+    await prepare(world, size=2, rounds=100_000)
+    world.start_coordinator()
+    await meet(world)
+    world.execute("START FEDERATED TRAINING risk")
+    await world.reached(CLOSED, 3)
+    world.execute("STOP FEDERATED TRAINING risk")
+    stopped = await world.finished()
+    assert stopped["status"] == "stopped", stopped
+    (closed,) = world.query("SELECT max(round_number) AS last FROM federated.round WHERE status = 'closed'")
+    before = taken(world)
+
+    world.execute("RESUME FEDERATED TRAINING risk")
+    await world.reached(CLOSED, closed["last"] + 3)
+    world.execute("STOP FEDERATED TRAINING risk")
+    await world.reached("(SELECT every(status NOT IN ('queued', 'running')) FROM federated.run)")
+
+    rounds = taken(world)
+    (last,) = world.query("SELECT max(round_number) AS last FROM federated.round WHERE status = 'closed'")
+    assert [len(rounds[number]) for number in range(1, last["last"] + 1)] == [2] * last["last"]
+    assert all(rounds[number] == before[number] for number in range(1, closed["last"] + 1))
+    tasks = [task for each in rounds.values() for task in each]
+    assert len(set(tasks)) == len(tasks)
+
+
+async def test_a_model_is_about_as_good_as_one_of_synchronous_rounds(world: World) -> None:
+    rows, test = cancer()
+    create_workspace(world)
+    for place, name in enumerate(NAMES):
+        site = Site(name, world.cluster.create_database("federated_template"))
+        fill(world.cluster, site.database, rows[place::4])
+        world.sites.append(site)
+        await world.start_site(site)
+        world.register(site)
+    create_model(world, features=COLUMNS[:-1], rounds=15, local_epochs=2)
+    world.start_coordinator()
+    await meet(world)
+    world.execute("START FEDERATED TRAINING risk")
+    assert (await world.finished())["status"] in {"completed", "converged"}
+    world.execute(
+        f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (async_aggregation = true, aggregation_batch_size = 2)"
+    )
+    world.execute("START FEDERATED TRAINING risk WITH (rounds = 30)")
+    assert (await world.finished(count=2))["status"] in {"completed", "converged"}
+
+    synchronous, asynchronous = (auc(world, f"risk@{version}", test) for version in (1, 2))
+
+    assert synchronous > 0.97
+    assert abs(asynchronous - synchronous) <= 0.01
+
+
+COLUMNS = (*(f"x{place}" for place in range(30)), "outcome")
+
+
+def cancer() -> tuple[Values, Values]:
+    """Rows to train with and to judge by: of the Wisconsin breast cancer data, the outcome last."""
+    found = load_breast_cancer()
+    whole = np.column_stack([found.data, found.target])
+    shuffled = whole[np.random.default_rng(3).permutation(len(whole))]
+    return shuffled[143:], shuffled[:143]
+
+
+def fill(cluster: Cluster, database: str, rows: Values) -> None:
+    """Make a table of these rows, and share it."""
+    columns = ", ".join(f"{name} double precision" for name in COLUMNS[:-1])
+    with cluster.connect(database) as connection:
+        connection.execute(f"CREATE TABLE biopsy (subject integer, {columns}, outcome integer)")
+        with connection.cursor().copy("COPY biopsy FROM STDIN") as copy:
+            for number, row in enumerate(rows.tolist()):
+                copy.write_row((number, *row[:-1], int(row[-1])))
+        share(connection, "biopsies", f"biopsy ({', '.join(COLUMNS)})")
+
+
+def auc(world: World, model: str, rows: Values) -> float:
+    """How well a version tells the rows apart."""
+    given = [json.dumps(dict(zip(COLUMNS[:-1], row[:-1], strict=True))) for row in rows.tolist()]
+    statement = (
+        "SELECT federated_predict(%s, j) AS p FROM unnest(%s::jsonb[]) WITH ORDINALITY AS r (j, n) ORDER BY n"
+    )
+    predicted = [row["p"] for row in world.query(statement, model, given)]
+    return float(roc_auc_score(rows[:, -1], predicted))
 
 
 REFUSED: Sequence[tuple[dict[str, object], dict[str, object], str, str]] = (

@@ -253,12 +253,15 @@ class FakeCatalog:
         return [
             {"node": node, "round_number": number}
             for (number, exchange, _, node), row in sorted(self.rows.tasks.items())
-            if number > 0 and exchange == 0 and row["outcome"] == "pending"
+            if number > 0
+            and exchange == 0
+            and row["outcome"] == "pending"
+            and self.rows.rounds[number]["status"] != "failed"
         ]
 
     def _give_up_tasks(self, _run: str, reason: str) -> None:
         for (number, *_), row in self.rows.tasks.items():
-            if row["outcome"] == "pending" and self.rows.rounds[number]["status"] == "closed":
+            if row["outcome"] == "pending" and self.rows.rounds[number]["status"] != "open":
                 row.update(outcome="dropped", reason=reason)
 
     def _find_state(self, _run: str, number: int) -> Sequence[Row]:

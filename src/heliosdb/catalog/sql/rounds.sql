@@ -13,13 +13,14 @@ ORDER BY p.exchange, n.name
 -- name: list_at_work(uuid)
 SELECT n.name AS node, p.round_number
 FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-WHERE p.run_id = $1::uuid AND p.round_number > 0 AND p.exchange = 0 AND p.outcome = 'pending'
+JOIN federated.round AS d USING (run_id, round_number)
+WHERE p.run_id = $1::uuid AND p.round_number > 0 AND p.exchange = 0 AND p.outcome = 'pending' AND d.status <> 'failed'
 ORDER BY p.round_number, n.name
 
 -- name: give_up_tasks(uuid, text)
 UPDATE federated.participation AS p SET outcome = 'dropped', reason = $2
 FROM federated.round AS d
-WHERE d.run_id = p.run_id AND d.round_number = p.round_number AND d.status = 'closed'
+WHERE d.run_id = p.run_id AND d.round_number = p.round_number AND d.status <> 'open'
   AND p.run_id = $1::uuid AND p.outcome = 'pending'
 
 -- name: find_lost(uuid)
