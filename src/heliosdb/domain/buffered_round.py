@@ -89,7 +89,7 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _judge(replace(state, buffer=_heard(state.buffer, event)))
         case NodesSeen() if state.phase is Phase.WAITING:
             decision = _gather(state, event)
-        case RoundOpened() if state.phase is Phase.OPENING:
+        case RoundOpened() if state.phase is Phase.OPENING and event.round == state.round:
             decision = _opened(state, event)
         case Combined(exchange=0) if state.phase is Phase.COMBINING and event.round == state.round:
             asked = _least_stale(state)

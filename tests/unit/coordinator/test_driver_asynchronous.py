@@ -19,7 +19,7 @@ from heliosdb.domain.update import Update
 from heliosdb.parts.strategies import MeanSettings
 from tests.support.runs import with_policy
 from tests.unit.coordinator.driver_toys import REPORTED, SHORT, USUAL, outcome
-from tests.unit.coordinator.fake_federation import SIZE, FakeWorld, Toy, refusal, toy_run
+from tests.unit.coordinator.fake_federation import SIZE, FakeWorld, Toy, refusal, steps, toy_run
 
 
 def buffered(size: int = 2, **options: Any) -> Run:
@@ -91,7 +91,11 @@ def test_a_round_is_measured_by_the_half_that_was_least_stale(made: Any) -> None
     assert all(rows.rounds[number]["global_loss"] is not None for number in (1, 2, 3))
 
 
-@pytest.mark.parametrize("toy", [SHORT, USUAL, REPORTED], ids=["short", "usual", "reported"])
+UNMEASURED = Toy(steps("find"), steps("move"), reports=True)
+TOYS = {"short": SHORT, "usual": USUAL, "reported": REPORTED, "unmeasured": UNMEASURED}
+
+
+@pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_committed_order_leads_to_the_same_parameters(made: Any, toy: Toy, size: int) -> None:
     world = speeds(made(toy, buffered(size, rounds=4)), a=1.0, b=1.7, c=3.1)
@@ -102,7 +106,7 @@ def test_the_committed_order_leads_to_the_same_parameters(made: Any, toy: Toy, s
     assert rows.versions[0]["sha256"] == replayed(world, 4)
 
 
-@pytest.mark.parametrize("toy", [SHORT, USUAL, REPORTED], ids=["short", "usual", "reported"])
+@pytest.mark.parametrize("toy", [SHORT, REPORTED], ids=["short", "reported"])
 def test_a_kill_anywhere_loses_nothing_and_the_model_is_that_of_the_committed_order(
     made: Any, toy: Toy
 ) -> None:
