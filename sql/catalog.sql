@@ -168,6 +168,7 @@ CREATE TABLE federated.participation (
     asked            integer CHECK (asked > 0),
     described        jsonb CHECK (jsonb_typeof(described) = 'object'),
     stated_rows      bigint CHECK (stated_rows >= 0),
+    settled_round      integer CHECK (settled_round >= round_number),
     PRIMARY KEY (run_id, round_number, exchange, step, node_id),
     FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
 );
@@ -182,7 +183,11 @@ COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 COMMENT ON COLUMN federated.participation.stated_rows IS
     'How many rows the node has, as its answer states them: noised under a budget; NULL where an answer does not';
+COMMENT ON COLUMN federated.participation.settled_round IS
+    'Of a training task of an asynchronous run: the round with which its outcome was recorded, and in which its update counts; how many rounds after the one in which its node was asked that is, is its staleness. NULL before that, and in synchronous rounds, which settle what they ask';
 COMMENT ON COLUMN federated.participation.weight IS 'Rows behind the update, as the node stated them (a released count under a budget)';
+
+CREATE INDEX participation_by_settled_round ON federated.participation (run_id, settled_round) WHERE settled_round IS NOT NULL;
 
 CREATE TABLE federated.run_parameters (
     run_id       uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,

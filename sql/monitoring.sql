@@ -18,17 +18,23 @@ COMMENT ON FUNCTION federated._workspace_id(text) IS 'The id of a workspace, or 
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
 -- and none of its later ones to the same step was missing. What a round asks of another step after that (evaluation, say)
--- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one.
+-- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one. An asynchronous
+-- round has the updates that it took, whenever their nodes were asked.
 CREATE VIEW federated.part_taken AS
 SELECT s.run_id, s.round_number, s.node_id, max(s.duration_seconds) AS duration_seconds
 FROM (
     SELECT p.run_id, p.round_number, p.node_id, max(p.duration_seconds) AS duration_seconds
     FROM federated.participation AS p
+    WHERE p.settled_round IS NULL
     GROUP BY p.run_id, p.round_number, p.node_id, p.step
     HAVING bool_or(p.exchange = 0 AND p.outcome = 'received')
        AND NOT bool_or(p.outcome IN ('dropped', 'refused', 'rejected'))
 ) AS s
-GROUP BY s.run_id, s.round_number, s.node_id;
+GROUP BY s.run_id, s.round_number, s.node_id
+UNION ALL
+SELECT a.run_id, a.settled_round, a.node_id, a.duration_seconds
+FROM federated.participation AS a
+WHERE a.settled_round IS NOT NULL AND a.outcome = 'received';
 COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: those whose answers to its first step arrived, all of them';
 COMMENT ON COLUMN federated.part_taken.duration_seconds IS
     'From the beginning of an exchange until the node''s answer was there; where the first step took several messages, of the longest';

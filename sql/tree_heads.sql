@@ -236,7 +236,9 @@ BEGIN
     SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
     FROM (
         SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
-        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+        WHERE p.run_id = NEW.run_id
+          AND (p.round_number = NEW.round_number AND p.settled_round IS NULL OR p.settled_round = NEW.round_number)
+        GROUP BY p.outcome
     ) AS o;
     SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
     FROM federated.ledger AS l
@@ -249,7 +251,9 @@ BEGIN
             jsonb_strip_nulls(jsonb_build_object(
                 'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
                 'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                 WHERE p.run_id = NEW.run_id
+                                   AND (p.round_number = NEW.round_number AND p.settled_round IS NULL
+                                        OR p.settled_round = NEW.round_number)
                                    AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
     RETURN NULL;
 END

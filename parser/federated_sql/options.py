@@ -172,6 +172,7 @@ _AT_MOST = (
     ("min_nodes", "max_nodes"),
     ("min_nodes_per_round", "max_nodes"),
     ("stragglers_timeout", "round_timeout"),
+    ("aggregation_batch_size", "max_nodes"),
     ("privacy_per_round", "privacy_budget"),
 )
 _OF_WHO_DIALS = ("keepalive_interval", "reconnect_interval")
@@ -191,6 +192,11 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
             hint = f"{unset} is {merged[unset]} unless set." if unset else None
             raise _conflict(f"{small} ({low}) may not be greater than {large} ({high})", hint)
     _check_selection(merged)
+    if merged["async_aggregation"] and not merged["aggregation_batch_size"]:
+        raise _conflict(
+            "async_aggregation needs an aggregation_batch_size",
+            "An asynchronous round closes with so many updates.",
+        )
     if options.get("privacy_budget") is None:
         for name in _NEEDS_BUDGET:
             if name in options:

@@ -59,6 +59,7 @@ ALTER TABLE federated.participation
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
     ADD COLUMN stated_rows bigint CHECK (stated_rows >= 0),
+    ADD COLUMN settled_round integer CHECK (settled_round >= round_number),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';

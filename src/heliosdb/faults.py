@@ -18,6 +18,7 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.run.gave_way",
         "coordinator.round.opened",
         "coordinator.task.sent",
+        "coordinator.task.asked_again",
         "coordinator.update.received",
         "coordinator.aggregated",
         "coordinator.round.closed",

@@ -66,6 +66,8 @@ class Settlement:
 
     described: what the update, a plain one, said of its node's rows, as JSON. breach: as of a loss.
     stated_rows: how many rows the node has, by its answer (noised under a budget); None: it states none.
+    asked: of an asynchronous run, in which round its node was asked; None: in the one that it is recorded
+    with.
     """
 
     node: NodeName
@@ -79,6 +81,7 @@ class Settlement:
     described: Mapping[str, Any] | None = None
     breach: str | None = None
     stated_rows: int | None = None
+    asked: RoundNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,19 @@ def list_standings(connection: Connection, run: RunId) -> Standings:
         NodeName(row["node"]): Standing(row["stated_rows"], row["asked"], row["aligned"])
         for row in _SQL.query(connection, "list_standings", str(run))
     }
+
+
+def list_at_work(connection: Connection, run: RunId) -> dict[NodeName, RoundNumber]:
+    """Return in which training round each node was asked of whose answer nothing is committed."""
+    return {
+        NodeName(row["node"]): RoundNumber(row["round_number"])
+        for row in _SQL.query(connection, "list_at_work", str(run))
+    }
+
+
+def give_up_tasks(connection: Connection, run: RunId, reason: str) -> None:
+    """Record that nobody waits any more for what rounds that are over have asked."""
+    _SQL.query(connection, "give_up_tasks", str(run), reason)
 
 
 def find_lost(connection: Connection, run: RunId) -> list[tuple[NodeName, str]]:

@@ -1,7 +1,7 @@
 """Drives one run: performs what the round machine asks for, and tells it what happened.
 
 What always holds: the driver decides nothing, and keeps nothing that the catalog does not hold but the
-updates of the exchange that is open; so it can be killed at any point and another one goes on from the
+updates that no round has taken yet; so it can be killed at any point and another one goes on from the
 committed rows.
 """
 
@@ -17,7 +17,8 @@ from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
 from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import loading, records
-from heliosdb.coordinator.course import ModelState
+from heliosdb.coordinator.buffering import AnyExchange, BufferedExchange, StandingTasks
+from heliosdb.coordinator.course import ModelState, Question
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
@@ -26,11 +27,14 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
 from heliosdb.coordinator.selection import find_columns
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.settling import settle, settle_at_end
 from heliosdb.coordinator.waiting import NodeWatch
 from heliosdb.coordinator.watch import RunWatch
+from heliosdb.domain.buffered_round import decide, resume
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import (
     Action,
+    AskAgain,
     CloseRound,
     Combine,
     Combined,
@@ -57,7 +61,7 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
-from heliosdb.domain.round import Decision, Phase, RunState, begin, decide, resume
+from heliosdb.domain.round import Decision, Phase, RunState, begin
 from heliosdb.domain.run import Policy, RunStatus
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.sealing import AtRestKey
@@ -111,7 +115,8 @@ class RunDriver:
         self._round = RoundUnderWay.resumed(loaded)
         self._progress = loaded.progress
         self._events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-        self._exchange: Exchange | None = None
+        self._exchange: AnyExchange | None = None
+        self._tasks = StandingTasks(setting.wire, self._report)
         self._rules = make_rules(self._run, reports=self._course.report is not None)
         self._nodes = NodeWatch(
             setting.wire.directory, session, self._run, self._rules, self._events.put_nowait, since=since
@@ -182,6 +187,7 @@ class RunDriver:
         finally:
             await self._nodes.end()
             await self._close_exchange()
+            await self._tasks.close()
             self._watch.leave()
 
     def _report(self, event: Event) -> None:
@@ -223,6 +229,8 @@ class RunDriver:
                 await self._open_round(action)
             case SendTasks():
                 await self._send_tasks(action)
+            case AskAgain():
+                await self._ask_again(action)
             case Combine():
                 await self._combine(action)
             case PrepareReport():
@@ -264,8 +272,10 @@ class RunDriver:
             clipping_norms=self._course.clipping_norms(plan),
             left_out=self._nodes.left_out,
             known=self._nodes.known,
+            settled=self._settled_before(action, first),
         )
         self._round = RoundUnderWay.begin(self._model, self._findings)
+        self._round.lost = action.lost
         self._committed_here = (action.round, 0)
         self._said, self._waits = None, False
         self._meter = RoundMeter()
@@ -291,11 +301,21 @@ class RunDriver:
         question = self._course.ask(plan, number, action.step, model, nodes)
         if question.mechanism is not None:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
-        fresh = self._committed_here == (action.round, number)
         sketch_key = self._setting.at_rest.derive_number(b"agreement\0" + self._run.chance.bytes)
         opened.gather(question, sketch_key)
-        span = self._watch.exchange(action.round, number, action.step)
-        self._exchange = Exchange(
+        self._exchange = self._make_exchange(question, sketch_key)
+        self._committed_here = None
+        await self._exchange.open(action.nodes)
+        for node in sorted(self._state.answered):
+            await self._take(self._exchange, node)
+
+    def _make_exchange(self, question: Question, sketch_key: int) -> AnyExchange:
+        number, opened = question.plan.round, self._round
+        fresh = self._committed_here == (number, question.exchange)
+        span = self._watch.exchange(number, question.exchange, question.step.name)
+        if self._state.rules.buffer and number > 0 and question.exchange == 0:
+            return BufferedExchange(self._tasks, question, fresh=fresh, span=span)
+        return Exchange(
             self._setting.wire,
             question,
             self._report,
@@ -304,14 +324,26 @@ class RunDriver:
             sketch_key=sketch_key,
             span=span,
         )
-        self._committed_here = None
-        await self._exchange.open(action.nodes)
+
+    async def _ask_again(self, action: AskAgain) -> None:
+        """Ask for what nodes were asked before in a round that is closed."""
+        plan = self._plan(action.round)
+        model = await self._find_model(RoundNumber(action.round - 1))
+        question = self._course.ask(plan, 0, self._course.first(plan).step, model, len(action.nodes))
+        await self._tasks.ask(question, action.nodes, fresh=False)
+        faults.reach("coordinator.task.asked_again")
+
+    def _settled_before(self, action: OpenRound, first: Next) -> records.Settled | None:
+        """What became of tasks of earlier rounds since the last was closed."""
+        settlements = self._tasks.settle_lost(action.lost)
+        return records.Settled(0, first.step, settlements) if settlements else None
 
     async def _gather(self, node: NodeName, state: RunState) -> None:
         """Take in the update that the machine has just counted, whatever it asks for next."""
-        exchange = self._exchange
-        if node in self._state.answered or node not in state.answered or exchange is None:
-            return
+        if node not in self._state.answered and node in state.answered and self._exchange is not None:
+            await self._take(self._exchange, node)
+
+    async def _take(self, exchange: AnyExchange, node: NodeName) -> None:
         update = exchange.hand_on(node)
         if update.vector.size < _LARGE:
             self._round.take(update)
@@ -321,7 +353,9 @@ class RunDriver:
     async def _gather_sum(self, nodes: frozenset[NodeName], state: RunState) -> None:
         """Take in the sum that the machine has just counted."""
         exchange = self._exchange
-        if nodes & self._state.answered or not nodes <= state.answered or exchange is None:
+        if not isinstance(exchange, Exchange):
+            return
+        if nodes & self._state.answered or not nodes <= state.answered:
             return
         await asyncio.to_thread(self._round.take_sum, exchange.hand_on_sum(nodes))
 
@@ -339,6 +373,7 @@ class RunDriver:
         with self._watch.part("combine"):
             combined = await asyncio.to_thread(opened.combine, question)
         opened.note(question, exchange.rows(action.nodes), exchange.weights(action.nodes))
+        opened.notes += exchange.notes()
         if combined.agreement is not None:
             self._meter.compared(combined.agreement)
         faults.reach("coordinator.aggregated")
@@ -359,21 +394,21 @@ class RunDriver:
     async def _keep(
         self,
         action: Combine | PrepareReport,
-        exchange: Exchange,
+        exchange: AnyExchange,
         following: Next,
         *,
         figures: Figures | None = None,
     ) -> None:
         opened = self._round
         opened.lost += self._state.lost
-        answered = self._state.answered
-        settled = replace(self._settled(exchange), gone=self._state.cohort - answered)
+        onward = (action.onward if isinstance(action, Combine) else None) or action.nodes
+        settled = replace(settle(self._state, exchange), gone=self._state.cohort - self._state.answered)
         await self._session.call(
             records.keep_exchange,
             self._writer,
             action.round,
             settled,
-            nodes=sorted(action.nodes),
+            nodes=sorted(onward),
             step=following.step,
             findings=opened.new_findings(self._findings),
             sizes=opened.sizes,
@@ -388,7 +423,7 @@ class RunDriver:
     async def _close_round(self, action: CloseRound) -> None:
         # Of a round of which only the report was missing nobody may have been asked here.
         settled = self._settled_at_end() if self._exchange is None else None
-        settled = settled or self._settled(await self._ended_exchange())
+        settled = settled or settle(self._state, await self._ended_exchange())
         opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
@@ -405,6 +440,7 @@ class RunDriver:
             figures=action.figures,
             kept=None if opened.is_kept else self._seal(action.round, Kept(opened.model)),
             keep=action.keep,
+            held=action.held,
             key=self._setting.at_rest,
             report=opened.report if action.is_reported else None,
             message=self._round_message([*(notes if action.round == 0 else []), *opened.notes]),
@@ -430,6 +466,7 @@ class RunDriver:
     async def _end(self, status: RunStatus, message: str, *, publish: RoundNumber | None = None) -> None:
         private = self._run.policy.budget is not None and status is not RunStatus.STOPPED
         await self._close_exchange(grace=_HEARING if private else 0.0)
+        await self._tasks.close()
         version, publishes = None, self._run.publishes
         if publish is not None and publishes:
             model = await self._find_model(publish)
@@ -461,38 +498,10 @@ class RunDriver:
 
     # The exchange that is open.
 
-    def _settled(self, exchange: Exchange) -> records.Settled:
-        """How the exchange ended; whoever is asked nothing more in the round has nothing reserved for
-        later.
-        """
-        state, question = self._state, exchange.question
-        if question.exchange != state.exchange:
-            return self._unasked()
-        return records.Settled(
-            question.exchange,
-            question.step.name,
-            exchange.settle(state.answered, state.lost),
-            unspent=exchange.unspent() - state.answered,
-            gone=state.cohort,
-        )
-
     def _settled_at_end(self) -> records.Settled | None:
-        """What there is to settle where a run ends within a round: what was not asked is not spent."""
-        state = self._state
-        if self._exchange is not None:
-            return self._settled(self._exchange)
-        if self._committed_here == (state.round, state.exchange):
-            return self._unasked()
-        if state.asked is not None and state.closed < state.round:
-            # Another coordinator may have asked this exchange, but none that comes later.
-            return records.Settled(state.exchange, gone=state.cohort)
-        return None
+        return settle_at_end(self._state, self._exchange, self._committed_here)
 
-    def _unasked(self) -> records.Settled:
-        """The exchange is committed, and nobody was asked for it."""
-        return records.Settled(self._state.exchange - 1, gone=self._state.cohort)
-
-    async def _ended_exchange(self) -> Exchange:
+    async def _ended_exchange(self) -> AnyExchange:
         assert self._exchange is not None
         await self._exchange.close()
         return self._exchange

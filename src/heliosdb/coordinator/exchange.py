@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -183,6 +183,34 @@ class Exchange:
             self._is_settled = True
             self._note_outcomes(settled)
         return settled
+
+    def part(self, answered: Sequence[NodeName], lost: Sequence[Loss]) -> list[Settlement]:
+        """Return how it ended for these nodes, for the records, and wait for them no more; for the others it
+        goes on."""
+        settled = [self.arrived[node].settlement for node in answered]
+        settled += [self._settle_loss(loss) for loss in lost]
+        self._note_outcomes(settled)
+        for one in settled:
+            if one.node in self._asking:
+                self._asking.pop(one.node).cancel()
+            if one.node in self.arrived:
+                self.arrived.pop(one.node).place.leave()
+            self._away.pop(one.node, None)
+        if self.is_over:
+            self._note_end()
+            self._closing = True
+            for timer in self._timers:
+                timer.cancel()
+        return settled
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is waited for any more, once it was opened."""
+        return not self._asking
+
+    def notes(self) -> list[str]:
+        """What the round's message is to say of how the updates came: nothing."""
+        return []
 
     def _note_end(self) -> None:
         traffic = self.meter.traffic.values()

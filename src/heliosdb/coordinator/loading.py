@@ -71,6 +71,7 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             else _opened(course, RunPlan(record.run, findings, opened), tasks, listed[-1].figures),
             stop_requested=record.stop_requested,
             ended=findings.ended,
+            at_work=rounds.list_at_work(connection, run_id) if record.run.policy.buffer else {},
         )
         return Loaded(
             course,

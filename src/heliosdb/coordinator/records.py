@@ -35,6 +35,9 @@ Measure = Callable[[], performance.Measured]
 """Says what a round has taken up to the call and is not recorded yet."""
 
 
+_ENDED = "was at work when the run ended"
+
+
 class RunGoneError(Exception):
     """The run has ended or its model was dropped: there is nothing left to do."""
 
@@ -80,6 +83,8 @@ def claim(connection: Connection, epoch: Epoch, run: RunId, key: AtRestKey) -> b
         if not runs.claim_run(connection, run):
             return False
         events.record_event(connection, epoch, "run.claimed", run=run)
+        # Of one that goes on where it had ended, however that was: all its nodes are free.
+        rounds.give_up_tasks(connection, run, _ENDED)
         obstacle = _obstacle(connection, run, key)
         if obstacle is not None:
             _fail(connection, epoch, run, obstacle)
@@ -124,11 +129,15 @@ def open_round(
     clipping_norms: Mapping[StepName, float],
     left_out: Mapping[NodeName, str],
     known: Standings = NO_STANDINGS,
+    settled: Settled | None = None,
 ) -> None:
     """Commit a round, its cohort and its reservations; UF001 where the budget forbids it. step: its first.
-    known: by what the cohort was chosen, where that is read of nodes."""
+    known: by what the cohort was chosen, where that is read of nodes. settled: what became of tasks of
+    earlier rounds."""
     run, budget = writer.run, writer.run.policy.budget
     with writer.transaction(connection):
+        if settled is not None:
+            _settle(connection, writer, number, settled)
         # It was given up when the run ended before: nodes that have answered send what they sent then.
         reopened = rounds.delete_failed_round(connection, run.id, number)
         if budget is not None:
@@ -214,6 +223,7 @@ def close_round(
     figures: Figures | None,
     kept: rounds.StoredState | None,
     keep: RoundNumber,
+    held: Iterable[RoundNumber] = (),
     key: AtRestKey,
     report: Mapping[str, Any] | None = None,
     message: str | None,
@@ -222,8 +232,8 @@ def close_round(
     """Commit a round; True where the run then goes on from a file, and is to be read anew.
 
     findings: where it has found any; sizes: of datasets; kept: None where it is already; keep: the round
-    whose state may be published beside this one's, or is; report: of its model. key: under which all else
-    that the run goes on from is sealed.
+    whose state may be published beside this one's, or is; held: whose states tasks under way begin with;
+    report: of its model. key: under which all else that the run goes on from is sealed.
     """
     run = writer.run
     with writer.transaction(connection):
@@ -234,7 +244,7 @@ def close_round(
             node_rows.set_dataset_sizes(connection, run, sizes)
         if kept is not None:
             rounds.put_state(connection, run.id, number, kept)
-        rounds.delete_other_states(connection, run.id, (keep, number))
+        rounds.delete_other_states(connection, run.id, (keep, number, *held))
         if report is not None:
             nodes = {one.node: one.described for one in settled.settlements if one.described is not None}
             rounds.put_report(connection, run.id, keep, {**report, "nodes": nodes})
@@ -271,6 +281,8 @@ def end_run(
         message = _with_left_out(connection, run, message, leaves=version is not None)
         message += _reserved(connection, run)
         rounds.fail_open_round(connection, run.id, message)
+        if run.policy.buffer:
+            rounds.give_up_tasks(connection, run.id, _ENDED)
         if version is not None:
             published = publication.publish(connection, run, with_epsilon(connection, run, version))
             if published.obstacle is not None:

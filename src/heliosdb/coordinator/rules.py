@@ -36,7 +36,8 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
     return Rules(
         rounds=last_round(options),
         min_nodes=policy.min_nodes,
-        min_nodes_per_round=policy.min_nodes_per_round,
+        # A round that is to take so many updates needs as many nodes.
+        min_nodes_per_round=max(policy.min_nodes_per_round, policy.buffer),
         choice=make_selection(policy, run.chance, always=needed),
         needed=needed,
         target_accuracy=options.target_accuracy,
@@ -48,6 +49,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         learning_rate=None if newton else learning_rate_of(options),
         reports=reports and run.publishes,
         publishes=run.publishes,
+        buffer=policy.buffer,
     )
 
 

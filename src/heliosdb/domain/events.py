@@ -36,7 +36,7 @@ class Loss:
 
     over_budget: its own ledger refused. diverging: its update is larger than max_update_norm, or not finite.
     hint: what mends it, in a sentence of the node's. breach: which breach of security it is; None: it is
-    none.
+    none. asked: of an asynchronous run, the round in which it was asked; None: the open one.
     """
 
     node: NodeName
@@ -46,6 +46,7 @@ class Loss:
     diverging: bool = False
     hint: str | None = None
     breach: str | None = None
+    asked: RoundNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,10 +270,12 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """Commit the round, its cohort and its reservations. Answer: RoundOpened or BudgetWouldBeExceeded."""
+    """Commit the round, its cohort and its reservations. Answer: RoundOpened or BudgetWouldBeExceeded. lost:
+    what became of earlier tasks, committed with it."""
 
     round: RoundNumber
     cohort: Names
+    lost: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +291,22 @@ class SendTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Go on waiting for what these nodes were asked in a round that is closed. Answers: as of SendTasks."""
+
+    round: RoundNumber
+    nodes: Names
+
+
+@dataclass(frozen=True, slots=True)
 class Combine:
     """Ask no more; combine these nodes' updates, and commit the result where something follows. Answer:
-    Combined."""
+    Combined. onward: whom what follows is asked of, where that is not all of them."""
 
     round: RoundNumber
     exchange: int
     nodes: Names
+    onward: Names | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +323,14 @@ class PrepareReport:
 @dataclass(frozen=True, slots=True)
 class CloseRound:
     """Commit the round in one transaction. keep: the earlier round whose state is still needed, or this one;
-    is_reported: whether enough nodes have answered to a report of its model. Answer: RoundClosed."""
+    is_reported: whether enough nodes have answered to a report of its model; held: earlier rounds from whose
+    states nodes still train. Answer: RoundClosed."""
 
     round: RoundNumber
     figures: Figures | None
     keep: RoundNumber
     is_reported: bool = False
+    held: frozenset[RoundNumber] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +362,7 @@ Action = (
     | Say
     | OpenRound
     | SendTasks
+    | AskAgain
     | Combine
     | PrepareReport
     | CloseRound

@@ -5,11 +5,13 @@ What always holds: it is of one moment of the catalog, and holds nothing that wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from heliosdb.domain.convergence import Trace
 from heliosdb.domain.events import NOBODY, Ended, Figures, Names, Next
-from heliosdb.domain.ids import RoundNumber
+from heliosdb.domain.ids import NodeName, RoundNumber
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class OpenedRound:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What is committed of a run: its closed rounds and the open one. figures: of the last closed round.
-    ended: what that has said of the run's end.
+    ended: what that has said of the run's end. at_work: of an asynchronous run, in which round each node was
+    asked of whose training nothing is committed.
     """
 
     closed: int = -1
@@ -38,3 +41,4 @@ class Progress:
     opened: OpenedRound | None = None
     stop_requested: bool = False
     ended: Ended | None = None
+    at_work: Mapping[NodeName, RoundNumber] = field(default_factory=lambda: MappingProxyType({}))

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol
 
+from heliosdb.domain.buffer import EMPTY, Buffer
 from heliosdb.domain.convergence import (
     Trace,
     best_round,
@@ -123,6 +124,7 @@ class Rules:
     needed: nodes without which no round is opened.
     reports: whether a report is asked for of the version that a run publishes.
     publishes: whether the run's model becomes a version, or a trial is judged by it; only messages tell.
+    buffer: how many updates close a round of an asynchronous run (buffered_round.py); 0: it is none.
     """
 
     rounds: int
@@ -138,6 +140,7 @@ class Rules:
     reports: bool = False
     publishes: bool = True
     needed: Names = NOBODY
+    buffer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,8 @@ class RunState:
 
     asked: the step of the open exchange, None before a round has one. counted: who answered the round's last
     required exchange. members: who counted in round 0 (None before it closed). closed: the last closed round,
-    -1 before any. ended: why the algorithm needs no further round, where it says so.
+    -1 before any. ended: why the algorithm needs no further round, where it says so. buffer: of an
+    asynchronous run, who is at work beside the open exchange; here it is only carried along.
     """
 
     rules: Rules
@@ -165,6 +169,7 @@ class RunState:
     ended: Ended | None = None
     stragglers_dropped: bool = False
     stop_requested: bool = False
+    buffer: Buffer = EMPTY
 
     @property
     def step(self) -> StepName | None:
@@ -412,7 +417,7 @@ def _go_on(state: RunState) -> Decision:
         return _end_well(state, RunStatus.COMPLETED, f"all {rules.rounds} rounds done")
     following = RoundNumber(state.closed + 1)
     waiting = RunState(rules, Phase.WAITING, following, closed=state.closed, members=state.members)
-    return replace(waiting, trace=state.trace), ()
+    return replace(waiting, trace=state.trace, buffer=state.buffer), ()
 
 
 def _reached(state: RunState) -> tuple[RunStatus, str] | None:

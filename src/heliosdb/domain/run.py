@@ -133,7 +133,8 @@ class Policy:
     """The workspace's rules as they stood when the run was started; timeouts in seconds.
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
-    aggregators: by node, the one that gathers for it.
+    aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
+    asynchronous run; 0: rounds are synchronous.
     """
 
     workspace: WorkspaceName
@@ -151,6 +152,7 @@ class Policy:
     compliance_mode: str = "none"
     node_selection: str = "all"
     aggregators: Aggregators = field(default_factory=dict)
+    buffer: int = 0
 
     @property
     def budget(self) -> Budget | None:

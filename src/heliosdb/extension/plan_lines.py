@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from federated_sql.compliance import rules_of
 from federated_sql.errors import FederatedError
@@ -112,6 +113,13 @@ def _method(explained: Explained) -> Iterator[Part]:
     yield Property("Aggregation", chosen.get("aggregation") or "fedavg")
 
 
+def _answers(policy: Mapping[str, Any]) -> int:
+    """Return how many updates close a round."""
+    size: int = policy["aggregation_batch_size"]
+    needed: int = policy.get("min_nodes_per_round") or policy["min_nodes"]
+    return size if policy["async_aggregation"] else needed
+
+
 def _engine(algorithm: str | None) -> str | None:
     if algorithm is None:
         return None
@@ -133,7 +141,8 @@ def _nodes(explained: Explained) -> Group:
             Property("Needed", policy["min_nodes"]),
             Property("Selection", policy["node_selection"]),
             Property("Asked a Round", asked),
-            Property("Answers a Round Needs", policy.get("min_nodes_per_round") or policy["min_nodes"]),
+            Property("Answers a Round Needs", _answers(policy)),
+            *([Property("Rounds", "asynchronous")] if policy["async_aggregation"] else []),
             Listed("Members", tuple(map(_node, nodes))),
         ),
     )

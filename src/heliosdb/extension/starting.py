@@ -32,6 +32,7 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
+from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
     check_rule,
     check_selection,
@@ -136,6 +137,9 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=private, most_nodes=most_nodes)
+    size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
+    batching = Batching(size, is_asynchronous, policy["node_selection"], private)
+    check_batching(options, batching, most_nodes)
     check_algorithm(options, private=private)
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     return [*left_out, *describe_rule(options, most_nodes)]

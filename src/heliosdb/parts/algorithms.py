@@ -101,6 +101,7 @@ class CoxSettings:
     l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
 
     has_private_form: ClassVar[bool] = False
+    has_asynchronous_form: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ class TreeSettings:
     target_classes: tuple[str, ...] | None = None
 
     has_private_form: ClassVar[bool] = False
+    has_asynchronous_form: ClassVar[bool] = False
     group: ClassVar[int] = 1
     """How many trees a round grows at least."""
 
@@ -239,6 +241,12 @@ def check_private(algorithm: str) -> None:
     entry = ALGORITHMS.entry(algorithm)
     if not getattr(entry.settings, "has_private_form", True):
         raise not_supported(f"{entry.name} is not supported under a privacy_budget yet")
+
+
+def has_asynchronous_form(algorithm: str, given: Mapping[str, Any]) -> bool:
+    """Whether its nodes move the parameters by themselves, so that updates of unlike age can be combined."""
+    settings = ALGORITHMS.entry(algorithm).settings
+    return getattr(settings, "has_asynchronous_form", True) and not by_newton(algorithm, given)
 
 
 def extra_of(algorithm: str) -> str | None:

@@ -10,6 +10,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
 from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
+from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PLAIN, PROTOCOLS
@@ -37,7 +38,9 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
 
     Every part is imported here, so that one whose module is broken shows too (as what importing it raises).
     """
-    check_rule(options, private=policy.budget is not None)
+    private = policy.budget is not None
+    check_rule(options, private=private)
+    check_batching(options, Batching(policy.buffer, policy.buffer > 0, policy.node_selection, private))
     for registry, name in _chosen(options):
         options.settings(registry.entry(name).settings)
         registry.get(name)

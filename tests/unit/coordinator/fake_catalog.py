@@ -134,6 +134,8 @@ class FakeCatalog:
         options = {**asdict(self.run.options), **self.run.options.given}
         options["feature_ranges"] = {}
         policy = asdict(self.run.policy)
+        buffer = policy.pop("buffer")
+        policy |= {"async_aggregation": buffer > 0, "aggregation_batch_size": buffer}
         return [
             {
                 "run_id": str(self.run.id),
@@ -257,13 +259,29 @@ class FakeCatalog:
         self, _run: str, number: int, exchange: int, step: str, _workspace: int, rows: str
     ) -> None:
         for one in json.loads(rows):
-            self.rows.tasks[number, exchange, step, one["node"]].update(
-                {name: one[name] for name in ("outcome", "reason", "weight")}
-            )
+            key = (number if one["asked"] is None else one["asked"], exchange, step, one["node"])
+            self.rows.tasks[key].update({name: one[name] for name in ("outcome", "reason", "weight")})
             if one["stated_rows"] is not None:
-                self.rows.tasks[number, exchange, step, one["node"]]["stated_rows"] = one["stated_rows"]
+                self.rows.tasks[key]["stated_rows"] = one["stated_rows"]
+            if one["asked"] is not None:
+                self.rows.tasks[key]["settled_round"] = number
             if one["described"] is not None:
-                self.rows.described[number, exchange, step, one["node"]] = one["described"]
+                self.rows.described[key] = one["described"]
+
+    def _list_at_work(self, _run: str) -> Sequence[Row]:
+        return [
+            {"node": node, "round_number": number}
+            for (number, exchange, _, node), row in sorted(self.rows.tasks.items())
+            if number > 0
+            and exchange == 0
+            and row["outcome"] == "pending"
+            and self.rows.rounds[number]["status"] != "failed"
+        ]
+
+    def _give_up_tasks(self, _run: str, reason: str) -> None:
+        for (number, *_), row in self.rows.tasks.items():
+            if row["outcome"] == "pending" and self.rows.rounds[number]["status"] != "open":
+                row.update(outcome="dropped", reason=reason)
 
     def _find_state(self, _run: str, number: int) -> Sequence[Row]:
         return [self.rows.states[number]] if number in self.rows.states else []

@@ -173,8 +173,9 @@ def steps(*names: str, **changes: Mapping[str, Any]) -> list[ToyStep]:
     return made
 
 
-Lie = Callable[[Task], Exception | str | None]
-"""What goes wrong with a task: None for nothing, an error, `late`: never, `huge`: beyond what may count."""
+Lie = Callable[[Task], Exception | str | float | None]
+"""What goes wrong with a task: None for nothing, an error, `late`: never, `huge`: beyond what may count; a number:
+it takes so many seconds."""
 
 
 def honest(_task: Task) -> None:
@@ -213,6 +214,8 @@ class FakeNode:
         wrong = self.lie(task)
         if isinstance(wrong, Exception):
             raise wrong
+        if isinstance(wrong, float):
+            await asyncio.sleep(wrong)
         if wrong == "late":
             await asyncio.get_running_loop().create_future()
         weight = 1.0 if task.work.privacy is not None else 10.0 + ord(self.name)

@@ -306,6 +306,10 @@ def test_a_conflict_with_a_default_names_the_default(options: dict[str, Any], hi
         {"node_selection": "random(2)", "min_nodes": 3},
         {"node_selection": "random(4)", "min_nodes_per_round": 5},
         {"stragglers_timeout": 301},
+        {"async_aggregation": True},
+        {"async_aggregation": True, "aggregation_batch_size": 0},
+        {"async_aggregation": True, "aggregation_batch_size": 101},
+        {"aggregation_batch_size": 5, "max_nodes": 4},
         {"privacy_budget": 0.5, "privacy_per_round": 0.6},
         {"privacy_per_round": 0.6},
         {"noise_multiplier": 1.0},
@@ -338,6 +342,8 @@ def test_workspace_options_that_do_not_fit_together_are_refused(options: dict[st
         {"compliance_mode": "HIPAA", "retention_days": 2190},
         {"compliance_mode": "GDPR", "retention_days": 30},
         {"audit_logging": False, "tls_version": "1.2"},
+        {"async_aggregation": True, "aggregation_batch_size": 20, "min_nodes_per_round": 50},
+        {"aggregation_batch_size": 10},
     ],
 )
 def test_workspace_options_that_fit_pass(options: dict[str, Any]) -> None:

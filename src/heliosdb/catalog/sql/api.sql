@@ -162,6 +162,7 @@ WITH answers AS (
                PARTITION BY p.round_number, p.node_id
                ORDER BY pg_catalog.array_position(ARRAY['rejected', 'refused', 'dropped', 'pending', 'received']::federated.participation_outcome[], p.outcome),
                         p.exchange, p.step) AS place,
+           coalesce(max(p.settled_round) OVER whole, p.round_number) AS counted_in,
            sum(p.duration_seconds) OVER whole AS duration_seconds,
            (sum(p.bytes_sent) OVER whole)::bigint AS bytes_sent, (sum(p.bytes_received) OVER whole)::bigint AS bytes_received
     FROM federated.participation AS p WHERE p.run_id = $1::uuid
@@ -171,7 +172,7 @@ SELECT a.round_number, n.name AS node_name, a.outcome::text AS outcome, a.reason
        k.node_id IS NOT NULL AS took_part, a.duration_seconds, a.bytes_sent, a.bytes_received
 FROM answers AS a
 JOIN federated.node AS n USING (node_id)
-LEFT JOIN federated.part_taken AS k ON k.run_id = $1::uuid AND k.round_number = a.round_number AND k.node_id = a.node_id
+LEFT JOIN federated.part_taken AS k ON k.run_id = $1::uuid AND k.round_number = a.counted_in AND k.node_id = a.node_id
 WHERE a.place = 1 ORDER BY a.round_number, n.name LIMIT $2 OFFSET $3
 
 -- name: coefficients(text)

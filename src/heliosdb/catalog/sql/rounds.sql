@@ -30,6 +30,19 @@ SELECT n.name AS node, s.stated_rows, coalesce(a.asked, 0) AS asked, coalesce(a.
 FROM stated AS s FULL JOIN aligned AS a USING (node_id) JOIN federated.node AS n USING (node_id)
 ORDER BY n.name
 
+-- name: list_at_work(uuid)
+SELECT n.name AS node, p.round_number
+FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+JOIN federated.round AS d USING (run_id, round_number)
+WHERE p.run_id = $1::uuid AND p.round_number > 0 AND p.exchange = 0 AND p.outcome = 'pending' AND d.status <> 'failed'
+ORDER BY p.round_number, n.name
+
+-- name: give_up_tasks(uuid, text)
+UPDATE federated.participation AS p SET outcome = 'dropped', reason = $2
+FROM federated.round AS d
+WHERE d.run_id = p.run_id AND d.round_number = p.round_number AND d.status <> 'open'
+  AND p.run_id = $1::uuid AND p.outcome = 'pending'
+
 -- name: find_lost(uuid)
 SELECT DISTINCT ON (n.name) n.name AS node, p.reason
 FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
@@ -42,7 +55,17 @@ ORDER BY n.name, p.exchange DESC
 INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
 
 -- name: delete_failed_round(uuid, integer)
-DELETE FROM federated.round WHERE run_id = $1::uuid AND round_number = $2 AND status = 'failed' RETURNING round_number
+WITH forgotten AS (
+    DELETE FROM federated.round WHERE run_id = $1::uuid AND round_number = $2 AND status = 'failed' RETURNING round_number
+), given_up AS (
+    -- Of an asynchronous run: what it had taken of earlier rounds' tasks is in no model.
+    UPDATE federated.participation AS p SET outcome = 'dropped', reason = 'the round that took its update was given up',
+        settled_round = NULL
+    FROM forgotten AS f
+    WHERE p.run_id = $1::uuid AND p.settled_round = f.round_number AND p.round_number < f.round_number
+      AND p.outcome = 'received'
+)
+SELECT round_number FROM forgotten
 
 -- name: insert_participation(uuid, integer, integer, text, bigint, text[])
 INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, asked)
@@ -52,12 +75,12 @@ SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.n
 UPDATE federated.participation AS p
 SET outcome = s.outcome, reason = s.reason, weight = s.weight, bytes_sent = s.bytes_sent,
     bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described,
-    stated_rows = s.stated_rows
+    stated_rows = s.stated_rows, settled_round = CASE WHEN s.asked IS NOT NULL THEN $2 END
 FROM jsonb_to_recordset($6::jsonb) AS s (
     node text, outcome federated.participation_outcome, reason text, weight double precision, bytes_sent bigint,
-    bytes_received bigint, duration_seconds double precision, described jsonb, stated_rows bigint)
+    bytes_received bigint, duration_seconds double precision, described jsonb, stated_rows bigint, asked integer)
 JOIN federated.node AS n ON n.workspace_id = $5 AND n.name = s.node
-WHERE p.run_id = $1::uuid AND p.round_number = $2 AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
+WHERE p.run_id = $1::uuid AND p.round_number = coalesce(s.asked, $2) AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
 
 -- name: find_state(uuid, integer)
 SELECT sealed, sha256, memory FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number = $2
