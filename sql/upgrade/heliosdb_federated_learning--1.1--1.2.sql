@@ -51,7 +51,8 @@ DROP FUNCTION federated._lock_relation(text);
 -- done: table federated.node
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
     ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array'),
-    ADD COLUMN extras text[];
+    ADD COLUMN extras text[],
+    ADD COLUMN limits jsonb CHECK (jsonb_typeof(limits) = 'object');
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -291,6 +292,9 @@ COMMENT ON COLUMN federated.node.datasets IS
 
 COMMENT ON COLUMN federated.node.extras IS
     'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
+
+COMMENT ON COLUMN federated.node.limits IS
+    'What the node said when it was last greeted that its own settings allow a computation: max_memory_gb, max_cpu_cores, max_bandwidth_mbps, task_limit_seconds, those that it limits; NULL before it was met';
 
 COMMENT ON COLUMN federated.model.dropped_version IS
     'The largest number of a version that was dropped, 0 where none was: a number is not given twice';
@@ -6802,6 +6806,44 @@ COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
 
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
     'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. A cosine of updates of more than 4,096 values is an estimate, with a standard error of about 0.016. NULL before such a round';
+
+CREATE OR REPLACE VIEW @extschema@.federated_node_diagnostics AS
+SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
+       CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
+            ELSE 'disconnected' END AS connection_status,
+       n.failure_reason, n.options ->> 'endpoint' AS endpoint_in_use, n.certificate_expires,
+       least((n.limits ->> 'max_memory_gb')::double precision, (n.options ->> 'max_memory_gb')::double precision) AS max_memory_gb,
+       least((n.limits ->> 'max_cpu_cores')::integer, (n.options ->> 'max_cpu_cores')::integer) AS max_cpu_cores,
+       least((n.limits ->> 'max_bandwidth_mbps')::double precision, (n.options ->> 'max_bandwidth_mbps')::double precision) AS max_bandwidth_mbps,
+       (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id);
+
+COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of the node in its workspace';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
+    'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_memory_gb IS
+    'GiB that its training process holds for a task of the workspace: the lower of what the node''s own settings allow and what the registration asks; NULL where neither is known';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores on which that process computes, found as max_memory_gb';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, found as max_memory_gb: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.task_limit_seconds IS 'Seconds after which the node ends a computation; NULL until the node was met';
 
 -- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
 --

@@ -20,6 +20,7 @@ from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Introduction, introduction_json
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits, asked_limits
 from heliosdb.domain.run import Run
 
 _SQL = Statements("nodes.sql")
@@ -70,7 +71,7 @@ class NodeRecord:
     """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None.
 
     outside: how it lies outside the workspace's data residency, None where it does not. residency: what there
-    is to say about where its data lie.
+    is to say about where its data lie. limits: what its registration asks of its machine.
     """
 
     id: int
@@ -84,6 +85,7 @@ class NodeRecord:
     certificate: str | None
     outside: str | None = None
     residency: Residency = Residency()
+    limits: Limits = NO_LIMITS
 
 
 def list_nodes(connection: Connection) -> list[NodeRecord]:
@@ -107,6 +109,7 @@ def _from_row(row: Row) -> NodeRecord:
         certificate=row["certificate"],
         outside=residency.fault(),
         residency=residency,
+        limits=asked_limits(options),
     )
 
 
@@ -140,9 +143,9 @@ def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, re
 
 
 def record_introduction(connection: Connection, node: NodeRecord, said: Introduction) -> None:
-    """Record what the node says that it shares, and whether plain answers may leave from all of it."""
+    """Record what the node says that it shares, whether plain answers may leave from all of it, and its limits."""
     datasets = json.dumps(introduction_json(said))
-    said_of_all = (said.plain_answers, datasets, list(said.extras))
+    said_of_all = (said.plain_answers, datasets, list(said.extras), json.dumps(said.limits.to_json()))
     _SQL.query(connection, "record_introduction", node.id, node.options, *said_of_all)
 
 

@@ -288,7 +288,8 @@ class Directory:
         check_not_expired(certificate, self._clock.time())
         self._check_not_taken(peer, certificate.decode())
         if peer.client is None or (peer.certificate, peer.identity) != (certificate, identity):
-            former, peer.client = peer.client, NodeClient(record.endpoint, [certificate], identity)
+            made = NodeClient(record.endpoint, [certificate], identity, limits=record.limits)
+            former, peer.client = peer.client, made
             peer.certificate, peer.identity = certificate, identity
             if former is not None:
                 await former.close()

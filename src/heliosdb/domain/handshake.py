@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.subscription import Subscription
 
 
@@ -63,13 +64,14 @@ class Introduction:
     """The node's answer: what it shares with that workspace, and to which of its models it subscribes.
 
     extras: what is installed there beside the product, by name; see parts/extras.py. data_residency: where it
-    says that its data lie; None: it does not say.
+    says that its data lie; None: it does not say. limits: those of its own settings.
     """
 
     datasets: tuple[DatasetDescription, ...]
     extras: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     data_residency: str | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def plain_answers(self) -> bool:

@@ -31,6 +31,7 @@ from heliosdb.domain.vector import (
     vector_to_bytes,
 )
 from heliosdb.node.admission import Admission
+from heliosdb.node.allowance import Allowance
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import MOST_ROW_SETS
 from heliosdb.phi.kinds import Finding
@@ -46,6 +47,7 @@ class ComputeRequest:
     the step kept of the run (a state's bytes; empty: nothing).
 
     row_sets: those that a plain table is compared with when it is read; None: it may not be read anew.
+    allowance: what the computation may take.
     """
 
     number: int
@@ -55,6 +57,7 @@ class ComputeRequest:
     state: bytes
     memory: bytes = b""
     row_sets: Sequence[bytes] | None = None
+    allowance: Allowance = Allowance()
 
     def to_parts(self) -> Parts:
         """The frame's parts."""
@@ -64,6 +67,7 @@ class ComputeRequest:
         table["admission"] = admission.admitted is not None
         sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
         control = {"number": self.number, "reader": self.reader, "table": table, "row_sets": sizes}
+        control["allowance"] = asdict(self.allowance)
         left_out = (admission.withdrawn, admission.admitted or b"", admission.unexplained or b"")
         fixed = (json.dumps(control).encode(), self.header, self.state, self.memory, *left_out)
         return [*fixed, *(self.row_sets or ())]
@@ -83,7 +87,8 @@ class ComputeRequest:
         table["roles"] = tuple((role, column) for role, column in table["roles"])
         table["admission"] = Admission(withdrawn, admitted if table["admission"] else None, unexplained)
         given = None if control["row_sets"] is None else row_sets
-        return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
+        asked = (control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
+        return cls(*asked, Allowance(**control["allowance"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import Identity, pinned_bundle
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.sealing import load_or_create_secret
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 
@@ -148,6 +149,7 @@ async def serve_many(
             max_memory_gb=first.max_memory_gb,
             max_cpu_cores=first.max_cpu_cores,
             task_limit_seconds=first.task_limit_seconds,
+            scratch=first.scratch,
             parts=parts,
             log_format=first.log_format,
         )
@@ -218,6 +220,7 @@ async def _listen(config: NodeConfig, tasks: NodeTasks, identity: NodeIdentityFi
         server_credentials(identity.current),
         config.listen_host,
         config.listen_port,
+        pace=Pace(config.max_bandwidth_mbps),
     )
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
@@ -250,6 +253,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         consents=consents,
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
+        limits=config.limits,
     )
     server, port = await _listen(config, tasks, identity)
     watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")

@@ -25,6 +25,7 @@ from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
@@ -93,8 +94,8 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
-    setting.
+    orders. consents: the register of consent. witness: of heads of audit logs. data_residency, limits: the
+    site's settings.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class NodeTasks:
         consents: Consents,
         witness: Witness,
         data_residency: str | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._database = database
         self._door = door
@@ -124,6 +126,7 @@ class NodeTasks:
         self._orders = orders
         self._witness = witness
         self._data_residency = data_residency
+        self._limits = limits
         self._consents = consents
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
@@ -143,7 +146,8 @@ class NodeTasks:
         subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
-        return Introduction(tuple(described), installed_extras(), subscriptions, self._data_residency)
+        extras, place = installed_extras(), self._data_residency
+        return Introduction(tuple(described), extras, subscriptions, place, self._limits)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -415,6 +419,7 @@ class NodeTasks:
                 received.state,
                 memory=kept,
                 row_sets=None if stored is None else stored.contents,
+                limits=received.limits,
             )
 
     async def _through_the_door(self, passing: Callable[[], T]) -> T:

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import queue
-import resource
 import signal
 import sys
 import threading
@@ -36,6 +35,7 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, Dtype
 from heliosdb.node.admission import admit_alone, of_subjects_alone
+from heliosdb.node.allowance import Holder, set_limits
 from heliosdb.node.arranging import content_hash, make_plain_table, make_table
 from heliosdb.node.database import unreachable, unreadable
 from heliosdb.node.datasets import TableRequest, read_consenting, read_rows
@@ -63,7 +63,6 @@ _TEXT_FORM = (
     "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1"
     " -c bytea_output=hex"
 )
-_OPEN_FILES = 256
 
 
 Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
@@ -298,14 +297,6 @@ def _connected(reader: str) -> psycopg.Connection[Any]:
     )
 
 
-def set_limits(memory_bytes: int | None) -> None:
-    """Bound memory and open files, and leave no core behind, which would hold rows."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    if memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-
 def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
     """Pass frames on; end the process with the stream, at once, whatever is being computed."""
     try:
@@ -332,8 +323,10 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
     tables = Tables((memory_bytes or _KEPT_SHARE * _UNLIMITED) // _KEPT_SHARE, read_table)
+    holder = Holder()
     while True:
         request = ComputeRequest.from_parts(requests.get())
+        holder.hold(request.allowance)
         write_frame(answers, answer(request, tables).to_parts())
 
 

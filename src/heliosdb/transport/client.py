@@ -19,6 +19,7 @@ from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.orders import Order
 from heliosdb.domain.subscription import Content, Offer, Subscription
@@ -30,6 +31,7 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import encode_delivery
 from heliosdb.transport.identity import Identity, fingerprint, pinned_bundle, split_endpoint
+from heliosdb.transport.limit_messages import limits_to_proto
 from heliosdb.transport.messages import (
     EncodedState,
     encode_header,
@@ -41,6 +43,7 @@ from heliosdb.transport.messages import (
     task_sha256,
 )
 from heliosdb.transport.order_messages import AnswerCollector, CarriedOrder, encode_order
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.packing import open_update
 from heliosdb.transport.rpc import (
     CARRY,
@@ -95,7 +98,8 @@ class NodeClient:
     """Talks to one node.
 
     endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show; during a
-    rotation there are two. identity: the coordinator's, which the node has pinned.
+    rotation there are two. identity: the coordinator's, which the node has pinned. limits: what the workspace
+    asks of the node's machine; what is sent to it keeps to their bandwidth.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class NodeClient:
         identity: Identity,
         *,
         traffic: Callable[[], Traffic] = Traffic,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         host, port = split_endpoint(endpoint)
         self.endpoint = endpoint
@@ -112,6 +117,8 @@ class NodeClient:
         self._pinned = tuple(pinned)
         self._identity = identity
         self._new_traffic = traffic
+        self._limits = limits_to_proto(limits)
+        self._pace = Pace(limits.max_bandwidth_mbps)
         credentials = grpc.ssl_channel_credentials(
             root_certificates=pinned_bundle(self._pinned),
             private_key=identity.private_key_pem,
@@ -199,10 +206,12 @@ class NodeClient:
         state = state or EncodedState.of(task.state)
         header = encode_header(task, sealing.public, state)
         sha256 = task_sha256(header)
-        signed = pb.SignedHeader(header=header, signature=sign_task(self._identity, sha256))
+        signed = pb.SignedHeader(
+            header=header, signature=sign_task(self._identity, sha256), limits=self._limits
+        )
         traffic = traffic or self._new_traffic()
         collector = UpdateCollector(task, expected)
-        messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic)
+        messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic, self._pace)
         metadata = None if traceparent is None else ((HEADER, traceparent),)
         with self._failures(self._perform(messages, timeout=timeout, metadata=metadata)) as call:
             async for raw in call:
@@ -233,7 +242,8 @@ class NodeClient:
         signed = pb.SignedHeader(header=header, signature=sign_delivery(self._identity, header))
         body = () if content is None else (content.prediction, content.arrays)
         try:
-            raw = await self._deliver(_delivery_messages(signed, body, traffic, sent), timeout=timeout)
+            messages = _delivery_messages(signed, body, traffic, self._pace, sent)
+            raw = await self._deliver(messages, timeout=timeout)
         except aio.AioRpcError as error:
             raise self._failure(error) from error
         self._mistaken = None
@@ -374,24 +384,28 @@ def _unavailable(where: str, details: str) -> FederatedError:
 
 
 async def _task_messages(
-    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic
+    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, pace: Pace
 ) -> AsyncIterator[bytes]:
     chunks = cut(*body)
     signed.chunk = next(chunks, b"")
+    await pace.wait(signed.ByteSize())
     yield traffic.send(_bytes(pb.TaskMessage(head=signed)))
     for chunk in chunks:
+        await pace.wait(len(chunk))
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
     # gRPC asks for more once it has taken the last message.
     traffic.whole = Moment.now()
 
 
 async def _delivery_messages(
-    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, sent: Callable[[], None]
+    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, pace: Pace, sent: Callable[[], None]
 ) -> AsyncIterator[bytes]:
     chunks = cut(*body)
     signed.chunk = next(chunks, b"")
+    await pace.wait(signed.ByteSize())
     yield traffic.send(_bytes(pb.DeliveryMessage(head=signed)))
     for chunk in chunks:
+        await pace.wait(len(chunk))
         yield traffic.send(_bytes(pb.DeliveryMessage(chunk=chunk)))
     sent()
 

@@ -37,6 +37,7 @@ from heliosdb.transport.messages import (
     refusal_to_proto,
 )
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder, receive_order
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.receiving import receive_delivery, receive_task
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 from heliosdb.transport.streams import cut, cut_first
@@ -118,11 +119,20 @@ def server_credentials(current: Callable[[], ServerIdentity]) -> Any:
 
 
 def make_server(
-    performer: Performer, pinned: Callable[[], Sequence[bytes]], credentials: Any, host: str, port: int
+    performer: Performer,
+    pinned: Callable[[], Sequence[bytes]],
+    credentials: Any,
+    host: str,
+    port: int,
+    *,
+    pace: Pace | None = None,
 ) -> tuple[Any, int]:
-    """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0)."""
+    """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0).
+
+    pace: at which answers to tasks and orders leave; None: as fast as the line takes them.
+    """
     server = aio.server(options=SERVER_OPTIONS)
-    handlers = _Handlers(performer, pinned)
+    handlers = _Handlers(performer, pinned, pace or Pace())
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(
@@ -150,7 +160,8 @@ def make_server(
 
 
 class _Handlers:
-    def __init__(self, performer: Performer, pinned: Callable[[], Sequence[bytes]]) -> None:
+    def __init__(self, performer: Performer, pinned: Callable[[], Sequence[bytes]], pace: Pace) -> None:
+        self._pace = pace
         self._performer = performer
         self._pinned = pinned
         self._delivering = asyncio.Lock()
@@ -199,10 +210,13 @@ class _Handlers:
             yield _bytes(pb.UpdateMessage(refusal=result))
             return
         received, update = result
+        pace = self._pace.at(received.limits.max_bandwidth_mbps)
         first, rest = cut_first(update.payload)
+        await pace.wait(len(first))
         head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
         yield _bytes(pb.UpdateMessage(head=head))
         for chunk in cut(rest):
+            await pace.wait(len(chunk))
             yield _bytes(pb.UpdateMessage(chunk=chunk))
         self._performer.sent(received)
 
@@ -231,6 +245,7 @@ class _Handlers:
         head = pb.SignedHeader(header=signed.statement, signature=signed.signature, chunk=first)
         yield _bytes(pb.OrderAnswer(head=head))
         for chunk in cut(rest):
+            await self._pace.wait(len(chunk))
             yield _bytes(pb.OrderAnswer(chunk=chunk))
 
     async def witness(self, raw: bytes, context: Any) -> bytes:
