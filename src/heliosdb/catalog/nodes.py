@@ -143,7 +143,8 @@ def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, re
 
 
 def record_introduction(connection: Connection, node: NodeRecord, said: Introduction) -> None:
-    """Record what the node says that it shares, whether plain answers may leave from all of it, and its limits."""
+    """Record what the node says that it shares, whether plain answers may leave from all of it, and its own
+    limits."""
     datasets = json.dumps(introduction_json(said))
     said_of_all = (said.plain_answers, datasets, list(said.extras), json.dumps(said.limits.to_json()))
     _SQL.query(connection, "record_introduction", node.id, node.options, *said_of_all)

@@ -13,11 +13,21 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
+from heliosdb.algorithms.space import AT_ONCE
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.node.datasets import TableRequest
 
 log = logging.getLogger(__name__)
 
 _OPEN_FILES = 256
+
+_TIMES_A_BLOCK = 3
+"""What is held at once for a block: as it was sent, its numbers, and what is made of these."""
+
+_MORE_MEMORY = (
+    "The node's own DBA may raise max_memory_gb, or who registered the node its option; or fewer features are"
+    " used."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +101,29 @@ def held_memory() -> int:
     return 0
 
 
-def beyond_memory(what: str, needed: float, allowed: int) -> FederatedError:
-    """The error where something needs about so many bytes, more than the limit."""
+def check_one_block(request: TableRequest, allowance: Allowance) -> None:
+    """FederatedError PROGRAM_LIMIT where what is left of the memory does not hold a block of rows and what is
+    made of it; before a row is read."""
+    if allowance.memory_bytes is None:
+        return
+    numbers = len(request.columns) + len(request.names)
+    needed = _TIMES_A_BLOCK * AT_ONCE * 8 * numbers
+    if held_memory() + needed > allowance.memory_bytes:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT,
+            f"the node's memory limit is too small to hold one block of {AT_ONCE} rows of dataset"
+            f' "{request.dataset}": {numbers} numbers a row need about {needed / 2**30:.2g} GB beside what'
+            f" the process takes, and max_memory_gb is {allowance.memory_bytes / 2**30:.3g}",
+            hint=_MORE_MEMORY,
+        )
+
+
+def out_of_memory(allowance: Allowance) -> FederatedError:
+    """The error where a computation met the limit."""
+    limit = allowance.memory_bytes
     return FederatedError(
         ErrorCode.PROGRAM_LIMIT,
-        f"the node's memory limit does not allow the task: {what} needs about {needed / 2**30:.2g} GB;"
-        f" max_memory_gb is {allowed / 2**30:.3g}",
-        hint="The node's own DBA may raise max_memory_gb, and whoever registered the node the option of that"
-        " name; or fewer features or rows are used.",
+        "the node's memory limit does not allow the task",
+        detail=None if limit is None else f"max_memory_gb is {limit / 2**30:.3g}",
+        hint=_MORE_MEMORY,
     )

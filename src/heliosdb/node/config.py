@@ -31,8 +31,8 @@ class NodeConfig(TracedSettings):
     max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a second of what is sent; None: as
     fast as the line takes it. task_limit_seconds: of a computation. A registration may ask for less of each.
     scratch_directory: where rows lie, in files without a name, that do not fit into that memory; None: in
-    state_directory. parts: modules that register further parts of rounds; what they hold runs beside the rows, with
-    all rights of this process and of the training process. health_socket: where the daemon answers
+    state_directory. parts: modules that register further parts of rounds; what they hold runs beside the
+    rows, with all rights of this process and of the training process. health_socket: where the daemon answers
     `heliosdb health`, a file of its own. metrics, tracing, log_format: how it is observed
     (docs/monitoring.md).
     """

@@ -37,9 +37,10 @@ class Trainer:
     """Serves one or more nodes of this process.
 
     max_memory_gb: what the training process holds; None: no limit. max_cpu_cores: on so many it runs, and so
-    many threads its numerical libraries have (sums depend on how many there are, so this belongs to what makes
-    a run repeatable; what a workspace asks for lowers the cores alone). scratch: the directory for rows that
-    do not fit into memory. parts: names of the modules in which further parts are registered. log_format: of what it logs.
+    many threads its numerical libraries have (sums depend on how many there are, so this belongs to what
+    makes a run repeatable; what a workspace asks for lowers the cores alone). scratch: the directory for rows
+    that do not fit into memory. parts: names of the modules in which further parts are registered.
+    log_format: of what it logs.
     """
 
     def __init__(
