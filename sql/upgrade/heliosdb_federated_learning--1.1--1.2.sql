@@ -13675,7 +13675,7 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras, limits) ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
 
