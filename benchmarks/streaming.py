@@ -97,7 +97,9 @@ def _run(world: World, site: Site, name: str, number: int, rows: int, memory: fl
     return [
         Figure(f"{about}: START to the end", seconds, "s"),
         Figure(f"{about}: accuracy", float(found["global_accuracy"]), ""),
-        Figure(f"{about}: most of its own memory", peaks["RssAnon"] * MEBIBYTE, "MiB", f"< {memory * 1024:g}"),
+        Figure(
+            f"{about}: most of its own memory", peaks["RssAnon"] * MEBIBYTE, "MiB", f"< {memory * 1024:g}"
+        ),
         Figure(f"{about}: most resident memory", peaks["VmHWM"] * MEBIBYTE, "MiB"),
     ]
 
@@ -133,7 +135,9 @@ def _watched(site: Site) -> Iterator[dict[str, int]]:
 def _fill(cluster: Cluster, database: str, rows: int) -> None:
     with cluster.connect(database) as connection:
         columns = ", ".join(f"{name} double precision" for name in FEATURES)
-        connection.execute(f"CREATE TABLE measured (id bigint PRIMARY KEY, {columns}, y integer CHECK (y IN (0, 1)))")
+        connection.execute(
+            f"CREATE TABLE measured (id bigint PRIMARY KEY, {columns}, y integer CHECK (y IN (0, 1)))"
+        )
         connection.execute("SELECT setseed(0.5)")
         connection.execute(
             "INSERT INTO measured SELECT i, a, b, c, d, e, (a - b + 0.5 * c + random() - 0.5 > 0.25)::integer FROM "

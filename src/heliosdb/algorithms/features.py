@@ -51,7 +51,7 @@ from heliosdb.algorithms.layout import (
     ZERO,
 )
 from heliosdb.algorithms.registry import supervised
-from heliosdb.algorithms.space import slices
+from heliosdb.algorithms.space import held, slices
 from heliosdb.algorithms.table import Grouping, Table, group_by_subject, starts_of_runs
 from heliosdb.algorithms.works import StatisticsWork, Window
 from heliosdb.domain.bounds import RANGE_END, RANGE_WIDTH
@@ -107,9 +107,9 @@ def _block_norm(work: StatisticsWork) -> float:
 
 def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
     """Yield the columns to describe."""
-    yield from table.features.T
+    yield from (held(column, table.space) for column in table.features.T)
     if work.scales_target:
-        yield table.target
+        yield held(table.target, table.space)
 
 
 def _plain_sums(table: Table, work: StatisticsWork) -> Vector:

@@ -15,6 +15,7 @@ from heliosdb.algorithms.explained import add_contributions
 from heliosdb.algorithms.importance import groups_of, growths
 from heliosdb.algorithms.measures import LARGEST_LOSS
 from heliosdb.algorithms.report_layout import ReportLayout
+from heliosdb.algorithms.space import held
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Matrix, Vector
@@ -137,7 +138,7 @@ def _far_out(table: Table, scaling: Scaling) -> Vector:
     counts = np.zeros(table.features.shape[1])
     for place, (mean, scale) in enumerate(zip(scaling.means, scaling.scales, strict=True)):
         with np.errstate(over="ignore", invalid="ignore"):
-            far = np.abs((table.features[:, place] - mean) / scale) > FAR_OUT
+            far = np.abs((held(table.features[:, place], table.space) - mean) / scale) > FAR_OUT
         if _are_several(table.subjects[far]) and _are_several(table.subjects[~far]):
             counts[place] = np.count_nonzero(far)
     return counts

@@ -83,6 +83,20 @@ def keep(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
     return kept
 
 
+def held(column: NDArray[Any], space: Space, mask: Mask | None = None) -> NDArray[Any]:
+    """Return a column, or the rows of a mask, in memory; one that is there already as it is."""
+    if space.is_memory:
+        return column if mask is None else column[mask]
+    count = column.size if mask is None else int(np.count_nonzero(mask))
+    found, start = np.empty(count, column.dtype), 0
+    for block in slices(column.size):
+        some = column[block] if mask is None else column[block][mask[block]]
+        found[start : start + some.size] = some
+        start += some.size
+        space.rest(AT_ONCE * abs(column.strides[0]))
+    return found
+
+
 _STRETCH = 1 << 25
 """Bytes of an array that are walked through before it may rest."""
 
@@ -93,7 +107,8 @@ def gather(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
         return array[places]
     order = np.argsort(places)
     ranked, found = places[order], np.empty((places.size, *array.shape[1:]), array.dtype)
-    stretch = max(1, _STRETCH // max(1, array[:1].nbytes))
+    # Of a column, what lies between its values is walked through too.
+    stretch = max(1, _STRETCH // max(1, abs(array.strides[0])))
     ends = np.searchsorted(ranked, np.arange(stretch, array.shape[0] + stretch, stretch))
     start = 0
     for end in ends.tolist():

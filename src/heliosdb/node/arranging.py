@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.algorithms.space import MEMORY, Space, slices, take
+from heliosdb.algorithms.space import MEMORY, Space, gather, slices, take
 from heliosdb.algorithms.table import (
     HELD_OUT_PURPOSE,
     Codes,
@@ -78,20 +78,29 @@ def make_plain_table(
 ) -> tuple[Table, RowSet]:
     """The table for plain answers, and the row set that it is about; FederatedError where there may be
     none."""
-    arranged, space = _arrange(values, codes, request, _space_of(read)), _space_of(read)
-    table, rows = arranged.table, arranged.rows
-    order = np.argsort(rows, kind="stable")
-    ranked = take(rows, order, space)
-    subjects = ranked if arranged.subjects is rows else take(arranged.subjects, order, space)
-    own = RowSet(ranked, subjects, table.held_out[order])
-    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
-    parts = np.empty(rows.size, dtype=np.int8)
-    parts[order] = chosen.part_of(own.rows)
+    arranged = _arrange(values, codes, request, _space_of(read))
+    table = arranged.table
+    chosen, parts = _choose_rows(arranged, request, earlier)
     plain = replace(table, held_out=parts == HELD_OUT, others=table.others[:0]).where(parts != ABSENT)
     plain = _with_own_levels(_described(plain, read))
     _check_cells(plain, request)
     check_role_cells(plain, dict(request.roles), request.dataset)
     return plain, chosen
+
+
+def _choose_rows(
+    arranged: _Arranged, request: TableRequest, earlier: Sequence[RowSet]
+) -> tuple[RowSet, NDArray[np.int8]]:
+    """Return the row set that a plain answer is about, and which part of it each row of the table is."""
+    rows, space = arranged.rows, arranged.table.space
+    order = np.argsort(rows, kind="stable")
+    ranked = take(rows, order, space)
+    subjects = ranked if arranged.subjects is rows else take(arranged.subjects, order, space)
+    own = RowSet(ranked, subjects, arranged.table.held_out[order])
+    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
+    parts = np.empty(rows.size, dtype=np.int8)
+    parts[order] = chosen.part_of(own.rows)
+    return chosen, parts
 
 
 def _described(table: Table, read: Reading | None) -> Table:
@@ -132,6 +141,7 @@ def _copied(features: Matrix, space: Space) -> Matrix:
     made = space.empty(features.shape)
     for block in slices(len(features)):
         made[block] = features[block]
+        space.rest(2 * features[block].nbytes)
     return made
 
 
@@ -167,16 +177,22 @@ def _renumbered(table: Table) -> tuple[Codes, Codes]:
     that were read, of which a plain table may be a part."""
     subjects = table.subjects
     if not table.others.size and bool(np.all(subjects[1:] >= subjects[:-1])):
-        return _numbers_of_runs(subjects), table.others
+        return _numbers_of_runs(subjects, table.space), table.others
     both = np.concatenate([subjects, table.others])
     numbers = np.unique(both, return_inverse=True)[1].astype(np.int64)
     return numbers[: table.rows], numbers[table.rows :]
 
 
-def _numbers_of_runs(ranked: Codes) -> Codes:
+def _numbers_of_runs(ranked: Codes, space: Space) -> Codes:
     """Number the runs of equal ones from 0 on."""
-    numbers = np.zeros(ranked.size, dtype=np.int64)
-    np.cumsum(ranked[1:] != ranked[:-1], out=numbers[1:])
+    numbers: Codes = space.empty(ranked.size, np.int64)
+    reached = 0
+    for block in slices(ranked.size):
+        before = max(0, block.start - 1)
+        own = np.cumsum(np.diff(ranked[before : block.stop], prepend=ranked[before]) != 0)
+        numbers[block] = reached + own[block.start - before :]
+        reached = int(numbers[block.stop - 1])
+        space.rest(2 * own.nbytes)
     return numbers
 
 
@@ -202,14 +218,14 @@ class _Subjects:
 
 def _arrange(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> _Arranged:
     """Order the rows, number their subjects, choose the held-out ones."""
-    order, others = _usable(values, codes, request)
+    order, others = _usable(values, codes, request, space)
     own = take(codes[:, -1], order, space)
     row_hashes = _row_hashes(codes, order, request, space)
     # A row that is a subject is known by what names it, since its number would change with other rows.
     subjects = (
-        _rows_as_subjects(order.size, others.size, row_hashes)
+        _rows_as_subjects(order.size, others.size, row_hashes, space)
         if request.subject is None
-        else _named_subjects(own, codes[others, -1], request.key)
+        else _named_subjects(own, codes[others, -1], request.key, space)
     )
     if request.validation_split or request.fold is not None:
         places = subjects.hashed(HELD_OUT_PURPOSE)
@@ -238,7 +254,7 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest, space: Space) 
     return _Arranged(table, rows, take(subjects.hashed(ROW_SET_PURPOSE), subjects.numbers, space))
 
 
-def _usable(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Codes, Codes]:
+def _usable(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> tuple[Codes, Codes]:
     """Say where the rows with a target are, in their order, and those whose target is none of its classes."""
     bits = values.view(np.int64)
     keys = [bits[:, i] for i in range(bits.shape[1])] + [codes[:, i] for i in range(codes.shape[1])]
@@ -246,7 +262,7 @@ def _usable(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Codes,
     there = np.empty(order.size, dtype=np.bool_)
     neither = np.zeros(order.size, dtype=np.bool_)
     for block in slices(order.size):
-        target = values[order[block], -1]
+        target = gather(values[:, -1], order[block], space)
         there[block] = np.isfinite(target)
         # What is read as it is has no classes, so that none of its rows is of neither.
         if request.classes:
@@ -274,18 +290,21 @@ def _row_hashes(codes: Codes, order: Codes, request: TableRequest, space: Space)
     return hashed
 
 
-def _rows_as_subjects(rows: int, others: int, hashed: Callable[[bytes], Hashes]) -> _Subjects:
-    numbers = np.arange(rows + others, dtype=np.int64)
-    return _Subjects(numbers[:rows], numbers[rows:], hashed)
+def _rows_as_subjects(rows: int, others: int, hashed: Callable[[bytes], Hashes], space: Space) -> _Subjects:
+    numbers: Codes = space.empty(rows, np.int64)
+    for block in slices(rows):
+        numbers[block] = np.arange(block.start, block.stop)
+        space.rest(numbers[block].nbytes)
+    return _Subjects(numbers, np.arange(rows, rows + others, dtype=np.int64), hashed)
 
 
-def _named_subjects(own: Codes, others: Codes, key: bytes) -> _Subjects:
+def _named_subjects(own: Codes, others: Codes, key: bytes, space: Space) -> _Subjects:
     """Number subjects in the order of their codes; own: the code of each row, rising."""
     if others.size:
         distinct, numbers = np.unique(np.concatenate([own, others]), return_inverse=True)
         numbers = numbers.astype(np.int64)
     else:
-        distinct, numbers = own[starts_of_runs(own)], _numbers_of_runs(own)
+        distinct, numbers = own[starts_of_runs(own)], _numbers_of_runs(own, space)
 
     def hashed(purpose: bytes) -> Hashes:
         return _hash_names([distinct], key, purpose, MEMORY)
@@ -299,6 +318,7 @@ def _hash_names(columns: Sequence[Codes], key: bytes, purpose: bytes, space: Spa
     for block in slices(hashes.size):
         named = np.stack([column[block] for column in columns], axis=1)
         hashes[block] = keyed_hashes(_names(named), key, purpose)
+        space.rest(2 * named.nbytes)
     return hashes
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, as_bytes, slices
+from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, as_bytes, held, slices
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -79,6 +79,7 @@ class RowSet:
         for part in parts:
             made[start : start + part.nbytes] = part.view(np.uint8)
             start += part.nbytes
+            space.rest(2 * part.nbytes)
         return as_bytes(made.data)
 
     @classmethod
@@ -261,11 +262,11 @@ def check_cells(table: Table, columns: Sequence[tuple[str, Vector]], dataset: st
     columns: the name and the values of each, a value for each of the table's rows.
     """
     # Of held-out rows no sum leaves that is of one feature.
-    for rows in (slice(None), ~table.held_out):
-        subjects = table.subjects[rows]
+    for rows in (None, ~table.held_out):
+        subjects = table.subjects if rows is None else table.subjects[rows]
         glance = np.unique(subjects[:_GLANCE], return_index=True)[1]
         for name, values in columns:
-            column = values[rows]
+            column = held(values, table.space, rows)
             if _differ_at_a_glance(column, column[glance]):
                 continue
             others = subjects[_differs(_cells(column))]
@@ -388,7 +389,7 @@ def check_values(table: Table, features: Sequence[str], target: str, dataset: st
     For a plain answer that is not finite: under a budget nothing is said of what a row holds.
     """
     for name, column in ((target, table.target), *zip(features, table.features.T, strict=True)):
-        if bool((np.abs(column) > LARGEST_VALUE).any()):
+        if bool((np.abs(held(column, table.space)) > LARGEST_VALUE).any()):
             raise FederatedError(
                 ErrorCode.UPDATE_REJECTED,
                 f'the computation gave values that are not finite: column "{name}" of dataset "{dataset}" '
@@ -405,7 +406,8 @@ def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> No
     """
     scaled = zip(features, scaling.means, scaling.scales, table.features.T, strict=True)
     for name, mean, scale, column in scaled:
-        there = column[np.isfinite(column)]
+        there = held(column, table.space)
+        there = there[np.isfinite(there)]
         with np.errstate(over="ignore", invalid="ignore"):
             there -= mean
             there /= scale

@@ -15,6 +15,7 @@ from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
@@ -56,12 +57,12 @@ class Doubler(Unsubscribed):
 
 
 @asynccontextmanager
-async def doubler() -> AsyncIterator[NodeClient]:
+async def doubler(limits: Limits = NO_LIMITS) -> AsyncIterator[NodeClient]:
     identity = ServerIdentity(NODE, (COORDINATOR.certificate_pem,))
     credentials = server_credentials(lambda: identity)
     server, port = make_server(Doubler(), lambda: identity.pinned, credentials, "localhost", 0)
     await server.start()
-    client = NodeClient(f"https://localhost:{port}", [NODE.certificate_pem], COORDINATOR)
+    client = NodeClient(f"https://localhost:{port}", [NODE.certificate_pem], COORDINATOR, limits=limits)
     try:
         yield client
     finally:
@@ -89,6 +90,19 @@ async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways() -> None:
         assert update.vector.tobytes() == (2 * vector).tobytes()
         assert update.bytes_sent > vector.nbytes
         assert update.bytes_received > vector.nbytes
+
+
+async def test_what_is_asked_of_the_line_holds_for_both_ends() -> None:
+    vector = np.arange(250_000, dtype=np.float64)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with doubler(Limits(max_bandwidth_mbps=32.0)) as client:
+        update = await client.perform(
+            task(Work("a", 250_000), parameters=vector), SealingKey.generate(), TIMEOUT
+        )
+    # 2 MB each way take half a second each, but for the last chunk of each.
+    assert loop.time() - began >= 2 * 8 * (vector.nbytes - CHUNK_BYTES) / 32e6
+    assert update.vector.tobytes() == (2 * vector).tobytes()
 
 
 async def test_a_note_of_the_largest_size_crosses_beside_a_state() -> None:

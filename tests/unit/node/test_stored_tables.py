@@ -115,7 +115,9 @@ def test_every_step_that_streams_gives_the_same_bits(both: list[tuple[Table, Row
             statistics(table, StatisticsWork("logistic_regression", None, classes=2)).vector,
             model.train(table, start, train, derive_rng(1, 1, "n", KEY)).vector,
             model.curvature(table, start, scaling).to_vector(),
-            model.evaluate(table, start, EvaluateWork("logistic_regression", scaling, None, classes=2)).vector,
+            model.evaluate(
+                table, start, EvaluateWork("logistic_regression", scaling, None, classes=2)
+            ).vector,
             LINEAR_REGRESSION.evaluate(
                 table, start, EvaluateWork("linear_regression", scaling, None, classes=0)
             ).vector,
