@@ -124,7 +124,7 @@ class LinearModel:
         training, by descent or by Newton steps, and, in some rounds, an evaluation; in the end a report."""
         return {
             BINS: BinsStep(self.name),
-            LEVELS: LevelsStep(self.name),
+            LEVELS: LevelsStep(self.name, streams=True),
             CLASSES: ClassesStep(self.name, streams=True),
             STATISTICS: StatisticsStep(self.name, streams=True),
             REFINE: RefineStep(self.name, streams=True),

@@ -6,18 +6,26 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.encoding import encode
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
+from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.sgd import derive_rng
 from heliosdb.algorithms.space import AT_ONCE
+from heliosdb.algorithms.statistics import STATISTICS
+from heliosdb.algorithms.steps import check_streams
 from heliosdb.algorithms.table import Codes, Table
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork, TrainWork
-from heliosdb.domain.ids import DatasetName
-from heliosdb.domain.task import Scaling
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.task import Reading as TaskReading
+from heliosdb.domain.task import Scaling, Task, TaskKey, Work
 from heliosdb.domain.vector import Matrix
 from heliosdb.node.arranging import content_hash, make_plain_table, make_table
 from heliosdb.node.datasets import Reading, TableRequest
@@ -125,6 +133,29 @@ def test_every_step_that_streams_gives_the_same_bits(both: list[tuple[Table, Row
         ]
         found.append([one.tobytes() for one in made])
     assert found[0] == found[1]
+
+
+def test_categories_become_the_same_inputs(both: list[tuple[Table, RowSet | None]]) -> None:
+    column = ColumnEncoding("c", ColumnKind.CATEGORY, "onehot", ("0", "1"), missing_indicator=True)
+    numbers = tuple(map(ColumnEncoding, ("a", "b")))
+    stored, held = (encode(table, Encoding((*numbers, column)), smallest_cell=5) for table, _ in both)
+    assert not stored.space.is_memory
+    assert stored.features.shape == (stored.rows, 4)
+    assert stored.features.tobytes() == held.features.tobytes()
+
+
+def test_a_step_that_needs_all_rows_in_memory_says_so(both: list[tuple[Table, RowSet | None]]) -> None:
+    (stored, _), (held, _) = both
+    reading = TaskReading(None, ("a", "b", "c"), "y", 0.2, 7)
+    key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(0), 0, STATISTICS, NodeName("n"))
+    forest, linear = (algorithm(name).steps[STATISTICS] for name in ("random_forest", "logistic_regression"))
+    task = Task(key, reading, Work("random_forest", 1))
+    check_streams(forest, task, held)
+    check_streams(linear, task, stored)
+    with pytest.raises(FederatedError, match="step statistics of random_forest needs all rows") as raised:
+        check_streams(forest, task, stored)
+    assert raised.value.code is ErrorCode.PROGRAM_LIMIT
+    assert "GB" in raised.value.message
 
 
 @pytest.mark.parametrize("subjects", [None, 30_000])
