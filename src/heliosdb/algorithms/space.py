@@ -7,7 +7,7 @@ made block by block, so that beside the arrays no more memory is needed than a b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -117,18 +117,6 @@ def gather(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
             space.rest(_STRETCH)
         start = end
     return found
-
-
-def filled(parts: Sequence[NDArray[Any]], space: Space) -> NDArray[Any]:
-    """Return arrays one behind the other; (n, …)."""
-    if space.is_memory:
-        return np.concatenate(parts)
-    made = space.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
-    start = 0
-    for part in parts:
-        made[start : start + len(part)] = part
-        start += len(part)
-    return made
 
 
 def size_of(shape: int | tuple[int, ...], dtype: DTypeLike) -> int:

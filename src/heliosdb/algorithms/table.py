@@ -140,20 +140,16 @@ class Table:
             places=chosen(self.places) if self.places.size else self.places,
         )
 
-    def blocks(self, size: int = AT_ONCE) -> Iterator[Table]:
-        """Yield the rows block by block, all but the last of so many; one for no rows."""
-        return self._blocks(None, size)
-
     def training_blocks(self, size: int = BLOCK) -> Iterator[Table]:
-        """Yield the rows that are not held out, as `blocks`."""
+        """Yield the rows that are not held out in blocks of so many, but for the last; one for no rows."""
         return self._blocks(~self.held_out, size)
 
     def validation_blocks(self, size: int = BLOCK) -> Iterator[Table]:
-        """Yield the rows that are held out, as `blocks`."""
+        """Yield the rows that are held out, in the same way."""
         return self._blocks(self.held_out, size)
 
-    def _blocks(self, mask: Mask | None, size: int) -> Iterator[Table]:
-        places = None if mask is None or bool(mask.all()) else np.flatnonzero(mask)
+    def _blocks(self, mask: Mask, size: int) -> Iterator[Table]:
+        places = None if bool(mask.all()) else np.flatnonzero(mask)
         rows = self.rows if places is None else places.size
         for block in slices(max(1, rows), size):
             found = self.at(block if places is None else places[block])

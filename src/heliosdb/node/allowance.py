@@ -101,14 +101,14 @@ def held_memory() -> int:
     return 0
 
 
-def check_one_block(request: TableRequest, allowance: Allowance) -> None:
+def check_one_block(request: TableRequest, allowance: Allowance, taken: int) -> None:
     """FederatedError PROGRAM_LIMIT where what is left of the memory does not hold a block of rows and what is
-    made of it; before a row is read."""
+    made of it; before a row is read. taken: by the process, without tables."""
     if allowance.memory_bytes is None:
         return
     numbers = len(request.columns) + len(request.names)
     needed = _TIMES_A_BLOCK * AT_ONCE * 8 * numbers
-    if held_memory() + needed > allowance.memory_bytes:
+    if taken + needed > allowance.memory_bytes:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
             f"the node's memory limit is too small to hold one block of {AT_ONCE} rows of dataset"

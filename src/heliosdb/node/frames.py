@@ -207,6 +207,14 @@ def _guard_from_json(guard: dict[str, Any]) -> Guard:
             raise ValueError("unknown guard")
 
 
+def check_part(part: bytes, what: str) -> None:
+    """FederatedError PROGRAM_LIMIT for bytes that no frame holds, nor a value of the node's database."""
+    if len(part) > _MAX_PART_BYTES:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"{what} are more than a node keeps of an answer without noise"
+        )
+
+
 def frame_head(parts: Parts) -> bytes:
     """The bytes in front of the parts."""
     return struct.pack("<I", len(parts)) + b"".join(struct.pack("<Q", len(part)) for part in parts)

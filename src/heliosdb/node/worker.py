@@ -35,13 +35,28 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, Dtype
 from heliosdb.node.admission import admit_alone, of_subjects_alone
-from heliosdb.node.allowance import Allowance, Holder, check_one_block, out_of_memory, set_limits
+from heliosdb.node.allowance import (
+    Allowance,
+    Holder,
+    check_one_block,
+    held_memory,
+    out_of_memory,
+    set_limits,
+)
 from heliosdb.node.arranging import content_hash, make_plain_table, make_table
 from heliosdb.node.database import unreachable, unreadable
 from heliosdb.node.datasets import TableRequest, read_consenting, read_rows
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
-from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
+from heliosdb.node.frames import (
+    ComputeAnswer,
+    Computed,
+    ComputeRequest,
+    Parts,
+    check_part,
+    read_frame,
+    write_frame,
+)
 from heliosdb.node.identifiers import look_at_values
 from heliosdb.node.policy import find_step
 from heliosdb.node.scratch import RowSpool, Scratch, ScratchFullError
@@ -300,9 +315,10 @@ def _unreadable_consent(error: psycopg.Error, dataset: str) -> FederatedError:
 
 @dataclass(slots=True)
 class TableReader:
-    """Reads tables within an allowance, which a request may change."""
+    """Reads tables within an allowance, which a request may change. taken: of the memory, without tables."""
 
     allowance: Allowance = field(default_factory=Allowance)
+    taken: int = field(default_factory=held_memory)
 
     @property
     def most_kept(self) -> int:
@@ -313,7 +329,7 @@ class TableReader:
         """Read a table through the reader's connection; psycopg's errors, and those of plain answers'
         rules."""
         with _connected(reader) as raw:
-            check_one_block(request, self.allowance)
+            check_one_block(request, self.allowance, self.taken)
             read = read_rows(raw, request, self._spool())
             findings: tuple[Finding, ...] = ()
             if request.phi_check:
@@ -323,8 +339,9 @@ class TableReader:
             return ReadTable(table, content_hash(table, request.key), findings=findings)
         earlier = list(map(RowSet.from_bytes, row_sets))
         table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
-        content = content_hash(table, request.key)
-        return ReadTable(table, content, row_set.written(table.space), findings)
+        content, written = content_hash(table, request.key), row_set.written(table.space)
+        check_part(written, f'the names of the rows of dataset "{request.dataset}"')
+        return ReadTable(table, content, written, findings)
 
     def _spool(self) -> RowSpool:
         memory, scratch = self.allowance.memory_bytes, self.allowance.scratch
