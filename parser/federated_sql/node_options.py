@@ -38,12 +38,32 @@ NODE = (
     OptionSpec("dataset_size", _INT, None, "rows, as declared", minimum=0, maximum=10**15),
     OptionSpec("dataset", _TEXT, None, "name of the shared dataset", identifier=True),
     OptionSpec(
-        "max_memory_gb", _NUM, None, "memory of a training process", above=0, maximum=1e5, built=False
+        "max_memory_gb",
+        _NUM,
+        None,
+        "GiB that a training process holds",
+        minimum=0.25,
+        maximum=1e5,
+        derived="what the node's own settings allow, which is never exceeded",
     ),
     OptionSpec(
-        "max_cpu_cores", _INT, None, "cores of a training process", minimum=1, maximum=10_000, built=False
+        "max_cpu_cores",
+        _INT,
+        None,
+        "cores on which a training process computes",
+        minimum=1,
+        maximum=10_000,
+        derived="what the node's own settings allow, which is never exceeded",
     ),
-    OptionSpec("max_bandwidth_mbps", _NUM, None, "megabits a second", above=0, maximum=1e6, built=False),
+    OptionSpec(
+        "max_bandwidth_mbps",
+        _NUM,
+        None,
+        "megabits a second, of answers and of what is sent to the node",
+        minimum=0.001,
+        maximum=1e6,
+        derived="no limit; of answers what the node's own settings allow, which is never exceeded",
+    ),
     OptionSpec("contact", _TEXT, None, "whom to ask about the node"),
     OptionSpec("sla_tier", _TEXT, None, "agreed level of service", built=False),
     OptionSpec(

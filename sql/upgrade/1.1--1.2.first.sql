@@ -48,7 +48,8 @@ DROP FUNCTION federated._lock_relation(text);
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
     ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array'),
     ADD COLUMN extras text[],
-    ADD COLUMN endpoint_in_use text;
+    ADD COLUMN endpoint_in_use text,
+    ADD COLUMN limits jsonb CHECK (jsonb_typeof(limits) = 'object');
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation

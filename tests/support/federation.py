@@ -17,6 +17,7 @@ import psycopg
 
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Reading, Scaling, Task, TaskKey
@@ -118,10 +119,12 @@ class Federation:
         *,
         identity: Identity | None = None,
         traffic: Callable[[], Traffic] = Traffic,
+        limits: Limits = NO_LIMITS,
     ) -> NodeClient:
         """The coordinator's client of a node."""
         pinned = [(self.directory / f"{name}.pem").read_bytes()]
-        return NodeClient(f"https://localhost:{port}", pinned, identity or self.coordinator, traffic=traffic)
+        endpoint, shown = f"https://localhost:{port}", identity or self.coordinator
+        return NodeClient(endpoint, pinned, shown, traffic=traffic, limits=limits)
 
 
 @contextlib.asynccontextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.transport.answering import Answerer, Performer
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.dialling import Line
@@ -14,18 +16,27 @@ from heliosdb.transport.server import ServerIdentity, make_server, server_creden
 
 ARRIVAL = 60.0
 
-Way = Callable[[Performer, Identity, Identity], AbstractAsyncContextManager[NodeClient]]
-"""Connects a performer's node (its identity first) and a coordinator, and gives the coordinator's client."""
+
+class Way(Protocol):
+    """Connects a performer's node and a coordinator, and gives the coordinator's client."""
+
+    def __call__(
+        self, performer: Performer, node: Identity, coordinator: Identity, limits: Limits = NO_LIMITS
+    ) -> AbstractAsyncContextManager[NodeClient]:
+        """limits: what is asked of the node's machine."""
+        ...
 
 
 @asynccontextmanager
-async def listening(performer: Performer, node: Identity, coordinator: Identity) -> AsyncIterator[NodeClient]:
+async def listening(
+    performer: Performer, node: Identity, coordinator: Identity, limits: Limits = NO_LIMITS
+) -> AsyncIterator[NodeClient]:
     """The node listens, and the coordinator dials."""
     identity = ServerIdentity(node, (coordinator.certificate_pem,))
     credentials = server_credentials(lambda: identity)
     server, port = make_server(performer, lambda: identity.pinned, credentials, "localhost", 0)
     await server.start()
-    client = NodeClient(f"https://localhost:{port}", [node.certificate_pem], coordinator)
+    client = NodeClient(f"https://localhost:{port}", [node.certificate_pem], coordinator, limits=limits)
     try:
         yield client
     finally:
@@ -34,11 +45,13 @@ async def listening(performer: Performer, node: Identity, coordinator: Identity)
 
 
 @asynccontextmanager
-async def dialling(performer: Performer, node: Identity, coordinator: Identity) -> AsyncIterator[NodeClient]:
+async def dialling(
+    performer: Performer, node: Identity, coordinator: Identity, limits: Limits = NO_LIMITS
+) -> AsyncIterator[NodeClient]:
     """The coordinator listens, and the node dials."""
     async with receiving(coordinator) as (reception, port):
         carrier = reception.carrier([node.certificate_pem], "the node")
-        client = NodeClient("the node", [node.certificate_pem], coordinator, carrier=carrier)
+        client = NodeClient("the node", [node.certificate_pem], coordinator, limits=limits, carrier=carrier)
         pinned = (coordinator.certificate_pem,)
         answerer = Answerer(performer, lambda: pinned)
         line = Line(f"https://localhost:{port}", ServerIdentity(node, pinned), answerer)

@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Literal
 
 import numpy as np
 
 from heliosdb.algorithms.answers import classes_fault
+from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.checks import check_classes
 from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
 from heliosdb.algorithms.statistics import STATISTICS
@@ -34,7 +36,7 @@ from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
-from heliosdb.privacy.mechanisms import Lattice
+from heliosdb.privacy.mechanisms import Integers, Lattice
 
 CLASSES = StepName("classes")
 
@@ -56,6 +58,7 @@ class ClassesStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    streams: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the noisy counts."""
@@ -97,13 +100,19 @@ class ClassesStep:
 
 def count_classes(table: Table, work: ClassesWork) -> Contribution:
     """Return the sums of the subjects' shares of rows of class 0, class 1 and neither; see the module."""
-    subjects = np.concatenate([table.subjects, table.others])
-    places = np.zeros((CLASS_COUNTS, subjects.size))
-    places[0, : table.rows] = table.target == 0.0
-    places[1, : table.rows] = table.target == 1.0
-    places[2] = (places[0] + places[1]) == 0.0
     lattice = _lattice(work)
-    steps = lattice.sum_steps(group_by_subject(subjects).means(places, 1.0))
+
+    def steps_of(rows: Table) -> Integers:
+        subjects = np.concatenate([rows.subjects, rows.others])
+        places = np.zeros((CLASS_COUNTS, subjects.size))
+        places[0, : rows.rows] = rows.target == 0.0
+        places[1, : rows.rows] = rows.target == 1.0
+        places[2] = (places[0] + places[1]) == 0.0
+        return lattice.sum_steps(group_by_subject(subjects).means(places, 1.0))
+
+    # A subject may have rows of both kinds.
+    parts = [table] if table.others.size else table.subject_blocks()
+    steps = sum_parts(parts, steps_of, add)
     guard = ClippedSum(CLASSES_SENSITIVITY, Mechanism(work.noise_multiplier))
     return Contribution(lattice.total(steps), 1.0, guard)
 

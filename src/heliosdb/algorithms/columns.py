@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from heliosdb.algorithms.space import MEMORY, Space
 from heliosdb.domain.bounds import INPUT, PARAMETER
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix, Vector
@@ -21,13 +22,13 @@ _SCORED_AT_ONCE = BLOCK // 2
 """Rows: columns that are soon done with should not send the allocator to the kernel for their memory."""
 
 
-def scale_columns(features: Matrix, scaling: Scaling) -> Matrix:
+def scale_columns(features: Matrix, scaling: Scaling, space: Space = MEMORY) -> Matrix:
     """Scale features, cut to `INPUT`, fill what is missing with 0, the mean; (n, d) → (d + 1, n).
 
-    The last row of the result is ones, for the bias.
+    The last row of the result is ones, for the bias. space: where it is put.
     """
     rows, width = features.shape
-    columns = np.empty((width + 1, rows))
+    columns = space.empty((width + 1, rows))
     columns[-1] = 1.0
     means, scales = np.array(scaling.means)[:, None], np.array(scaling.scales)[:, None]
     # What overflows is cut, what is not a number is filled.
@@ -40,6 +41,7 @@ def scale_columns(features: Matrix, scaling: Scaling) -> Matrix:
             block /= scales
             np.minimum(np.maximum(block, INPUT.least, out=block), INPUT.most, out=block)
             np.copyto(block, 0.0, where=missing)
+            space.rest(2 * block.nbytes)
     return columns
 
 

@@ -278,7 +278,7 @@ def _survivors(table: Table) -> Table:
     """The rows that are trained on; FederatedError 22023 for times and events that are none."""
     check_survivors(table)
     rows = table.training()
-    check_rows(rows)
+    check_rows(rows.rows)
     return rows
 
 

@@ -18,9 +18,6 @@ import numpy as np
 from heliosdb.algorithms.measures import LARGEST_SUM
 from heliosdb.domain.vector import Matrix, Vector
 
-_BLOCK = 1 << 14
-"""Rows at a time."""
-
 _TOLERANCE = 1e-9
 """How far rounding may carry a sum over as many rows as there may be, as a part of it."""
 
@@ -53,6 +50,16 @@ class Curvature:
         rows, weights, loss = map(float, vector[:3])
         return cls(rows, weights, loss, np.array(vector[3 : 3 + parameters]), hessian)
 
+    def plus(self, other: Curvature) -> Curvature:
+        """Return that of both parts' rows."""
+        return Curvature(
+            self.rows + other.rows,
+            self.weights + other.weights,
+            self.loss + other.loss,
+            self.gradient + other.gradient,
+            self.hessian + other.hessian,
+        )
+
     def times(self, unit: float) -> Curvature:
         """Return that of a loss that is `unit` times as large."""
         return Curvature(self.rows, self.weights, unit * self.loss, unit * self.gradient, unit * self.hessian)
@@ -79,11 +86,6 @@ class Curvature:
 def curvature_size(parameters: int) -> int:
     """Return how many values an answer about so many parameters has."""
     return 3 + parameters + parameters * (parameters + 1) // 2
-
-
-def row_blocks(rows: int) -> list[slice]:
-    """Cut rows into blocks that are worked on at a time; one for no rows."""
-    return [slice(start, start + _BLOCK) for start in range(0, max(1, rows), _BLOCK)]
 
 
 def one_score(inputs: Matrix, residuals: Vector, weights: Vector) -> tuple[Vector, Matrix]:

@@ -81,7 +81,7 @@ def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table
     if all(_is_itself(column) for column in encoding.columns):
         return replace(table, columns=())
     cells = _Cells(table, smallest_cell)
-    made, start, place = np.empty((table.rows, len(encoding.inputs))), 0, 0
+    made, start, place = table.space.empty((table.rows, len(encoding.inputs))), 0, 0
     for column, read in zip(encoding.columns, raw, strict=True):
         inputs = made[:, place : place + len(column.inputs)]
         _fill(inputs, table.features[:, start : start + read.width], read, column, cells)

@@ -57,6 +57,7 @@ class EvaluateStep:
     moving: Sequence[str] = ()
     is_private: bool = True
     told: Sequence[str] | None = None
+    streams: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums of loss and quality."""

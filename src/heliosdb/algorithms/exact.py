@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.layout import DIGIT_BITS, SQUARE_DIGITS, SUM_DIGITS
+from heliosdb.algorithms.space import slices
 from heliosdb.domain.vector import Vector
 
 _UNIT = 1074
@@ -71,20 +72,29 @@ class Moments:
 
 def exact_moments(values: Vector) -> Vector:
     """Return the count of finite values, and the digits of their sum and of the sum of their squares."""
-    present = resolved(values[np.isfinite(values)])
-    total = squares = 0
-    for start in range(0, present.size, _AT_ONCE):
-        one, two = _sums_of(present[start : start + _AT_ONCE])
-        total, squares = total + one, squares + two
-    return np.array([float(present.size), *_digits(total, SUM_DIGITS), *_digits(squares, SQUARE_DIGITS)])
+    largest = max((_largest(values[block]) for block in slices(values.size)), default=0.0)
+    total = squares = count = 0
+    for block in slices(values.size, _AT_ONCE):
+        there = values[block]
+        present = _resolved(there[np.isfinite(there)], largest)
+        one, two = _sums_of(present)
+        total, squares, count = total + one, squares + two, count + present.size
+    return np.array([float(count), *_digits(total, SUM_DIGITS), *_digits(squares, SQUARE_DIGITS)])
+
+
+def _largest(values: Vector) -> float:
+    """The largest magnitude of the finite ones."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def resolved(values: Vector) -> Vector:
     """Round finite values to half of the last bit of the largest; equal ones stay equal, others different
     from the largest one."""
-    if not values.size:
-        return values
-    places = _RESOLUTION - int(np.frexp(np.abs(values).max())[1])
+    return _resolved(values, float(np.abs(values).max())) if values.size else values
+
+
+def _resolved(values: Vector, largest: float) -> Vector:
+    places = _RESOLUTION - int(np.frexp(largest)[1])
     rounded: Vector = np.ldexp(np.rint(np.ldexp(values, places)), -places)
     return rounded
 

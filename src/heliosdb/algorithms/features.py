@@ -27,11 +27,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.exact import exact_moments
 from heliosdb.algorithms.layout import (
     ABOVE,
@@ -49,6 +51,7 @@ from heliosdb.algorithms.layout import (
     ZERO,
 )
 from heliosdb.algorithms.registry import supervised
+from heliosdb.algorithms.space import held, slices
 from heliosdb.algorithms.table import Grouping, Table, group_by_subject, starts_of_runs
 from heliosdb.algorithms.works import StatisticsWork, Window
 from heliosdb.domain.bounds import RANGE_END, RANGE_WIDTH
@@ -74,13 +77,17 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
     check_columns(n_inputs, work)
     guard = ClippedSum(sensitivity(block_count(n_inputs, work), work), Mechanism(work.noise_multiplier))
     lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_inputs))
-    grouping = group_by_subject(table.subjects)
-    blocks = [
-        _block_steps(column, index, work, grouping, lattice)
-        for index, column in enumerate(_columns(table, work))
-    ]
-    count = grouping.subjects * lattice.sum_steps(np.ones((1, 1)))
-    return Contribution(lattice.total(np.concatenate([*blocks, count])), 1.0, guard)
+
+    def steps_of(rows: Table) -> Integers:
+        grouping = group_by_subject(rows.subjects)
+        blocks = [
+            _block_steps(column, index, work, grouping, lattice)
+            for index, column in enumerate(_columns(rows, work))
+        ]
+        count = grouping.subjects * lattice.sum_steps(np.ones((1, 1)))
+        return np.concatenate([*blocks, count])
+
+    return Contribution(lattice.total(sum_parts(table.subject_blocks(), steps_of, add)), 1.0, guard)
 
 
 def sensitivity(blocks: int, work: StatisticsWork) -> float:
@@ -100,16 +107,19 @@ def _block_norm(work: StatisticsWork) -> float:
 
 def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
     """Yield the columns to describe."""
-    yield from table.features.T
+    yield from (held(column, table.space) for column in table.features.T)
     if work.scales_target:
-        yield table.target
+        yield held(table.target, table.space)
 
 
 def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
     blocks = [np.array([float(table.rows)]), *map(exact_moments, _columns(table, work))]
     if not work.scales_target:
-        counts = np.bincount(table.target.astype(np.int64), minlength=work.classes)
-        blocks.append(counts[1:].astype(np.float64))
+        counts = [
+            np.bincount(table.target[rows].astype(np.int64), minlength=work.classes)
+            for rows in slices(max(1, table.rows))
+        ]
+        blocks.append(np.sum(counts, axis=0)[1:].astype(np.float64))
     return np.concatenate(blocks)
 
 

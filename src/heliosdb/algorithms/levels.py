@@ -19,6 +19,7 @@ import numpy as np
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.registry import check_classes, coding_of, learns_classes
 from heliosdb.algorithms.sketch import CELL, HASHES, read_sketch, sketch
+from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
@@ -126,6 +127,7 @@ class LevelsStep:
     moving: Sequence[str] = ()
     reads_columns: bool = True
     following: StepName = STATISTICS
+    streams: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the values of every column of which they are not known."""
@@ -257,8 +259,11 @@ def _texts(values: Vector, levels: Sequence[str] | None) -> tuple[Codes, list[st
     # Beyond these bounds not every whole number is a double: there a number is no label.
     codes[there] = -1
     there &= (values >= bounds.CLASS.least) & (values <= bounds.CLASS.most)
-    numbers, inverse = np.unique(values[there] + 0.0, return_inverse=True)
-    codes[there] = inverse
+    blocks = [block for block in slices(values.size) if there[block].any()]
+    distinct = [np.unique(values[block][there[block]] + 0.0) for block in blocks]
+    numbers = np.unique(np.concatenate(distinct)) if distinct else np.empty(0)
+    for block in blocks:
+        codes[block][there[block]] = np.searchsorted(numbers, values[block][there[block]])
     return codes, [show_number(float(number)) for number in numbers]
 
 
@@ -285,7 +290,10 @@ def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) ->
 
 def _if_enough(chosen: Mask, subjects: Codes) -> int:
     """How many rows these are, 0 where they are of too few subjects."""
-    return int(chosen.sum()) if np.unique(subjects[chosen]).size >= LEAST_SUBJECTS else 0
+    whose = subjects[chosen]
+    # Of many rows a few say so.
+    glance = np.unique(whose[: 100 * LEAST_SUBJECTS]).size
+    return int(whose.size) if glance >= LEAST_SUBJECTS or np.unique(whose).size >= LEAST_SUBJECTS else 0
 
 
 def _write_part(named: Named, work: LevelsWork, salt: int) -> Vector:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.checks import check_parameters
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
-from heliosdb.algorithms.curvature import Curvature, one_score, row_blocks, several_scores
+from heliosdb.algorithms.curvature import Curvature, one_score, several_scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.families import (
     BINOMIAL,
@@ -43,10 +45,11 @@ from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.schedule import evaluates
-from heliosdb.algorithms.sgd import descend, net_value, shrinking
+from heliosdb.algorithms.sgd import HeldRows, TrainingRows, descend, net_value, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
+from heliosdb.algorithms.stored_rows import StoredRows
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import (
@@ -66,7 +69,7 @@ from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.parts.algorithms import by_newton
-from heliosdb.privacy.mechanisms import Lattice, Secret
+from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 __all__ = ["half_squared_error", "log_loss", "sigmoid"]
 
@@ -121,14 +124,14 @@ class LinearModel:
         training, by descent or by Newton steps, and, in some rounds, an evaluation; in the end a report."""
         return {
             BINS: BinsStep(self.name),
-            LEVELS: LevelsStep(self.name),
-            CLASSES: ClassesStep(self.name),
-            STATISTICS: StatisticsStep(self.name),
-            REFINE: RefineStep(self.name),
-            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts),
+            LEVELS: LevelsStep(self.name, streams=True),
+            CLASSES: ClassesStep(self.name, streams=True),
+            STATISTICS: StatisticsStep(self.name, streams=True),
+            REFINE: RefineStep(self.name, streams=True),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             NEWTON: NewtonStep(self.name),
-            EVALUATE: EvaluateStep(self.name, is_private=not self.counts, told=(PARAMETERS,)),
-            REPORT: ReportStep(self.name, told=(PARAMETERS,)),
+            EVALUATE: EvaluateStep(self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True),
+            REPORT: ReportStep(self.name, told=(PARAMETERS,), streams=True),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -266,13 +269,12 @@ class LinearModel:
         default. Raises FederatedError: UF003 where training diverges, 22023 where no row is left to train
         on (plain only: a private answer does not tell).
         """
-        rows = table.training()
         if work.privacy is not None:
+            rows = table.training()
             return self._train_privately(rows, parameters, work, work.privacy, secret or Secret())
-        check_rows(rows)
+        check_rows(table.training_rows)
         new = descend(
-            scale_inputs(rows.features, work.scaling),
-            self._targets(rows, work.scaling),
+            self._training_rows(table, work.scaling),
             parameters,
             self.residual if parameters.ndim == 1 else softmax_residuals,
             epochs=work.local_epochs,
@@ -283,22 +285,36 @@ class LinearModel:
             terms=work.terms,
             shrink=shrinking(work.penalty, work.l1_ratio),
         )
-        return Contribution((new - parameters).ravel(), float(rows.rows), Plain())
+        return Contribution((new - parameters).ravel(), float(table.training_rows), Plain())
+
+    def _training_rows(self, table: Table, scaling: Scaling) -> TrainingRows:
+        """The rows to descend over: scaled at once where they lie in memory, else as they are asked for."""
+        if table.space.is_memory:
+            rows = table.training()
+            return HeldRows(scale_inputs(rows.features, scaling), self._targets(rows, scaling))
+
+        def scaled(rows: Table) -> tuple[Matrix, Vector]:
+            return scale_inputs(rows.features, scaling), self._targets(rows, scaling)
+
+        return StoredRows(table, scaled)
 
     def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
         """Return what `train` descends on without privacy: the mean loss of its rows, and the elastic net."""
-        rows = table.training()
-        with np.errstate(over="ignore", invalid="ignore"):
+
+        def losses_of(rows: Table) -> float:
             scores = scale_inputs(rows.features, work.scaling) @ parameters.T
             losses = softmax_losses if parameters.ndim > 1 else self.loss
-            found = np.fmin(losses(scores, self._targets(rows, work.scaling)), LARGEST_LOSS)
-            return float(found.mean()) + net_value(parameters, work.penalty, work.l1_ratio)
+            return float(np.fmin(losses(scores, self._targets(rows, work.scaling)), LARGEST_LOSS).sum())
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            total: float = sum_parts(table.training_blocks(), losses_of, add)
+            return total / table.training_rows + net_value(parameters, work.penalty, work.l1_ratio)
 
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret
     ) -> Contribution:
         new = descend_privately(
-            scale_columns(rows.features, work.scaling),
+            scale_columns(rows.features, work.scaling, rows.space),
             self._private_targets(rows, work.scaling),
             group_by_subject(rows.subjects),
             parameters,
@@ -314,21 +330,16 @@ class LinearModel:
 
     def curvature(self, table: Table, parameters: Vector, scaling: Scaling) -> Curvature:
         """Return loss, gradient and Hessian at `parameters` over the rows that are not held out."""
-        rows, loss = table.training(), 0.0
-        check_rows(rows)
-        gradient, hessian = np.zeros(parameters.size), np.zeros((parameters.size, parameters.size))
+        check_rows(table.training_rows)
+
+        def curvature_of(rows: Table) -> Curvature:
+            inputs, weights = scale_inputs(rows.features, scaling), weights_of(rows)
+            values = _shifted(inputs @ parameters.T, self._offset(rows, scaling))
+            found = self._derivatives(inputs, values, self._targets(rows, scaling), weights)
+            return Curvature(float(rows.rows), float(weights.sum()), *found)
+
         with np.errstate(over="ignore", invalid="ignore"):
-            targets, weights, offset = (
-                self._targets(rows, scaling),
-                weights_of(rows),
-                self._offset(rows, scaling),
-            )
-            for block in row_blocks(rows.rows):
-                inputs, own = scale_inputs(rows.features[block], scaling), targets[block]
-                values = _shifted(inputs @ parameters.T, offset[block])
-                found = self._derivatives(inputs, values, own, weights[block])
-                loss, gradient, hessian = loss + found[0], gradient + found[1], hessian + found[2]
-        return Curvature(float(rows.rows), float(weights.sum()), loss, gradient, hessian)
+            return sum_parts(table.training_blocks(), curvature_of, Curvature.plus)
 
     def _derivatives(
         self, inputs: Matrix, values: Matrix, targets: Vector, weights: Vector
@@ -357,15 +368,19 @@ class LinearModel:
 
         Where private in whole steps of the lattice of their noise.
         """
-        rows = table.validation()
         if work.noise_multiplier is not None:
+            rows = table.validation()
             return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
-        with np.errstate(over="ignore", invalid="ignore"):
+
+        def sums_of(rows: Table) -> Vector:
             values = scale_inputs(rows.features, work.scaling) @ parameters.T
             values = _shifted(values, self._offset(rows, work.scaling))
             losses, values, targets = self._measured(values, rows, work.scaling)
-            sums = work.measure.plain_sums(np.fmin(losses, LARGEST_LOSS), values, targets)
-        return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+            return work.measure.plain_sums(np.fmin(losses, LARGEST_LOSS), values, targets)
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = sum_parts(table.validation_blocks(), sums_of, np.add)
+        return Contribution(sums, max(1.0, float(table.rows - table.training_rows)), Plain())
 
     def _measured(self, values: Matrix, rows: Table, scaling: Scaling) -> tuple[Vector, Matrix, Vector]:
         """Return losses, scores and targets: of a count how far its mean is off, as of any number."""
@@ -391,13 +406,17 @@ class LinearModel:
     def _evaluate_privately(
         self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
     ) -> Contribution:
-        values, boxes = scores(rows.features, scaling, clamp_parameters(parameters)), self.measure.boxes
-        targets = self._private_targets(rows, scaling)
-        measured = self.measure.row_values(self.loss(values, targets), values, targets)
-        means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
+        boxes, clamped = self.measure.boxes, clamp_parameters(parameters)
         lattice = Lattice.of(boxes.sensitivity, noise_multiplier, boxes.size)
+
+        def steps_of(rows: Table) -> Integers:
+            values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
+            measured = self.measure.row_values(self.loss(values, targets), values, targets)
+            means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
+            return lattice.sum_steps(boxes.coordinates(means))
+
         guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
-        return Contribution(lattice.total(lattice.sum_steps(boxes.coordinates(means))), 1.0, guard)
+        return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
 
     def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
         """Read the sum of so many nodes' answers to `evaluate`."""
@@ -443,9 +462,9 @@ def _shifted(values: Matrix, offset: Vector) -> Matrix:
     return values + (offset if values.ndim == 1 else offset[:, None])
 
 
-def check_rows(rows: Table) -> None:
+def check_rows(rows: int) -> None:
     """Raise FederatedError (22023) where there is no row to train on."""
-    if rows.rows == 0:
+    if rows == 0:
         raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
 
 

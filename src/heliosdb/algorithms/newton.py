@@ -73,6 +73,7 @@ class NewtonStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    streams: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask at the parameters; nodes are not told how these were found."""

@@ -54,6 +54,7 @@ class ReportStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
     told: Sequence[str] | None = None
+    streams: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the counts and sums of a report."""

@@ -15,6 +15,7 @@ from heliosdb.algorithms.explained import add_contributions
 from heliosdb.algorithms.importance import groups_of, growths
 from heliosdb.algorithms.measures import LARGEST_LOSS
 from heliosdb.algorithms.report_layout import ReportLayout
+from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Matrix, Vector
@@ -136,8 +137,11 @@ def _far_out(table: Table, scaling: Scaling) -> Vector:
     so few."""
     counts = np.zeros(table.features.shape[1])
     for place, (mean, scale) in enumerate(zip(scaling.means, scaling.scales, strict=True)):
-        with np.errstate(over="ignore", invalid="ignore"):
-            far = np.abs((table.features[:, place] - mean) / scale) > FAR_OUT
+        column, far = table.features[:, place], np.empty(table.rows, dtype=np.bool_)
+        for block in slices(table.rows):
+            with np.errstate(over="ignore", invalid="ignore"):
+                far[block] = np.abs((column[block] - mean) / scale) > FAR_OUT
+            table.space.rest(table.features[block].nbytes)
         if _are_several(table.subjects[far]) and _are_several(table.subjects[~far]):
             counts[place] = np.count_nonzero(far)
     return counts

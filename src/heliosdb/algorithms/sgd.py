@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.optimizers import make_optimizer
+from heliosdb.algorithms.table import Codes
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.parts.algorithms import LocalOptimizer
 
@@ -38,9 +41,41 @@ def derive_rng(seed: int, round: int, node: str, secret: bytes, *, exchange: int
     return np.random.Generator(np.random.Philox(key=key))
 
 
+class TrainingRows(Protocol):
+    """Rows that a descent goes over, in whatever order."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    def batches(self, order: Codes, ends: Sequence[tuple[int, int]]) -> Iterator[tuple[Matrix, Vector]]:
+        """Yield inputs, (m, k), the last column of ones, and targets, (m,), of the rows that stand between
+        each start and stop of an order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """Rows in memory. inputs: (n, k), targets: (n,)."""
+
+    inputs: Matrix
+    targets: Vector
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.targets.size)
+
+    def batches(self, order: Codes, ends: Sequence[tuple[int, int]]) -> Iterator[tuple[Matrix, Vector]]:
+        """Gather a batch when it is its turn: it stays in the processor's cache."""
+        for start, stop in ends:
+            chosen = order[start:stop]
+            yield self.inputs.take(chosen, axis=0), self.targets[chosen]
+
+
 def descend(
-    inputs: Matrix,
-    targets: Vector,
+    training: TrainingRows,
     parameters: Vector,
     residual: Residual,
     *,
@@ -54,23 +89,20 @@ def descend(
 ) -> Vector:
     """Run mini-batch SGD and return the new parameters.
 
-    inputs: (n, k), the last column of ones; parameters: (k,), or (scores, k) where a row has several. Each
+    parameters: (k,), or (scores, k) where a row has several. Each
     epoch shuffles the rows anew; a batch's gradient is its mean; rows that fill no batch join the others.
     optimizer: see optimizers.py. terms: what the run's aggregation adds to the objective. shrink: what a
     penalty makes of the parameters after each step, in place. Raises FederatedError (UF003) where the
     parameters cease to be finite.
     """
     current = parameters.copy()
-    rows, step = targets.size, make_optimizer(optimizer, learning_rate, parameters.shape)
+    rows, step = training.rows, make_optimizer(optimizer, learning_rate, parameters.shape)
     # Overflow is looked for once an epoch, and is an error there.
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(epochs):
             order = rng.permutation(rows)
-            for start, stop in batches(rows, batch_size):
-                # A batch is gathered when it is its turn: it stays in the processor's cache.
-                chosen = order[start:stop]
-                batch = inputs.take(chosen, axis=0)
-                slope = residual(batch @ current.T, targets[chosen])
+            for batch, targets in training.batches(order, list(batches(rows, batch_size))):
+                slope = residual(batch @ current.T, targets)
                 current -= step(slope.T @ batch, len(slope))
                 current = terms.apply(current, parameters, learning_rate)
                 if shrink is not None:

@@ -66,6 +66,7 @@ class StatisticsStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    streams: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums, or noisy counts, of every column."""

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from heliosdb.algorithms.table import Table
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
@@ -193,6 +194,26 @@ def reads_columns(step: Step) -> bool:
     """Whether a step computes on the dataset's columns as they were read, and not on a model's inputs: it
     says so by an attribute of this name."""
     return bool(getattr(step, "reads_columns", False))
+
+
+def check_streams(step: Step, task: Task, table: Table) -> None:
+    """Raise FederatedError PROGRAM_LIMIT where a table does not lie in memory, and the step needs it there.
+
+    A step says that it does not by an attribute `streams`.
+    """
+    if table.space.is_memory or getattr(step, "streams", False):
+        return
+    raise FederatedError(
+        ErrorCode.PROGRAM_LIMIT,
+        f"step {step.name} of {task.work.algorithm} needs all rows in the node's memory, about"
+        f" {_IN_MEMORY * table.features.nbytes / 2**30:.2g} GB, and they do not fit into its limit",
+        hint="The node's own DBA may raise max_memory_gb. logistic_regression, linear_regression and"
+        " poisson_regression read the rows block by block.",
+    )
+
+
+_IN_MEMORY = 16
+"""How many times what its features take a table may take of the limit: read, ordered and computed on."""
 
 
 @dataclass(frozen=True, slots=True)

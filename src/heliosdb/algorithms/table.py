@@ -10,18 +10,27 @@ tell. Values that are NULL or not finite count as missing (NaN).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, gather, keep, slices
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
 
 Codes = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
+
+HELD_OUT_PURPOSE = b"held-out"
+"""Of the keyed hashes by which held-out subjects are chosen."""
+
+BLOCK = 1 << 14
+"""Rows of which a sum is a part of a larger one: parts are added in their order. Of every table the same,
+wherever it lies, so that its sums are."""
 
 
 def _no_codes() -> Codes:
@@ -60,7 +69,7 @@ class Table:
     float64, such as weights. codes: of each row its subject's code as the database gives it, (n,), or ()
     where the dataset names no subject. explains: whose rows may be explained, (n,); None: everybody's.
     places: of each row where its subject stands in the order in which subjects are held out (`places_of`),
-    (n,), or () where nobody is.
+    (n,), or () where nobody is. space: where the rows lie, and what is made of them belongs.
     """
 
     features: Matrix
@@ -75,6 +84,7 @@ class Table:
     codes: Codes = field(default_factory=_no_codes)
     explains: Mask | None = None
     places: Hashes = field(default_factory=_no_hashes)
+    space: Space = field(default=MEMORY, compare=False)
 
     @classmethod
     def from_rows(
@@ -108,18 +118,60 @@ class Table:
         """Return the rows of a mask, (n,), without `others`; all of them are not copied."""
         if mask.all():
             return replace(self, others=_no_codes())
+        return self._each(lambda array: keep(array, mask, self.space))
+
+    def at(self, rows: slice | Codes) -> Table:
+        """Return some rows, without `others`, in memory: of a slice what is there already."""
+        if isinstance(rows, slice):
+            return replace(self._each(lambda array: array[rows]), space=MEMORY)
+        return replace(self._each(lambda array: gather(array, rows, self.space)), space=MEMORY)
+
+    def _each(self, chosen: Callable[[NDArray[Any]], NDArray[Any]]) -> Table:
         return replace(
             self,
-            features=self.features[mask],
-            target=self.target[mask],
-            subjects=self.subjects[mask],
-            held_out=self.held_out[mask],
+            features=chosen(self.features),
+            target=chosen(self.target),
+            subjects=chosen(self.subjects),
+            held_out=chosen(self.held_out),
             others=_no_codes(),
-            roles={role: column[mask] for role, column in self.roles.items()},
-            codes=self.codes[mask] if self.codes.size else self.codes,
-            explains=None if self.explains is None else self.explains[mask],
-            places=self.places[mask] if self.places.size else self.places,
+            roles={role: chosen(column) for role, column in self.roles.items()},
+            codes=chosen(self.codes) if self.codes.size else self.codes,
+            explains=None if self.explains is None else chosen(self.explains),
+            places=chosen(self.places) if self.places.size else self.places,
         )
+
+    def training_blocks(self, size: int = BLOCK) -> Iterator[Table]:
+        """Yield the rows that are not held out in blocks of so many, but for the last; one for no rows."""
+        return self._blocks(~self.held_out, size)
+
+    def validation_blocks(self, size: int = BLOCK) -> Iterator[Table]:
+        """Yield the rows that are held out, in the same way."""
+        return self._blocks(self.held_out, size)
+
+    def _blocks(self, mask: Mask, size: int) -> Iterator[Table]:
+        places = None if bool(mask.all()) else np.flatnonzero(mask)
+        rows = self.rows if places is None else places.size
+        for block in slices(max(1, rows), size):
+            found = self.at(block if places is None else places[block])
+            yield found
+            self.space.rest(found.features.nbytes + 3 * found.target.nbytes)
+
+    def subject_blocks(self, size: int = AT_ONCE) -> Iterator[Table]:
+        """Yield the rows in blocks of whole subjects, of at least so many rows but the last; one for no rows.
+
+        The rows of a subject are adjacent, as in every table that a node reads; of one whose are not all come
+        as one block.
+        """
+        start = 0
+        rising = bool(np.all(self.subjects[1:] >= self.subjects[:-1]))
+        while start < self.rows and rising:
+            stop = min(start + size, self.rows)
+            stop = int(np.searchsorted(self.subjects, self.subjects[stop - 1], side="right"))
+            yield self.at(slice(start, stop))
+            self.space.rest((stop - start) * (self.features.shape[1] + 3) * 8)
+            start = stop
+        if not self.rows or not rising:
+            yield self
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +263,7 @@ def places_of(subject_keys: Sequence[bytes], secret: bytes) -> Hashes:
 
     Whatever the share, the first ones in it are held out.
     """
-    return keyed_hashes(subject_keys, secret, b"held-out")
+    return keyed_hashes(subject_keys, secret, HELD_OUT_PURPOSE)
 
 
 def first_part(places: Hashes, fraction: float) -> Mask:

@@ -80,6 +80,7 @@ class TrainStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = (PARAMETERS,)
     is_private: bool = True
+    streams: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""

@@ -8,7 +8,7 @@ raises nothing that a value decides: what a double cannot hold is missing.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ MOST_VALUES = 65_536
 
 LONGEST_VALUE = 480
 """Bytes of a value that is known by its text, in any encoding of a database: longer than that no level is."""
+
+_SENT_AT_ONCE = 1 << 19
 
 NULL_HASH = -(2**63)
 """Stands for NULL among hashes of values."""
@@ -125,9 +127,8 @@ def copy_lengths(raw: psycopg.Connection[Any], query: RowQuery, column: str, sub
     statement = sql.SQL(
         "COPY (SELECT coalesce(cardinality({}), 0)::bigint, {} FROM {}) TO STDOUT (FORMAT binary)"
     )
-    return _copied(
-        raw, statement.format(sql.Identifier(column), _code((subject,)), _view(query)).as_bytes(raw)
-    )
+    made = statement.format(sql.Identifier(column), _code((subject,)), _view(query))
+    return bytearray(b"").join(_copied(raw, made.as_bytes(raw)))
 
 
 def values_by_hash(
@@ -210,9 +211,11 @@ def _decoded(value: str | bytes) -> str | None:
         return None
 
 
-def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[ColumnReading]) -> bytearray:
-    """Return the rows as binary COPY: each number a float8 (NULL is NaN) or a hash, int8, then a code, int8,
-    for each name.
+def copy_rows(
+    raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[ColumnReading]
+) -> Generator[bytearray, None, None]:
+    """Yield the rows as binary COPY, cut anywhere: each number a float8 (NULL is NaN) or a hash, int8, then a
+    code, int8, for each name.
 
     A code is a hash without a key: a statement is seen by whoever reads the server's log, so none holds a
     secret. Whoever needs one keys the codes.
@@ -222,7 +225,7 @@ def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[C
     statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
         sql.SQL(", ").join(fields), _view(query)
     )
-    return _copied(raw, statement.as_bytes(raw))
+    yield from _copied(raw, statement.as_bytes(raw))
 
 
 def copy_consenting(raw: psycopg.Connection[Any], dataset: DatasetName) -> bytearray:
@@ -235,11 +238,11 @@ def copy_consenting(raw: psycopg.Connection[Any], dataset: DatasetName) -> bytea
         "COPY (SELECT hashtextextended(c.subject::text, 0) FROM {} AS c (subject)"
         " WHERE c.subject IS NOT NULL) TO STDOUT (FORMAT binary)"
     ).format(view)
-    return _copied(raw, statement.as_bytes(raw))
+    return bytearray(b"").join(_copied(raw, statement.as_bytes(raw)))
 
 
-def _copied(raw: psycopg.Connection[Any], statement: bytes) -> bytearray:
-    """Return what a COPY sends; psycopg's errors.
+def _copied(raw: psycopg.Connection[Any], statement: bytes) -> Iterator[bytearray]:
+    """Yield what a COPY sends, some hundreds of kilobytes at a time; psycopg's errors.
 
     From libpq itself: there is a message for every row, and psycopg waits for each as if it were the last,
     which takes longer than the rest of reading. Nor is an object made of each.
@@ -248,13 +251,22 @@ def _copied(raw: psycopg.Connection[Any], statement: bytes) -> bytearray:
     begun = pgconn.exec_(statement)
     if begun.status != ExecStatus.COPY_OUT:
         raise error_from_result(begun, encoding=encoding)
-    copied = bytearray()
-    while (message := pgconn.get_copy_data(0))[0] > 0:
-        copied += message[1]
+    copied, whole = bytearray(), False
+    try:
+        while (message := pgconn.get_copy_data(0))[0] > 0:
+            copied += message[1]
+            if len(copied) >= _SENT_AT_ONCE:
+                yield copied
+                copied = bytearray()
+        whole = True
+    finally:
+        if not whole:
+            # Nobody wants the rest, and nothing else can be asked before it.
+            pgconn.finish()
     while (ended := pgconn.get_result()) is not None:
         if ended.status != ExecStatus.COMMAND_OK:
             raise error_from_result(ended, encoding=encoding)
-    return copied
+    yield copied
 
 
 def _code(name: tuple[str, ...]) -> sql.Composed:

@@ -20,6 +20,7 @@ from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Introduction, introduction_json
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits, asked_limits
 from heliosdb.domain.run import Run
 
 _SQL = Statements("nodes.sql")
@@ -85,7 +86,8 @@ class NodeRecord:
     endpoint: "" of one that dials.
     outside: how it lies outside the workspace's data residency, None where it does not. residency: what there
     is to say about where its data lie. backup_endpoint: where else it is called. endpoint_in_use: where it
-    last was, None before it was met. link: as its workspace says.
+    last was, None before it was met. link: as its workspace says. limits: what its registration asks of its
+    machine.
     """
 
     id: int
@@ -102,6 +104,7 @@ class NodeRecord:
     backup_endpoint: str | None = None
     endpoint_in_use: str | None = None
     link: LinkPolicy = LinkPolicy()
+    limits: Limits = NO_LIMITS
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -143,6 +146,7 @@ def _from_row(row: Row) -> NodeRecord:
         link=LinkPolicy(
             row["keepalive_interval"], row["auto_reconnect"], row["reconnect_interval"], row["dials"]
         ),
+        limits=asked_limits(options),
     )
 
 
@@ -179,9 +183,10 @@ def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, re
 
 
 def record_introduction(connection: Connection, node: NodeRecord, said: Introduction) -> None:
-    """Record what the node says that it shares, and whether plain answers may leave from all of it."""
+    """Record what the node says that it shares, whether plain answers may leave from all of it, and its own
+    limits."""
     datasets = json.dumps(introduction_json(said))
-    said_of_all = (said.plain_answers, datasets, list(said.extras))
+    said_of_all = (said.plain_answers, datasets, list(said.extras), json.dumps(said.limits.to_json()))
     _SQL.query(connection, "record_introduction", node.id, node.options, *said_of_all)
 
 

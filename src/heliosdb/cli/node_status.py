@@ -26,6 +26,7 @@ from heliosdb.catalog.participant_view import (
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.cli.tables import clean, section
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.limits import Limits
 from heliosdb.liveness.answering import ask
 from heliosdb.node.config import load_config
 
@@ -49,7 +50,21 @@ def show_status(config: Path, timeout: float) -> str:
     """
     settings = load_config(config)
     view = _read(settings.database.get_secret_value(), timeout)
-    return "\n".join(render(view, _ask_daemon(settings.health_socket, timeout)))
+    daemon = _ask_daemon(settings.health_socket, timeout)
+    first, *rest = render(view, daemon)
+    return "\n".join((first, f"Limits: {_limits(settings.limits)}", *rest))
+
+
+def _limits(limits: Limits) -> str:
+    """What a computation may take here, whatever a workspace asks for."""
+    speed = limits.max_bandwidth_mbps
+    said = (
+        f"{limits.max_memory_gb:g} GB of memory",
+        f"{limits.max_cpu_cores} core{'' if limits.max_cpu_cores == 1 else 's'}",
+        "no limit of bandwidth" if speed is None else f"{speed:g} Mbit/s",
+        f"{limits.task_limit_seconds:g} s a task",
+    )
+    return ", ".join(said)
 
 
 def _ask_daemon(health_socket: Path | None, timeout: float) -> str:

@@ -195,7 +195,9 @@ class Link:
 
     def _connect(self, endpoint: str, record: NodeRecord, terms: _Terms) -> NodeClient:
         if not record.link.nodes_dial:
-            return NodeClient(endpoint, terms.pins, terms.identity, keepalive=terms.keepalive)
+            return NodeClient(
+                endpoint, terms.pins, terms.identity, keepalive=terms.keepalive, limits=record.limits
+            )
         if self._reception is None:
             raise FederatedError(
                 ErrorCode.WRONG_STATE,
@@ -203,7 +205,7 @@ class Link:
                 hint="Set listen_port in the coordinator's settings.",
             )
         carrier = self._reception.carrier(terms.pins, "the node")
-        return NodeClient("the node", terms.pins, terms.identity, carrier=carrier)
+        return NodeClient("the node", terms.pins, terms.identity, limits=record.limits, carrier=carrier)
 
     async def _use(self, endpoint: str, client: NodeClient, record: NodeRecord) -> None:
         former, self.client = self.client, client

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.subscription import Subscription
 
 
@@ -65,7 +66,7 @@ class Introduction:
     extras: what is installed there beside the product, by name; see parts/extras.py. data_residency: where it
     says that its data lie; None: it does not say. certificate_sha256: of the certificate with which it signs
     now; empty where it does not say. aggregators: SHA-256 (hexadecimal) of the certificates of those that it
-    lets in. aggregates: whether it gathers for others.
+    lets in. aggregates: whether it gathers for others. limits: those of its own settings.
     """
 
     datasets: tuple[DatasetDescription, ...]
@@ -75,6 +76,7 @@ class Introduction:
     certificate_sha256: bytes = b""
     aggregators: tuple[str, ...] = ()
     aggregates: bool = False
+    limits: Limits = NO_LIMITS
 
     @property
     def plain_answers(self) -> bool:

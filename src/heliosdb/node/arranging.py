@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.space import MEMORY, Space, gather, slices, take
 from heliosdb.algorithms.table import (
+    HELD_OUT_PURPOSE,
     Codes,
     Mask,
     RawColumn,
@@ -25,7 +27,6 @@ from heliosdb.algorithms.table import (
     first_part,
     folds_of,
     keyed_hashes,
-    places_of,
     starts_of_runs,
 )
 from heliosdb.domain.encoding import ColumnKind
@@ -61,7 +62,11 @@ def make_table(values: Matrix, codes: Codes, request: TableRequest, read: Readin
 
     read: how what was read stands in the values; None where each column is a number.
     """
-    return _described(_arrange(values, codes, request)[0], read)
+    return _described(_arrange(values, codes, request, _space_of(read)).table, read)
+
+
+def _space_of(read: Reading | None) -> Space:
+    return MEMORY if read is None else read.space
 
 
 def make_plain_table(
@@ -73,17 +78,29 @@ def make_plain_table(
 ) -> tuple[Table, RowSet]:
     """The table for plain answers, and the row set that it is about; FederatedError where there may be
     none."""
-    table, rows, subjects = _arrange(values, codes, request)
-    order = np.argsort(rows, kind="stable")
-    own = RowSet(rows[order], subjects[order], table.held_out[order])
-    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
-    parts = np.empty(rows.size, dtype=np.int64)
-    parts[order] = chosen.part_of(own.rows)
+    arranged = _arrange(values, codes, request, _space_of(read))
+    table = arranged.table
+    chosen, parts = _choose_rows(arranged, request, earlier)
     plain = replace(table, held_out=parts == HELD_OUT, others=table.others[:0]).where(parts != ABSENT)
     plain = _with_own_levels(_described(plain, read))
     _check_cells(plain, request)
     check_role_cells(plain, dict(request.roles), request.dataset)
     return plain, chosen
+
+
+def _choose_rows(
+    arranged: _Arranged, request: TableRequest, earlier: Sequence[RowSet]
+) -> tuple[RowSet, NDArray[np.int8]]:
+    """Return the row set that a plain answer is about, and which part of it each row of the table is."""
+    rows, space = arranged.rows, arranged.table.space
+    order = np.argsort(rows, kind="stable")
+    ranked = take(rows, order, space)
+    subjects = ranked if arranged.subjects is rows else take(arranged.subjects, order, space)
+    own = RowSet(ranked, subjects, arranged.table.held_out[order])
+    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
+    parts = np.empty(rows.size, dtype=np.int8)
+    parts[order] = chosen.part_of(own.rows)
+    return chosen, parts
 
 
 def _described(table: Table, read: Reading | None) -> Table:
@@ -109,7 +126,7 @@ def _with_own_levels(table: Table) -> Table:
     features, columns, start = table.features, list(table.columns), 0
     for index, column in enumerate(columns):
         if column.kind is ColumnKind.CATEGORY:
-            features = features if features is not table.features else features.copy()
+            features = features if features is not table.features else _copied(features, table.space)
             columns[index] = replace(column, levels=_renumber(features[:, start], column.levels))
         start += column.width
     table = replace(table, features=features, columns=tuple(columns))
@@ -120,89 +137,227 @@ def _with_own_levels(table: Table) -> Table:
     return replace(table, target=target, labels=labels)
 
 
+def _copied(features: Matrix, space: Space) -> Matrix:
+    made = space.empty(features.shape)
+    for block in slices(len(features)):
+        made[block] = features[block]
+        space.rest(2 * features[block].nbytes)
+    return made
+
+
 def _renumber(column: Vector, levels: tuple[str, ...]) -> tuple[str, ...]:
-    there = np.isfinite(column) & (column >= 0)
-    places, inverse = np.unique(column[there].astype(np.int64), return_inverse=True)
-    column[there] = inverse
-    return tuple(levels[place] for place in places.tolist())
+    counts = np.zeros(len(levels) + 1, dtype=np.int64)
+    for block in slices(column.size):
+        own = column[block]
+        counts += np.bincount(own[own >= 0].astype(np.int64), minlength=counts.size)
+    renumbered = np.cumsum(counts > 0) - 1.0
+    for block in slices(column.size):
+        own = column[block]
+        there = own >= 0
+        own[there] = renumbered[own[there].astype(np.int64)]
+    return tuple(level for level, count in zip(levels, counts.tolist(), strict=False) if count)
 
 
 def content_hash(table: Table, key: bytes) -> bytes:
     """A keyed hash of a table's rows, the same however often the same rows are read; 32 bytes."""
-    # Subjects are numbered among all rows that were read, of which a plain table may be a part.
-    both = np.concatenate([table.subjects, table.others])
-    subjects = np.unique(both, return_inverse=True)[1].astype(np.int64)
     keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
     keyed.update(struct.pack("<QQ", *table.features.shape))
     if any(column.levels or column.width > 1 for column in table.columns) or table.labels is not None:
         keyed.update(repr((table.columns, table.labels)).encode())
-    rows, others = subjects[: table.rows], subjects[table.rows :]
+    rows, others = _renumbered(table)
     for array in (table.features, table.target, rows, table.held_out, others, *table.roles.values()):
-        keyed.update(np.ascontiguousarray(array).data)
+        for block in slices(len(array)):
+            keyed.update(np.ascontiguousarray(array[block]).data)
+            table.space.rest(array[block].nbytes)
     return keyed.digest()
 
 
-def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table, Hashes, Hashes]:
-    """The table of the rows with a target, and the keyed hashes of its rows (none unless plain) and
-    subjects."""
+def _renumbered(table: Table) -> tuple[Codes, Codes]:
+    """Number the subjects of a table's rows and of its others from 0 on: they are numbered among all rows
+    that were read, of which a plain table may be a part."""
+    subjects = table.subjects
+    if not table.others.size and bool(np.all(subjects[1:] >= subjects[:-1])):
+        return _numbers_of_runs(subjects, table.space), table.others
+    both = np.concatenate([subjects, table.others])
+    numbers = np.unique(both, return_inverse=True)[1].astype(np.int64)
+    return numbers[: table.rows], numbers[table.rows :]
+
+
+def _numbers_of_runs(ranked: Codes, space: Space) -> Codes:
+    """Number the runs of equal ones from 0 on."""
+    numbers: Codes = space.empty(ranked.size, np.int64)
+    reached = 0
+    for block in slices(ranked.size):
+        before = max(0, block.start - 1)
+        own = np.cumsum(np.diff(ranked[before : block.stop], prepend=ranked[before]) != 0)
+        numbers[block] = reached + own[block.start - before :]
+        reached = int(numbers[block.stop - 1])
+        space.rest(2 * own.nbytes)
+    return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Arranged:
+    """A table of the rows with a target; for a plain answer also the keyed hashes of its rows and their
+    subjects, else none."""
+
+    table: Table
+    rows: Hashes
+    subjects: Hashes
+
+
+@dataclass(frozen=True, slots=True)
+class _Subjects:
+    """Whose rows are. numbers: of each row its subject's; others: of further rows. hashed: gives the keyed
+    hash of each subject's name, for a purpose."""
+
+    numbers: Codes
+    others: Codes
+    hashed: Callable[[bytes], Hashes]
+
+
+def _arrange(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> _Arranged:
+    """Order the rows, number their subjects, choose the held-out ones."""
+    order, others = _usable(values, codes, request, space)
+    own = take(codes[:, -1], order, space)
+    row_hashes = _row_hashes(codes, order, request, space)
+    # A row that is a subject is known by what names it, since its number would change with other rows.
+    subjects = (
+        _rows_as_subjects(order.size, others.size, row_hashes, space)
+        if request.subject is None
+        else _named_subjects(own, codes[others, -1], request.key, space)
+    )
+    if request.validation_split or request.fold is not None:
+        places = subjects.hashed(HELD_OUT_PURPOSE)
+        chosen = choose_held_out(places, request)
+        if request.subject is not None:
+            places, chosen = take(places, subjects.numbers, space), chosen[subjects.numbers]
+    else:
+        chosen, places = np.zeros(order.size, dtype=np.bool_), np.empty(0, dtype=np.uint64)
+    table = Table(
+        take(values[:, : first_role(values, request)], order, space),
+        take(values[:, -1], order, space),
+        subjects.numbers,
+        chosen,
+        subjects.others,
+        # Arrays of their own: what is kept of them is what they take.
+        roles=_roles(values, order, request, space),
+        space=space,
+    )
+    if not request.plain:
+        none = np.empty(0, dtype=np.uint64)
+        return _Arranged(table, none, none)
+    table = replace(table, places=places, codes=own if request.subject is not None else table.codes)
+    rows = row_hashes(ROW_SET_PURPOSE)
+    if request.subject is None:
+        return _Arranged(table, rows, rows)
+    return _Arranged(table, rows, take(subjects.hashed(ROW_SET_PURPOSE), subjects.numbers, space))
+
+
+def _usable(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> tuple[Codes, Codes]:
+    """Say where the rows with a target are, in their order, and those whose target is none of its classes."""
     bits = values.view(np.int64)
     keys = [bits[:, i] for i in range(bits.shape[1])] + [codes[:, i] for i in range(codes.shape[1])]
     order = _order(keys)
-    target = values[order, -1]
-    # What is read as it is has no classes, so that none of its rows is of neither.
-    others = order[target == NEITHER] if request.classes else order[:0]
-    order = order[np.isfinite(target)]
-    of_others = codes[others, -1]
-    codes = codes[order]
-    row_names = _number_equal(codes[:, 0]) if request.plain or request.subject is None else None
-    if request.subject is None:
-        # A row is a subject: known by what names it, since its number would change with other rows.
-        assert row_names is not None
-        names, numbers = row_names, np.arange(order.size + of_others.size, dtype=np.int64)
-    else:
-        both = np.concatenate([codes[:, -1], of_others])
-        distinct, numbers = np.unique(both, return_inverse=True)
-        names = _names(distinct)
-    subjects, others = np.split(numbers.astype(np.int64), [order.size])
-    if request.validation_split or request.fold is not None:
-        places = places_of(names, request.key)
-        chosen, places = choose_held_out(places, request)[subjects], places[subjects]
-    else:
-        chosen, places = np.zeros(subjects.size, dtype=np.bool_), np.empty(0, dtype=np.uint64)
+    there = np.empty(order.size, dtype=np.bool_)
+    neither = np.zeros(order.size, dtype=np.bool_)
+    for block in slices(order.size):
+        target = gather(values[:, -1], order[block], space)
+        there[block] = np.isfinite(target)
+        # What is read as it is has no classes, so that none of its rows is of neither.
+        if request.classes:
+            neither[block] = target == NEITHER
+    return order if bool(there.all()) else order[there], order[neither]
+
+
+def _roles(values: Matrix, order: Codes, request: TableRequest, space: Space) -> dict[str, Vector]:
     first = first_role(values, request)
-    # Arrays of their own: what is kept of them is what they take.
-    roles = {role: values[order, first + place] for place, (role, _) in enumerate(request.roles)}
-    features, target = values[:, :first][order], values[order, -1]
-    table = Table(features, target, subjects, chosen, others, roles=roles)
-    if not request.plain:
-        return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
-    table = replace(table, places=places)
-    if request.subject is not None:
-        table = replace(table, codes=codes[:, -1])
-    assert row_names is not None
-    rows = keyed_hashes(row_names, request.key, ROW_SET_PURPOSE)
-    if request.subject is None:
-        return table, rows, rows
-    return table, rows, keyed_hashes(names, request.key, ROW_SET_PURPOSE)[subjects]
+    return {
+        role: take(values[:, first + place], order, space) for place, (role, _) in enumerate(request.roles)
+    }
+
+
+def _row_hashes(codes: Codes, order: Codes, request: TableRequest, space: Space) -> Callable[[bytes], Hashes]:
+    """What gives the keyed hash of each row's name: its code and its number among the rows of the same code,
+    so that equal rows differ."""
+
+    def hashed(purpose: bytes) -> Hashes:
+        own = take(codes[:, 0], order, space)
+        # Where rows are subjects they are ordered by this code.
+        numbers = _numbers_of_equal(own, ranked=request.subject is None)
+        return _hash_names([own, numbers], request.key, purpose, space)
+
+    return hashed
+
+
+def _rows_as_subjects(rows: int, others: int, hashed: Callable[[bytes], Hashes], space: Space) -> _Subjects:
+    numbers: Codes = space.empty(rows, np.int64)
+    for block in slices(rows):
+        numbers[block] = np.arange(block.start, block.stop)
+        space.rest(numbers[block].nbytes)
+    return _Subjects(numbers, np.arange(rows, rows + others, dtype=np.int64), hashed)
+
+
+def _named_subjects(own: Codes, others: Codes, key: bytes, space: Space) -> _Subjects:
+    """Number subjects in the order of their codes; own: the code of each row, rising."""
+    if others.size:
+        distinct, numbers = np.unique(np.concatenate([own, others]), return_inverse=True)
+        numbers = numbers.astype(np.int64)
+    else:
+        distinct, numbers = own[starts_of_runs(own)], _numbers_of_runs(own, space)
+
+    def hashed(purpose: bytes) -> Hashes:
+        return _hash_names([distinct], key, purpose, MEMORY)
+
+    return _Subjects(numbers[: own.size], numbers[own.size :], hashed)
+
+
+def _hash_names(columns: Sequence[Codes], key: bytes, purpose: bytes, space: Space) -> Hashes:
+    """The keyed hash of each name: the bytes of one number of each column; (n,)."""
+    hashes: Hashes = space.empty(columns[0].size, np.uint64)
+    for block in slices(hashes.size):
+        named = np.stack([column[block] for column in columns], axis=1)
+        hashes[block] = keyed_hashes(_names(named), key, purpose)
+        space.rest(2 * named.nbytes)
+    return hashes
+
+
+_SORTED_AT_ONCE = 1 << 20
 
 
 def _order(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:
-    """What np.lexsort returns, which is slow: the last key is all that tells where none of its values is
-    there twice."""
-    order = np.argsort(keys[-1])
-    ranked = keys[-1][order]
-    return order if bool((ranked[1:] != ranked[:-1]).all()) else np.lexsort(keys)
+    """What np.lexsort returns, which is slow and takes more memory: the last key is all that tells where none
+    of its values is there twice; of the rows that share one, as many whole groups are sorted as make a block.
+    """
+    last = np.ascontiguousarray(keys[-1])
+    order = np.argsort(last)
+    ranked = last[order]
+    del last
+    start = 0
+    while start < order.size:
+        stop = min(start + _SORTED_AT_ONCE, order.size)
+        stop = int(np.searchsorted(ranked, ranked[stop - 1], side="right"))
+        group = ranked[start:stop]
+        if bool((group[1:] == group[:-1]).any()):
+            rows = np.sort(order[start:stop])
+            order[start:stop] = rows[np.lexsort([key[rows] for key in keys])]
+        start = stop
+    return order
 
 
-def _number_equal(codes: NDArray[np.int64]) -> list[bytes]:
-    """Name each row by its code and its number among the rows of the same code, so that equal rows differ."""
-    order = np.argsort(codes, kind="stable")
-    ranked = codes[order]
-    first = starts_of_runs(ranked)
-    numbers = np.arange(codes.size) - np.repeat(first, np.diff(first, append=codes.size))
-    named = np.empty((codes.size, 2), dtype=np.int64)
-    named[order, 0], named[order, 1] = ranked, numbers
-    return _names(named)
+def _numbers_of_equal(codes: Codes, *, ranked: bool) -> Codes:
+    """Number each row among the rows of the same code, from 0 on. ranked: whether equal ones are adjacent."""
+    order = None if ranked else np.argsort(codes, kind="stable")
+    sorted_codes = codes if order is None else codes[order]
+    starts = starts_of_runs(sorted_codes)
+    if starts.size == codes.size:
+        return np.zeros(codes.size, dtype=np.int64)
+    numbers = np.arange(codes.size) - np.repeat(starts, np.diff(starts, append=codes.size))
+    if order is None:
+        return numbers
+    found = np.empty_like(numbers)
+    found[order] = numbers
+    return found
 
 
 def _names(codes: NDArray[np.int64]) -> list[bytes]:

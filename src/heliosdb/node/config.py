@@ -22,6 +22,7 @@ from pydantic import (
 
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.limits import LEAST_MEMORY_GB, Limits
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.parts.loading import MODULE_NAME
 from heliosdb.transport.identity import split_endpoint
@@ -61,9 +62,12 @@ class NodeConfig(TracedSettings):
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
-    they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is
-    refused. parts: modules that register further parts of rounds; what they hold runs beside the rows, with
-    all rights of this process and of the training process. health_socket: where the daemon answers
+    they stay. max_memory_gb: what the training process holds, in GiB; a task that needs more is refused.
+    max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a second of what is sent; None: as
+    fast as the line takes it. task_limit_seconds: of a computation. A registration may ask for less of each.
+    scratch_directory: where rows lie, in files without a name, that do not fit into that memory; None: in
+    state_directory. parts: modules that register further parts of rounds; what they hold runs beside the
+    rows, with all rights of this process and of the training process. health_socket: where the daemon answers
     `heliosdb health`, a file of its own. metrics, tracing, log_format: how it is observed
     (docs/monitoring.md).
     """
@@ -88,9 +92,11 @@ class NodeConfig(TracedSettings):
     plain_answers: bool = False
     data_residency: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$")] | None = None
     retention_days: Annotated[int, Field(ge=30, le=36_500)] | None = None
-    max_memory_gb: Annotated[float, Field(gt=0)] = 8.0
+    max_memory_gb: Annotated[float, Field(ge=LEAST_MEMORY_GB)] = 8.0
     max_cpu_cores: Annotated[int, Field(ge=1)] = 1
+    max_bandwidth_mbps: Annotated[float, Field(ge=0.001, le=1e6)] | None = None
     task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    scratch_directory: Path | None = None
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
 
     @field_validator("dial", mode="before")
@@ -105,6 +111,18 @@ class NodeConfig(TracedSettings):
             if name in self.model_fields_set and getattr(self, name) is not None:
                 raise ValueError(f"{name} has no effect {'with' if self.dial else 'without'} dial")
         return self
+
+    @property
+    def limits(self) -> Limits:
+        """What a computation may take here."""
+        return Limits(
+            self.max_memory_gb, self.max_cpu_cores, self.max_bandwidth_mbps, self.task_limit_seconds
+        )
+
+    @property
+    def scratch(self) -> Path:
+        """Where rows lie that do not fit into memory."""
+        return self.scratch_directory or self.state_directory
 
 
 def load_config(path: Path) -> NodeConfig:

@@ -10,7 +10,9 @@ import hashlib
 import hmac
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 import psycopg
 
 from heliosdb.algorithms.encoding import number_classes
+from heliosdb.algorithms.space import MEMORY, Space, slices
 from heliosdb.algorithms.table import (
     Codes,
     RawColumn,
@@ -42,6 +45,7 @@ from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.admission import EVERYBODY, Admission
+from heliosdb.node.scratch import RowSpool, spool_of
 from heliosdb.transport.limits import MAX_LEVEL_BYTES
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
@@ -113,35 +117,43 @@ class Reading:
     """What was read, row by row in the order of the database.
 
     values: (n, numbers); the target is the last. codes: (n, names). columns: of the features. labels: of a
-    target that is a category.
+    target that is a category. space: where they lie, and what is made of them belongs.
     """
 
     values: Matrix
     codes: Codes
     columns: tuple[RawColumn, ...] = ()
     labels: tuple[str, ...] | None = None
+    space: Space = MEMORY
 
 
 @dataclass(frozen=True, slots=True)
 class RawRows:
     """Rows as the database sent them. values: (n, numbers), of a category the bits of hashes; codes: (n,
-    names). vocabularies: by column, the values of categories by their hash."""
+    names). vocabularies: by column, the values of categories by their hash. space: as `Reading`."""
 
     values: Matrix
     codes: Codes
     columns: Sequence[ColumnReading]
     vocabularies: Mapping[str, Mapping[int, str]]
+    space: Space = MEMORY
 
 
-def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
+def read_rows(raw: psycopg.Connection[Any], request: TableRequest, spool: RowSpool | None = None) -> Reading:
     """Read a dataset's numbers and codes in one snapshot; NOT_SUPPORTED for what is neither number nor
-    category, PROGRAM_LIMIT for arrays that are too long."""
+    category, PROGRAM_LIMIT for arrays that are too long, or more than there is room for.
+
+    spool: where they are put; None: in memory.
+    """
     query = RowQuery(request.dataset, request.columns, request.names)
-    return number_levels(read_raw_rows(raw, query, request), request)
+    return number_levels(read_raw_rows(raw, query, request, spool), request)
 
 
-def read_raw_rows(raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest) -> RawRows:
+def read_raw_rows(
+    raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest, spool: RowSpool | None = None
+) -> RawRows:
     """Read them as `read_rows` does, before what a task says of levels and classes is applied to them."""
+    spool = spool or RowSpool(None, None)
     kinds = _find_kinds(raw, query, len(request.features))
     # Before the snapshot: what the database cannot hold ends a transaction.
     vocabularies = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
@@ -157,16 +169,14 @@ def read_raw_rows(raw: psycopg.Connection[Any], query: RowQuery, request: TableR
                 hint="Leave arrays out, or share a part of them.",
             )
         hashed = [place for column in columns for place in [column.is_hashed] * column.width]
-        copied = copy_rows(raw, query, columns)
-        if not request.admission.leaves_out:
-            if request.plain:
-                vocabularies = _plain_vocabularies(raw, query, columns)
-            values, codes = parse_copy(copied, numbers, len(query.names), hashed)
-        else:
-            values, codes = _admitted(*parse_copy(copied, numbers, len(query.names), hashed), request)
-            if request.plain:
-                vocabularies = _plain_vocabularies(raw, query, columns, values)
-    return RawRows(values, codes, columns, vocabularies)
+        with closing(copy_rows(raw, query, columns)) as copied:
+            blocks = parse_blocks(copied, numbers, len(query.names), hashed)
+            leaves_out = request.admission.leaves_out
+            admitted = (_admitted(*block, request) for block in blocks) if leaves_out else blocks
+            values, codes = spool_of(admitted, spool)
+        if request.plain:
+            vocabularies = _plain_vocabularies(raw, query, columns, values if leaves_out else None)
+    return RawRows(values, codes, columns, vocabularies, spool.space)
 
 
 def read_consenting(raw: psycopg.Connection[Any], request: TableRequest) -> Codes:
@@ -195,11 +205,18 @@ def _plain_vocabularies(
         if column.is_hashed:
             counts = None
             if values is not None:
-                hashes, n = np.unique(values[:, start].copy().view(np.int64), return_counts=True)
-                counts = dict(zip(hashes.tolist(), n.tolist(), strict=True))
+                counts = _count_hashes(values[:, start])
             found[column.name] = values_by_hash(raw, query, column.name, counts)
         start += column.width
     return found
+
+
+def _count_hashes(column: Vector) -> Counter[int]:
+    counts = Counter[int]()
+    for block in slices(column.size):
+        hashes, n = np.unique(column[block].copy().view(np.int64), return_counts=True)
+        counts.update(dict(zip(hashes.tolist(), n.tolist(), strict=True)))
+    return counts
 
 
 def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery, features: int) -> list[ColumnReading]:
@@ -261,17 +278,20 @@ def number_levels(rows: RawRows, request: TableRequest) -> Reading:
         start += column.width
     labels = raw[-1].levels if columns[-1].is_hashed else None
     if request.classes:
-        values[:, -1] = number_classes(values[:, -1], request.classes, NEITHER, labels)
+        for block in slices(len(values)):
+            values[block, -1] = number_classes(values[block, -1], request.classes, NEITHER, labels)
         labels = None
     complete = _without_incomplete(values, request)
-    return Reading(complete, rows.codes, tuple(raw[: len(request.features)]), labels)
+    return Reading(complete, rows.codes, tuple(raw[: len(request.features)]), labels, rows.space)
 
 
 def _without_incomplete(values: Matrix, request: TableRequest) -> Matrix:
     """Take the target from rows that lack a value in a column with a role: they are left out as those without
     a target are; each row by itself."""
-    roles = values[:, first_role(values, request) : -1]
-    values[np.any(~np.isfinite(roles), axis=1), -1] = np.nan
+    first = first_role(values, request)
+    for block in slices(len(values) if request.roles else 0):
+        rows = values[block]
+        rows[np.any(~np.isfinite(rows[:, first:-1]), axis=1), -1] = np.nan
     return values
 
 
@@ -285,12 +305,13 @@ def _place_levels(column: Vector, vocabulary: Mapping[int, str]) -> tuple[str, .
     known = {number: value for number, value in vocabulary.items() if _is_level(value)}
     levels = tuple(sorted(set(known.values()), key=str.encode))
     places = {value: place for place, value in enumerate(levels)}
-    hashes, inverse = np.unique(column.copy().view(np.int64), return_inverse=True)
-    numbers = [
-        math.nan if number == NULL_HASH else float(places[known[number]]) if number in known else -1.0
-        for number in hashes.tolist()
-    ]
-    column[:] = np.array(numbers)[inverse]
+    for block in slices(column.size):
+        hashes, inverse = np.unique(column[block].copy().view(np.int64), return_inverse=True)
+        numbers = [
+            math.nan if number == NULL_HASH else float(places[known[number]]) if number in known else -1.0
+            for number in hashes.tolist()
+        ]
+        column[block] = np.array(numbers)[inverse]
     return levels
 
 
@@ -305,23 +326,57 @@ def parse_copy(
 
     hashed: which columns are integers, whose bits are kept.
     """
+    blocks = list(parse_blocks([bytearray(copied)], columns, codes, hashed))
+    return np.concatenate([one for one, _ in blocks]), np.concatenate([one for _, one in blocks])
+
+
+def parse_blocks(
+    chunks: Iterable[bytearray], columns: int, codes: int, hashed: Sequence[bool] = ()
+) -> Iterator[tuple[Matrix, Codes]]:
+    """Yield the rows of a binary COPY as its chunks come, cut anywhere: at least one block, as `parse_copy`;
+    ValueError for what is none."""
+    row = _row_type(columns, codes, hashed)
+    rest, begun = bytearray(), False
+    for chunk in chunks:
+        rest += chunk
+        if not begun:
+            if len(rest) < len(_COPY_HEADER):
+                continue
+            if not rest.startswith(_COPY_HEADER):
+                raise _not_fixed_width()
+            del rest[: len(_COPY_HEADER)]
+            begun = True
+        # What may be the trailer stays.
+        whole = max(0, len(rest) - len(_COPY_TRAILER)) // row.itemsize * row.itemsize
+        if whole:
+            yield _parse_rows(bytes(memoryview(rest)[:whole]), row, columns, codes)
+            del rest[:whole]
+    if not begun or rest != _COPY_TRAILER:
+        raise _not_fixed_width()
+    yield np.empty((0, columns)), np.empty((0, codes), dtype=np.int64)
+
+
+def _not_fixed_width() -> ValueError:
+    return ValueError("not a binary COPY of fixed-width rows")
+
+
+def _row_type(columns: int, codes: int, hashed: Sequence[bool]) -> np.dtype[Any]:
     fields = columns + codes
     kinds = [">i8" if i >= columns or (hashed and hashed[i]) else ">f8" for i in range(fields)]
-    row = np.dtype(
+    return np.dtype(
         [("fields", ">i2")]
         + [part for i, kind in enumerate(kinds) for part in ((f"size{i}", ">i4"), (f"value{i}", kind))]
     )
-    body = memoryview(copied)[len(_COPY_HEADER) : len(copied) - len(_COPY_TRAILER)]
-    framed = copied.startswith(_COPY_HEADER) and copied.endswith(_COPY_TRAILER)
-    if not framed or len(body) % row.itemsize:
-        raise ValueError("not a binary COPY of fixed-width rows")
-    rows = np.frombuffer(body, dtype=row)
+
+
+def _parse_rows(body: bytes, row: np.dtype[Any], columns: int, codes: int) -> tuple[Matrix, Codes]:
+    rows, fields = np.frombuffer(body, dtype=row), columns + codes
     if not (rows["fields"] == fields).all() or not all((rows[f"size{i}"] == 8).all() for i in range(fields)):
-        raise ValueError("not a binary COPY of fixed-width rows")
+        raise _not_fixed_width()
     values, found = np.empty((len(rows), columns)), np.empty((len(rows), codes), dtype=np.int64)
     bits = values.view(np.int64)
     for i in range(columns):
-        (bits if kinds[i] == ">i8" else values)[:, i] = rows[f"value{i}"]
+        (bits if row[f"value{i}"].kind == "i" else values)[:, i] = rows[f"value{i}"]
     for i in range(codes):
         found[:, i] = rows[f"value{columns + i}"]
     return values, found

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, as_bytes, held, slices
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -67,8 +68,19 @@ class RowSet:
 
     def to_bytes(self) -> bytes:
         """For the catalog."""
-        arrays = (self.rows.astype("<u8"), self.subjects.astype("<u8"), np.packbits(self.held_out))
-        return struct.pack("<Q", self.rows.size) + b"".join(array.tobytes() for array in arrays)
+        return bytes(self.written(MEMORY))
+
+    def written(self, space: Space) -> bytes:
+        """The same, where there is room for it."""
+        arrays = (self.rows.astype("<u8", copy=False), self.subjects.astype("<u8", copy=False))
+        parts = (np.array([self.rows.size], dtype="<u8"), *arrays, np.packbits(self.held_out))
+        made = space.empty(sum(part.nbytes for part in parts), np.uint8)
+        start = 0
+        for part in parts:
+            made[start : start + part.nbytes] = part.view(np.uint8)
+            start += part.nbytes
+            space.rest(2 * part.nbytes)
+        return as_bytes(made.data)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> RowSet:
@@ -83,44 +95,73 @@ class RowSet:
         """The same rows, all trained on."""
         return RowSet(self.rows, self.subjects, np.zeros_like(self.held_out))
 
+    def at(self, rows: slice) -> RowSet:
+        """Return some of the rows."""
+        return RowSet(self.rows[rows], self.subjects[rows], self.held_out[rows])
+
     def equals(self, other: RowSet) -> bool:
         """Whether both are the same rows, with the same ones held out."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.held_out, other.held_out)
 
-    def part_of(self, rows: Hashes) -> NDArray[np.int64]:
+    def part_of(self, rows: Hashes) -> NDArray[np.int8]:
         """Say of each row whether it is not here (`ABSENT`), trained on (1) or held out (`HELD_OUT`).
 
         Rows that rise are found in a tenth of the time.
         """
-        place = np.searchsorted(self.rows, rows)
-        place[place == self.rows.size] = 0
-        if not self.rows.size:
-            return np.zeros(rows.size, dtype=np.int64)
-        return np.where(self.rows[place] == rows, 1 + self.held_out[place], ABSENT).astype(np.int64)
+        parts = np.full(rows.size, ABSENT, dtype=np.int8)
+        for block in slices(rows.size if self.rows.size else 0):
+            place = np.searchsorted(self.rows, rows[block])
+            place[place == self.rows.size] = 0
+            parts[block] = np.where(self.rows[place] == rows[block], 1 + self.held_out[place], ABSENT)
+        return parts
 
     def holds(self, other: RowSet) -> bool:
         """Whether the other's rows are all here, with the same ones held out."""
-        place = np.searchsorted(self.rows, other.rows)
-        place[place == self.rows.size] = 0
-        if self.rows.size < other.rows.size or not bool((self.rows[place] == other.rows).all()):
+        if self.rows.size < other.rows.size:
             return False
-        return bool((self.held_out[place] == other.held_out).all())
+        for block in slices(other.rows.size):
+            place = np.searchsorted(self.rows, other.rows[block])
+            place[place == self.rows.size] = 0
+            same = self.rows[place] == other.rows[block]
+            if not bool((same & (self.held_out[place] == other.held_out[block])).all()):
+                return False
+        return True
 
 
 def smallest_difference(row_sets: Sequence[RowSet]) -> int:
     """How many subjects the smallest group of rows has that no sum over these row sets and their parts tears
     apart: each sum that can be made of them, by adding and subtracting, is about whole such groups."""
-    rows, place = np.unique(np.concatenate([one.rows for one in row_sets]), return_index=True)
-    subjects = np.concatenate([one.subjects for one in row_sets])[place]
-    group = np.zeros(rows.size, dtype=np.int64)
-    for one in row_sets:
-        group = _renumbered(3 * group + one.part_of(rows))
-    # Of a short type, which is sorted by its digits.
-    order = np.lexsort([subjects, group.astype(np.min_scalar_type(int(group.max(initial=0))))])
-    group, subjects = group[order], subjects[order]
-    is_new = np.ones(group.size, dtype=np.bool_)
-    is_new[1:] = (group[1:] != group[:-1]) | (subjects[1:] != subjects[:-1])
-    return int(np.bincount(group[is_new]).min(initial=np.iinfo(np.int64).max))
+    members: dict[bytes, list[Hashes]] = {}
+    for some in _stretches(row_sets):
+        rows, place = np.unique(np.concatenate([one.rows for one in some]), return_index=True)
+        subjects = np.concatenate([one.subjects for one in some])[place]
+        parts = np.stack([one.part_of(rows) for one in some], axis=1)
+        kinds, group = _distinct_rows(parts)
+        for number, kind in enumerate(kinds):
+            members.setdefault(kind, []).append(subjects[group == number])
+    sizes = []
+    while members:
+        sizes.append(_count_distinct(np.concatenate(members.popitem()[1])))
+    return min(sizes, default=int(np.iinfo(np.int64).max))
+
+
+def _stretches(row_sets: Sequence[RowSet]) -> Iterator[list[RowSet]]:
+    """Cut row sets where the same hashes lie, so that of each a block at a time is looked at."""
+    largest = max(row_sets, key=lambda one: one.rows.size)
+    bounds = largest.rows[AT_ONCE::AT_ONCE]
+    cuts = [[0, *np.searchsorted(one.rows, bounds).tolist(), one.rows.size] for one in row_sets]
+    for place in range(len(bounds) + 1):
+        yield [one.at(slice(*cut[place : place + 2])) for one, cut in zip(row_sets, cuts, strict=True)]
+
+
+def _distinct_rows(parts: NDArray[np.int8]) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Return what different rows there are, and which of them each is."""
+    numbers = np.zeros(parts.shape[0], dtype=np.int64)
+    for column in parts.T:
+        numbers = _renumbered(3 * numbers + column)
+    some = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    some[numbers] = np.arange(numbers.size)
+    return [parts[place].tobytes() for place in some.tolist()], numbers
 
 
 def _renumbered(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -221,21 +262,27 @@ def check_cells(table: Table, columns: Sequence[tuple[str, Vector]], dataset: st
     columns: the name and the values of each, a value for each of the table's rows.
     """
     # Of held-out rows no sum leaves that is of one feature.
-    for rows in (slice(None), ~table.held_out):
-        subjects = table.subjects[rows]
+    for rows in (None, ~table.held_out):
+        subjects = table.subjects if rows is None else table.subjects[rows]
         glance = np.unique(subjects[:_GLANCE], return_index=True)[1]
         for name, values in columns:
-            column = values[rows]
+            column = held(values, table.space, rows)
             if _differ_at_a_glance(column, column[glance]):
                 continue
             others = subjects[_differs(_cells(column))]
-            if others.size and np.unique(others).size < SMALLEST_CELL:
+            if others.size and _are_few(others):
                 raise _refused(
                     f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
                     "differ from all others",
                     "An answer without noise would be about these few. Leave the column out, or their rows "
                     "by a view or predicate, or use a privacy_budget.",
                 )
+
+
+def _are_few(subjects: NDArray[np.int64]) -> bool:
+    """Whether so few differ; of many rows a few say that they do not."""
+    glance = np.unique(subjects[:_GLANCE]).size
+    return glance < SMALLEST_CELL and np.unique(subjects).size < SMALLEST_CELL
 
 
 def _differ_at_a_glance(column: Vector, some: Vector) -> bool:
@@ -257,7 +304,8 @@ def _differ_at_a_glance(column: Vector, some: Vector) -> bool:
 def _differs(cells: Vector) -> Flags:
     """Say of each row whether it has another value than most; a missing one is a value."""
     missing = np.isnan(cells)
-    ranked = np.sort(cells[~missing])
+    ranked = cells[~missing]
+    ranked.sort()
     starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1]))) if ranked.size else None
     if starts is None:
         return ~missing
@@ -300,11 +348,18 @@ def _cells(column: Vector) -> Vector:
     there = column[np.isfinite(column)]
     if not there.size:
         return column
+    least, most = float(there.min()), float(there.max())
     # Huge values are halved, so that no difference of two of them overflows.
-    factor = 0.25 if np.abs(there).max() > 1e307 else 1.0
-    apart = column * factor - float(np.median(there * factor))
-    width = LEAST_CELL * float(np.abs(apart[np.isfinite(column)]).max())
-    cells: Vector = np.rint(apart / width) if width > 0.0 else apart
+    factor = 0.25 if max(-least, most) > 1e307 else 1.0
+    there *= factor
+    median = float(np.median(there, overwrite_input=True))
+    del there
+    cells: Vector = column * factor
+    cells -= median
+    width = LEAST_CELL * max(abs(least * factor - median), abs(most * factor - median))
+    if width > 0.0:
+        cells /= width
+        np.rint(cells, out=cells)
     return cells
 
 
@@ -334,7 +389,7 @@ def check_values(table: Table, features: Sequence[str], target: str, dataset: st
     For a plain answer that is not finite: under a budget nothing is said of what a row holds.
     """
     for name, column in ((target, table.target), *zip(features, table.features.T, strict=True)):
-        if bool((np.abs(column) > LARGEST_VALUE).any()):
+        if bool((np.abs(held(column, table.space)) > LARGEST_VALUE).any()):
             raise FederatedError(
                 ErrorCode.UPDATE_REJECTED,
                 f'the computation gave values that are not finite: column "{name}" of dataset "{dataset}" '
@@ -351,9 +406,13 @@ def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> No
     """
     scaled = zip(features, scaling.means, scaling.scales, table.features.T, strict=True)
     for name, mean, scale, column in scaled:
-        there = column[np.isfinite(column)]
+        there = held(column, table.space)
+        there = there[np.isfinite(there)]
         with np.errstate(over="ignore", invalid="ignore"):
-            spread = math.sqrt(float(np.mean(np.square((there - mean) / scale)))) if there.size else 0.0
+            there -= mean
+            there /= scale
+            np.square(there, out=there)
+            spread = math.sqrt(float(np.mean(there))) if there.size else 0.0
         if spread > LARGEST_ROOT_MEAN_SQUARE:
             raise _refused(
                 f'the scaling of column "{name}" is not that of data of which the node\'s rows are a part',

@@ -11,9 +11,12 @@ import asyncio
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
+import numpy as np
+
+from heliosdb.algorithms.space import MEMORY, Space, as_bytes
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
@@ -31,13 +34,19 @@ from heliosdb.domain.vector import (
     vector_to_bytes,
 )
 from heliosdb.node.admission import Admission
+from heliosdb.node.allowance import Allowance
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import MOST_ROW_SETS
+from heliosdb.node.scratch import Scratch
 from heliosdb.phi.kinds import Finding
 
 Parts = list[bytes]
-_MAX_PARTS = 6 + MOST_ROW_SETS  # control, header, state, memory, withdrawn, admitted
+_FIXED_PARTS = 7
+"""Control, header, state, memory, withdrawn, admitted, unexplained; behind them row sets."""
+
+_MAX_PARTS = _FIXED_PARTS + MOST_ROW_SETS
 _MAX_PART_BYTES = 512 * 1024 * 1024
+_LARGE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class ComputeRequest:
     the step kept of the run (a state's bytes; empty: nothing).
 
     row_sets: those that a plain table is compared with when it is read; None: it may not be read anew.
+    allowance: what the computation may take.
     """
 
     number: int
@@ -55,6 +65,7 @@ class ComputeRequest:
     state: bytes
     memory: bytes = b""
     row_sets: Sequence[bytes] | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
     def to_parts(self) -> Parts:
         """The frame's parts."""
@@ -64,6 +75,7 @@ class ComputeRequest:
         table["admission"] = admission.admitted is not None
         sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
         control = {"number": self.number, "reader": self.reader, "table": table, "row_sets": sizes}
+        control["allowance"] = asdict(self.allowance)
         left_out = (admission.withdrawn, admission.admitted or b"", admission.unexplained or b"")
         fixed = (json.dumps(control).encode(), self.header, self.state, self.memory, *left_out)
         return [*fixed, *(self.row_sets or ())]
@@ -83,7 +95,8 @@ class ComputeRequest:
         table["roles"] = tuple((role, column) for role, column in table["roles"])
         table["admission"] = Admission(withdrawn, admitted if table["admission"] else None, unexplained)
         given = None if control["row_sets"] is None else row_sets
-        return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
+        asked = (control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
+        return cls(*asked, Allowance(**control["allowance"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +207,14 @@ def _guard_from_json(guard: dict[str, Any]) -> Guard:
             raise ValueError("unknown guard")
 
 
+def check_part(part: bytes, what: str) -> None:
+    """FederatedError PROGRAM_LIMIT for bytes that no frame holds, nor a value of the node's database."""
+    if len(part) > _MAX_PART_BYTES:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"{what} are more than a node keeps of an answer without noise"
+        )
+
+
 def frame_head(parts: Parts) -> bytes:
     """The bytes in front of the parts."""
     return struct.pack("<I", len(parts)) + b"".join(struct.pack("<Q", len(part)) for part in parts)
@@ -208,13 +229,37 @@ def write_frame(stream: BinaryIO, parts: Parts) -> None:
 
 
 def read_frame(stream: BinaryIO) -> Parts | None:
-    """Read a frame from a blocking stream; None at its end."""
+    """Read a frame from a blocking stream; None at its end.
+
+    Large row sets are put where the request's allowance has a scratch directory.
+    """
     head = stream.read(4)
     if len(head) < 4:
         return None
     count = _checked_count(head)
     sizes = _checked_sizes(stream.read(8 * count), count)
-    return [stream.read(size) for size in sizes]
+    parts: list[bytes] = [stream.read(size) for size in sizes[:_FIXED_PARTS]]
+    large = [size for size in sizes[_FIXED_PARTS:] if size >= _LARGE]
+    space = _scratch_of(parts[0]) if large else MEMORY
+    return [*parts, *(_read_into(stream, size, space) for size in sizes[_FIXED_PARTS:])]
+
+
+def _scratch_of(control: bytes) -> Space:
+    scratch = json.loads(control)["allowance"]["scratch"]
+    return MEMORY if scratch is None else Scratch(scratch)
+
+
+def _read_into(stream: BinaryIO, size: int, space: Space) -> bytes:
+    if size < _LARGE:
+        return stream.read(size)
+    part = space.empty(size, np.uint8).data
+    filled = 0
+    while filled < size:
+        taken = stream.readinto(part[filled:])  # type: ignore[attr-defined]  # of a buffered reader
+        if not taken:
+            raise EOFError
+        filled += taken
+    return as_bytes(part)
 
 
 async def read_frame_async(reader: asyncio.StreamReader) -> Parts:

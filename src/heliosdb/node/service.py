@@ -43,6 +43,7 @@ from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.answering import Answerer
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.sealing import load_or_create_secret
 from heliosdb.transport.server import make_server, server_credentials
 
@@ -95,6 +96,7 @@ async def serve_many(
             max_memory_gb=first.max_memory_gb,
             max_cpu_cores=first.max_cpu_cores,
             task_limit_seconds=first.task_limit_seconds,
+            scratch=first.scratch,
             parts=parts,
             log_format=first.log_format,
         )
@@ -165,7 +167,8 @@ async def _reached(
 ) -> AsyncIterator[int]:
     """Listen, or dial, for the length of a block; gives the port, 0 where it listens nowhere."""
     if config.dial:
-        answerer = Answerer(tasks, lambda: identity.current().pinned)
+        pace = Pace(config.max_bandwidth_mbps)
+        answerer = Answerer(tasks, lambda: identity.current().pinned, pace)
         dialling = asyncio.create_task(Dialler(config, identity.current, answerer, site).run(), name="dial")
         try:
             yield 0
@@ -178,6 +181,7 @@ async def _reached(
         server_credentials(identity.current),
         config.listen_host,
         config.listen_port,
+        pace=Pace(config.max_bandwidth_mbps),
     )
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
@@ -214,6 +218,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         data_residency=config.data_residency,
         certificate_sha256=lambda: identity.certificate_sha256,
         aggregator=aggregator,
+        limits=config.limits,
     )
     try:
         async with (

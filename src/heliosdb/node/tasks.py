@@ -25,6 +25,7 @@ from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
@@ -95,9 +96,9 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
-    setting. certificate_sha256: of the certificate that the node signs with now. aggregator: gathers what
-    other nodes answer.
+    orders. consents: the register of consent. witness: of heads of audit logs. data_residency, limits: the
+    site's settings. certificate_sha256: of the certificate that the node signs with now. aggregator: gathers
+    what other nodes answer.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class NodeTasks:
         data_residency: str | None = None,
         certificate_sha256: Callable[[], bytes] = lambda: b"",
         aggregator: Aggregator,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._database = database
         self._door = door
@@ -130,6 +132,7 @@ class NodeTasks:
         self._witness = witness
         self._data_residency = data_residency
         self._certificate_sha256 = certificate_sha256
+        self._limits = limits
         self._consents = consents
         self._aggregator = aggregator
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
@@ -151,7 +154,9 @@ class NodeTasks:
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
         place, sha256 = self._data_residency, self._certificate_sha256()
-        said = Introduction(tuple(described), installed_extras(), subscriptions, place, sha256)
+        said = Introduction(
+            tuple(described), installed_extras(), subscriptions, place, sha256, limits=self._limits
+        )
         return self._aggregator.introduce(said)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
@@ -428,6 +433,7 @@ class NodeTasks:
                 received.state,
                 memory=kept,
                 row_sets=None if stored is None else stored.contents,
+                limits=received.limits,
             )
 
     async def _through_the_door(self, passing: Callable[[], T]) -> T:

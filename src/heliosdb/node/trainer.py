@@ -14,9 +14,12 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.limits import NO_LIMITS, Limits
+from heliosdb.node.allowance import Allowance
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_head, read_frame_async
 
@@ -33,9 +36,11 @@ class RowSetsWantedError(Exception):
 class Trainer:
     """Serves one or more nodes of this process.
 
-    max_memory_gb: address space of the training process; None: no limit. max_cpu_cores: threads of its
-    numerical libraries (sums depend on how many there are, so this belongs to what makes a run repeatable).
-    parts: names of the modules in which further parts are registered. log_format: of what it logs.
+    max_memory_gb: what the training process holds; None: no limit. max_cpu_cores: on so many it runs, and so
+    many threads its numerical libraries have (sums depend on how many there are, so this belongs to what
+    makes a run repeatable; what a workspace asks for lowers the cores alone). scratch: the directory for rows
+    that do not fit into memory. parts: names of the modules in which further parts are registered.
+    log_format: of what it logs.
     """
 
     def __init__(
@@ -44,13 +49,14 @@ class Trainer:
         max_memory_gb: float | None = None,
         max_cpu_cores: int = 1,
         task_limit_seconds: float = 3600.0,
+        scratch: Path | None = None,
         parts: Sequence[str] = (),
         log_format: Literal["text", "json"] = "text",
     ) -> None:
         self._log_format = log_format
         self._parts = tuple(parts)
-        self._memory = None if max_memory_gb is None else int(max_memory_gb * 2**30)
-        self._cores = max_cpu_cores
+        self._limits = Limits(max_memory_gb, max_cpu_cores)
+        self._scratch = None if scratch is None else str(scratch)
         self._limit = task_limit_seconds
         self._process: Process | None = None
         self._turn = asyncio.Lock()
@@ -70,14 +76,17 @@ class Trainer:
         *,
         memory: bytes = b"",
         row_sets: Sequence[bytes] | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> Computed:
         """Have a contribution computed; FederatedError from the training process, or about its death.
 
         memory: what the step kept of the run, a state's bytes; empty: nothing.
         row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError
-        where the training process has forgotten that table.
+        where the training process has forgotten that table. limits: what the workspace asks of the machine,
+        which holds where it is lower.
         """
-        request = ComputeRequest(next(self._numbers), reader, table, header, state, memory, row_sets)
+        number, allowance = next(self._numbers), self._allowance(limits)
+        request = ComputeRequest(number, reader, table, header, state, memory, row_sets, allowance)
         async with self._turn:
             process = await self._running()
             try:
@@ -103,6 +112,10 @@ class Trainer:
             raise answer.outcome
         return answer.outcome
 
+    def _allowance(self, asked: Limits) -> Allowance:
+        held = self._limits.within(asked)
+        return Allowance(_bytes_of(held.max_memory_gb), held.max_cpu_cores, self._scratch)
+
     async def close(self) -> None:
         """End the training process."""
         await self._end()
@@ -114,11 +127,11 @@ class Trainer:
                 sys.executable,
                 "-m",
                 "heliosdb.node.worker",
-                str(self._memory or 0),
+                str(_bytes_of(self._limits.max_memory_gb) or 0),
                 *self._parts,
                 stdin=PIPE,
                 stdout=PIPE,
-                env=_environment(self._cores, self._log_format),
+                env=_environment(self._limits.max_cpu_cores or 1, self._log_format),
             )
         return self._process
 
@@ -129,6 +142,10 @@ class Trainer:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+def _bytes_of(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * 2**30)
 
 
 async def _ask(process: Process, request: ComputeRequest) -> ComputeAnswer:

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import queue
-import resource
 import signal
 import sys
 import threading
@@ -25,7 +24,7 @@ import psycopg
 
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.encoding import task_classes
-from heliosdb.algorithms.steps import count_parameters, reads_columns
+from heliosdb.algorithms.steps import check_streams, count_parameters, reads_columns
 from heliosdb.algorithms.table import Table
 from heliosdb.catalog.dataset_rows import RowQuery
 from heliosdb.catalog.failures import condition, is_connection_lost
@@ -36,14 +35,31 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, Dtype
 from heliosdb.node.admission import admit_alone, of_subjects_alone
+from heliosdb.node.allowance import (
+    Allowance,
+    Holder,
+    check_one_block,
+    held_memory,
+    out_of_memory,
+    set_limits,
+)
 from heliosdb.node.arranging import content_hash, make_plain_table, make_table
 from heliosdb.node.database import unreachable, unreadable
 from heliosdb.node.datasets import TableRequest, read_consenting, read_rows
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
-from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
+from heliosdb.node.frames import (
+    ComputeAnswer,
+    Computed,
+    ComputeRequest,
+    Parts,
+    check_part,
+    read_frame,
+    write_frame,
+)
 from heliosdb.node.identifiers import look_at_values
 from heliosdb.node.policy import find_step
+from heliosdb.node.scratch import RowSpool, Scratch, ScratchFullError
 from heliosdb.observing.logs import use_format
 from heliosdb.parts.loading import load_parts
 from heliosdb.phi.kinds import Finding
@@ -58,12 +74,17 @@ _KEPT_SHARE = 4
 """Tables may take one part in so many of the process's memory: reading one and training need the rest."""
 _UNLIMITED = 2 * 2**30
 
+_MOST_STORED = 4
+"""Tables in scratch files."""
+
+_ROWS_SHARE = 16
+"""Rows that take more than one part in so many of the memory as they are read go to scratch files."""
+
 # What rows are known by is hashed as text, which must not change with a role's settings.
 _TEXT_FORM = (
     "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1"
     " -c bytea_output=hex"
 )
-_OPEN_FILES = 256
 
 
 Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
@@ -103,6 +124,11 @@ class ReadTable:
         }
         return sum(arrays.values()) + len(self.row_set or b"")
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it lies there, and not in scratch files."""
+        return self.table.space.is_memory
+
 
 ReadsTables = Callable[[str, TableRequest, Sequence[bytes]], ReadTable]
 
@@ -120,8 +146,14 @@ class Tables:
 
     @property
     def nbytes(self) -> int:
-        """What is kept takes; runs that read the same rows share them."""
-        return sum({id(one.table): one.nbytes for one in self._kept.values()}.values())
+        """What is kept takes of memory; runs that read the same rows share them."""
+        there = (one for one in self._kept.values() if one.is_in_memory)
+        return sum({id(one.table): one.nbytes for one in there}.values())
+
+    def keep_to(self, most_bytes: int) -> None:
+        """Keep no more than so many bytes from here on."""
+        self._most = most_bytes
+        self._make_room()
 
     def get(self, reader: str, request: TableRequest, row_sets: Sequence[bytes] | None) -> ReadTable | None:
         """The table for `request`, read through the connection string `reader` unless it is there already.
@@ -135,10 +167,16 @@ class Tables:
             self._kept.pop(name, None)
             self._drop_outdated(reader, request)
             self._kept[name] = self._shared(self._read_with_room(reader, request, row_sets or ()))
-            while len(self._kept) > 1 and self.nbytes > self._most:
-                self._kept.popitem(last=False)
+            self._make_room()
         self._kept.move_to_end(name)
         return self._kept[name]
+
+    def _make_room(self) -> None:
+        while len(self._kept) > 1 and self.nbytes > self._most:
+            self._kept.popitem(last=False)
+        stored = [name for name, one in self._kept.items() if not one.is_in_memory]
+        for name in stored[:-_MOST_STORED]:
+            del self._kept[name]
 
     def _drop_outdated(self, reader: str, request: TableRequest) -> None:
         """Drop what was read of the dataset when other subjects were left out: nobody asks for it again."""
@@ -150,7 +188,7 @@ class Tables:
     def _read_with_room(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
         try:
             return self._read(reader, request, row_sets)
-        except MemoryError:
+        except (MemoryError, ScratchFullError):
             if not self._kept:
                 raise
             self._kept.clear()
@@ -173,6 +211,7 @@ def compute(
     the table before.
     """
     step = find_step(task)
+    check_streams(step, task, table)
     encoded = table if reads_columns(step) else encode_for(task, table, request, {} if made is None else made)
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
@@ -215,7 +254,7 @@ def answer(request: ComputeRequest, tables: Tables) -> ComputeAnswer:
     except psycopg.Error as error:
         public = unreadable(error, request.table.dataset)
     except MemoryError:
-        public = FederatedError(ErrorCode.PROGRAM_LIMIT, "the node's memory limit does not allow the task")
+        public = out_of_memory(request.allowance)
     except Exception as error:  # noqa: BLE001 -- logged without its text, which may quote a row
         # The edge of the process: one task's failure must not take the tables of others with it.
         log.error("internal error: %s", place_of(error))
@@ -274,19 +313,41 @@ def _unreadable_consent(error: psycopg.Error, dataset: str) -> FederatedError:
     )
 
 
-def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
-    """Read a table through the reader's connection; psycopg's errors, and those of plain answers' rules."""
-    with _connected(reader) as raw:
-        read = read_rows(raw, request)
-        findings: tuple[Finding, ...] = ()
-        if request.phi_check:
-            findings = look_at_values(raw, RowQuery(request.dataset, request.columns, request.names))
-    if not request.plain:
-        table = make_table(read.values, read.codes, request, read)
-        return ReadTable(table, content_hash(table, request.key), findings=findings)
-    earlier = list(map(RowSet.from_bytes, row_sets))
-    table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
-    return ReadTable(table, content_hash(table, request.key), row_set.to_bytes(), findings)
+@dataclass(slots=True)
+class TableReader:
+    """Reads tables within an allowance, which a request may change. taken: of the memory, without tables."""
+
+    allowance: Allowance = field(default_factory=Allowance)
+    taken: int = field(default_factory=held_memory)
+
+    @property
+    def most_kept(self) -> int:
+        """How many bytes of tables may stay in memory."""
+        return (self.allowance.memory_bytes or _KEPT_SHARE * _UNLIMITED) // _KEPT_SHARE
+
+    def read(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
+        """Read a table through the reader's connection; psycopg's errors, and those of plain answers'
+        rules."""
+        with _connected(reader) as raw:
+            check_one_block(request, self.allowance, self.taken)
+            read = read_rows(raw, request, self._spool())
+            findings: tuple[Finding, ...] = ()
+            if request.phi_check:
+                findings = look_at_values(raw, RowQuery(request.dataset, request.columns, request.names))
+        if not request.plain:
+            table = make_table(read.values, read.codes, request, read)
+            return ReadTable(table, content_hash(table, request.key), findings=findings)
+        earlier = list(map(RowSet.from_bytes, row_sets))
+        table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
+        content, written = content_hash(table, request.key), row_set.written(table.space)
+        check_part(written, f'the names of the rows of dataset "{request.dataset}"')
+        return ReadTable(table, content, written, findings)
+
+    def _spool(self) -> RowSpool:
+        memory, scratch = self.allowance.memory_bytes, self.allowance.scratch
+        if memory is None or scratch is None:
+            return RowSpool(None, None)
+        return RowSpool(memory // _ROWS_SHARE, Scratch(scratch))
 
 
 def _connected(reader: str) -> psycopg.Connection[Any]:
@@ -296,14 +357,6 @@ def _connected(reader: str) -> psycopg.Connection[Any]:
         application_name="heliosdb node reader",
         options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
     )
-
-
-def set_limits(memory_bytes: int | None) -> None:
-    """Bound memory and open files, and leave no core behind, which would hold rows."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    if memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
 def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
@@ -331,9 +384,13 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     load_parts(parts)
     requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
-    tables = Tables((memory_bytes or _KEPT_SHARE * _UNLIMITED) // _KEPT_SHARE, read_table)
+    holder, reader = Holder(), TableReader(Allowance(memory_bytes))
+    tables = Tables(reader.most_kept, reader.read)
     while True:
         request = ComputeRequest.from_parts(requests.get())
+        reader.allowance = request.allowance
+        tables.keep_to(reader.most_kept)
+        holder.hold(request.allowance)
         write_frame(answers, answer(request, tables).to_parts())
 
 

@@ -37,6 +37,7 @@ from heliosdb.transport.messages import (
     refusal_to_proto,
 )
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder, receive_order
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.receiving import receive_delivery, receive_task
 from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.subscription_messages import subscription_to_proto, subscriptions_sha256
@@ -99,12 +100,16 @@ class Performer(Protocol):
 class Answerer:
     """Hands a node's calls to its performer.
 
-    pinned: the coordinator's certificates; asked for at each call, since they rotate.
+    pinned: the coordinator's certificates; asked for at each call, since they rotate. pace: at which answers
+    to tasks and orders leave; None: as fast as the line takes them.
     """
 
-    def __init__(self, performer: Performer, pinned: Callable[[], Sequence[bytes]]) -> None:
+    def __init__(
+        self, performer: Performer, pinned: Callable[[], Sequence[bytes]], pace: Pace | None = None
+    ) -> None:
         self._performer = performer
         self._pinned = pinned
+        self._pace = pace or Pace()
         self._delivering = asyncio.Lock()
         self._answers = {
             Method.GREET: self._greet,
@@ -161,10 +166,13 @@ class Answerer:
             yield _bytes(pb.UpdateMessage(refusal=result))
             return
         received, update = result
+        pace = self._pace.at(received.limits.max_bandwidth_mbps)
         first, rest = cut_first(update.payload)
+        await pace.wait(len(first))
         head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
         yield _bytes(pb.UpdateMessage(head=head))
         for chunk in cut(rest):
+            await pace.wait(len(chunk))
             yield _bytes(pb.UpdateMessage(chunk=chunk))
         self._performer.sent(received)
 
@@ -194,6 +202,7 @@ class Answerer:
         head = pb.SignedHeader(header=signed.statement, signature=signed.signature, chunk=first)
         yield _bytes(pb.OrderAnswer(head=head))
         for chunk in cut(rest):
+            await self._pace.wait(len(chunk))
             yield _bytes(pb.OrderAnswer(chunk=chunk))
 
     async def _witness(self, messages: AsyncIterator[bytes], _: Metadata) -> AsyncGenerator[bytes]:

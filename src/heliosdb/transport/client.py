@@ -18,6 +18,7 @@ from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.orders import Order
 from heliosdb.domain.subscription import Content, Offer, Subscription
@@ -38,6 +39,7 @@ from heliosdb.transport.gather_messages import (
 from heliosdb.transport.gathering import GatherCollector, GatheredSum
 from heliosdb.transport.grpc_carrier import GrpcCarrier
 from heliosdb.transport.identity import Identity, fingerprint
+from heliosdb.transport.limit_messages import limits_to_proto
 from heliosdb.transport.messages import (
     EncodedState,
     encode_header,
@@ -48,6 +50,7 @@ from heliosdb.transport.messages import (
     task_sha256,
 )
 from heliosdb.transport.order_messages import AnswerCollector, CarriedOrder, encode_order
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.packing import open_update
 from heliosdb.transport.rpc import KEEPALIVE
 from heliosdb.transport.sealing import SealingKey
@@ -87,7 +90,8 @@ class NodeClient:
 
     endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show; during a
     rotation there are two. identity: the coordinator's, which the node has pinned. keepalive: seconds after
-    which a silent connection is asked for a sign of life. carrier: what brings its calls to the node; None:
+    which a silent connection is asked for a sign of life. limits: what the workspace asks of the node's
+    machine; what is sent to it keeps to their bandwidth. carrier: what brings its calls to the node; None:
     gRPC, to that endpoint. `certificate`: the one of the pinned that the node is taken to sign with.
     """
 
@@ -99,6 +103,7 @@ class NodeClient:
         *,
         traffic: Callable[[], Traffic] = Traffic,
         keepalive: int = KEEPALIVE,
+        limits: Limits = NO_LIMITS,
         carrier: Carrier | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -106,6 +111,8 @@ class NodeClient:
         self._pinned = tuple(pinned)
         self._identity = identity
         self._new_traffic = traffic
+        self._limits = limits_to_proto(limits)
+        self._pace = Pace(limits.max_bandwidth_mbps)
         self._carrier = carrier or GrpcCarrier(endpoint, self._pinned, identity, keepalive=keepalive)
 
     @property
@@ -166,10 +173,12 @@ class NodeClient:
         state = state or EncodedState.of(task.state)
         header = encode_header(task, sealing.public, state)
         sha256 = task_sha256(header)
-        signed = pb.SignedHeader(header=header, signature=sign_task(self._identity, sha256))
+        signed = pb.SignedHeader(
+            header=header, signature=sign_task(self._identity, sha256), limits=self._limits
+        )
         traffic = traffic or self._new_traffic()
         collector = UpdateCollector(task, expected)
-        messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic)
+        messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic, self._pace)
         call = self._carrier.call(Method.PERFORM, messages, timeout=timeout, traceparent=traceparent)
         async with aclosing(call) as answers:
             async for raw in answers:
@@ -191,8 +200,8 @@ class NodeClient:
 
         timeout: seconds for the whole exchange.
         """
-        signed = pb.SignedHeader(header=task.header, signature=task.signature)
-        messages = _task_messages(signed, (state,), self._new_traffic())
+        signed = pb.SignedHeader(header=task.header, signature=task.signature, limits=self._limits)
+        messages = _task_messages(signed, (state,), self._new_traffic(), self._pace)
         async with aclosing(self._carrier.call(Method.PERFORM, messages, timeout=timeout)) as answers:
             async for raw in answers:
                 yield raw
@@ -246,7 +255,7 @@ class NodeClient:
         header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self.certificate)))
         signed = pb.SignedHeader(header=header, signature=sign_delivery(self._identity, header))
         body = () if content is None else (content.prediction, content.arrays)
-        messages = _delivery_messages(signed, body, traffic, sent)
+        messages = _delivery_messages(signed, body, traffic, self._pace, sent)
         raw = await self._only_answer(Method.DELIVER, messages, timeout, traffic)
         answer = parse(pb.DeliveryAnswer, raw)
         if answer.WhichOneof("said") != "subscription":
@@ -331,12 +340,14 @@ async def _single(
 
 
 async def _task_messages(
-    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic
+    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, pace: Pace
 ) -> AsyncIterator[bytes]:
     chunks = cut(*body)
     signed.chunk = next(chunks, b"")
+    await pace.wait(signed.ByteSize())
     yield traffic.send(_bytes(pb.TaskMessage(head=signed)))
     for chunk in chunks:
+        await pace.wait(len(chunk))
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
     # gRPC asks for more once it has taken the last message.
     traffic.whole = Moment.now()
@@ -350,12 +361,14 @@ async def _gather_messages(
 
 
 async def _delivery_messages(
-    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, sent: Callable[[], None]
+    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, pace: Pace, sent: Callable[[], None]
 ) -> AsyncIterator[bytes]:
     chunks = cut(*body)
     signed.chunk = next(chunks, b"")
+    await pace.wait(signed.ByteSize())
     yield traffic.send(_bytes(pb.DeliveryMessage(head=signed)))
     for chunk in chunks:
+        await pace.wait(len(chunk))
         yield traffic.send(_bytes(pb.DeliveryMessage(chunk=chunk)))
     sent()
 

@@ -56,7 +56,7 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators", "aggregates")
+    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators", "aggregates", "limits")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class Introduction(_message.Message):
     CERTIFICATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     AGGREGATORS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATES_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
     extras: _containers.RepeatedScalarFieldContainer[str]
@@ -73,7 +74,8 @@ class Introduction(_message.Message):
     certificate_sha256: bytes
     aggregators: _containers.RepeatedScalarFieldContainer[bytes]
     aggregates: bool
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ..., aggregates: _Optional[bool] = ...) -> None: ...
+    limits: Limits
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ..., aggregates: _Optional[bool] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Subscription(_message.Message):
     __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key", "kept_keys")
@@ -155,15 +157,29 @@ class UpdateMessage(_message.Message):
     refusal: Refusal
     def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
+class Limits(_message.Message):
+    __slots__ = ("max_memory_gb", "max_cpu_cores", "max_bandwidth_mbps", "task_limit_seconds")
+    MAX_MEMORY_GB_FIELD_NUMBER: _ClassVar[int]
+    MAX_CPU_CORES_FIELD_NUMBER: _ClassVar[int]
+    MAX_BANDWIDTH_MBPS_FIELD_NUMBER: _ClassVar[int]
+    TASK_LIMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    max_memory_gb: float
+    max_cpu_cores: int
+    max_bandwidth_mbps: float
+    task_limit_seconds: float
+    def __init__(self, max_memory_gb: _Optional[float] = ..., max_cpu_cores: _Optional[int] = ..., max_bandwidth_mbps: _Optional[float] = ..., task_limit_seconds: _Optional[float] = ...) -> None: ...
+
 class SignedHeader(_message.Message):
-    __slots__ = ("header", "signature", "chunk")
+    __slots__ = ("header", "signature", "chunk", "limits")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     header: bytes
     signature: bytes
     chunk: bytes
-    def __init__(self, header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    limits: Limits
+    def __init__(self, header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., chunk: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class TaskKey(_message.Message):
     __slots__ = ("workspace", "run", "round", "exchange", "step", "node")

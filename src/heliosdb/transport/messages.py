@@ -22,6 +22,7 @@ from heliosdb.domain.events import REFUSED
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import State, state_from_bytes, state_to_bytes
 from heliosdb.domain.task import MOST_EXCHANGES, ROLES, Reading, Scaling, Task, TaskKey
@@ -38,6 +39,7 @@ from heliosdb.transport.checks import (
     require,
 )
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
+from heliosdb.transport.limit_messages import limits_from_proto, limits_to_proto
 from heliosdb.transport.subscription_messages import (
     subscription_to_proto,
     subscriptions_from_proto,
@@ -76,7 +78,8 @@ class TaskHeader:
 class ReceivedTask:
     """A task that the coordinator has signed: its header bytes, its hash, the key to seal the answer to.
 
-    state: the bytes of the task's state, as they came.
+    state: the bytes of the task's state, as they came. limits: what the workspace asks of the node's machine
+    beside it, unsigned.
     """
 
     task: Task
@@ -84,6 +87,7 @@ class ReceivedTask:
     sha256: bytes
     sealing_key: bytes
     state: bytes
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +340,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         certificate_sha256=introduction.certificate_sha256,
         aggregators=map(bytes.fromhex, introduction.aggregators),
         aggregates=introduction.aggregates,
+        limits=limits_to_proto(introduction.limits),
     )
 
 
@@ -353,7 +358,8 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     require(len(introduction.aggregators) <= limits.MAX_PINNED, "there are too many aggregators")
     aggregators = tuple(read_digest("an aggregator", one).hex() for one in introduction.aggregators)
     extras, aggregates = read_names(introduction.extras), introduction.aggregates
-    return Introduction(described, extras, subscriptions, place, sha256, aggregators, aggregates)
+    own = limits_from_proto(introduction.limits)
+    return Introduction(described, extras, subscriptions, place, sha256, aggregators, aggregates, own)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -7,15 +7,18 @@ the announced length and hash, signed by the pinned coordinator; anything else r
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.limits import Limits
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
 from heliosdb.transport.codecs import check_coding
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery, decode_delivery
 from heliosdb.transport.identity import fingerprint
+from heliosdb.transport.limit_messages import limits_from_proto
 from heliosdb.transport.messages import ReceivedTask, TaskHeader, received_task, task_from_header
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
 from heliosdb.transport.verification import find_signer, verify_task
@@ -38,16 +41,19 @@ _Kind = type[pb.TaskMessage] | type[pb.DeliveryMessage]
 async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) -> ReceivedTask:
     """Gather one task; FederatedError where it is not a whole task of the pinned coordinator."""
 
+    asked: list[Limits] = []
+
     async def verified(head: pb.SignedHeader) -> TaskHeader:
         header = task_from_header(head.header)
         if not verify_task(pinned, header, head.signature):
             raise FederatedError(ErrorCode.IDENTITY, "the task is not signed by the pinned coordinator")
+        asked.append(limits_from_proto(head.limits))
         # Not first when the answer, which may have been paid for, is encoded.
         check_coding(header.task.work.coding)
         return header
 
     header, gatherer = await _gather("task", pb.TaskMessage, messages, verified)
-    return received_task(header, gatherer.payload())
+    return replace(received_task(header, gatherer.payload()), limits=asked[0])
 
 
 async def receive_delivery(

@@ -15,6 +15,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.transport.answering import Answerer, Performer
 from heliosdb.transport.carriers import Answering, CannotAnswerError, Method
 from heliosdb.transport.identity import Identity, fingerprint, pinned_bundle
+from heliosdb.transport.pacing import Pace
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 
 
@@ -53,11 +54,20 @@ def server_credentials(current: Callable[[], ServerIdentity]) -> Any:
 
 
 def make_server(
-    performer: Performer, pinned: Callable[[], Sequence[bytes]], credentials: Any, host: str, port: int
+    performer: Performer,
+    pinned: Callable[[], Sequence[bytes]],
+    credentials: Any,
+    host: str,
+    port: int,
+    *,
+    pace: Pace | None = None,
 ) -> tuple[Any, int]:
-    """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0)."""
+    """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0).
+
+    pace: at which answers to tasks and orders leave; None: as fast as the line takes them.
+    """
     server = aio.server(options=SERVER_OPTIONS)
-    answerer = Answerer(performer, pinned)
+    answerer = Answerer(performer, pinned, pace)
     handlers = {str(method): _over_grpc(answerer, method, pinned) for method in Method}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server, bind(server, credentials, host, port)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import errors
 
 from federated_sql.option_table import OPTIONS
 from federated_sql.options import OptionKind
@@ -14,7 +15,14 @@ from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import FederatedError
-from tests.integration.coordinator.support import WORKSPACE, World, create_model, create_workspace
+from tests.integration.coordinator.support import (
+    WORKSPACE,
+    Site,
+    World,
+    create_model,
+    create_workspace,
+    filled,
+)
 from tests.support.ports import free_port
 
 
@@ -58,6 +66,30 @@ async def test_a_registered_node_becomes_active_with_its_certificate_pinned(work
     assert found["certificate_expires"] > datetime.now(UTC)
     assert found["last_seen"] > datetime.now(UTC) - timedelta(minutes=1)
     assert found["failure_reason"] is None
+
+
+async def test_the_lower_of_a_nodes_own_limits_and_a_registrations_is_shown(workspace: World) -> None:
+    site = Site("north", filled(workspace.cluster, rows=20, seed=0.1))
+    workspace.sites.append(site)
+    await workspace.start_site(site, max_cpu_cores=2, max_bandwidth_mbps=50)
+    certificate = workspace.federation.directory / "north.pem"
+    asked = "max_memory_gb = 0.5, max_cpu_cores = 4, max_bandwidth_mbps = 100"
+    workspace.execute(
+        f"REGISTER FEDERATED NODE 'north' IN WORKSPACE {WORKSPACE} WITH "
+        f"(endpoint = 'https://localhost:{site.port}', certificate = '{certificate}', {asked})"
+    )
+    await has_status(workspace, "north", "active")
+
+    shown = workspace.query(
+        "SELECT max_memory_gb, max_cpu_cores, max_bandwidth_mbps, task_limit_seconds"
+        " FROM federated_node_diagnostics"
+    )
+
+    assert shown == [
+        {"max_memory_gb": 0.5, "max_cpu_cores": 2, "max_bandwidth_mbps": 50.0, "task_limit_seconds": 3600.0}
+    ]
+    with pytest.raises(errors.InvalidParameterValue, match="max_memory_gb"):
+        workspace.execute(f"ALTER FEDERATED NODE 'north' IN WORKSPACE {WORKSPACE} SET (max_memory_gb = 0.1)")
 
 
 async def test_a_certificate_may_be_given_as_text_or_left_to_the_first_contact(workspace: World) -> None:

@@ -16,6 +16,7 @@ from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
@@ -33,7 +34,7 @@ AUTHORITY = Authority.create("authority")
 NODE, COORDINATOR = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "coordinator"))
 TIMEOUT = 60.0
 
-Doubled = Callable[[], AbstractAsyncContextManager[NodeClient]]
+Doubled = Callable[..., AbstractAsyncContextManager[NodeClient]]
 
 
 class Doubler(Unsubscribed):
@@ -62,7 +63,7 @@ class Doubler(Unsubscribed):
 def doubler(request: pytest.FixtureRequest) -> Doubled:
     """Connects to a doubler, in either way."""
     way: Way = request.param
-    return lambda: way(Doubler(), NODE, COORDINATOR)
+    return lambda limits=NO_LIMITS: way(Doubler(), NODE, COORDINATOR, limits)
 
 
 def task(work: Work, **arrays: np.ndarray) -> Task:
@@ -85,6 +86,19 @@ async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways(doubler: Doubl
         assert update.vector.tobytes() == (2 * vector).tobytes()
         assert update.bytes_sent > vector.nbytes
         assert update.bytes_received > vector.nbytes
+
+
+async def test_what_is_asked_of_the_line_holds_for_both_ends(doubler: Doubled) -> None:
+    vector = np.arange(250_000, dtype=np.float64)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with doubler(Limits(max_bandwidth_mbps=32.0)) as client:
+        update = await client.perform(
+            task(Work("a", 250_000), parameters=vector), SealingKey.generate(), TIMEOUT
+        )
+    # 2 MB each way take half a second each, but for the last chunk of each.
+    assert loop.time() - began >= 2 * 8 * (vector.nbytes - CHUNK_BYTES) / 32e6
+    assert update.vector.tobytes() == (2 * vector).tobytes()
 
 
 async def test_a_note_of_the_largest_size_crosses_beside_a_state(doubler: Doubled) -> None:

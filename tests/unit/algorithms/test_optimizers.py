@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.optimizers import REACH, adam_reach, make_optimizer
-from heliosdb.algorithms.sgd import derive_rng, descend
+from heliosdb.algorithms.sgd import HeldRows, derive_rng, descend
 from heliosdb.algorithms.training import private_reach
 from heliosdb.algorithms.works import PrivateTraining, TrainWork
 from heliosdb.domain.task import Scaling
@@ -64,7 +64,7 @@ def test_a_linear_model_descends_by_its_optimizer_and_each_time_anew(name: Any) 
     for _ in range(3):
         current = current - step(residual(inputs @ current, targets) @ inputs, 40)
     found = [
-        descend(inputs, targets, np.zeros(3), residual, rng=derive_rng(1, 1, "a", b""), **how)
+        descend(HeldRows(inputs, targets), np.zeros(3), residual, rng=derive_rng(1, 1, "a", b""), **how)
         for _ in range(2)
     ]
     assert found[0] == pytest.approx(current)

@@ -123,7 +123,7 @@ def test_an_error_survives_the_pipe() -> None:
     assert (outcome.code, outcome.message, outcome.detail, outcome.hint) == (error.code, "m", "d", "h")
 
 
-@pytest.mark.parametrize("raw", [struct.pack("<I", 0), struct.pack("<I", 71), struct.pack("<IQ", 1, 2**40)])
+@pytest.mark.parametrize("raw", [struct.pack("<I", 0), struct.pack("<I", 72), struct.pack("<IQ", 1, 2**40)])
 async def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(raw)

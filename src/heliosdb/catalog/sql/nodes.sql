@@ -25,10 +25,10 @@ UPDATE federated.node SET status = $3::federated.node_status, failure_reason = $
 WHERE node_id = $1 AND options = $2::jsonb
   AND (status::text IS DISTINCT FROM $3 OR failure_reason IS DISTINCT FROM $4)
 
--- name: record_introduction(bigint, jsonb, boolean, jsonb, text[])
-UPDATE federated.node SET plain_answers = $3, datasets = $4::jsonb, extras = $5::text[]
+-- name: record_introduction(bigint, jsonb, boolean, jsonb, text[], jsonb)
+UPDATE federated.node SET plain_answers = $3, datasets = $4::jsonb, extras = $5::text[], limits = $6::jsonb
 WHERE node_id = $1 AND options = $2::jsonb
-  AND (plain_answers, datasets, extras) IS DISTINCT FROM ($3, $4::jsonb, $5::text[])
+  AND (plain_answers, datasets, extras, limits) IS DISTINCT FROM ($3, $4::jsonb, $5::text[], $6::jsonb)
 
 -- name: touch_nodes(bigint[])
 UPDATE federated.node SET last_seen = clock_timestamp() WHERE node_id = ANY ($1::bigint[])
