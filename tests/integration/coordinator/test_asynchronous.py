@@ -39,7 +39,7 @@ async def prepare(
         await world.start_site(sites[name], faults=fault)
     for site in sites.values():
         world.register(site)
-    create_model(world, **{"early_stopping_rounds": None, "keep_best": False} | model)
+    create_model(world, **{"early_stopping_rounds": 100_000, "keep_best": False} | model)
     return sites
 
 
