@@ -52,7 +52,8 @@ DROP FUNCTION federated._lock_relation(text);
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
     ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array'),
     ADD COLUMN extras text[],
-    ADD COLUMN endpoint_in_use text;
+    ADD COLUMN endpoint_in_use text,
+    ADD COLUMN limits jsonb CHECK (jsonb_typeof(limits) = 'object');
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -63,6 +64,7 @@ ALTER TABLE federated.participation
     ADD COLUMN asked integer CHECK (asked > 0),
     ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
     ADD COLUMN stated_rows bigint CHECK (stated_rows >= 0),
+    ADD COLUMN settled_round integer CHECK (settled_round >= round_number),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -300,6 +302,9 @@ COMMENT ON COLUMN federated.node.datasets IS
 COMMENT ON COLUMN federated.node.extras IS
     'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
 
+COMMENT ON COLUMN federated.node.limits IS
+    'What the node said when it was last greeted that its own settings allow a computation: max_memory_gb, max_cpu_cores, max_bandwidth_mbps, task_limit_seconds, those that it limits; NULL before it was met';
+
 COMMENT ON COLUMN federated.model.dropped_version IS
     'The largest number of a version that was dropped, 0 where none was: a number is not given twice';
 
@@ -374,6 +379,11 @@ COMMENT ON COLUMN federated.participation.described IS
 
 COMMENT ON COLUMN federated.participation.stated_rows IS
     'How many rows the node has, as its answer states them: noised under a budget; NULL where an answer does not';
+
+COMMENT ON COLUMN federated.participation.settled_round IS
+    'Of a training task of an asynchronous run: the round with which its outcome was recorded, and in which its update counts; how many rounds after the one in which its node was asked that is, is its staleness. NULL before that, and in synchronous rounds, which settle what they ask';
+
+CREATE INDEX participation_by_settled_round ON federated.participation (run_id, settled_round) WHERE settled_round IS NOT NULL;
 
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
@@ -1999,7 +2009,9 @@ BEGIN
     SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
     FROM (
         SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
-        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+        WHERE p.run_id = NEW.run_id
+          AND (p.round_number = NEW.round_number AND p.settled_round IS NULL OR p.settled_round = NEW.round_number)
+        GROUP BY p.outcome
     ) AS o;
     SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
     FROM federated.ledger AS l
@@ -2012,7 +2024,9 @@ BEGIN
             jsonb_strip_nulls(jsonb_build_object(
                 'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
                 'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                 WHERE p.run_id = NEW.run_id
+                                   AND (p.round_number = NEW.round_number AND p.settled_round IS NULL
+                                        OR p.settled_round = NEW.round_number)
                                    AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
     RETURN NULL;
 END
@@ -6120,17 +6134,23 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
 -- and none of its later ones to the same step was missing. What a round asks of another step after that (evaluation, say)
--- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one.
+-- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one. An asynchronous
+-- round has the updates that it took, whenever their nodes were asked.
 CREATE VIEW federated.part_taken AS
 SELECT s.run_id, s.round_number, s.node_id, max(s.duration_seconds) AS duration_seconds
 FROM (
     SELECT p.run_id, p.round_number, p.node_id, max(p.duration_seconds) AS duration_seconds
     FROM federated.participation AS p
+    WHERE p.settled_round IS NULL
     GROUP BY p.run_id, p.round_number, p.node_id, p.step
     HAVING bool_or(p.exchange = 0 AND p.outcome = 'received')
        AND NOT bool_or(p.outcome IN ('dropped', 'refused', 'rejected'))
 ) AS s
-GROUP BY s.run_id, s.round_number, s.node_id;
+GROUP BY s.run_id, s.round_number, s.node_id
+UNION ALL
+SELECT a.run_id, a.settled_round, a.node_id, a.duration_seconds
+FROM federated.participation AS a
+WHERE a.settled_round IS NOT NULL AND a.outcome = 'received';
 
 COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: those whose answers to its first step arrived, all of them';
 
@@ -6823,7 +6843,11 @@ CREATE OR REPLACE VIEW @extschema@.federated_node_diagnostics AS
 SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
        CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
             ELSE 'disconnected' END AS connection_status,
-       n.failure_reason, coalesce(n.endpoint_in_use, n.options ->> 'endpoint') AS endpoint_in_use, n.certificate_expires
+       n.failure_reason, coalesce(n.endpoint_in_use, n.options ->> 'endpoint') AS endpoint_in_use, n.certificate_expires,
+       least((n.limits ->> 'max_memory_gb')::double precision, (n.options ->> 'max_memory_gb')::double precision) AS max_memory_gb,
+       least((n.limits ->> 'max_cpu_cores')::integer, (n.options ->> 'max_cpu_cores')::integer) AS max_cpu_cores,
+       least((n.limits ->> 'max_bandwidth_mbps')::double precision, (n.options ->> 'max_bandwidth_mbps')::double precision) AS max_bandwidth_mbps,
+       (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds
 FROM federated.node AS n
 JOIN federated.workspace AS w USING (workspace_id);
 
@@ -6843,6 +6867,15 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_memory_gb IS
+    'GiB that its training process holds for a task of the workspace: the lower of what the node''s own settings allow and what the registration asks; NULL where neither is known';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores on which that process computes, found as max_memory_gb';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, found as max_memory_gb: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.task_limit_seconds IS 'Seconds after which the node ends a computation; NULL until the node was met';
 
 -- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
 --
@@ -13703,7 +13736,7 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras, endpoint_in_use)
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras, endpoint_in_use, limits)
 ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
