@@ -1,7 +1,7 @@
 """What is killed or stopped, where, and in which kind of run: the table behind test_matrix.py.
 
-What always holds: every fault point that a run of training reaches is tried in every kind of run that reaches
-it; `ELSEWHERE` names the others, which have tests of their own.
+What always holds: every fault point that a run of training reaches is tried in every kind of run; `ELSEWHERE` names
+the points of other runs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ROUNDS = 3
 class Kind:
     """A kind of run. model, policy: options of its model and of its workspace.
 
-    parts: of the node's steps, who dials and who gathers. budget: whether its answers have noise in them, so that no
-    two runs have the same bits. forked_with: what nodes' processes import beforehand.
+    budget: whether answers have noise in them, so that no two runs have the same bits. dials: whether its nodes dial.
+    gathers: whether one of them is an aggregator. rows: of a node. forked_with: what its nodes' processes import first.
     """
 
     model: Mapping[str, object]
@@ -71,11 +71,11 @@ PAYS = ("node.charge.committed:3",)
 GATHERS = ("node.gather.received:2", "node.term.added", "node.sum.made:2")
 
 ELSEWHERE = {
-    "coordinator.run.waits": "a run that has no turn",
-    "coordinator.run.gave_way": "a run that has no turn",
+    "coordinator.run.waits": "runs that wait for nodes",
+    "coordinator.run.gave_way": "more runs than turns",
     "coordinator.search.decided": "series of runs",
 }
-"""Of the points of runs: those that none of these runs reaches, and where they are."""
+"""Of the points of runs: those that none of these reaches, and which do."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,6 @@ def all_faults(prefix: str) -> list[Fault]:
     return [one for one in faults if one.at.startswith(prefix)]
 
 
-# Of every kind of run that has no tests of its own beside this table, one kill of either side; of others, what
-# those tests leave out.
 FEW = {
     "newton-coordinator.aggregated:2-kill",
     "newton-node.release.committed:3-kill",
@@ -119,6 +117,7 @@ FEW = {
     "budget-node.task.received:3-stop",
     "budget-coordinator.update.received:4-kill",
 }
+"""What `make test` tries: kinds of run that have no tests of kills of their own beside this table."""
 
 
 def points_of_runs() -> set[str]:

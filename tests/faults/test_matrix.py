@@ -1,4 +1,4 @@
-"""SIGKILL and SIGSTOP of coordinators and nodes at each point of each kind of run: the run's result is what it was.
+"""SIGKILL and SIGSTOP of coordinators and nodes at each point of each kind of run: the result is what it was.
 
 What is tried is a table (matrix.py): a part of it here, all of it by `make faults`.
 """
@@ -40,12 +40,12 @@ class Rehearsal:
 
     world: World
     kind: Kind
-    expected: Result
-    _port: int = field(default_factory=free_port)
+    expected: Result = field(init=False)
+    _ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
 
-    def lead(self, *, faults: str = "") -> CoordinatorProcess:
-        """Start a coordinator."""
-        listens = {"listen_host": "127.0.0.1", "listen_port": self._port} if self.kind.dials else {}
+    def lead(self, *, faults: str = "", second: bool = False) -> CoordinatorProcess:
+        """Start a coordinator. second: beside one that may still hold its port."""
+        listens = {"listen_host": "127.0.0.1", "listen_port": self._ports[second]} if self.kind.dials else {}
         return self.world.start_coordinator(faults=faults, heartbeat_timeout=1.0, **listens)
 
     async def bring(self, site: Site, *, faults: str = "") -> None:
@@ -53,7 +53,7 @@ class Rehearsal:
         site.kill()
         settings: dict[str, object] = {}
         if self.kind.dials:
-            settings["dial"] = f"https://localhost:{self._port}"
+            settings["dial"] = [f"https://localhost:{port}" for port in self._ports]
         if self.kind.gathers:
             settings["aggregator_certificate"] = self.world.federation.directory / "east.pem"
         await self.world.start_site(site, faults=faults, **settings)
@@ -66,7 +66,7 @@ class Rehearsal:
 
 async def rehearse(world: World, kind: Kind) -> Rehearsal:
     """Found the federation, and run it undisturbed."""
-    made = Rehearsal(world, kind, Result("", [], [], [], [], [], []))
+    made = Rehearsal(world, kind)
     federation = world.federation
     # Before any node starts: the aggregator's certificate is named in the settings of all.
     federation.node_config(world.cluster, world.database, kind.nodes[0])
@@ -147,14 +147,10 @@ async def test_a_coordinator_that_is_stopped_beyond_its_lease_commits_nothing_mo
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    if rehearsal.kind.dials:
-        # It holds the port at which the second one is to listen.
-        stopped.kill()
-    successor = rehearsal.lead()
+    successor = rehearsal.lead(second=True)
     await successor.said("leading: epoch=")
-    if not rehearsal.kind.dials:
-        stopped.resume()
-        await stopped.said("standing by")
+    stopped.resume()
+    await stopped.said("standing by")
     await world.finished()
     successor.kill()
     stopped.kill()

@@ -22,6 +22,7 @@ from tests.support.line import Pace
 FLAPPED_ROUNDS = 100 if WHOLE else 10
 STOPPED_SECONDS = 60.0 if WHOLE else 0.0
 CRAWLING = Pace(delay=0.2, rate=1e6 / 8)
+REMOTE = Pace(delay=0.1, rate=1e8 / 8)
 PARAMETERS = 5_000
 
 
@@ -83,16 +84,10 @@ async def test_two_of_five_nodes_behind_a_parted_network_count_again_when_it_is_
 
 
 async def test_a_run_over_links_that_crawl_completes(five: Five) -> None:
-    for line in five.lines.values():
-        line.pace = CRAWLING
-    try:
-        # A handshake over them takes longer than a heartbeat on a link of this machine may.
-        async with five.led(heartbeat_interval=5.0):
-            run = five.start(rounds=3, parameters=PARAMETERS)
-            await five.ended(run, "completed")
-    finally:
-        for line in five.lines.values():
-            line.pace = None
+    # A handshake takes longer over them, and a heartbeat.
+    async with five.led(CRAWLING, heartbeat_timeout=10.0):
+        run = five.start(rounds=3, parameters=PARAMETERS)
+        await five.ended(run, "completed")
 
     five.demand_replay(run, parameters=PARAMETERS)
     slow = five.world.query(
@@ -110,7 +105,8 @@ async def test_a_node_of_five_comes_and_goes_and_no_round_is_lost(five: Five) ->
     # Of its tasks the first is that of round 0, without which it is no member of the run.
     site.kill()
     await five.world.start_site(site, faults=f"node.task.received:{drawn.randint(2, 4)}=kill")
-    async with five.led():
+    # A round takes as long as messages to the others do: so several pass while a node starts, and not all.
+    async with five.led(REMOTE, heartbeat_timeout=5.0, reconnect_interval=0.2):
         run = five.start(rounds=FLAPPED_ROUNDS)
         while await died(five, run):
             deaths += 1

@@ -30,12 +30,11 @@ from tests.integration.coordinator.support import (
     create_model,
     create_workspace,
 )
-from tests.support.line import Line
+from tests.support.line import Line, Pace
 
 PART = "benchmarks.wide"
 NAMES = ("a", "b", "c", "d", "e")
 ENDLESS = 100_000
-_ROWS = 1024
 _VALUES = ", ".join(
     f"((i * {37 + 2 * place} + {{number}} * 11) % 101)::float8 AS {name}"
     for place, name in enumerate(FEATURES)
@@ -170,11 +169,12 @@ class Five:
         return np.array(row, dtype=np.float64) / 100.0
 
     @asynccontextmanager
-    async def led(self, **settings: Any) -> AsyncIterator[CoordinatorProcess]:
-        """Open the lines and have a coordinator lead, with every node there."""
+    async def led(self, pace: Pace | None = None, **settings: Any) -> AsyncIterator[CoordinatorProcess]:
+        """Open the lines and have a coordinator lead, with every node there. pace: of the lines."""
         for line in self.lines.values():
+            line.pace = pace
             await line.open()
-        coordinator = self.world.start_coordinator(heartbeat_timeout=1.0, **settings)
+        coordinator = self.world.start_coordinator(**({"heartbeat_timeout": 1.0} | settings))
         try:
             await self.all_active()
             yield coordinator
@@ -188,14 +188,14 @@ class Five:
         await self.world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
 
 
-async def add_wide_site(world: World, name: str, number: int) -> Site:
-    """A node with rows for a wide model, not registered yet."""
+async def add_wide_site(world: World, name: str, number: int, *, rows: int = 1024) -> Site:
+    """A node with rows for a wide model, not registered yet. rows: a power of two."""
     site = Site(name, world.cluster.create_database("federated_template"))
     with world.cluster.connect(site.database) as connection:
         values = _VALUES.format(number=number)
         connection.execute(
             f"CREATE TABLE spread AS SELECT {values}, (i % 2)::integer AS outcome"
-            f" FROM generate_series(1, {_ROWS}) AS i".encode()
+            f" FROM generate_series(1, {rows}) AS i".encode()
         )
         share = f"CREATE FEDERATED DATASET spread FOR TABLE spread IN WORKSPACE {WORKSPACE}"
         connection.execute("CALL federated.execute(%s)", [f"{share} WITH (max_parameter_share = 1000)"])
@@ -215,7 +215,7 @@ async def found_five(world: World) -> Five:
     """Make it, without a coordinator: of five nodes three are enough for a round."""
     made = Five(world)
     world.parts = (PART,)
-    create_workspace(world, min_nodes=5, min_nodes_per_round=3, stragglers_timeout=10, round_timeout=240)
+    create_workspace(world, min_nodes=5, min_nodes_per_round=3, stragglers_timeout=20, round_timeout=240)
     for number, name in enumerate(NAMES):
         site = await add_wide_site(world, name, number)
         if name in ("d", "e"):
