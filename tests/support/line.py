@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from tests.support.ports import free_port
@@ -106,17 +106,18 @@ class Line:
     async def _carry(
         self, leg: _Leg, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
     ) -> None:
-        with contextlib.suppress(OSError):
-            async for block in self._paced(reader):
-                if leg.deaf:
-                    continue
-                self.blocks += counted
-                writer.write(block)
-                await writer.drain()
+        async with contextlib.aclosing(self._paced(reader)) as blocks:
+            with contextlib.suppress(OSError):
+                async for block in blocks:
+                    if leg.deaf:
+                        continue
+                    self.blocks += counted
+                    writer.write(block)
+                    await writer.drain()
         if not leg.deaf:
             leg.reset()
 
-    async def _paced(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    async def _paced(self, reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
         """What arrives at the other end, when it does."""
         if self.pace is None:
             while block := await reader.read(_BLOCK):
