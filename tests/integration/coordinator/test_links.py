@@ -150,7 +150,8 @@ async def test_a_connection_that_went_silent_is_replaced_in_the_middle_of_a_run(
             await more_rounds(world)
         slowest = world.query("SELECT max(duration_seconds) AS seconds FROM federated.participation")
     assert outcomes(world) == {"received"}
-    assert slowest[0]["seconds"] < 30.0
+    # By the default interval it would be found out after 40 seconds.
+    assert slowest[0]["seconds"] < 38.0
 
 
 async def test_a_node_and_its_link_bounced_five_times_rejoin_without_a_restart_of_anything_else(
