@@ -51,7 +51,8 @@ async def test_a_node_is_called_at_its_backup_endpoint_while_it_cannot_be_reache
     world: World,
 ) -> None:
     create_workspace(world, min_nodes=2, reconnect_interval=1)
-    coordinator = world.start_coordinator()
+    # By its own setting it would look for the endpoint within the hour.
+    coordinator = world.start_coordinator(reconnect_interval=3_000.0)
     north, south = await world.add_site("north"), await world.add_site("south")
     async with opened(north.port) as first, opened(north.port) as second:
         register(world, north, first.port, backup=second.port)
