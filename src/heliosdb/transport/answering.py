@@ -198,6 +198,7 @@ class Answerer:
             yield _bytes(pb.OrderAnswer(refusal=result))
             return
         first, rest = cut_first(result.body)
+        await self._pace.wait(len(first))
         signed = result.signed
         head = pb.SignedHeader(header=signed.statement, signature=signed.signature, chunk=first)
         yield _bytes(pb.OrderAnswer(head=head))

@@ -46,6 +46,21 @@ def test_what_was_not_sent_is_sent_later(coding: Coding) -> None:
         assert np.allclose(sent + kept["train"], computed, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_where_nothing_is_rounded_not_a_bit_is_lost(dtype: str) -> None:
+    """Whole numbers, whose sums are exact; many are equal, so that there are ties in every round."""
+    rng, coding, kept = np.random.default_rng(2), Coding(sent=7), NO_STATE
+    computed, sent = np.zeros(SIZE), np.zeros(SIZE)
+    for number in range(1, 60):
+        vector = rng.integers(-3, 4, SIZE).astype(dtype)
+        asked = task(coding, number)
+        asked = replace(asked, work=replace(asked.work, dtype=Dtype(dtype)))
+        packed = CODER.pack(asked, vector, kept)
+        found = unpack(packed.vector, SIZE, Dtype(dtype), coding)
+        computed, sent, kept = computed + vector, sent + found, packed.unsent
+        assert np.array_equal(sent + kept["train"], computed)
+
+
 def test_nothing_is_kept_where_all_values_are_sent() -> None:
     vector = update(1)
     plain = CODER.pack(task(UNCHANGED), vector, NO_STATE)
