@@ -67,8 +67,10 @@ def make_server(
     pace: at which answers to tasks and orders leave; None: as fast as the line takes them.
     """
     server = aio.server(options=SERVER_OPTIONS)
-    answerer = Answerer(performer, pinned, pace)
-    handlers = {str(method): _over_grpc(answerer, method, pinned) for method in Method}
+    pace = pace or Pace()
+    answering = Answerer(performer, pinned, pace)
+    of_aggregators = Answerer(performer, pinned, pace, asks_limits=False)
+    handlers = {str(method): _over_grpc(answering, of_aggregators, method, pinned) for method in Method}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server, bind(server, credentials, host, port)
 
@@ -89,13 +91,17 @@ _ALSO_OF_AGGREGATORS = (Method.PERFORM, Method.GATHER)
 """Calls of which each task shows who has signed it."""
 
 
-def _over_grpc(answering: Answering, method: Method, pinned: Callable[[], Sequence[bytes]]) -> Any:
+def _over_grpc(
+    answering: Answering, of_aggregators: Answering, method: Method, pinned: Callable[[], Sequence[bytes]]
+) -> Any:
     async def handle(messages: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes]:
-        if method not in _ALSO_OF_AGGREGATORS and not _is_shown(context, pinned()):
+        is_coordinator = _is_shown(context, pinned())
+        if method not in _ALSO_OF_AGGREGATORS and not is_coordinator:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this is for the coordinator alone")
         metadata = context.invocation_metadata() or ()
+        asked = answering if is_coordinator else of_aggregators
         try:
-            async with aclosing(answering.answer(method, messages, metadata)) as answers:
+            async with aclosing(asked.answer(method, messages, metadata)) as answers:
                 async for raw in answers:
                     yield raw
         except CannotAnswerError as error:
