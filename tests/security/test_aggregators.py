@@ -30,6 +30,7 @@ from heliosdb.transport.gather_messages import (
     GatherRequest,
     PassedOn,
     SignedTask,
+    contact_bytes,
     found_bytes,
 )
 from heliosdb.transport.gathering import GatheredSum
@@ -38,7 +39,7 @@ from heliosdb.transport.limits import TAG_BYTES
 from heliosdb.transport.messages import EncodedState, ReceivedTask, encode_header, task_sha256
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.update_messages import SealedUpdate
-from heliosdb.transport.verification import sign_task
+from heliosdb.transport.verification import sign_contact, sign_task
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     WORKSPACE,
@@ -115,6 +116,8 @@ async def gathered(tree: Tree, task: Task, adding: Adding | None) -> tuple[list[
     """What the aggregator answers, as it is read and as it passed."""
     sealing = tree.federation.sealing if adding is None else OPENING
     asked = signed(task, sealing, tree.federation.coordinator)
+    named = contact_bytes(task.key.workspace, task.key.node, tree.contact)
+    vouched = sign_contact(tree.federation.coordinator, named)
     request = GatherRequest(
         key=replace(task.key, node=ABOVE),
         shape=Shape(task.work.size, task.work.dtype),
@@ -122,7 +125,7 @@ async def gathered(tree: Tree, task: Task, adding: Adding | None) -> tuple[list[
         opening=OPENING,
         sealing_key=tree.federation.sealing.public,
         patience=TIMEOUT,
-        nodes=(GatheredNode(task.key.node, ABOVE, tree.contact, asked),),
+        nodes=(GatheredNode(task.key.node, ABOVE, tree.contact, asked, vouched=vouched),),
         state=EncodedState.of(task.state),
     )
     listener = Listener()

@@ -56,8 +56,8 @@ def make_table_request(
 def computing_limits(received: ReceivedTask) -> Limits:
     """Return what of the limits that are asked holds for a task's computation.
 
-    Under a budget the memory is the node's own word alone: whether rows fit into it shows, so who could choose
-    it anew with each task would find out how many there are.
+    Under a budget the memory is the node's own word alone: whether rows fit into it shows, so who could
+    choose it anew with each task would find out how many there are.
     """
     if asked_mechanism(received.task) is None:
         return received.limits
