@@ -177,7 +177,7 @@ class Answerer:
             yield _bytes(pb.UpdateMessage(refusal=result))
             return
         received, update = result
-        pace = self._pace.at(received.limits.max_bandwidth_mbps)
+        pace = self._pace.at(received.limits.max_bandwidth_mbps, received.task.key.workspace)
         first, rest = cut_first(update.payload)
         await pace.wait(len(first))
         head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
