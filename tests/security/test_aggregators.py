@@ -265,6 +265,26 @@ async def test_a_node_whose_dba_does_not_want_it_gathers_nothing(
     assert not said.aggregates
 
 
+async def test_an_aggregator_that_is_let_in_no_more_asks_nothing_over_a_connection_of_before(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    for name in ("above", "another"):
+        federation.write(name, federation.authority.issue(name, ["localhost"]))
+    identity = Identity.load(tmp_path / "above.pem", tmp_path / "above.key")
+    let_in, task = tmp_path / "let_in.pem", train_task()
+    let_in.write_bytes((tmp_path / "above.pem").read_bytes())
+    asked = signed(task, federation.sealing, federation.coordinator)
+    config = federation.node_config(cluster, federated_database, aggregator_certificate=let_in)
+    async with running_node(config) as port:
+        client = federation.client(port, identity=identity)
+        assert [raw async for raw in client.forward(asked, EncodedState.of(task.state).raw, TIMEOUT)]
+        let_in.write_bytes((tmp_path / "another.pem").read_bytes())
+        with pytest.raises(FederatedError, match="does not answer as a node does"):
+            [raw async for raw in client.forward(asked, EncodedState.of(task.state).raw, TIMEOUT)]
+        await client.close()
+
+
 async def test_a_node_that_names_no_aggregator_lets_none_in(
     cluster: Cluster, federated_database: str, tmp_path: Path
 ) -> None:
