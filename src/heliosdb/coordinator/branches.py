@@ -32,13 +32,14 @@ from heliosdb.transport.gather_messages import (
     PassedOn,
     SignedTask,
     SignedTerm,
+    contact_bytes,
 )
 from heliosdb.transport.gathering import GatheredSum
 from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
 from heliosdb.transport.packing import open_term, open_update
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.verification import UpdateCollector, sign_task
+from heliosdb.transport.verification import UpdateCollector, sign_contact, sign_task
 
 _PATIENCE, _DEADLINE = 0.5, 0.75
 """How much of the time until stragglers are dropped an aggregator waits for its nodes, and is itself waited
@@ -194,7 +195,8 @@ class Branches:
             contact = Contact(client.endpoint, client.pinned)
             opening = self._opening(node) if node in lower else None
             task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
-            made.append(GatheredNode(node, branch.aggregator, contact, task, opening))
+            vouched = sign_contact(client.identity, contact_bytes(self._workspace, node, contact))
+            made.append(GatheredNode(node, branch.aggregator, contact, task, opening, vouched))
         for below in branch.branches:
             made += self._nodes(below, asked, there)
         return made
