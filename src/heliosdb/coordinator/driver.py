@@ -61,8 +61,9 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
-from heliosdb.domain.round import Decision, Phase, RunState, begin
+from heliosdb.domain.round import begin
 from heliosdb.domain.run import Policy, RunStatus
+from heliosdb.domain.run_state import Decision, Phase, RunState
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.sealing import AtRestKey
 

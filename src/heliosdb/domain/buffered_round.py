@@ -48,8 +48,8 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.progress import Progress
-from heliosdb.domain.round import Decision, Phase, Rules, RunState
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
 
 MOST_TURNS = 10
 """How many times as long as the buffer takes to go round all nodes an update may take."""

@@ -31,8 +31,8 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Decision, Phase, Rules, RunState
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
 from tests.unit.domain.played_rounds import MEASURE, SURVEY, TRAIN, Most, n
 
 A, B, C, D = (NodeName(name) for name in "abcd")
