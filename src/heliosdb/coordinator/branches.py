@@ -179,6 +179,7 @@ class Branches:
         number, exchange, step = question.plan.round, question.exchange, question.step.name
         return GatherRequest(
             key=TaskKey(self._workspace, question.plan.run.id, number, exchange, step, branch.aggregator),
+            limits=_found(there, branch.aggregator).record.limits,
             shape=question.shape,
             adding=self._adding,
             opening=self._opening(branch.aggregator),
@@ -195,8 +196,9 @@ class Branches:
         lower = {one.aggregator for one in branch.branches}
         made = []
         for node in sorted(lower.union(branch.nodes)):
-            client, one = _found(there, node).client, asked.get(node)
-            contact = Contact(client.endpoint, client.pinned)
+            member, one = _found(there, node), asked.get(node)
+            client = member.client
+            contact = Contact(client.endpoint, client.pinned, member.record.limits)
             opening = self._opening(node) if node in lower else None
             task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
             made.append(GatheredNode(node, branch.aggregator, contact, task, opening))
