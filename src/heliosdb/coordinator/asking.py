@@ -111,6 +111,13 @@ class Asking:
         if self._exchange is not None:
             await self._exchange.close(grace=grace)
 
+    async def break_off(self) -> None:
+        """Ask no more in the exchange, all of which is asked again later."""
+        await self.pause()
+        if isinstance(self._exchange, BufferedExchange):
+            await self._tasks.leave()
+            self._exchange = None
+
     async def close(self, *, grace: float = 0.0) -> None:
         """Ask nothing any more, and wait for nobody."""
         await self.pause(grace=grace)

@@ -215,7 +215,7 @@ class RunDriver:
     async def _perform(self, action: Action) -> None:
         match action:
             case Wait(message):
-                await self._asking.pause()
+                await self._asking.break_off()
                 self._waits = True
                 await self._say(message)
                 faults.reach("coordinator.run.waits")

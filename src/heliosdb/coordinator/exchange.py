@@ -268,7 +268,7 @@ class Exchange:
                 if error.code is not ErrorCode.TIMEOUT:
                     self._away[node] = reason_of(error)
                     self._look_for_stall()
-                if self._closing:
+                if self._closing or loop.time() >= deadline:
                     return
             except Exception:  # Whatever one node's bytes cause must not end the others' round.
                 log.exception("asking node %s failed", node)
@@ -442,18 +442,30 @@ class Exchange:
 
     def _look_for_stall(self) -> None:
         """Where nobody is left who could answer, see in a while whether that is still so."""
-        if self._stall is None and self._is_stalled():
+        if self._stall is None and self.is_stalled:
             self._stall = asyncio.get_running_loop().call_later(_BOUNCE, self._stalled)
 
-    def _is_stalled(self) -> bool:
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer may still come."""
+        return bool(self._open_nodes()) and not self._closing
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nobody is left who could answer now."""
         open_nodes = self._open_nodes()
         # Whoever has its task may be computing, even where it misses heartbeats.
-        idle = bool(open_nodes) and open_nodes.isdisjoint(self._in_flight)
-        return idle and not self._closing and open_nodes == self._absent().keys()
+        idle = self.is_open and open_nodes.isdisjoint(self._in_flight)
+        return idle and open_nodes == self._absent().keys()
+
+    @property
+    def absent(self) -> tuple[Absence, ...]:
+        """Who is not there of those that have not answered."""
+        return tuple(Absence(node, reason) for node, reason in sorted(self._absent().items()))
 
     def _stalled(self) -> None:
         self._stall = None
-        if self._is_stalled():
+        if self.is_stalled:
             self._report_away(final=False)
 
     def _open_nodes(self) -> set[NodeName]:
