@@ -9,16 +9,18 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from heliosdb.aggregation.partial_sum import Adding, PartialSum
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.hierarchy import Aggregators, Branch, grow
-from heliosdb.domain.ids import NodeName
+from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task, TaskKey
@@ -40,6 +42,9 @@ from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
 from heliosdb.transport.packing import open_term, open_update
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.verification import UpdateCollector, sign_contact, sign_task
+
+_LOOK_AGAIN = 2.0
+"""Seconds after which it is seen whether an aggregator is still there, where nothing was said of it."""
 
 _PATIENCE, _DEADLINE = 0.5, 0.75
 """How much of the time until stragglers are dropped an aggregator waits for its nodes, and is itself waited
@@ -175,6 +180,7 @@ class Branches:
         number, exchange, step = question.plan.round, question.exchange, question.step.name
         return GatherRequest(
             key=TaskKey(self._workspace, question.plan.run.id, number, exchange, step, branch.aggregator),
+            limits=_found(there, branch.aggregator).record.limits,
             shape=question.shape,
             adding=self._adding,
             opening=self._opening(branch.aggregator),
@@ -191,8 +197,9 @@ class Branches:
         lower = {one.aggregator for one in branch.branches}
         made = []
         for node in sorted(lower.union(branch.nodes)):
-            client, one = _found(there, node).client, asked.get(node)
-            contact = Contact(client.endpoint, client.pinned)
+            member, one = _found(there, node), asked.get(node)
+            client = member.client
+            contact = Contact(client.endpoint, client.pinned, member.record.limits)
             opening = self._opening(node) if node in lower else None
             task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
             vouched = sign_contact(client.identity, contact_bytes(self._workspace, node, contact))
@@ -254,6 +261,27 @@ class Branches:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "it is of another noise than was asked for")
         question.check_term(term)
         return opened
+
+
+async def while_there(
+    directory: Directory, workspace: WorkspaceName, aggregator: NodeName, gathering: Coroutine[Any, Any, None]
+) -> None:
+    """Wait for what an aggregator does as long as it is there: it may be stopped, and never say so.
+
+    FederatedError UNREACHABLE once it is not, and what `gathering` raises.
+    """
+    task = asyncio.create_task(gathering)
+    try:
+        while not task.done():
+            changed = asyncio.create_task(directory.wait_for_change(_LOOK_AGAIN))
+            await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            if not task.done() and directory.find(workspace, aggregator) is None:
+                raise FederatedError(ErrorCode.UNREACHABLE, directory.reason(workspace, aggregator))
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _found(there: Mapping[NodeName, Member], node: NodeName) -> Member:

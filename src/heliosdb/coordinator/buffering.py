@@ -15,7 +15,7 @@ from heliosdb.catalog.rounds import Settlement
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.exchange import Arrived, Exchange, Wire
 from heliosdb.coordinator.measuring import ExchangeMeter
-from heliosdb.domain.events import Event, Loss
+from heliosdb.domain.events import Event, Loss, NodesAway
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.update import Update
@@ -29,7 +29,7 @@ class StandingTasks:
 
     def __init__(self, wire: Wire, report: Callable[[Event], None]) -> None:
         self._wire = wire
-        self._report = report
+        self._tell = report
         self._asked: dict[RoundNumber, Exchange] = {}
 
     async def ask(
@@ -69,10 +69,27 @@ class StandingTasks:
             for one in self.settle(loss.asked, (), (loss,))
         ]
 
+    def _report(self, event: Event) -> None:
+        """Pass on what is heard of tasks; that nodes are away, only once nobody else is at work."""
+        if isinstance(event, NodesAway) and not event.final:
+            open_ones = [one for one in self._asked.values() if one.is_open]
+            if not all(one.is_stalled for one in open_ones):
+                return
+            absent = tuple(
+                sorted((each for one in open_ones for each in one.absent), key=lambda one: one.node)
+            )
+            event = replace(event, absent=absent)
+        self._tell(event)
+
     async def close(self) -> None:
         """Ask no more."""
         for exchange in self._asked.values():
             await exchange.close()
+
+    async def leave(self) -> None:
+        """Ask no more, and know of nothing that was asked: it is asked again."""
+        await self.close()
+        self._asked.clear()
 
 
 class BufferedExchange:

@@ -17,9 +17,10 @@ from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
 from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import loading, records
-from heliosdb.coordinator.buffering import AnyExchange, BufferedExchange, StandingTasks
-from heliosdb.coordinator.course import ModelState, Question
-from heliosdb.coordinator.exchange import Exchange, Wire
+from heliosdb.coordinator.asking import Asking
+from heliosdb.coordinator.buffering import AnyExchange
+from heliosdb.coordinator.course import ModelState
+from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
@@ -27,7 +28,7 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
 from heliosdb.coordinator.selection import find_columns
 from heliosdb.coordinator.session import CatalogSession
-from heliosdb.coordinator.settling import settle, settle_at_end
+from heliosdb.coordinator.settling import settle
 from heliosdb.coordinator.waiting import NodeWatch
 from heliosdb.coordinator.watch import RunWatch
 from heliosdb.domain.buffered_round import decide, resume
@@ -61,15 +62,13 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
-from heliosdb.domain.round import Decision, Phase, RunState, begin
+from heliosdb.domain.round import begin
 from heliosdb.domain.run import Policy, RunStatus
+from heliosdb.domain.run_state import Decision, Phase
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.sealing import AtRestKey
 
 log = logging.getLogger(__name__)
-
-_LARGE = 100_000
-"""Values of an update that is taken in beside the event loop."""
 
 _HEARING = 5.0
 """Seconds for which a private run that ends early hears out its nodes: a refusal leaves nothing reserved."""
@@ -115,21 +114,19 @@ class RunDriver:
         self._round = RoundUnderWay.resumed(loaded)
         self._progress = loaded.progress
         self._events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-        self._exchange: AnyExchange | None = None
-        self._tasks = StandingTasks(setting.wire, self._report)
         self._rules = make_rules(self._run, reports=self._course.report is not None)
         self._nodes = NodeWatch(
             setting.wire.directory, session, self._run, self._rules, self._events.put_nowait, since=since
         )
         self._said: str | None = None
         self._waits = False
-        self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._goes_on = False
         self._gives_way = False
         self._has_closed = False
         self._watch = RunWatch(self._run)
+        self._asking = Asking(setting.wire, self._report, self._watch)
         self._state = begin(self._rules)
 
     def request_stop(self) -> None:
@@ -177,17 +174,16 @@ class RunDriver:
                 if event is None:
                     continue
                 decision = decide(self._state, event)
-                if isinstance(event, UpdateArrived):
-                    await self._gather(event.node, decision[0])
-                elif isinstance(event, SumArrived):
-                    await self._gather_sum(event.nodes, decision[0])
+                if isinstance(event, UpdateArrived | SumArrived):
+                    # Whatever the machine asks for next.
+                    before, counted = self._state.answered, decision[0].answered
+                    await self._asking.take_in(self._round, event, before, counted)
                 await self._apply(decision)
             await self._say_farewell()
             return Left.ENDED
         finally:
             await self._nodes.end()
-            await self._close_exchange()
-            await self._tasks.close()
+            await self._asking.close()
             self._watch.leave()
 
     def _report(self, event: Event) -> None:
@@ -219,7 +215,7 @@ class RunDriver:
     async def _perform(self, action: Action) -> None:
         match action:
             case Wait(message):
-                await self._close_exchange()
+                await self._asking.break_off()
                 self._waits = True
                 await self._say(message)
                 faults.reach("coordinator.run.waits")
@@ -272,11 +268,11 @@ class RunDriver:
             clipping_norms=self._course.clipping_norms(plan),
             left_out=self._nodes.left_out,
             known=self._nodes.known,
-            settled=self._settled_before(action, first),
+            settled=self._asking.settled_lost(action.lost, first.step),
         )
         self._round = RoundUnderWay.begin(self._model, self._findings)
         self._round.lost = action.lost
-        self._committed_here = (action.round, 0)
+        self._asking.committed(action.round, 0)
         self._said, self._waits = None, False
         self._meter = RoundMeter()
         self._watch.round_opened(action.round)
@@ -292,7 +288,7 @@ class RunDriver:
         return find_columns([find(workspace, node) for node in cohort], self._run)
 
     async def _send_tasks(self, action: SendTasks) -> None:
-        await self._close_exchange()
+        await self._asking.pause()
         self._waits = False
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
@@ -303,65 +299,20 @@ class RunDriver:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         sketch_key = self._setting.at_rest.derive_number(b"agreement\0" + self._run.chance.bytes)
         opened.gather(question, sketch_key)
-        self._exchange = self._make_exchange(question, sketch_key)
-        self._committed_here = None
-        await self._exchange.open(action.nodes)
-        for node in sorted(self._state.answered):
-            await self._take(self._exchange, node)
-
-    def _make_exchange(self, question: Question, sketch_key: int) -> AnyExchange:
-        number, opened = question.plan.round, self._round
-        fresh = self._committed_here == (number, question.exchange)
-        span = self._watch.exchange(number, question.exchange, question.step.name)
-        if self._state.rules.buffer and number > 0 and question.exchange == 0:
-            return BufferedExchange(self._tasks, question, fresh=fresh, span=span)
-        return Exchange(
-            self._setting.wire,
-            question,
-            self._report,
-            heard=opened.heard,
-            fresh=fresh,
-            sketch_key=sketch_key,
-            span=span,
-        )
+        await self._asking.begin(question, action.nodes, opened, sketch_key=sketch_key)
+        await self._asking.take_waiting(opened, self._state.answered)
 
     async def _ask_again(self, action: AskAgain) -> None:
         """Ask for what nodes were asked before in a round that is closed."""
         plan = self._plan(action.round)
         model = await self._find_model(RoundNumber(action.round - 1))
         question = self._course.ask(plan, 0, self._course.first(plan).step, model, len(action.nodes))
-        await self._tasks.ask(question, action.nodes, fresh=False)
+        await self._asking.ask_again(question, action.nodes)
         faults.reach("coordinator.task.asked_again")
-
-    def _settled_before(self, action: OpenRound, first: Next) -> records.Settled | None:
-        """What became of tasks of earlier rounds since the last was closed."""
-        settlements = self._tasks.settle_lost(action.lost)
-        return records.Settled(0, first.step, settlements) if settlements else None
-
-    async def _gather(self, node: NodeName, state: RunState) -> None:
-        """Take in the update that the machine has just counted, whatever it asks for next."""
-        if node not in self._state.answered and node in state.answered and self._exchange is not None:
-            await self._take(self._exchange, node)
-
-    async def _take(self, exchange: AnyExchange, node: NodeName) -> None:
-        update = exchange.hand_on(node)
-        if update.vector.size < _LARGE:
-            self._round.take(update)
-        else:
-            await asyncio.to_thread(self._round.take, update)
-
-    async def _gather_sum(self, nodes: frozenset[NodeName], state: RunState) -> None:
-        """Take in the sum that the machine has just counted."""
-        exchange = self._exchange
-        if not isinstance(exchange, Exchange):
-            return
-        if nodes & self._state.answered or not nodes <= state.answered:
-            return
-        await asyncio.to_thread(self._round.take_sum, exchange.hand_on_sum(nodes))
 
     async def _combine(self, action: Combine) -> None:
         ended = Moment.now()
-        exchange = await self._ended_exchange()
+        exchange = await self._asking.ended()
         question, opened = exchange.question, self._round
         if question.step.required:
             self._meter.combining_begins(exchange.meter.phases(action.nodes, ended))
@@ -388,7 +339,7 @@ class RunDriver:
     async def _prepare_report(self, action: PrepareReport) -> None:
         asked = self._course.report
         assert asked is not None
-        await self._keep(action, await self._ended_exchange(), asked, figures=action.figures)
+        await self._keep(action, await self._asking.ended(), asked, figures=action.figures)
         self._report(ReportPrepared(action.round, asked))
 
     async def _keep(
@@ -417,13 +368,13 @@ class RunDriver:
             figures=figures,
         )
         opened.is_kept = True
-        self._committed_here = (action.round, action.exchange + 1)
+        self._asking.committed(action.round, action.exchange + 1)
         self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
         # Of a round of which only the report was missing nobody may have been asked here.
-        settled = self._settled_at_end() if self._exchange is None else None
-        settled = settled or settle(self._state, await self._ended_exchange())
+        settled = None if self._asking.is_begun else self._asking.settled_at_end(self._state)
+        settled = settled or settle(self._state, await self._asking.ended())
         opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
@@ -451,7 +402,7 @@ class RunDriver:
             self._stated = opened.stated
         self._watch.round_closed()
         log.info("round closed: run=%s round=%s %s", self._run.id, action.round, _shown(action.figures))
-        self._exchange = None
+        self._asking.round_closed()
         self._has_closed = True
         faults.reach("coordinator.round.closed")
         self._report(RoundClosed(action.round))
@@ -465,8 +416,7 @@ class RunDriver:
 
     async def _end(self, status: RunStatus, message: str, *, publish: RoundNumber | None = None) -> None:
         private = self._run.policy.budget is not None and status is not RunStatus.STOPPED
-        await self._close_exchange(grace=_HEARING if private else 0.0)
-        await self._tasks.close()
+        await self._asking.close(grace=_HEARING if private else 0.0)
         version, publishes = None, self._run.publishes
         if publish is not None and publishes:
             model = await self._find_model(publish)
@@ -477,7 +427,7 @@ class RunDriver:
             status,
             message,
             number=self._state.round,
-            settled=self._settled_at_end(),
+            settled=self._asking.settled_at_end(self._state),
             version=version,
             result=None if publishes else publish,
         )
@@ -495,20 +445,6 @@ class RunDriver:
         ended = await self._session.call(list_ended_runs, workspace)
         members, _ = self._setting.wire.directory.look(workspace)
         await say_farewell(members, workspace, frozenset(ended))
-
-    # The exchange that is open.
-
-    def _settled_at_end(self) -> records.Settled | None:
-        return settle_at_end(self._state, self._exchange, self._committed_here)
-
-    async def _ended_exchange(self) -> AnyExchange:
-        assert self._exchange is not None
-        await self._exchange.close()
-        return self._exchange
-
-    async def _close_exchange(self, *, grace: float = 0.0) -> None:
-        if self._exchange is not None:
-            await self._exchange.close(grace=grace)
 
 
 def _which(loss: Loss) -> str:

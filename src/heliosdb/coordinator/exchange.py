@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from heliosdb import faults
 from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.aggregation.updates import check_update
 from heliosdb.catalog.rounds import Settlement
-from heliosdb.coordinator.branches import Branches, FaultyTermsError, OpenedSum
-from heliosdb.coordinator.breaches import breach_of
+from heliosdb.coordinator.branches import Branches, FaultyTermsError, OpenedSum, while_there
 from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, may_pass
+from heliosdb.coordinator.losses import kind_of, loss_of, released_nothing, settle_loss
 from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -43,19 +42,16 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.state import State
-from heliosdb.domain.update import OversizedUpdateError, Update
+from heliosdb.domain.update import Update
 from heliosdb.domain.usage import Moment
 from heliosdb.observing import logs, observed
 from heliosdb.observing.tracing import NO_SPAN, Span
 from heliosdb.transport.carriers import UnsentError
-from heliosdb.transport.messages import EncodedState, NodeRefusedError, reason_of
+from heliosdb.transport.messages import EncodedState, reason_of
 from heliosdb.transport.room import Place, Room
 from heliosdb.transport.sealing import SealingKey
 
 log = logging.getLogger(__name__)
-
-# Refusals that a node may also give after its release was committed.
-_NO_PROOF = (ErrorCode.INTERNAL, ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -178,7 +174,7 @@ class Exchange:
     def settle(self, answered: Iterable[NodeName], lost: Iterable[Loss]) -> list[Settlement]:
         """Return how it ended for each node, for the records."""
         counted = [self.arrived[node].settlement for node in sorted(answered) if node in self.arrived]
-        settled = counted + [self._settle_loss(loss) for loss in lost]
+        settled = counted + [settle_loss(loss, self.meter.traffic.get(loss.node)) for loss in lost]
         if not self._is_settled:
             self._is_settled = True
             self._note_outcomes(settled)
@@ -188,7 +184,7 @@ class Exchange:
         """Return how it ended for these nodes, for the records, and wait for them no more; for the others it
         goes on."""
         settled = [self.arrived[node].settlement for node in answered]
-        settled += [self._settle_loss(loss) for loss in lost]
+        settled += [settle_loss(loss, self.meter.traffic.get(loss.node)) for loss in lost]
         self._note_outcomes(settled)
         for one in settled:
             if one.node in self._asking:
@@ -225,19 +221,6 @@ class Exchange:
             else:
                 reason = self._lost_for.get(one.node, "late")
                 observed.update_lost(self._workspace, one.outcome, reason)
-
-    def _settle_loss(self, loss: Loss) -> Settlement:
-        traffic = self.meter.traffic.get(loss.node)
-        if traffic is None:
-            return Settlement(loss.node, loss.outcome, loss.reason, breach=loss.breach)
-        return Settlement(
-            loss.node,
-            loss.outcome,
-            loss.reason,
-            bytes_sent=traffic.sent,
-            bytes_received=traffic.received,
-            breach=loss.breach,
-        )
 
     def unspent(self) -> frozenset[NodeName]:
         """Return the nodes that have certainly released nothing; to be asked after `close`."""
@@ -285,7 +268,7 @@ class Exchange:
                 if error.code is not ErrorCode.TIMEOUT:
                     self._away[node] = reason_of(error)
                     self._look_for_stall()
-                if self._closing:
+                if self._closing or loop.time() >= deadline:
                     return
             except Exception:  # Whatever one node's bytes cause must not end the others' round.
                 log.exception("asking node %s failed", node)
@@ -333,9 +316,9 @@ class Exchange:
                 span.end("received")
                 return update
             except FederatedError as error:
-                span.end(_kind(error))
+                span.end(kind_of(error))
                 log.info("a call to node %s failed: %s", node, reason_of(error))
-                if _released_nothing(error, asked_before=doubted):
+                if released_nothing(error, asked_before=doubted):
                     self._in_doubt.discard(node)
                 raise
             finally:
@@ -347,7 +330,8 @@ class Exchange:
         """Have a branch gathered; whoever is in nothing that comes back is asked without its aggregator."""
         doubted = branch.everybody & self._in_doubt
         try:
-            await self._while_there(branch.aggregator, self._gather_once(branch))
+            directory = self._wire.directory
+            await while_there(directory, self._workspace, branch.aggregator, self._gather_once(branch))
         except UnsentError as error:
             self._in_doubt -= branch.everybody - doubted
             log.warning("aggregator %s: %s", branch.aggregator, error.message)
@@ -357,22 +341,6 @@ class Exchange:
             log.exception("gathering by %s failed", branch.aggregator)
         if not self._closing:
             self._begin(*branch.missing(self.arrived))
-
-    async def _while_there(self, aggregator: NodeName, gathering: Coroutine[Any, Any, None]) -> None:
-        """Wait for what an aggregator does as long as it is there: it may be stopped, and never say so."""
-        task = asyncio.create_task(gathering)
-        directory = self._wire.directory
-        try:
-            while not task.done():
-                changed = asyncio.create_task(directory.wait_for_change(_LONGEST_PAUSE))
-                await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
-                if not task.done() and directory.find(self._workspace, aggregator) is None:
-                    raise FederatedError(ErrorCode.UNREACHABLE, directory.reason(self._workspace, aggregator))
-            task.result()
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
 
     async def _gather_once(self, branch: Branch) -> None:
         """Take in what an aggregator gathers; once more without the updates that spoil its sum."""
@@ -466,7 +434,7 @@ class Exchange:
         self._report(UpdateArrived(question.plan.round, question.exchange, node))
 
     def _lose(self, node: NodeName, error: FederatedError) -> None:
-        self._lost_for[node] = _kind(error)
+        self._lost_for[node] = kind_of(error)
         self._report(NodeLost(self._question.plan.round, self._question.exchange, loss_of(node, error)))
 
     def _stragglers_due(self) -> None:
@@ -474,18 +442,30 @@ class Exchange:
 
     def _look_for_stall(self) -> None:
         """Where nobody is left who could answer, see in a while whether that is still so."""
-        if self._stall is None and self._is_stalled():
+        if self._stall is None and self.is_stalled:
             self._stall = asyncio.get_running_loop().call_later(_BOUNCE, self._stalled)
 
-    def _is_stalled(self) -> bool:
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer may still come."""
+        return bool(self._open_nodes()) and not self._closing
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nobody is left who could answer now."""
         open_nodes = self._open_nodes()
         # Whoever has its task may be computing, even where it misses heartbeats.
-        idle = bool(open_nodes) and open_nodes.isdisjoint(self._in_flight)
-        return idle and not self._closing and open_nodes == self._absent().keys()
+        idle = self.is_open and open_nodes.isdisjoint(self._in_flight)
+        return idle and open_nodes == self._absent().keys()
+
+    @property
+    def absent(self) -> tuple[Absence, ...]:
+        """Who is not there of those that have not answered."""
+        return tuple(Absence(node, reason) for node, reason in sorted(self._absent().items()))
 
     def _stalled(self) -> None:
         self._stall = None
-        if self._is_stalled():
+        if self.is_stalled:
             self._report_away(final=False)
 
     def _open_nodes(self) -> set[NodeName]:
@@ -518,37 +498,3 @@ class Exchange:
                 loss = Loss(node, Outcome.DROPPED, reason)
                 self._report(NodeLost(question.plan.round, question.exchange, loss))
         self._report(DeadlinePassed(question.plan.round, question.exchange, final=True))
-
-
-def loss_of(node: NodeName, error: FederatedError) -> Loss:
-    """Return what the round machine is told of a node that refused, or whose update is rejected."""
-    outcome = {
-        ErrorCode.UPDATE_REJECTED: Outcome.REJECTED,
-        ErrorCode.IDENTITY: Outcome.DROPPED,
-        ErrorCode.UNDEFINED_OBJECT: Outcome.DROPPED,
-        ErrorCode.INTERNAL: Outcome.DROPPED,
-    }.get(error.code, Outcome.REFUSED)
-    over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
-    # A node refuses so what it has computed itself and is not finite.
-    not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
-    diverging = not_finite or isinstance(error, OversizedUpdateError)
-    return Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint, breach_of(error))
-
-
-def _kind(error: FederatedError) -> str:
-    """The kind of an error, in one of few words."""
-    code = error.reason if isinstance(error, NodeRefusedError) else error.code
-    return code.name.lower()
-
-
-def _released_nothing(error: FederatedError, *, asked_before: bool) -> bool:
-    """Whether an attempt that failed proves that its task was never answered.
-
-    A node that has answered a task sends the same again, and looks for that before its budget: so a refusal
-    for the budget proves it even where an earlier attempt broke off; any other failure speaks for itself.
-    """
-    if isinstance(error, NodeRefusedError):
-        if error.reason is ErrorCode.BUDGET_EXHAUSTED:
-            return True
-        return not asked_before and error.reason not in _NO_PROOF
-    return not asked_before and isinstance(error, UnsentError)

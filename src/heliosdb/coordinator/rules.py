@@ -19,8 +19,8 @@ from heliosdb.domain.events import (
     TrainingDiverged,
 )
 from heliosdb.domain.ids import RoundNumber
-from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
+from heliosdb.domain.run_state import PATIENCE, Rules
 from heliosdb.domain.update import DivergedError
 from heliosdb.parts.algorithms import by_newton, last_round, learning_rate_of
 from heliosdb.parts.strategies import STRATEGIES, root_node

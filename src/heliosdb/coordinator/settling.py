@@ -9,7 +9,7 @@ from __future__ import annotations
 from heliosdb.coordinator.buffering import AnyExchange
 from heliosdb.coordinator.records import Settled
 from heliosdb.domain.ids import RoundNumber
-from heliosdb.domain.round import RunState
+from heliosdb.domain.run_state import RunState
 
 
 def settle(state: RunState, exchange: AnyExchange) -> Settled:

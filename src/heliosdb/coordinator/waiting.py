@@ -24,8 +24,8 @@ from heliosdb.domain.events import (
     WaitedTooLong,
 )
 from heliosdb.domain.ids import NodeName, RoundNumber
-from heliosdb.domain.round import Rules
 from heliosdb.domain.run import Run
+from heliosdb.domain.run_state import Rules
 from heliosdb.domain.selection import NO_STANDINGS, Standings
 
 _LOOK = 60.0

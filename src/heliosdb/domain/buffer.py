@@ -57,6 +57,10 @@ class Buffer:
         lost = replace(loss, asked=task.round)
         return replace(self, at_work=self.at_work - {task}, gone=(*self.gone, lost))
 
+    def again(self) -> Buffer:
+        """Return it with everybody at work again, of whom nothing is committed and nothing was lost."""
+        return Buffer(self.at_work.union(self.waiting, self.taken), gone=self.gone)
+
     def fill(self, size: int) -> Buffer:
         """Return it with the round filled, up to so many, by those that wait, the first first."""
         room = size - len(self.taken)

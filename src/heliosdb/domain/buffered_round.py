@@ -13,8 +13,9 @@ the synchronous machine (round.py), which drives all but the training exchange:
   update or, where it is lost, with the next that opens. So a run that is rebuilt from committed rows asks
   every node for what it was asked before, and what had arrived and was not committed comes again.
 * No update is staler than `most_stale` says: whoever is at work for longer is asked anew when a round opens.
-* It ends: every task has a deadline, and a round that can have K updates no more ends as a synchronous one
-  with too few.
+* It ends, or waits for nodes that are away: every task has a deadline, and a round that can have K updates no
+  more ends as a synchronous one with too few. Where it is presence alone that is wanting, all that nothing is
+  committed of is asked again, as after a restart, once enough of those who were asked are there.
 
 What follows training in a round is asked of the half of the buffer that was least stale, so that a slow node
 holds up no evaluation; as few as were asked are enough for it.
@@ -40,16 +41,21 @@ from heliosdb.domain.events import (
     Loss,
     Names,
     NodeLost,
+    NodesAway,
     NodesSeen,
     OpenRound,
     RoundClosed,
     RoundOpened,
+    SendTasks,
     UpdateArrived,
+    Wait,
+    WaitedTooLong,
 )
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.progress import Progress
-from heliosdb.domain.round import Decision, Phase, Rules, RunState
+from heliosdb.domain.quorum import with_reasons
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
 
 MOST_TURNS = 10
 """How many times as long as the buffer takes to go round all nodes an update may take."""
@@ -73,8 +79,7 @@ def resume(rules: Rules, progress: Progress) -> Decision:
         return state, actions
     tasks = frozenset(Asked(number, node) for node, number in progress.at_work.items())
     state = replace(state, buffer=Buffer(tasks))
-    earlier = sorted({task.round for task in tasks} - ({state.round} if _trains(state) else set()))
-    again = (AskAgain(number, names(_of(tasks, number))) for number in earlier)
+    again = _asked_before(tasks, state)
     # Of nodes that were unregistered meanwhile nothing comes any more.
     state, more = _judge(state)
     return state, (*again, *actions, *more)
@@ -85,10 +90,19 @@ def decide(state: RunState, event: Event) -> Decision:
     if not state.rules.buffer or state.round == 0 or state.phase in _OVER:
         return synchronous.decide(state, event)
     match event:
+        case UpdateArrived(exchange=0) | NodeLost(exchange=0) | DeadlinePassed(exchange=0) if (
+            state.phase is Phase.AWAY
+        ):
+            # All of it is asked again.
+            decision: Decision = state, ()
         case UpdateArrived(exchange=0) | NodeLost(exchange=0) | DeadlinePassed(exchange=0):
             decision = _judge(replace(state, buffer=_heard(state.buffer, event)))
+        case NodesAway(exchange=0):
+            decision = _break_off(state, event)
         case NodesSeen() if state.phase is Phase.WAITING:
             decision = _gather(state, event)
+        case NodesSeen() | WaitedTooLong() if state.phase is Phase.AWAY:
+            decision = _gather_again(state, event)
         case RoundOpened() if state.phase is Phase.OPENING and event.round == state.round:
             decision = _opened(state, event)
         case Combined(exchange=0) if state.phase is Phase.COMBINING and event.round == state.round:
@@ -127,6 +141,38 @@ def _judge(state: RunState) -> Decision:
         state = replace(state, lost=buffer.gone, buffer=replace(buffer, gone=()))
         return replace(state, phase=Phase.COMBINING, counted=state.answered), (action,)
     return (state, ()) if buffer.coming >= size else _give_up(state)
+
+
+def _break_off(state: RunState, event: NodesAway) -> Decision:
+    """Wait for nodes where the round cannot be filled without those that are away."""
+    buffer, size = state.buffer, state.rules.buffer
+    away = [one for one in event.absent if one.node in names(buffer.at_work)]
+    if not _trains(state) or not away or buffer.coming - len(away) >= size:
+        return state, ()
+    message = f"waiting for nodes: {len(buffer.taken)} of {size} updates needed arrived"
+    state = replace(state, phase=Phase.AWAY, answered=NOBODY, buffer=buffer.again())
+    return state, (Wait(with_reasons(message, away)),)
+
+
+def _gather_again(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
+    """Ask everybody again for what was not committed, once enough of them are there."""
+    # Whoever refused will do so again, and is asked for the sake of what is recorded.
+    usable = replace(state, cohort=names(state.buffer.at_work))
+    decided, actions = _with_fewer(usable, event, state.rules.buffer)
+    if decided.phase is not Phase.EXCHANGE:
+        return replace(decided, cohort=state.cohort), actions
+    gone = frozenset(Asked(loss.asked, loss.node) for loss in state.buffer.gone if loss.asked is not None)
+    tasks = state.buffer.at_work | gone
+    fresh = names(_of(tasks, state.round))
+    sent = (replace(one, nodes=fresh) if isinstance(one, SendTasks) else one for one in actions)
+    state = replace(decided, cohort=fresh, buffer=Buffer(tasks))
+    return state, (*_asked_before(tasks, state), *sent)
+
+
+def _asked_before(tasks: frozenset[Asked], state: RunState) -> tuple[Action, ...]:
+    """Ask again for tasks of rounds before the one that trains."""
+    earlier = sorted({task.round for task in tasks} - ({state.round} if _trains(state) else set()))
+    return tuple(AskAgain(number, names(_of(tasks, number))) for number in earlier)
 
 
 def _give_up(state: RunState) -> Decision:

@@ -57,7 +57,7 @@ _MOST_CONTACTS = 10_000
 
 
 class Contacts:
-    """A channel to each node below, kept open; made anew where its address or a certificate changes."""
+    """A channel to each node below, kept open; made anew where one of what it says changes."""
 
     def __init__(self, identity: Callable[[], Identity]) -> None:
         self._identity = identity
@@ -71,7 +71,9 @@ class Contacts:
                 self._leave(next(iter(self._clients)))
             for former in [one for one in self._clients if one[0].endpoint == contact.endpoint]:
                 self._leave(former)
-            self._clients[place] = NodeClient(contact.endpoint, contact.pinned, self._identity())
+            self._clients[place] = NodeClient(
+                contact.endpoint, contact.pinned, self._identity(), limits=contact.limits
+            )
         return self._clients[place]
 
     def _leave(self, place: tuple[Contact, Identity]) -> None:

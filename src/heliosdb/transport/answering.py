@@ -103,8 +103,8 @@ class Answerer:
     """Hands a node's calls to its performer.
 
     pinned: the coordinator's certificates; asked for at each call, since they rotate. pace: at which answers
-    to tasks and orders leave; None: as fast as the line takes them. asks_limits: whether whoever calls may
-    ask for limits, which no signature covers.
+    to tasks and orders, and what is gathered, leave; None: as fast as the line takes them. asks_limits:
+    whether whoever calls may ask for limits, which no signature covers.
     """
 
     def __init__(
@@ -226,16 +226,18 @@ class Answerer:
         yield _bytes(answer_to_proto(await _or_silence(answer)))
 
     async def _gather(self, messages: AsyncIterator[bytes], _: Metadata) -> AsyncGenerator[bytes]:
-        async def begin() -> AsyncGenerator[Told]:
+        async def begin() -> tuple[Pace, AsyncGenerator[Told]]:
             request = await receive_gather(messages)
             check_signed(request, self._pinned())
-            return self._performer.gather(request)
+            asked = request.limits.max_bandwidth_mbps if self._asks_limits else None
+            return self._pace.at(asked, request.key.workspace), self._performer.gather(request)
 
         begun = await _or_refusal(begin)
         if isinstance(begun, pb.Refusal):
             yield _bytes(pb.GatherAnswer(refusal=begun))
             return
-        async with aclosing(begun) as gathered:
+        pace, telling = begun
+        async with aclosing(telling) as gathered:
             while True:
                 told = await _or_refusal(lambda: anext(gathered, None))
                 if told is None:
@@ -244,6 +246,7 @@ class Answerer:
                     yield _bytes(pb.GatherAnswer(refusal=told))
                     return
                 for message in told_to_messages(told):
+                    await pace.wait(len(message))
                     yield message
 
 

@@ -222,7 +222,7 @@ class NodeClient:
         """
         collector = GatherCollector(request, self._pinned, sealing)
         count = traffic or (lambda _: self._new_traffic())
-        messages = _gather_messages(request, count)
+        messages = _gather_messages(request, count, self._pace)
         async with aclosing(self._carrier.call(Method.GATHER, messages, timeout=timeout)) as answers:
             async for raw in answers:
                 told = collector.take(raw)
@@ -354,9 +354,10 @@ async def _task_messages(
 
 
 async def _gather_messages(
-    request: GatherRequest, count: Callable[[NodeName], Traffic]
+    request: GatherRequest, count: Callable[[NodeName], Traffic], pace: Pace
 ) -> AsyncIterator[bytes]:
     for node, message in gather_to_messages(request):
+        await pace.wait(len(message))
         yield count(node).send(message)
 
 

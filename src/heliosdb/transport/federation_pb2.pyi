@@ -616,7 +616,7 @@ class Adding(_message.Message):
     def __init__(self, equally: _Optional[bool] = ..., parts: _Optional[int] = ..., sketch_key: _Optional[int] = ...) -> None: ...
 
 class GatherHeader(_message.Message):
-    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256")
+    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256", "limits")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -626,6 +626,7 @@ class GatherHeader(_message.Message):
     PATIENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     key: TaskKey
     size: int
     dtype: Dtype
@@ -635,10 +636,11 @@ class GatherHeader(_message.Message):
     patience: float
     state_bytes: int
     state_sha256: bytes
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ...) -> None: ...
+    limits: Limits
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class GatheredNode(_message.Message):
-    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature")
+    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature", "limits")
     NODE_FIELD_NUMBER: _ClassVar[int]
     AGGREGATOR_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -647,6 +649,7 @@ class GatheredNode(_message.Message):
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     OPENING_KEY_FIELD_NUMBER: _ClassVar[int]
     CONTACT_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     node: str
     aggregator: str
     endpoint: str
@@ -655,7 +658,8 @@ class GatheredNode(_message.Message):
     signature: bytes
     opening_key: bytes
     contact_signature: bytes
-    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ...) -> None: ...
+    limits: Limits
+    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class GatherMessage(_message.Message):
     __slots__ = ("head", "node", "chunk")

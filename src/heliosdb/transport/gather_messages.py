@@ -20,12 +20,14 @@ from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.bounds import ROWS, Bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse, read_digest, read_name, read_within, require
+from heliosdb.transport.limit_messages import limits_from_proto, limits_to_proto
 from heliosdb.transport.messages import EncodedState, key_from_proto, key_to_proto, task_sha256
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut
@@ -38,10 +40,12 @@ _PARTS = Bounds(1, 16)
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Where a node answers, and the certificates (PEM) of which it shows one."""
+    """Where a node answers, the certificates (PEM) of which it shows one, and what the workspace asks of its
+    machine."""
 
     endpoint: str
     pinned: tuple[bytes, ...]
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class GatherRequest:
 
     key: of the exchange, its node the aggregator. shape: of each answer. adding: None where answers are
     passed on as they are. opening: what opens the updates that are added up. sealing_key: to which the sum is
-    sealed. patience: seconds after which it sends what it has.
+    sealed. patience: seconds after which it sends what it has. limits: what the workspace asks of the
+    aggregator's machine.
     """
 
     key: TaskKey
@@ -85,6 +90,7 @@ class GatherRequest:
     patience: float
     nodes: tuple[GatheredNode, ...]
     state: EncodedState = field(repr=False)
+    limits: Limits = NO_LIMITS
 
     @property
     def sha256(self) -> bytes:
@@ -103,11 +109,11 @@ class GatherRequest:
         """What the aggregators below are asked to gather. patience: theirs."""
         own = [one for one in self.nodes if one.aggregator == self.key.node]
         return tuple(
-            (one.contact, self._of(one.node, one.opening, patience)) for one in own if one.opening is not None
+            (one.contact, self._of(one, one.opening, patience)) for one in own if one.opening is not None
         )
 
-    def _of(self, aggregator: NodeName, opening: SealingKey, patience: float) -> GatherRequest:
-        lower, names = [], {aggregator}
+    def _of(self, aggregator: GatheredNode, opening: SealingKey, patience: float) -> GatherRequest:
+        lower, names = [], {aggregator.node}
         # Above comes before below, so one walk finds all.
         for one in self.nodes:
             if one.aggregator in names:
@@ -115,11 +121,12 @@ class GatherRequest:
                 names.add(one.node)
         return replace(
             self,
-            key=replace(self.key, node=aggregator),
+            key=replace(self.key, node=aggregator.node),
             opening=opening,
             sealing_key=self.opening.public,
             patience=patience,
             nodes=tuple(lower),
+            limits=aggregator.contact.limits,
         )
 
 
@@ -228,6 +235,7 @@ def _head(request: GatherRequest) -> pb.GatherHeader:
         patience=request.patience,
         state_bytes=len(request.state.raw),
         state_sha256=request.state.sha256,
+        limits=limits_to_proto(request.limits),
     )
 
 
@@ -250,6 +258,7 @@ def _request(head: pb.GatherHeader, nodes: tuple[GatheredNode, ...], state: Enco
         patience=read_within("patience", head.patience, _PATIENCE),
         nodes=nodes,
         state=state,
+        limits=limits_from_proto(head.limits),
     )
 
 
@@ -273,6 +282,7 @@ def _node_to_proto(one: GatheredNode) -> pb.GatheredNode:
         signature=b"" if one.task is None else one.task.signature,
         opening_key=b"" if one.opening is None else one.opening.private,
         contact_signature=one.vouched,
+        limits=limits_to_proto(one.contact.limits),
     )
 
 
@@ -282,7 +292,8 @@ def _node_from_proto(node: pb.GatheredNode) -> GatheredNode:
     longest = max(len(node.signature), len(node.contact_signature))
     require(small and longest <= limits.MAX_SIGNATURE_BYTES, "a certificate is too large")
     require(len(node.header) <= limits.MAX_HEADER_BYTES, "a task's header is too large")
-    contact = Contact(read_name(node.endpoint), tuple(bytes(pem) for pem in node.pinned))
+    pinned = tuple(bytes(pem) for pem in node.pinned)
+    contact = Contact(read_name(node.endpoint), pinned, limits_from_proto(node.limits))
     opening = SealingKey(read_digest("the opening key", node.opening_key)) if node.opening_key else None
     task = SignedTask(bytes(node.header), bytes(node.signature)) if node.header else None
     require(task is not None or opening is not None, "a node is asked nothing")

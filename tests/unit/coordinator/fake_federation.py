@@ -265,7 +265,7 @@ class FakeWorld:
 
     asked: in their order, round, exchange and node. states: of the tasks, by round and exchange. calls: what was committed, and by which function.
     stop_at, kill_at: after so many ticks (a call of the database or of a node, before and after) somebody
-    types STOP, or the coordinator is gone.
+    types STOP, or the coordinator is gone. gives_way: a life has but one turn.
     """
 
     run: Run
@@ -283,6 +283,7 @@ class FakeWorld:
     leaving: tuple[tuple[int, int], tuple[str, ...], float] | None = None
     away: dict[str, float] = field(default_factory=dict)
     lived: float = 0.0
+    gives_way: bool = False
     driver: RunDriver | None = None
     driving: asyncio.Task[Left] | None = None
 
@@ -403,6 +404,8 @@ class FakeWorld:
         assert loaded is not None
         wire = Wire(cast(Directory, self), SealingKey.generate(), asyncio.Semaphore(8))
         self.driver = RunDriver(Setting(Epoch(1), wire, KEY), cast(CatalogSession, self), loaded)
+        if self.gives_way:
+            self.driver.give_way()
         self.driving = asyncio.create_task(self.driver.drive())
         await asyncio.wait({self.driving})
         if not self.driving.cancelled():

@@ -241,3 +241,72 @@ def test_a_synchronous_run_keeps_no_round_in_which_an_update_was_taken(made: Any
     rows = made(USUAL).live_on()
 
     assert not any("settled_round" in row for row in rows.tasks.values())
+
+
+def committed_order_holds(world: FakeWorld, rounds: int, size: int = 2) -> None:
+    rows = world.rows
+    assert outcome(rows) == ("completed", f"all {rounds} rounds done")
+    assert [len(tasks) for _, tasks in sorted(taken(world).items())] == [size] * rounds
+    assert rows.versions[0]["sha256"] == replayed(world, rounds)
+    assert not any(row["outcome"] == "pending" for row in rows.tasks.values())
+
+
+@pytest.mark.parametrize(("number", "gone"), [(1, ("b", "c")), (2, ("a", "b"))])
+def test_a_run_whose_nodes_are_away_waits_longer_than_a_task_may_take(
+    made: Any, number: int, gone: tuple[str, str]
+) -> None:
+    world = speeds(made(SHORT, buffered(rounds=3)), a=1.0, b=1.7, c=3.1)
+    world.leave_when(number, 0, *gone, seconds=1_000.0)
+
+    rows = world.live_on(most=1)
+
+    committed_order_holds(world, 3)
+    waited = [text for text in rows.said if text.startswith("waiting")]
+    reasons = "; ".join(f"{name}: away" for name in gone)
+    assert waited[0] == f"waiting for nodes: 1 of 2 updates needed arrived ({reasons})"
+
+
+def test_nodes_that_are_away_between_rounds_are_asked_no_more_once_their_time_is_over(made: Any) -> None:
+    world = speeds(made(SHORT, buffered(rounds=3)), a=1.0, b=1.7, c=3.1)
+    world.leave_when(2, 0, "b", "c", seconds=1_000.0)
+
+    rows = world.live_on(most=1)
+
+    committed_order_holds(world, 3)
+    assert "waiting for nodes: 1 of 2 active, 3 registered (b: away; c: away)" in rows.said
+    row = rows.tasks[2, 0, "move", "b"]
+    assert (row["outcome"], row["reason"]) == ("dropped", "away")
+
+
+def test_a_run_that_waits_for_nodes_is_stopped_at_once(made: Any) -> None:
+    world = speeds(made(SHORT, buffered(rounds=3)), a=1.0, b=1.7, c=3.1)
+    world.leave_when(2, 0, "a", "b", "c", seconds=1e6)
+    world.stop_on = lambda name: name == "say" and "waiting" in world.rows.said[-1]
+
+    rows = world.live_on(most=1)
+
+    assert outcome(rows)[0] == "stopped"
+    assert rows.versions[0]["round"] == 1
+    assert not any(row["outcome"] == "pending" for row in rows.tasks.values())
+
+
+def test_a_node_that_refuses_is_none_of_those_that_are_waited_for(made: Any) -> None:
+    world = speeds(made(SHORT, buffered(rounds=2)), b=1.7, c=3.1)
+    world.nodes[NodeName("a")].lie = lambda task: refusal(task) if task.key.round == 1 else None
+    world.leave_when(1, 0, "b", "c", seconds=1_000.0)
+
+    rows = world.live_on(most=1)
+
+    committed_order_holds(world, 2)
+    # It does not ask again and again who refuses.
+    assert len([one for one in world.asked if one == (1, 0, "a")]) <= 2
+    assert rows.tasks[1, 0, "move", "a"]["outcome"] == "refused"
+
+
+def test_a_run_that_gives_way_after_each_round_loses_nothing(made: Any) -> None:
+    world = speeds(made(USUAL, buffered(rounds=4)), a=1.0, b=1.7, c=3.1)
+    world.gives_way = True
+
+    world.live_on(most=10)
+
+    committed_order_holds(world, 4)

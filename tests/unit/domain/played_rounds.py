@@ -10,8 +10,9 @@ from heliosdb.domain.convergence import Measured, Trace
 from heliosdb.domain.events import Action, Event, Figures, Loss, Names, Next, SendTasks
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Decision, Rules, RunState, decide, resume
+from heliosdb.domain.round import decide, resume
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Decision, Rules, RunState
 
 A, B, C = (NodeName(name) for name in "abc")
 ALL = frozenset((A, B, C))

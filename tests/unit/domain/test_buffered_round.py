@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliosdb.domain import events as ev
+from heliosdb.domain.absence import Absence
 from heliosdb.domain.buffer import Asked
 from heliosdb.domain.buffered_round import MOST_TURNS, decide, most_stale, resume
 from heliosdb.domain.events import (
@@ -31,8 +32,8 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Decision, Phase, Rules, RunState
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
 from tests.unit.domain.played_rounds import MEASURE, SURVEY, TRAIN, Most, n
 
 A, B, C, D = (NodeName(name) for name in "abcd")
@@ -195,6 +196,49 @@ def test_whoever_is_at_work_for_too_long_is_asked_anew() -> None:
     assert action.lost[0].reason == "trained for more than 20 rounds"
 
 
+def away(*gone: NodeName, asked: int = 1, final: bool = False) -> Event:
+    return ev.NodesAway(n(asked), 0, tuple(Absence(node, "away") for node in gone), final)
+
+
+def waiting_for_nodes() -> Decision:
+    """A run whose second round has one update, of round 1; A and C, which it has asked, are away."""
+    state, _ = next_round(play(begun(), *arrive(A, C))[0])
+    return play(state, ev.RoundOpened(n(2), TRAIN), *arrive(D), lost(B), away(A, C, asked=2))
+
+
+def test_a_round_that_lacks_the_presence_of_nodes_alone_waits_for_them() -> None:
+    state, actions = waiting_for_nodes()
+
+    assert state.phase is Phase.AWAY
+    assert actions == (ev.Wait("waiting for nodes: 1 of 2 updates needed arrived (a: away; c: away)"),)
+    # Its time is over for no task that is asked again.
+    assert play(state, *arrive(A, asked=2), deadline(final=True), lost(C, asked=2)) == (state, ())
+
+
+def test_what_is_not_committed_is_asked_again_once_enough_are_there() -> None:
+    waiting, _ = waiting_for_nodes()
+    # B refused: it is none of the two that it takes.
+    state, (action,) = decide(waiting, ev.NodesSeen(n(2), frozenset((B, D))))
+    assert (state.phase, isinstance(action, ev.Wait)) == (Phase.AWAY, True)
+
+    state, actions = decide(waiting, ev.NodesSeen(n(2), frozenset((A, D))))
+
+    assert actions == (
+        AskAgain(n(1), frozenset((B, D))),
+        ev.Say("round 2 of 3"),
+        SendTasks(n(2), 0, TRAIN.step, frozenset((A, C))),
+    )
+    assert state.buffer.at_work == {Asked(n(1), B), Asked(n(1), D), Asked(n(2), A), Asked(n(2), C)}
+    _, (action,) = play(state, *arrive(D), *arrive(A, asked=2))
+    assert isinstance(action, Combine)
+
+
+def test_a_round_that_others_can_fill_goes_on_without_those_that_are_away() -> None:
+    state, actions = play(begun(), away(A, B, final=True))
+
+    assert (state.phase, actions) == (Phase.EXCHANGE, ())
+
+
 def test_a_run_waits_until_as_many_nodes_are_there_as_a_round_takes() -> None:
     state, _ = resume(replace(RULES, min_nodes_per_round=3, buffer=3), Progress(closed=0, members=ALL))
 
@@ -344,12 +388,14 @@ class Shell:
 
 NODES = tuple(sorted(ALL))
 numbers, nodes = st.integers(1, 4).map(n), st.sampled_from(NODES)
+absences = nodes.map(lambda node: Absence(node, "away"))
 moves = st.one_of(
     st.sampled_from(["answer", "answer", "kill", "present"]),
     st.tuples(st.just("timely"), nodes),
     st.builds(lost, nodes, asked=st.integers(1, 4)),
     st.builds(ev.UpdateArrived, numbers, st.integers(0, 1), nodes),
     st.builds(ev.DeadlinePassed, numbers, st.integers(0, 1), st.booleans()),
+    st.builds(ev.NodesAway, numbers, st.just(0), st.lists(absences, unique=True).map(tuple), st.booleans()),
     st.builds(ev.StopRequested),
 )
 
@@ -388,7 +434,7 @@ def bring_to_end(shell: Shell) -> None:
             return
         if shell.replies:
             shell.feed(shell.replies.pop(0))
-        elif shell.state.phase is Phase.WAITING:
+        elif shell.state.phase in (Phase.WAITING, Phase.AWAY):
             shell.feed(ev.WaitedTooLong(shell.state.round, NOBODY))
         elif shell.state.exchange == 0 and shell.state.round:
             for number in sorted({task.round for task in shell.state.buffer.at_work}):

@@ -23,8 +23,9 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.progress import Progress
-from heliosdb.domain.round import Phase, RunState, begin, decide, resume
+from heliosdb.domain.round import begin, decide, resume
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Phase, RunState
 from tests.unit.domain.played_rounds import (
     ALL,
     MEASURE,

@@ -30,8 +30,9 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Decision, Phase, Rules, RunState, decide, resume
+from heliosdb.domain.round import decide, resume
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
 from tests.unit.domain.played_rounds import ALL, MEASURE, REPORT, RULES, SURVEY, TRAIN, Most, n
 
 Plan = tuple[Next, ...]

@@ -10,8 +10,9 @@ from heliosdb.domain import events as ev
 from heliosdb.domain.events import CloseRound, Ended, Event, FailRun, Figures, FinishRun, Loss, PublishVersion
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Rules, RunState, begin, decide, resume
+from heliosdb.domain.round import begin, decide, resume
 from heliosdb.domain.run import Outcome, RunStatus
+from heliosdb.domain.run_state import Rules, RunState
 from tests.unit.domain.played_rounds import (
     ALL,
     MEASURE,

@@ -11,8 +11,9 @@ from heliosdb.domain.absence import Absence
 from heliosdb.domain.events import FailRun, Loss, NodesAway, NodesSeen, Say, SendTasks, Wait, WaitedTooLong
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Phase, RunState, decide, resume
+from heliosdb.domain.round import decide, resume
 from heliosdb.domain.run import Outcome
+from heliosdb.domain.run_state import Phase, RunState
 from tests.unit.domain.played_rounds import (
     ALL,
     MEASURE,

@@ -16,8 +16,9 @@ from heliosdb.domain.events import (
     SendTasks,
 )
 from heliosdb.domain.progress import OpenedRound, Progress
-from heliosdb.domain.round import Phase, RunState, resume
+from heliosdb.domain.round import resume
 from heliosdb.domain.run import RunStatus
+from heliosdb.domain.run_state import Phase, RunState
 from tests.unit.domain.played_rounds import (
     ALL,
     MEASURE,

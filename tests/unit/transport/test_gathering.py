@@ -16,6 +16,7 @@ from heliosdb.aggregation.summation import ExactSum
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.limits import Limits
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Privacy, Reading, Task, TaskKey, Work
@@ -95,8 +96,20 @@ async def received(raw: Sequence[bytes]) -> GatherRequest:
     return await receive_gather(stream())
 
 
+def limited(one: GatheredNode, limits: Limits) -> GatheredNode:
+    return replace(one, contact=replace(one.contact, limits=limits))
+
+
+def test_what_is_asked_of_an_aggregators_machine_goes_down_to_it() -> None:
+    lower = limited(NODES_ASKED[0], Limits(2.0, 3, 10.0))
+    [(contact, below)] = request(nodes=(lower, *NODES_ASKED[1:])).below(4.0)
+
+    assert contact.limits == below.limits == Limits(2.0, 3, 10.0)
+
+
 async def test_a_request_arrives_as_it_was_made() -> None:
-    for asking in (request(), request(adding=None)):
+    asked = tuple(limited(one, Limits(max_bandwidth_mbps=5.0)) for one in NODES_ASKED)
+    for asking in (request(), request(adding=None), request(nodes=asked, limits=Limits(1.0, 2, 3.0))):
         arrived = await received(messages(asking))
 
         assert arrived == asking

@@ -21,7 +21,7 @@ from heliosdb.catalog.ledger import Spent
 from heliosdb.cli.simulation.nodes import SimulatedNode, without_budget
 from heliosdb.coordinator.budget import most_spent, plan_reservations
 from heliosdb.coordinator.course import Course, ModelState, Question
-from heliosdb.coordinator.exchange import loss_of
+from heliosdb.coordinator.losses import loss_of
 from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import explain_error, make_rules
 from heliosdb.coordinator.selection import contract_problem
@@ -54,8 +54,9 @@ from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.progress import Progress
-from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
+from heliosdb.domain.round import decide, resume
 from heliosdb.domain.run import Run, RunStatus
+from heliosdb.domain.run_state import Decision, Phase, RunState
 from heliosdb.domain.selection import NEW, NO_STANDINGS, Standing, Standings
 from heliosdb.domain.state import NO_STATE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heliosdb.coordinator.exchange import _released_nothing
+from heliosdb.coordinator.losses import released_nothing
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.transport.carriers import UnsentError
 from heliosdb.transport.messages import NodeRefusedError
@@ -30,5 +30,5 @@ def refusal(reason: ErrorCode) -> NodeRefusedError:
 def test_only_what_cannot_have_released_counts_as_nothing(
     error: FederatedError, first: bool, later: bool
 ) -> None:
-    assert _released_nothing(error, asked_before=False) is first
-    assert _released_nothing(error, asked_before=True) is later
+    assert released_nothing(error, asked_before=False) is first
+    assert released_nothing(error, asked_before=True) is later
