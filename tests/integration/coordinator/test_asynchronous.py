@@ -90,7 +90,7 @@ async def test_rounds_close_without_a_stopped_node_and_take_its_update_when_it_g
 
 
 async def test_a_coordinator_killed_in_the_middle_goes_on_from_what_is_committed(world: World) -> None:
-    await prepare(world, size=2, rounds=6)
+    await prepare(world, size=2, rounds=6, quantization=8, gradient_sparsification=0.5)
     # It combines once in round 0, and twice in each round after it.
     first = world.start_coordinator(faults="coordinator.aggregated:4=kill")
     await meet(world)
