@@ -10,7 +10,7 @@ DISTRIBUTION ?= bookworm
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ forwarder harness pooled serving_load tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format privileges installcheck fuzz soak watch page pictures bench reference lock deb debtest clean
+.PHONY: help setup demo test check format privileges installcheck fuzz soak faults watch page pictures bench reference lock deb debtest clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,9 @@ test: setup  ## all tests, against a real PostgreSQL
 
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
+
+faults: setup  ## every kill and stop in every kind of run, 100 rounds of nodes that come and go, 200 of 20 MB (16 GB of disk)
+	HELIOSDB_ALL_FAULTS=1 $(PYTHON) -m pytest $(PYTEST_ARGS) tests/faults/test_matrix.py tests/faults/test_scale.py tests/faults/test_memory_flat.py
 
 watch: setup  ## a browser follows a run of 200 rounds: how far it is behind, whether its memory grows
 	@scripts/setup.sh --clients

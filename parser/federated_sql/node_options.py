@@ -41,7 +41,7 @@ NODE = (
         "max_memory_gb",
         _NUM,
         None,
-        "GiB that a training process holds",
+        "GiB that a training process holds for a task without a privacy budget",
         minimum=0.25,
         maximum=1e5,
         derived="what the node's own settings allow, which is never exceeded",

@@ -175,7 +175,10 @@ _AT_MOST = (
     ("aggregation_batch_size", "max_nodes"),
     ("privacy_per_round", "privacy_budget"),
 )
-_OF_WHO_DIALS = ("keepalive_interval", "reconnect_interval")
+_OF_WHO_DIALS = {
+    "keepalive_interval": "The nodes dial: it is a setting of each of them.",
+    "reconnect_interval": "The nodes dial, and dial again within 5 seconds.",
+}
 _NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold")
 
 
@@ -202,12 +205,9 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
             if name in options:
                 raise _conflict(f"{name} has no effect without a privacy_budget", "Set privacy_budget too.")
     if nodes_dial(options):
-        for name in _OF_WHO_DIALS:
+        for name, instead in _OF_WHO_DIALS.items():
             if name in options:
-                raise _conflict(
-                    f"{name} has no effect with communication_protocol = 'https'",
-                    f"The nodes dial: {name} is a setting of each of them.",
-                )
+                raise _conflict(f"{name} has no effect with communication_protocol = 'https'", instead)
     check_mode(merged)
 
 

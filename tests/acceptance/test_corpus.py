@@ -18,7 +18,7 @@ import pytest
 from tests.acceptance.corpus_run import FINGERPRINT, Case, Shown, cases, type_corpus
 from tests.support.cluster import Cluster
 from tests.support.proxy import running_proxy
-from tests.support.publication import publish_version
+from tests.support.publication import publish_version, queue_run
 
 CASES = tuple(cases())
 DIRECT = tuple(case for case in CASES if not case.expected.get("proxy_only", False))
@@ -52,6 +52,8 @@ def directories() -> Iterator[None]:
 
 def trainer(cluster: Cluster, database: str):
     def train(wanted: Mapping[str, Any]) -> None:
+        if wanted.get("queued"):
+            queue_run(cluster, database, wanted["model"])
         publish_version(
             cluster, database, wanted["model"], intercept=wanted["intercept"], slopes=tuple(wanted["slopes"])
         )

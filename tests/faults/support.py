@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,9 @@ from uuid import UUID
 from tests.integration.coordinator.support import MODEL, World
 
 RUN = UUID("00000000-0000-4000-8000-00000000f00d")
+
+WHOLE = os.environ.get("HELIOSDB_ALL_FAULTS") == "1"
+"""Whether every fault is tried, and for as long as is promised; else a part that represents them (`make faults`)."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,13 @@ def start_run(world: World) -> None:
     """START with the one run id, after forgetting the run before it everywhere."""
     for site in world.sites:
         with world.cluster.connect(site.database) as connection:
-            connection.execute("TRUNCATE federated.release, federated.spending")
+            connection.execute("TRUNCATE federated.release, federated.spending, federated.node_memory")
     with world.catalog() as connection, connection.transaction():
         connection.execute("DELETE FROM federated.run")
         connection.execute("UPDATE federated.model SET dropped_version = 0")
+        # As a superuser can, past the trigger that keeps what was charged.
+        connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute("DELETE FROM federated.ledger")
+        connection.execute("SET LOCAL session_replication_role = origin")
         connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}"])
         connection.execute("UPDATE federated.run SET run_id = %s", [RUN])

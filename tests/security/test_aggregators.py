@@ -17,8 +17,11 @@ from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS, Limits
+from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import vector_to_bytes
+from heliosdb.node.tasks import NodeTasks
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.client import NodeClient, Traffic
 from heliosdb.transport.gather_messages import (
@@ -27,14 +30,16 @@ from heliosdb.transport.gather_messages import (
     GatherRequest,
     PassedOn,
     SignedTask,
+    contact_bytes,
     found_bytes,
 )
 from heliosdb.transport.gathering import GatheredSum
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.limits import TAG_BYTES
-from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
+from heliosdb.transport.messages import EncodedState, ReceivedTask, encode_header, task_sha256
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.verification import sign_task
+from heliosdb.transport.update_messages import SealedUpdate
+from heliosdb.transport.verification import sign_contact, sign_task
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     WORKSPACE,
@@ -42,6 +47,7 @@ from tests.support.federation import (
     create_patients,
     measured,
     running_node,
+    statistics_task,
     train_task,
 )
 
@@ -74,7 +80,10 @@ class Tree:
 
 
 @asynccontextmanager
-async def running_tree(cluster: Cluster, database: str, federation: Federation) -> AsyncIterator[Tree]:
+async def running_tree(
+    cluster: Cluster, database: str, federation: Federation, limits: Limits = NO_LIMITS
+) -> AsyncIterator[Tree]:
+    """limits: what is asked of the node."""
     create_patients(cluster, database)
     empty = cluster.create_database("federated_template")
     async with AsyncExitStack() as stack:
@@ -88,9 +97,9 @@ async def running_tree(cluster: Cluster, database: str, federation: Federation) 
         identity = Identity.load(federation.directory / "above.pem", federation.directory / "above.key")
         pinned = (federation.directory / "node.pem").read_bytes()
         clients = (
-            federation.client(port),
+            federation.client(port, limits=limits),
             federation.client(port_above, "above"),
-            federation.client(port, identity=identity),
+            federation.client(port, identity=identity, limits=limits),
         )
         for client in clients:
             stack.push_async_callback(client.close)
@@ -107,6 +116,8 @@ async def gathered(tree: Tree, task: Task, adding: Adding | None) -> tuple[list[
     """What the aggregator answers, as it is read and as it passed."""
     sealing = tree.federation.sealing if adding is None else OPENING
     asked = signed(task, sealing, tree.federation.coordinator)
+    named = contact_bytes(task.key.workspace, task.key.node, tree.contact)
+    vouched = sign_contact(tree.federation.coordinator, named)
     request = GatherRequest(
         key=replace(task.key, node=ABOVE),
         shape=Shape(task.work.size, task.work.dtype),
@@ -114,7 +125,7 @@ async def gathered(tree: Tree, task: Task, adding: Adding | None) -> tuple[list[
         opening=OPENING,
         sealing_key=tree.federation.sealing.public,
         patience=TIMEOUT,
-        nodes=(GatheredNode(task.key.node, ABOVE, tree.contact, asked),),
+        nodes=(GatheredNode(task.key.node, ABOVE, tree.contact, asked, vouched=vouched),),
         state=EncodedState.of(task.state),
     )
     listener = Listener()
@@ -200,6 +211,44 @@ async def test_an_aggregator_asks_nothing_of_a_node_but_what_the_coordinator_has
         ]
 
 
+async def test_a_task_of_another_node_is_answered_and_charged_by_none(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    async with running_tree(cluster, federated_database, Federation(tmp_path)) as tree:
+        await tree.node.greet(Greeting(WorkspaceName(WORKSPACE), NodeName("node")), TIMEOUT)
+        first = statistics_task(noise_multiplier=5.0, budget=Budget(10.0, 1e-5))
+        other = replace(first, key=replace(first.key, node=NodeName("other")))
+        asked = signed(other, OPENING, tree.federation.coordinator)
+        state = EncodedState.of(other.state).raw
+
+        (raw,) = [raw async for raw in tree.by_above.forward(asked, state, TIMEOUT)]
+
+    assert pb.UpdateMessage.FromString(raw).refusal.message == "the task is for another node"
+    with cluster.connect(federated_database) as connection:
+        assert connection.execute("SELECT count(*) FROM federated.spending").fetchone() == (0,)
+
+
+async def test_an_aggregator_asks_for_no_limits_of_the_nodes_below(
+    cluster: Cluster, federated_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heeded: list[Limits] = []
+    perform = NodeTasks.perform
+
+    async def noted(tasks: NodeTasks, received: ReceivedTask) -> SealedUpdate:
+        heeded.append(received.limits)
+        return await perform(tasks, received)
+
+    monkeypatch.setattr(NodeTasks, "perform", noted)
+    asked = Limits(0.25, 1, 0.001)
+    async with running_tree(cluster, federated_database, Federation(tmp_path), asked) as tree:
+        task = statistics_task()
+        by_coordinator = signed(task, OPENING, tree.federation.coordinator)
+        state = EncodedState.of(task.state).raw
+        for client in (tree.by_above, tree.node):
+            assert [raw async for raw in client.forward(by_coordinator, state, TIMEOUT)]
+    assert heeded == [NO_LIMITS, asked]
+
+
 async def test_a_node_whose_dba_does_not_want_it_gathers_nothing(
     cluster: Cluster, federated_database: str, tmp_path: Path
 ) -> None:
@@ -214,6 +263,26 @@ async def test_a_node_whose_dba_does_not_want_it_gathers_nothing(
             await gathered(cast(Tree, tree), task, None)
         await client.close()
     assert not said.aggregates
+
+
+async def test_an_aggregator_that_is_let_in_no_more_asks_nothing_over_a_connection_of_before(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    for name in ("above", "another"):
+        federation.write(name, federation.authority.issue(name, ["localhost"]))
+    identity = Identity.load(tmp_path / "above.pem", tmp_path / "above.key")
+    let_in, task = tmp_path / "let_in.pem", train_task()
+    let_in.write_bytes((tmp_path / "above.pem").read_bytes())
+    asked = signed(task, federation.sealing, federation.coordinator)
+    config = federation.node_config(cluster, federated_database, aggregator_certificate=let_in)
+    async with running_node(config) as port:
+        client = federation.client(port, identity=identity)
+        assert [raw async for raw in client.forward(asked, EncodedState.of(task.state).raw, TIMEOUT)]
+        let_in.write_bytes((tmp_path / "another.pem").read_bytes())
+        with pytest.raises(FederatedError, match="does not answer as a node does"):
+            [raw async for raw in client.forward(asked, EncodedState.of(task.state).raw, TIMEOUT)]
+        await client.close()
 
 
 async def test_a_node_that_names_no_aggregator_lets_none_in(

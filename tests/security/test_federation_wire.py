@@ -194,6 +194,10 @@ async def test_a_greeting_tells_names_and_types_only(
         "extras",
         # Which of its certificates it signs with.
         "certificate_sha256",
+        # What its DBA lets a computation take.
+        "limits.max_memory_gb",
+        "limits.max_cpu_cores",
+        "limits.task_limit_seconds",
     }
     assert b"patient_id" not in answer
 

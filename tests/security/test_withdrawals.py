@@ -230,7 +230,7 @@ async def test_an_order_of_another_or_for_another_is_not_carried_out(
     share(dba, "people", COLUMNS, options=BY_PERSON)
     federation = asker.federation
     federation.write("stranger", federation.authority.issue("stranger", ["localhost"]))
-    pinned = [(federation.directory / name).read_bytes() for name in ("node.pem", "stranger.pem")]
+    pinned = [(federation.directory / name).read_bytes() for name in ("stranger.pem", "node.pem")]
     misled = NodeClient(asker.client.endpoint, pinned, federation.coordinator)
     with pytest.raises(NodeRefusedError, match="for another node's certificate"):
         await misled.carry(erasure("person-1"), TIMEOUT)

@@ -1,19 +1,29 @@
-"""A line between two daemons, which a test can cut, or have go deaf.
+"""A line between two daemons, which a test can cut, slow down, part for a while, or have go deaf.
 
 What always holds: bytes pass as they are, in both directions; whoever is cut off is told by a reset, whoever
-is on a deaf line is told nothing.
+is on a deaf or parted line is told nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from tests.support.ports import free_port
 
 _BLOCK = 1 << 16
+_UNDER_WAY = 64
+"""Blocks that a slow line holds in one direction before it takes no more."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How slow a line is. delay: seconds one way. rate: bytes a second, each way of each connection."""
+
+    delay: float
+    rate: float
 
 
 @dataclass(eq=False)
@@ -36,6 +46,8 @@ class Line:
     port: int = field(default_factory=free_port)
     accepted: int = 0
     blocks: int = 0
+    pace: Pace | None = None
+    _parted: bool = False
     _legs: set[_Leg] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
@@ -61,6 +73,18 @@ class Line:
             leg.deaf = True
         return len(self._legs)
 
+    def part(self) -> None:
+        """Carry nothing any more, also for connections that are made from now on: a network in two halves."""
+        self._parted = True
+        self.deafen()
+
+    def join(self) -> None:
+        """Carry again. What was lost meanwhile is lost: its connections are reset, as where a packet comes late."""
+        self._parted = False
+        for leg in list(self._legs):
+            if leg.deaf:
+                leg.reset()
+
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         try:
@@ -68,7 +92,7 @@ class Line:
         except OSError:
             writer.transport.abort()
             return
-        leg = _Leg((writer, their_writer))
+        leg = _Leg((writer, their_writer), deaf=self._parted)
         self._legs.add(leg)
         try:
             await asyncio.gather(
@@ -82,15 +106,46 @@ class Line:
     async def _carry(
         self, leg: _Leg, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
     ) -> None:
-        with contextlib.suppress(OSError):
-            while block := await reader.read(_BLOCK):
-                if leg.deaf:
-                    continue
-                self.blocks += counted
-                writer.write(block)
-                await writer.drain()
+        async with contextlib.aclosing(self._paced(reader)) as blocks:
+            with contextlib.suppress(OSError):
+                async for block in blocks:
+                    if leg.deaf:
+                        continue
+                    self.blocks += counted
+                    writer.write(block)
+                    await writer.drain()
         if not leg.deaf:
             leg.reset()
+
+    async def _paced(self, reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+        """What arrives at the other end, when it does."""
+        if self.pace is None:
+            while block := await reader.read(_BLOCK):
+                yield block
+            return
+        loop, pace = asyncio.get_running_loop(), self.pace
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+
+        async def send() -> None:
+            block = b"-"
+            while block:
+                try:
+                    block = await reader.read(_BLOCK)
+                except OSError:
+                    block = b""
+                await asyncio.sleep(len(block) / pace.rate)
+                await under_way.put((loop.time() + pace.delay, block))
+
+        sending = asyncio.create_task(send())
+        try:
+            while True:
+                due, block = await under_way.get()
+                await asyncio.sleep(max(due - loop.time(), 0.0))
+                if not block:
+                    return
+                yield block
+        finally:
+            sending.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,25 @@ def publish_version(
     return publish_prediction(cluster, database, model, prediction.to_prediction())
 
 
+def queue_run(cluster: Cluster, database: str, model: str) -> None:
+    """Queue a run of a model that cannot be trained under its workspace's budget."""
+    workspace = "(SELECT workspace_id FROM federated.model WHERE name = %s)"
+    with cluster.connect(database) as connection, connection.transaction():
+        [options] = connection.execute(
+            f"SELECT options::text FROM federated.workspace WHERE workspace_id = {workspace}", [model]
+        ).fetchone() or [None]
+        connection.execute(
+            "UPDATE federated.workspace SET options = options - '{privacy_budget,noise_multiplier,compliance_mode}'::text[]"
+            f" WHERE workspace_id = {workspace}",
+            [model],
+        )
+        connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {model}"])
+        connection.execute(
+            f"UPDATE federated.workspace SET options = %s::jsonb WHERE workspace_id = {workspace}",
+            [options, model],
+        )
+
+
 def publish_prediction(
     cluster: Cluster, database: str, model: str, prediction: Prediction, encoding: Encoding | None = None
 ) -> publication.Published:

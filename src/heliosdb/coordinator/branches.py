@@ -34,13 +34,14 @@ from heliosdb.transport.gather_messages import (
     PassedOn,
     SignedTask,
     SignedTerm,
+    contact_bytes,
 )
 from heliosdb.transport.gathering import GatheredSum
 from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
 from heliosdb.transport.packing import open_term, open_update
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.verification import UpdateCollector, sign_task
+from heliosdb.transport.verification import UpdateCollector, sign_contact, sign_task
 
 _LOOK_AGAIN = 2.0
 """Seconds after which it is seen whether an aggregator is still there, where nothing was said of it."""
@@ -201,7 +202,8 @@ class Branches:
             contact = Contact(client.endpoint, client.pinned, member.record.limits)
             opening = self._opening(node) if node in lower else None
             task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
-            made.append(GatheredNode(node, branch.aggregator, contact, task, opening))
+            vouched = sign_contact(client.identity, contact_bytes(self._workspace, node, contact))
+            made.append(GatheredNode(node, branch.aggregator, contact, task, opening, vouched))
         for below in branch.branches:
             made += self._nodes(below, asked, there)
         return made

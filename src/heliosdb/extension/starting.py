@@ -134,12 +134,12 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
     own = model.options if by_newton(options.algorithm, model.options) else ()
     check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
-    check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=private, most_nodes=most_nodes)
     size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
     batching = Batching(size, is_asynchronous, policy["node_selection"], private)
     check_batching(options, batching, most_nodes)
+    check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     check_algorithm(options, private=private)
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     return [*left_out, *describe_rule(options, most_nodes)]

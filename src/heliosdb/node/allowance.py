@@ -43,7 +43,9 @@ class Allowance:
 def set_limits(memory_bytes: int | None) -> None:
     """Bound memory and open files for the life of this process, and leave no core behind, which would hold
     rows."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Of 0 bytes a core is still handed to a program that kernel.core_pattern names (core(5)); of 1 to nobody
+    # (fs/coredump.c), and no file is written that is smaller than a page.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
     if memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))

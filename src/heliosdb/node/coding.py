@@ -24,6 +24,7 @@ from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector
 from heliosdb.node.guards import not_finite
+from heliosdb.node.policy import asked_mechanism
 from heliosdb.transport.lossy import pack, unpack
 from heliosdb.transport.packing import EncodedVector, encode_vector
 
@@ -49,8 +50,9 @@ class UpdateCoder:
     def pack(self, task: Task, vector: AnyVector, unsent: State, whose: bytes = b"") -> Packed:
         """Pack a vector that may leave, of the type that its task names.
 
-        unsent: what the run has kept. whose: says whose rows the vector is about; what was kept of other
-        people's is not sent any more.
+        unsent: what the run has kept. whose: says which rows the vector is about; what was kept of others is
+        not sent any more. Nor is what was kept of an answer without noise in one that has its own: nothing
+        of it would be paid for.
 
         FederatedError UPDATE_REJECTED where a value, with what was kept of it, is no number, or none of the
         type in which it is written, INTERNAL where what was kept is of another update.
@@ -58,6 +60,7 @@ class UpdateCoder:
         coding, step = task.work.coding, str(task.key.step)
         if not coding.is_lossy:
             return Packed(vector, unsent)
+        whose = (b"plain" if asked_mechanism(task) is None else b"noised") + b"\0" + whose
         if coding.sent is not None:
             vector = _with_rest(vector, unsent, step, whose)
         try:

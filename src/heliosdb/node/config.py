@@ -64,7 +64,7 @@ class NodeConfig(TracedSettings):
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
     they stay. max_memory_gb: what the training process holds, in GiB; a task that needs more is refused.
     max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a second of what is sent; None: as
-    fast as the line takes it. task_limit_seconds: of a computation. A registration may ask for less of each.
+    fast as the line takes it. Of these a registration may ask for less. task_limit_seconds: of a computation.
     scratch_directory: where rows lie, in files without a name, that do not fit into that memory; None: in
     state_directory. parts: modules that register further parts of rounds; what they hold runs beside the
     rows, with all rights of this process and of the training process. health_socket: where the daemon answers

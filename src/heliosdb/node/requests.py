@@ -6,12 +6,16 @@ requests.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.participant import SharedDataset
+from heliosdb.domain.limits import Limits
 from heliosdb.domain.task import Task
 from heliosdb.node.admission import EVERYBODY, Admission
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.policy import asked_mechanism
+from heliosdb.transport.messages import ReceivedTask
 
 
 def make_table_request(
@@ -47,3 +51,14 @@ def make_table_request(
         has_consent_query=dataset.consent_query is not None,
         lets_withdraw=dataset.plain_withdrawals,
     )
+
+
+def computing_limits(received: ReceivedTask) -> Limits:
+    """Return what of the limits that are asked holds for a task's computation.
+
+    Under a budget the memory is the node's own word alone: whether rows fit into it shows, so who could
+    choose it anew with each task would find out how many there are.
+    """
+    if asked_mechanism(received.task) is None:
+        return received.limits
+    return replace(received.limits, max_memory_gb=None)

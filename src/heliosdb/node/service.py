@@ -181,6 +181,7 @@ async def _reached(
         server_credentials(identity.current),
         config.listen_host,
         config.listen_port,
+        aggregators=lambda: identity.current().aggregators,
         pace=Pace(config.max_bandwidth_mbps),
     )
     await server.start()

@@ -63,6 +63,12 @@ class Subscriptions:
         """Note what the coordinator calls this node."""
         _keep(self._called, workspace, node)
 
+    def check_called(self, workspace: WorkspaceName, node: NodeName, what: str) -> None:
+        """FederatedError IDENTITY where a workspace's coordinator calls this node by another name than `what`
+        is for; before it has greeted the node any is good."""
+        if self._called.get(workspace, node) != node:
+            raise FederatedError(ErrorCode.IDENTITY, f"{what} is for another node")
+
     async def read(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
         """Say to which of a workspace's models this node subscribes."""
         found = await asyncio.to_thread(
@@ -93,8 +99,7 @@ class Subscriptions:
     def _demand_ours(self, header: DeliveryHeader) -> None:
         if not self._is_ours(header.recipient):
             raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node's certificate")
-        if self._called.get(header.offer.workspace, header.offer.node) != header.offer.node:
-            raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node")
+        self.check_called(header.offer.workspace, header.offer.node, "the delivery")
 
     async def begin(self, received: ReceivedDelivery) -> asyncio.Task[Subscription]:
         """Begin to take it, once those before it were taken; whose end is the node's word after it, or

@@ -59,7 +59,7 @@ from heliosdb.node.policy import (
     refused,
 )
 from heliosdb.node.refusals import record_refusal
-from heliosdb.node.requests import make_table_request
+from heliosdb.node.requests import computing_limits, make_table_request
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
@@ -286,6 +286,8 @@ class NodeTasks:
         raise refused("other tasks of the run come in between")
 
     async def _answer_once(self, received: ReceivedTask, about: _About) -> SealedUpdate:
+        # An aggregator has tasks of other nodes too, which would be charged here as well.
+        self._subscriptions.check_called(received.task.key.workspace, received.task.key.node, "the task")
         found = await asyncio.to_thread(self._door.look_up, received)
         if found.update is not None:
             # Also from a paused dataset: these bytes were let out before the pause, and tell nothing more.
@@ -433,7 +435,7 @@ class NodeTasks:
                 received.state,
                 memory=kept,
                 row_sets=None if stored is None else stored.contents,
-                limits=received.limits,
+                limits=computing_limits(received),
             )
 
     async def _through_the_door(self, passing: Callable[[], T]) -> T:

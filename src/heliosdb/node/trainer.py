@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES")
 
 
+_LARGEST_ON_HEAP = 1 << 20
+
+
 class RowSetsWantedError(Exception):
     """A plain table has to be read again, and so compared again with the row sets of earlier answers."""
 
@@ -165,4 +168,6 @@ async def _ask(process: Process, request: ComputeRequest) -> ComputeAnswer:
 def _environment(cores: int, log_format: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
-    return {**kept, **threads, "PYTHONUNBUFFERED": "1", "HELIOSDB_LOG_FORMAT": log_format}
+    # What glibc takes from its heap counts against the limit long after it was freed; larger arrays do not.
+    heap = {"MALLOC_MMAP_THRESHOLD_": str(_LARGEST_ON_HEAP)}
+    return {**kept, **threads, **heap, "PYTHONUNBUFFERED": "1", "HELIOSDB_LOG_FORMAT": log_format}

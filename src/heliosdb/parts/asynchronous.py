@@ -12,9 +12,7 @@ from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.parts.algorithms import has_asynchronous_form
 from heliosdb.parts.protocols import PLAIN
-
-BY_SUM = frozenset({"fedavg", "weighted", "fedprox", "fedopt", "fedadagrad", "fedadam", "fedyogi"})
-"""The strategies that need no more than the sum of updates, and have nodes told nothing of their memory."""
+from heliosdb.parts.strategies import STRATEGIES, needs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def check_batching(options: TrainingOptions, batching: Batching, most_nodes: int
 def _check_sum(options: TrainingOptions, batching: Batching) -> None:
     """Raise FederatedError INVALID_VALUE where all updates of a round are needed together."""
     told = f"aggregation_batch_size is {batching.size}"
-    if options.aggregation not in BY_SUM:
+    if needs_of(STRATEGIES.entry(options.aggregation).settings) != "sum":
         raise invalid_value(
             f"aggregation {options.aggregation} needs all updates of a round at once, and {told}",
             hint="Choose an aggregation that works on sums, such as fedavg, or aggregation_batch_size = 0.",

@@ -234,6 +234,6 @@ def has_private_form(settings: object) -> bool:
 
 
 def needs_of(settings: object) -> Needs:
-    """What a rule with these settings needs of updates."""
+    """What a rule with these settings, an object or their class, needs of updates."""
     found: Needs = getattr(settings, "needs", "sum")
     return found

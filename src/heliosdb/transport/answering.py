@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -19,6 +20,7 @@ from google.protobuf.message import Message
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, place_of
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.limits import NO_LIMITS
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.observing.tracing import asked_under
@@ -101,13 +103,20 @@ class Answerer:
     """Hands a node's calls to its performer.
 
     pinned: the coordinator's certificates; asked for at each call, since they rotate. pace: at which answers
-    to tasks and orders, and what is gathered, leave; None: as fast as the line takes them.
+    to tasks and orders, and what is gathered, leave; None: as fast as the line takes them. asks_limits:
+    whether whoever calls may ask for limits, which no signature covers.
     """
 
     def __init__(
-        self, performer: Performer, pinned: Callable[[], Sequence[bytes]], pace: Pace | None = None
+        self,
+        performer: Performer,
+        pinned: Callable[[], Sequence[bytes]],
+        pace: Pace | None = None,
+        *,
+        asks_limits: bool = True,
     ) -> None:
         self._performer = performer
+        self._asks_limits = asks_limits
         self._pinned = pinned
         self._pace = pace or Pace()
         self._delivering = asyncio.Lock()
@@ -157,6 +166,8 @@ class Answerer:
     async def _perform(self, messages: AsyncIterator[bytes], metadata: Metadata) -> AsyncGenerator[bytes]:
         async def answer() -> tuple[ReceivedTask, SealedUpdate]:
             received = await receive_task(messages, self._pinned())
+            if not self._asks_limits:
+                received = replace(received, limits=NO_LIMITS)
             # Only now: the task's signature has shown who it is that names a trace.
             with asked_under(metadata):
                 return received, await self._performer.perform(received)
@@ -166,7 +177,7 @@ class Answerer:
             yield _bytes(pb.UpdateMessage(refusal=result))
             return
         received, update = result
-        pace = self._pace.at(received.limits.max_bandwidth_mbps)
+        pace = self._pace.at(received.limits.max_bandwidth_mbps, received.task.key.workspace)
         first, rest = cut_first(update.payload)
         await pace.wait(len(first))
         head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
@@ -198,6 +209,7 @@ class Answerer:
             yield _bytes(pb.OrderAnswer(refusal=result))
             return
         first, rest = cut_first(result.body)
+        await self._pace.wait(len(first))
         signed = result.signed
         head = pb.SignedHeader(header=signed.statement, signature=signed.signature, chunk=first)
         yield _bytes(pb.OrderAnswer(head=head))
@@ -217,8 +229,8 @@ class Answerer:
         async def begin() -> tuple[Pace, AsyncGenerator[Told]]:
             request = await receive_gather(messages)
             check_signed(request, self._pinned())
-            pace = self._pace.at(request.limits.max_bandwidth_mbps)
-            return pace, self._performer.gather(request)
+            asked = request.limits.max_bandwidth_mbps if self._asks_limits else None
+            return self._pace.at(asked, request.key.workspace), self._performer.gather(request)
 
         begun = await _or_refusal(begin)
         if isinstance(begun, pb.Refusal):

@@ -640,7 +640,7 @@ class GatherHeader(_message.Message):
     def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class GatheredNode(_message.Message):
-    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "limits")
+    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature", "limits")
     NODE_FIELD_NUMBER: _ClassVar[int]
     AGGREGATOR_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -648,6 +648,7 @@ class GatheredNode(_message.Message):
     HEADER_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     OPENING_KEY_FIELD_NUMBER: _ClassVar[int]
+    CONTACT_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     node: str
     aggregator: str
@@ -656,8 +657,9 @@ class GatheredNode(_message.Message):
     header: bytes
     signature: bytes
     opening_key: bytes
+    contact_signature: bytes
     limits: Limits
-    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class GatherMessage(_message.Message):
     __slots__ = ("head", "node", "chunk")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ from heliosdb.aggregation.partial_sum import Adding, sketch_size
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.bounds import ROWS, Bounds
 from heliosdb.domain.errors import invalid_value
-from heliosdb.domain.ids import NodeName
+from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.update import Term
@@ -60,6 +61,7 @@ class GatheredNode:
     """One node of a request. aggregator: which asks it. task: None where it is not asked itself.
 
     opening: what opens the updates of the nodes for which it gathers; None where it gathers for none.
+    vouched: the coordinator's signature over its contact (`contact_bytes`).
     """
 
     node: NodeName
@@ -67,6 +69,7 @@ class GatheredNode:
     contact: Contact
     task: SignedTask | None
     opening: SealingKey | None = None
+    vouched: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,13 @@ Told = PassedOn | SignedTerm | SealedSum
 """What an aggregator answers, piece by piece."""
 
 
+def contact_bytes(workspace: WorkspaceName, node: NodeName, contact: Contact) -> bytes:
+    """What the coordinator signs, so that nobody has an aggregator dial what it did not name: each part with
+    its length in front."""
+    parts = (workspace.encode(), node.encode(), contact.endpoint.encode(), *contact.pinned)
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
 def gather_to_messages(request: GatherRequest) -> Iterator[tuple[NodeName, bytes]]:
     """A request for the wire, message by message, and whom each is about."""
     aggregator = request.key.node
@@ -271,6 +281,7 @@ def _node_to_proto(one: GatheredNode) -> pb.GatheredNode:
         header=b"" if one.task is None else one.task.header,
         signature=b"" if one.task is None else one.task.signature,
         opening_key=b"" if one.opening is None else one.opening.private,
+        contact_signature=one.vouched,
         limits=limits_to_proto(one.contact.limits),
     )
 
@@ -278,7 +289,8 @@ def _node_to_proto(one: GatheredNode) -> pb.GatheredNode:
 def _node_from_proto(node: pb.GatheredNode) -> GatheredNode:
     require(0 < len(node.pinned) <= limits.MAX_PINNED, "a node has no certificate, or too many")
     small = all(len(pem) <= limits.MAX_CERTIFICATE_BYTES for pem in node.pinned)
-    require(small and len(node.signature) <= limits.MAX_SIGNATURE_BYTES, "a certificate is too large")
+    longest = max(len(node.signature), len(node.contact_signature))
+    require(small and longest <= limits.MAX_SIGNATURE_BYTES, "a certificate is too large")
     require(len(node.header) <= limits.MAX_HEADER_BYTES, "a task's header is too large")
     pinned = tuple(bytes(pem) for pem in node.pinned)
     contact = Contact(read_name(node.endpoint), pinned, limits_from_proto(node.limits))
@@ -286,7 +298,7 @@ def _node_from_proto(node: pb.GatheredNode) -> GatheredNode:
     task = SignedTask(bytes(node.header), bytes(node.signature)) if node.header else None
     require(task is not None or opening is not None, "a node is asked nothing")
     named = NodeName(read_name(node.node)), NodeName(read_name(node.aggregator))
-    return GatheredNode(*named, contact, task, opening)
+    return GatheredNode(*named, contact, task, opening, bytes(node.contact_signature))
 
 
 def term_to_proto(signed: SignedTerm) -> pb.SumTerm:

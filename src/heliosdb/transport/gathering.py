@@ -31,6 +31,7 @@ from heliosdb.transport.gather_messages import (
     SealedSum,
     SignedTerm,
     SumHeader,
+    contact_bytes,
     decode_sum_header,
     encode_sum_header,
     found_bytes,
@@ -42,7 +43,13 @@ from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import refusal_from_proto, task_sha256
 from heliosdb.transport.sealing import SealingKey, UnopenedError, seal_to
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
-from heliosdb.transport.verification import rejected, sign_sum, verify_sum, verify_task_hash
+from heliosdb.transport.verification import (
+    rejected,
+    sign_sum,
+    verify_contact,
+    verify_sum,
+    verify_task_hash,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,14 @@ def close_sum(
 
 
 def check_signed(request: GatherRequest, pinned: Sequence[bytes]) -> None:
-    """Raise FederatedError IDENTITY where a task that is to be passed on is not the pinned coordinator's."""
+    """Raise FederatedError IDENTITY where a task that is to be passed on is not the pinned coordinator's, or
+    a node that is to be dialled not one that it has named: whoever asks may be another aggregator."""
+    for one in request.nodes:
+        contact = contact_bytes(request.key.workspace, one.node, one.contact)
+        if not verify_contact(tuple(pinned), contact, one.vouched):
+            raise FederatedError(
+                ErrorCode.IDENTITY, "a node's address is not signed by the pinned coordinator"
+            )
     for task in (one.task for one in request.nodes if one.task is not None):
         if not verify_task_hash(pinned, task_sha256(task.header), task.signature):
             raise FederatedError(ErrorCode.IDENTITY, "a task is not signed by the pinned coordinator")

@@ -6,6 +6,8 @@ by chance, so that what arrives is right on average (the stochastic quantization
 
     floor(v / t * L + r),   0 <= r < 1,   and arrives as   t * q / L.
 
+Values of float64 are first written as float32, by which they are off by less than chance makes them.
+
 What always holds: the bytes are exactly as many as the coding says for the length; `unpack` gives back what
 they say, the same to the bit, and takes no other bytes; nothing that arrives is larger than its block's t.
 """

@@ -8,15 +8,18 @@ saved up.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from heliosdb.domain.clock import Clock, SystemClock
 
 BITS_A_MEGABIT = 1_000_000
 
+_MOST_LINES = 1024
+
 
 class TokenBucket:
-    """The line of one sender. Each message may be reserved at a rate of its own."""
+    """One line. Each message may be reserved at a rate of its own."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -34,6 +37,10 @@ class TokenBucket:
         self._free_at = begins + 8.0 * size / (mbps * BITS_A_MEGABIT)
         return begins - now
 
+    def beside(self) -> TokenBucket:
+        """Another line, by the same clock."""
+        return TokenBucket(self._clock)
+
 
 class Pace:
     """A bucket whose messages are waited for. mbps None: nothing is."""
@@ -48,14 +55,31 @@ class Pace:
         self._mbps = mbps
         self._bucket = bucket or TokenBucket()
         self._sleep = sleep
+        self._below: OrderedDict[tuple[str, float], TokenBucket] = OrderedDict()
+        self._above: Pace | None = None
 
-    def at(self, mbps: float | None) -> Pace:
-        """Return the same line at another rate, which is not above its own."""
-        rates = [rate for rate in (self._mbps, mbps) if rate is not None]
-        return Pace(min(rates) if rates else None, bucket=self._bucket, sleep=self._sleep)
+    def at(self, mbps: float | None, whose: str) -> Pace:
+        """Return the same line with a narrower one before it, at a rate that somebody asks for.
+
+        Each who asks, and each rate, has one of its own: whoever asks for too little waits for it alone, and
+        no longer than he asks for it.
+        """
+        if mbps is None:
+            return self
+        name = (whose, mbps)
+        bucket = self._below.setdefault(name, self._bucket.beside())
+        self._below.move_to_end(name)
+        if len(self._below) > _MOST_LINES:
+            self._below.popitem(last=False)
+        made = Pace(mbps, bucket=bucket, sleep=self._sleep)
+        made._above = self
+        return made
 
     async def wait(self, size: int) -> None:
         """Return once so many bytes may leave."""
         seconds = self._bucket.reserve(size, self._mbps)
         if seconds > 0.0:
             await self._sleep(seconds)
+        # Not before: of the line that all share nothing is taken for what does not leave yet.
+        if self._above is not None:
+            await self._above.wait(size)

@@ -1,12 +1,13 @@
 """Calls over gRPC at a node that listens: they come in from the pinned coordinator, to what answers them.
 
-What always holds: nothing is asked of a node but by a peer that has shown a pinned certificate; one that is
-an aggregator's, and no coordinator's, brings signed tasks and has answers gathered, and nothing else.
+What always holds: nothing is asked of a node but by a peer that has shown a certificate that is pinned still;
+one that is an aggregator's, and no coordinator's, brings signed tasks and has answers gathered, and nothing
+else.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -60,15 +61,21 @@ def make_server(
     host: str,
     port: int,
     *,
+    aggregators: Callable[[], Sequence[bytes]] = tuple,
     pace: Pace | None = None,
 ) -> tuple[Any, int]:
     """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0).
 
-    pace: at which answers to tasks and orders leave; None: as fast as the line takes them.
+    aggregators: the certificates of those through which the node answers too. pace: at which answers to tasks
+    and orders leave; None: as fast as the line takes them.
     """
     server = aio.server(options=SERVER_OPTIONS)
-    answerer = Answerer(performer, pinned, pace)
-    handlers = {str(method): _over_grpc(answerer, method, pinned) for method in Method}
+    pace = pace or Pace()
+    callers = (
+        _Callers(pinned, frozenset(Method), Answerer(performer, pinned, pace)),
+        _Callers(aggregators, _OF_AGGREGATORS, Answerer(performer, pinned, pace, asks_limits=False)),
+    )
+    handlers = {str(method): _over_grpc(callers, method) for method in Method}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server, bind(server, credentials, host, port)
 
@@ -85,17 +92,30 @@ def bind(server: Any, credentials: Any, host: str, port: int) -> int:
     return bound
 
 
-_ALSO_OF_AGGREGATORS = (Method.PERFORM, Method.GATHER)
+_OF_AGGREGATORS = frozenset({Method.PERFORM, Method.GATHER})
 """Calls of which each task shows who has signed it."""
 
 
-def _over_grpc(answering: Answering, method: Method, pinned: Callable[[], Sequence[bytes]]) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Callers:
+    """Who may call what. certificates: one of which they have shown; asked for at each call, since a
+    connection may be older than the last change."""
+
+    certificates: Callable[[], Sequence[bytes]]
+    methods: Collection[Method]
+    answering: Answering
+
+
+def _over_grpc(callers: Sequence[_Callers], method: Method) -> Any:
     async def handle(messages: AsyncIterator[bytes], context: Any) -> AsyncGenerator[bytes]:
-        if method not in _ALSO_OF_AGGREGATORS and not _is_shown(context, pinned()):
+        of_method = (one for one in callers if method in one.methods)
+        found = next((one for one in of_method if _is_shown(context, one.certificates())), None)
+        if found is None:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this is for the coordinator alone")
+            return
         metadata = context.invocation_metadata() or ()
         try:
-            async with aclosing(answering.answer(method, messages, metadata)) as answers:
+            async with aclosing(found.answering.answer(method, messages, metadata)) as answers:
                 async for raw in answers:
                     yield raw
         except CannotAnswerError as error:

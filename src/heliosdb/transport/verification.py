@@ -9,6 +9,7 @@ UPDATE_REJECTED with the reason. No I/O.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -29,6 +30,7 @@ _DELIVERY_SIGNATURE = b"heliosdb delivery signature v2\0"
 _ORDER_SIGNATURE = b"heliosdb order signature v2\0"
 _STATEMENT_SIGNATURE = b"heliosdb statement signature v2\0"
 _SUM_SIGNATURE = b"heliosdb sum signature v1\0"
+_CONTACT_SIGNATURE = b"heliosdb contact signature v1\0"
 _CERTIFICATE_SIGNATURE = b"heliosdb certificate signature v1\0"
 
 
@@ -50,6 +52,19 @@ def verify_task(pinned: Sequence[bytes], header: TaskHeader, signature: bytes) -
 def verify_task_hash(pinned: Sequence[bytes], task_sha256: bytes, signature: bytes) -> bool:
     """As `verify_task`, of a task that is only passed on."""
     return any(verify(certificate, _TASK_SIGNATURE + task_sha256, signature) for certificate in pinned)
+
+
+# The same from round to round, for as many nodes as there are.
+@lru_cache(maxsize=16_384)
+def sign_contact(identity: Identity, contact: bytes) -> bytes:
+    """The coordinator's signature over where a node answers (`contact_bytes`)."""
+    return identity.sign(_CONTACT_SIGNATURE + contact)
+
+
+@lru_cache(maxsize=16_384)
+def verify_contact(pinned: tuple[bytes, ...], contact: bytes, signature: bytes) -> bool:
+    """Whether a contact was signed with the key of a pinned coordinator certificate."""
+    return any(verify(certificate, _CONTACT_SIGNATURE + contact, signature) for certificate in pinned)
 
 
 def sign_update(identity: Identity, header: bytes) -> bytes:

@@ -24,7 +24,7 @@ async def test_a_long_run_gives_way_to_one_of_a_higher_priority_and_goes_on_behi
     await pair(world, min_nodes=2)
     create_model(world, rounds=10_000, early_stopping_rounds=100_000)
     world.execute(OTHER.format(name="urgent", priority=5))
-    world.execute(OTHER.format(name="patient", priority=-5))
+    world.execute(OTHER.format(name="patient", priority=-10))
     coordinator = world.start_coordinator(faults="coordinator.run.gave_way=kill", concurrent_runs=1)
     world.execute("START FEDERATED TRAINING risk")
     await world.reached("EXISTS (SELECT FROM federated.round WHERE round_number = 2)")

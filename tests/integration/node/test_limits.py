@@ -15,6 +15,7 @@ from heliosdb.algorithms.works import EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.limits import NO_LIMITS, Limits
+from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Reading, Scaling, Task
 from heliosdb.node.config import NodeConfig
 from heliosdb.transport.client import NodeClient
@@ -124,6 +125,19 @@ async def test_what_a_workspace_asks_holds_where_it_is_lower(
             ]
             assert len(os.sched_getaffinity(worker)) == cores
         assert update.vector[0] == 200.0
+
+
+async def test_under_a_budget_no_memory_is_asked_for_whose_end_would_tell_how_many_rows_there_are(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    config = federation.node_config(cluster, federated_database)
+    task = statistics_task(noise_multiplier=5.0, budget=Budget(10.0, 1e-5))
+    async with node(federation, config, Limits(0.5, 1)) as client:
+        await client.perform(task, federation.sealing, TIMEOUT)
+        (worker,) = _workers()
+        assert _memory_limits(worker) == [str(8 * 2**30)] * 2
+        assert len(os.sched_getaffinity(worker)) == 1
 
 
 async def test_a_limit_too_small_for_one_block_is_named_before_a_row_is_read(

@@ -352,7 +352,7 @@ async def test_the_training_process_holds_no_secret_of_the_daemon(
         await client.close()
     assert b"secret" not in environment
     assert b"heliosdb_" not in arguments + environment
-    assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["0", "0"]
+    assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["1", "1"]
     assert next(line for line in limits.splitlines() if "Max data size" in line).split()[3] == str(8 * 2**30)
     assert not [name for name in opened if name.endswith((".key", ".pem"))]
     assert users in ([], [("heliosdb_reader",)])

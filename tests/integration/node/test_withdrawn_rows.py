@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,10 +60,6 @@ def request(*, plain: bool, features: tuple[str, ...], target: str = "outcome") 
     )
 
 
-def read_table(reader: str, asked: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
-    return TableReader().read(reader, asked, row_sets)
-
-
 def without(connection: psycopg.Connection, *subjects: str) -> Admission:
     """Who is left out, as an order would have it."""
     codes = [
@@ -111,13 +106,13 @@ def test_a_table_without_the_withdrawn_is_the_one_that_never_had_them(
     asked = request(plain=plain, features=features, target=target)
     with cluster.connect(federated_database) as connection:
         withdrawn = replace(asked, admission=without(connection, "Ann", "p7", "nobody"))
-        before = read_table(reader, asked, ())
-        found = read_table(reader, withdrawn, ())
+        before = TableReader().read(reader, asked, ())
+        found = TableReader().read(reader, withdrawn, ())
         with monkeypatch.context() as context:
             context.setattr(TableReader, "_spool", lambda _: RowSpool(64, Scratch(str(tmp_path))))
-            stored = read_table(reader, withdrawn, ())
+            stored = TableReader().read(reader, withdrawn, ())
         connection.execute("DELETE FROM visit WHERE patient IN ('Ann', 'p7')")
-        never = read_table(reader, asked, ())
+        never = TableReader().read(reader, asked, ())
 
     assert before.rows_read != found.rows_read
     demand_equal(found, never)
@@ -134,10 +129,10 @@ def test_many_values_are_chosen_as_if_the_withdrawn_had_none(
         # With hers Oslo is more frequent than Rome, without them less; ties go by the value.
         connection.execute("INSERT INTO visit SELECT 'Ann', 50, 'Oslo', NULL, 0 FROM generate_series(1, 9)")
         withdrawn = replace(asked, admission=without(connection, "Ann"))
-        before = read_table(reader, asked, ())
-        found = read_table(reader, withdrawn, ())
+        before = TableReader().read(reader, asked, ())
+        found = TableReader().read(reader, withdrawn, ())
         connection.execute("DELETE FROM visit WHERE patient = 'Ann'")
-        never = read_table(reader, asked, ())
+        never = TableReader().read(reader, asked, ())
 
     assert before.table.columns[1].levels == ("Oslo", "Rome")
     assert found.table.columns[1].levels == ("Bern", "Rome")
@@ -152,12 +147,12 @@ def test_who_is_not_admitted_is_left_out_and_who_has_no_name_with_them(
         some = [f"p{i}" for i in range(30)]
         admitted = without(connection, *some).withdrawn
         withdrawn = without(connection, "p3").withdrawn
-        found = read_table(reader, replace(asked, admission=Admission(withdrawn, admitted)), ())
+        found = TableReader().read(reader, replace(asked, admission=Admission(withdrawn, admitted)), ())
         connection.execute(
             "DELETE FROM visit WHERE patient IS NULL OR patient <> ALL (%s) OR patient = 'p3'", [some]
         )
-        never = read_table(reader, asked, ())
-        nobody = read_table(
+        never = TableReader().read(reader, asked, ())
+        nobody = TableReader().read(
             reader,
             replace(asked, plain=False, classes=("0", "1"), levels=((), ()), admission=Admission(b"", b"")),
             (),

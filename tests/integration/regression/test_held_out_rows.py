@@ -12,7 +12,7 @@ from psycopg import sql
 
 from heliosdb.domain.ids import DatasetName
 from heliosdb.node.datasets import TableRequest, table_key
-from heliosdb.node.worker import read_table
+from heliosdb.node.worker import TableReader
 from heliosdb.transport.sealing import load_or_create_secret
 from tests.integration.coordinator.support import Site
 from tests.integration.regression.conftest import Clinics
@@ -49,7 +49,9 @@ def held_out(clinics: Clinics, site: Site, target: str, roles: Sequence[tuple[st
         max_parameter_share=1.0,
         roles=tuple(roles),
     )
-    rows = read_table(cluster.dsn(site.database, user="heliosdb_reader"), request, ()).table.validation()
+    rows = (
+        TableReader().read(cluster.dsn(site.database, user="heliosdb_reader"), request, ()).table.validation()
+    )
     return np.column_stack([rows.features, *(rows.roles[role] for role, _ in roles), rows.target])
 
 

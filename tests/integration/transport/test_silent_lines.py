@@ -12,12 +12,15 @@ import pytest
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.transport import dialling
+from heliosdb.transport.answering import Answerer
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from tests.support.federation import until
 from tests.support.line import Line, opened
 from tests.support.performers import Unsubscribed
+from tests.support.ways import ARRIVAL, receiving
 
 TIMEOUT = 120.0
 FOUND_OUT = 30.0
@@ -97,3 +100,20 @@ async def test_an_idle_connection_is_asked_again_and_again_and_stays() -> None:
 
         await client.greet(GREETING, TIMEOUT)
         assert line.accepted == 1
+
+
+async def test_a_node_that_dials_finds_out_that_its_line_went_deaf() -> None:
+    pinned = (COORDINATOR.certificate_pem,)
+    answerer = Answerer(Thinker(), lambda: pinned)  # type: ignore[arg-type]
+    async with receiving(COORDINATOR) as (reception, port), opened(port) as line:
+        carrier = reception.carrier([NODE.certificate_pem], "the node")
+        address, identity = f"https://localhost:{line.port}", ServerIdentity(NODE, pinned)
+        dialled = dialling.Line(address, identity, answerer, keepalive=1)
+        await dialled.open()
+        await carrier.arrival(ARRIVAL)
+        assert not dialled.is_broken
+        assert line.deafen() == 1
+
+        async with asyncio.timeout(FOUND_OUT):
+            assert (await dialled.broken()).code is ErrorCode.UNREACHABLE
+        await dialled.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,11 @@ from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, make_state, state_sha256
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
+from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.parts.strategies import MeanSettings
 from tests.support.runs import with_policy
 from tests.unit.coordinator.driver_toys import REPORTED, SHORT, USUAL, outcome
-from tests.unit.coordinator.fake_federation import SIZE, FakeWorld, Toy, refusal, steps, toy_run
+from tests.unit.coordinator.fake_federation import SIZE, FakeNode, FakeWorld, Toy, refusal, steps, toy_run
 
 
 def buffered(size: int = 2, **options: Any) -> Run:
@@ -104,6 +107,65 @@ def test_the_committed_order_leads_to_the_same_parameters(made: Any, toy: Toy, s
 
     assert {number: len(tasks) for number, tasks in taken(world).items()} == dict.fromkeys(range(1, 5), size)
     assert rows.versions[0]["sha256"] == replayed(world, 4)
+
+
+MINIMA = {"a": np.array([3.0, -1.0]), "b": np.array([-2.0, 5.0]), "c": np.array([10.0, 0.1])}
+CURVED = np.array([[1.0, 0.3], [0.3, 0.5]])
+
+
+def descended(start: Vector, name: str) -> Vector:
+    """How far three steps of gradient descent move towards a node's own minimum of a quadratic form."""
+    x = start.copy()
+    for _ in range(3):
+        x -= 0.2 * CURVED @ (x - MINIMA[name])
+    return x - start
+
+
+@dataclass
+class Descending(FakeNode):
+    """A node that trains on a convex problem."""
+
+    def _answer(self, task: Task, weight: float, factor: float) -> AnyVector:
+        if task.key.round == 0:
+            return super()._answer(task, weight, factor)
+        return descended(np.asarray(task.state["weights"], dtype=np.float64), self.name)
+
+
+def simulated(speeds: Mapping[str, float], size: int, rounds: int, start: Vector) -> list[Vector]:
+    """The models of FedBuff, by its algorithm 1, with a server's rate of 1 and s(t) = (1 + t)^-1/2: whoever
+    has been heard trains again once the server's model has moved."""
+    models, buffered, heard = [start], [], list(speeds)
+    at_work: list[tuple[float, str, int]] = []
+    now = 0.0
+    while len(models) <= rounds:
+        for name in heard:
+            heapq.heappush(at_work, (now + speeds[name], name, len(models) - 1))
+        heard = []
+        while len(buffered) < size:
+            now, name, begun = heapq.heappop(at_work)
+            staleness = len(models) - 1 - begun
+            buffered.append(descended(models[begun], name) / np.sqrt(1.0 + staleness))
+            heard.append(name)
+        models.append(models[-1] + sum(buffered) / size)
+        buffered = []
+    return models
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_models_are_those_of_fedbuff(made: Any, size: int) -> None:
+    rates, rounds = {"a": 1.0, "b": 1.7, "c": 3.1}, 40
+    world = made(SHORT, buffered(size, rounds=rounds, weighted_aggregation=False))
+    world.nodes = {name: Descending(world, name) for name in world.nodes}
+    speeds(world, **rates)
+
+    assert outcome(world.live_on())[0] == "completed"
+
+    found = {number: state["weights"] for (number, _), state in world.states.items() if number}
+    expected = simulated(rates, size, rounds, np.array([2.0, 0.0]))
+    assert max(found) == rounds
+    for number, weights in found.items():
+        np.testing.assert_allclose(weights, expected[number - 1], rtol=1e-12, atol=1e-12)
+    assert {number - asked for number, tasks in taken(world).items() for asked, _ in tasks} > {0, 1}
 
 
 @pytest.mark.parametrize("toy", [SHORT, REPORTED], ids=["short", "reported"])

@@ -11,8 +11,9 @@ import pytest
 from heliosdb.domain.coding import UNCHANGED, Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State, freeze
-from heliosdb.domain.task import Reading, Task, TaskKey, Work
+from heliosdb.domain.task import Privacy, Reading, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.node.coding import UpdateCoder, encode_answer
 from heliosdb.transport.lossy import unpack
@@ -20,6 +21,8 @@ from heliosdb.transport.lossy import unpack
 SIZE = 200
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("train"), NodeName("n"))
 CODER = UpdateCoder(b"s" * 32)
+PLAIN = np.frombuffer(b"plain\0", dtype=np.uint8)
+"""Of whose rows what was kept is, where nobody is left out."""
 
 
 def task(coding: Coding, number: int = 1) -> Task:
@@ -44,6 +47,21 @@ def test_what_was_not_sent_is_sent_later(coding: Coding) -> None:
         assert 0 < np.count_nonzero(found) <= coding.count(SIZE)
         computed, sent, kept = computed + update(number), sent + found, packed.unsent
         assert np.allclose(sent + kept["train"], computed, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_where_nothing_is_rounded_not_a_bit_is_lost(dtype: str) -> None:
+    """Whole numbers, whose sums are exact; many are equal, so that there are ties in every round."""
+    rng, coding, kept = np.random.default_rng(2), Coding(sent=7), NO_STATE
+    computed, sent = np.zeros(SIZE), np.zeros(SIZE)
+    for number in range(1, 60):
+        vector = rng.integers(-3, 4, SIZE).astype(dtype)
+        asked = task(coding, number)
+        asked = replace(asked, work=replace(asked.work, dtype=Dtype(dtype)))
+        packed = CODER.pack(asked, vector, kept)
+        found = unpack(packed.vector, SIZE, Dtype(dtype), coding)
+        computed, sent, kept = computed + vector, sent + found, packed.unsent
+        assert np.array_equal(sent + kept["train"], computed)
 
 
 def test_nothing_is_kept_where_all_values_are_sent() -> None:
@@ -77,9 +95,7 @@ def test_the_same_task_sends_the_same_bytes_and_another_others() -> None:
 def test_what_was_kept_of_another_update_is_never_added(rest: np.ndarray, code: ErrorCode) -> None:
     vector = np.full(SIZE, np.finfo(np.float64).max)
     with pytest.raises(FederatedError) as raised:
-        CODER.pack(
-            task(Coding(sent=20)), vector, freeze({"train": rest, "whose rows": np.zeros(0, np.uint8)})
-        )
+        CODER.pack(task(Coding(sent=20)), vector, freeze({"train": rest, "whose rows": PLAIN}))
     assert raised.value.code is code
 
 
@@ -103,3 +119,14 @@ def test_what_was_kept_of_other_peoples_rows_is_not_sent_any_more() -> None:
     assert again.unsent["train"].tobytes() == fresh.unsent["train"].tobytes()
     kept = CODER.pack(task(coding, 2), update(2), before.unsent, b"everybody")
     assert kept.vector.tobytes() != fresh.vector.tobytes()
+
+
+def test_what_was_kept_without_noise_is_in_no_private_answer() -> None:
+    coding = Coding(sent=20)
+    plain, private = task(coding), task(coding, 2)
+    private = replace(private, work=replace(private.work, privacy=Privacy(Mechanism(1.0), 1.0)))
+    before = CODER.pack(plain, update(1), NO_STATE)
+    fresh = CODER.pack(private, update(2), NO_STATE)
+    after = CODER.pack(private, update(2), before.unsent)
+    assert after.vector.tobytes() == fresh.vector.tobytes()
+    assert after.unsent["train"].tobytes() == fresh.unsent["train"].tobytes()

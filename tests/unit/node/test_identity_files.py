@@ -29,6 +29,8 @@ def sha256(identity: Identity) -> bytes:
 class Files:
     """What stands in for a node's settings: where its files are."""
 
+    aggregator_certificate = None
+
     def __init__(self, directory: Path) -> None:
         self.certificate, self.private_key = directory / "node.pem", directory / "node.key"
         self.coordinator_certificate = directory / "coordinator.pem"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -13,12 +13,14 @@ import pytest
 
 from heliosdb.algorithms.encoding import encode
 from heliosdb.algorithms.features import statistics
-from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.report_layout import ReportLayout
+from heliosdb.algorithms.reported import report
 from heliosdb.algorithms.sgd import derive_rng
 from heliosdb.algorithms.space import AT_ONCE
 from heliosdb.algorithms.statistics import STATISTICS
-from heliosdb.algorithms.steps import check_streams
+from heliosdb.algorithms.steps import REPORT, check_streams
 from heliosdb.algorithms.table import Codes, Table
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -51,6 +53,9 @@ REQUEST = TableRequest(
 )
 
 
+Spoil = Callable[[Matrix, Codes], None]
+
+
 def raw_rows(subjects: int | None) -> tuple[Matrix, Codes]:
     rng = np.random.default_rng(4)
     values = rng.normal(size=(ROWS, 4))
@@ -75,10 +80,13 @@ def spooled(values: Matrix, codes: Codes, spool: RowSpool) -> Reading:
 
 
 def stored_and_held(
-    directory: Path, request: TableRequest, subjects: int | None
+    directory: Path, request: TableRequest, subjects: int | None, spoil: Spoil = lambda values, codes: None
 ) -> Iterator[tuple[Table, RowSet | None]]:
+    """The table in scratch files, and in memory. spoil: makes the rows ugly."""
     for spool in (RowSpool(1 << 20, Scratch(str(directory))), RowSpool(None, None)):
-        read = spooled(*raw_rows(subjects), spool)
+        values, codes = raw_rows(subjects)
+        spoil(values, codes)
+        read = spooled(values, codes, spool)
         if request.plain:
             yield make_plain_table(read.values, read.codes, request, (), read)
         else:
@@ -133,6 +141,81 @@ def test_every_step_that_streams_gives_the_same_bits(both: list[tuple[Table, Row
         ]
         found.append([one.tobytes() for one in made])
     assert found[0] == found[1]
+
+
+def constant(values: Matrix, codes: Codes) -> None:
+    """All rows are equal."""
+    del codes
+    values[:, :3] = values[0, :3]
+
+
+def far_apart(values: Matrix, codes: Codes) -> None:
+    """A mean that is huge beside its spread, the largest numbers, and the smallest; three classes."""
+    del codes
+    values[:, 0] = 1e12 + 1e-3 * values[:, 0]
+    values[:, 1] = np.where(values[:, 1] > 0, 1e300, -1e300)
+    values[:, 2] *= 5e-324
+    values[:, 3] = np.arange(ROWS) % 3
+
+
+def missing(values: Matrix, codes: Codes) -> None:
+    """Values are missing everywhere, in one column all, and the second class is rare."""
+    del codes
+    values[np.arange(ROWS) % 2 == 1, 0] = np.nan
+    values[:, 1] = np.nan
+    values[:, 3] = np.where(np.arange(ROWS) % 9_973 == 0, 1.0, 0.0)
+
+
+def crowded(values: Matrix, codes: Codes) -> None:
+    """Most rows are of one subject, which crosses every block."""
+    del values
+    codes[: 2 * ROWS // 3, 1] = codes[0, 1]
+
+
+@pytest.mark.parametrize("spoil", [constant, far_apart, missing, crowded])
+def test_ugly_rows_lead_to_the_same_bits(tmp_path: Path, spoil: Spoil) -> None:
+    asked, found = replace(REQUEST, subject="who"), []
+    scaling = Scaling((0.1, 0.0, 0.4), (1.1, 0.9, 0.5))
+    classes = 3 if spoil is far_apart else 2
+    start = np.linspace(-0.2, 0.2, 4 if classes == 2 else 12).reshape(-1 if classes == 2 else (3, 4))
+    # Neither divides the rows, and a batch of the second is larger than what is read at once.
+    trains = [
+        TrainWork("logistic_regression", scaling, 1, size, 0.01, optimizer=how, classes=classes)
+        for size, how in ((777, "sgd"), (AT_ONCE + 5, "adam"))
+    ]
+    for table, _ in stored_and_held(tmp_path, asked, 30_000, spoil):
+        model, layout = LOGISTIC_REGRESSION, ReportLayout(classes, 3, 3)
+        evaluated = EvaluateWork("logistic_regression", scaling, None, classes=classes)
+        task = Task(REPORTED, TaskReading(None, ("a", "b", "c"), "y", 0.2, 7), Work("x", 1), scaling=scaling)
+        with np.errstate(all="ignore"):
+            made = [
+                statistics(table, StatisticsWork("logistic_regression", None, classes=classes)).vector,
+                *(trained(table, start, work) for work in trains),
+                model.curvature(table, start, scaling).to_vector(),
+                model.evaluate(table, start, evaluated).vector,
+                report(
+                    table,
+                    task,
+                    layout,
+                    lambda rows: scale_inputs(rows, scaling) @ start.T,
+                    derive_rng(1, 1, "n", KEY),
+                ),
+            ]
+        found.append((table.space.is_memory, [one.tobytes() for one in made]))
+    assert [in_memory for in_memory, _ in found] == [False, True]
+    assert found[0][1] == found[1][1]
+
+
+REPORTED = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 1, REPORT, NodeName("n"))
+
+
+def trained(table: Table, start: np.ndarray, work: TrainWork) -> np.ndarray:
+    """What training leads to, or nothing where it diverges."""
+    try:
+        return LOGISTIC_REGRESSION.train(table, start, work, derive_rng(1, 1, "n", KEY)).vector
+    except FederatedError as error:
+        assert error.code is ErrorCode.UPDATE_REJECTED
+        return np.empty(0)
 
 
 def test_categories_become_the_same_inputs(both: list[tuple[Table, RowSet | None]]) -> None:

@@ -31,6 +31,7 @@ from heliosdb.transport.gather_messages import (
     GatherRequest,
     SignedTask,
     SignedTerm,
+    contact_bytes,
     gather_to_messages,
     receive_gather,
     told_to_messages,
@@ -40,7 +41,7 @@ from heliosdb.transport.messages import EncodedState, ReceivedTask, encode_heade
 from heliosdb.transport.packing import close_update, encode_vector, open_term
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.update_messages import decode_update_header
-from heliosdb.transport.verification import sign_task
+from heliosdb.transport.verification import sign_contact, sign_task
 
 AUTHORITY = Authority.create("authority")
 COORDINATOR, TOP, STRANGER, *NODES = (
@@ -69,7 +70,8 @@ def asked(node: NodeName, aggregator: str, sealing: SealingKey, **options: Seali
     header = encode_header(task(node), sealing.public, STATE)
     signed = SignedTask(header, sign_task(COORDINATOR, task_sha256(header)))
     contact = Contact(f"https://{node}:1", (NODES[0].certificate_pem,))
-    return GatheredNode(node, NodeName(aggregator), contact, signed, **options)
+    vouched = sign_contact(COORDINATOR, contact_bytes(KEY.workspace, node, contact))
+    return GatheredNode(node, NodeName(aggregator), contact, signed, vouched=vouched, **options)
 
 
 NODES_ASKED = (asked(B, "top", OPENING, opening=LOWER), asked(C, "top", OPENING), asked(D, "b", LOWER))
@@ -189,6 +191,34 @@ def test_only_tasks_that_the_coordinator_has_signed_are_passed_on() -> None:
 
     with pytest.raises(FederatedError, match="not signed by the pinned coordinator"):
         check_signed(request(), [STRANGER.certificate_pem])
+    b = NODES_ASKED[0]
+    other = SignedTask(b.task.header, sign_task(STRANGER, task_sha256(b.task.header))) if b.task else None
+    with pytest.raises(FederatedError, match="a task is not signed by the pinned coordinator"):
+        check_signed(request(nodes=(replace(b, task=other),)), [COORDINATOR.certificate_pem])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contact": Contact("https://10.0.0.1:22", (NODES[0].certificate_pem,))},
+        {"contact": Contact("https://b:1", (STRANGER.certificate_pem,))},
+        {"node": C},
+        {"vouched": b""},
+    ],
+    ids=["another address", "another certificate", "another node", "not vouched for"],
+)
+@pytest.mark.parametrize("is_asked", [True, False], ids=["asked itself", "gathers alone"])
+def test_nobody_is_dialled_whom_the_coordinator_has_not_named(
+    change: dict[str, object], is_asked: bool
+) -> None:
+    """Whoever asks may be an aggregator, and would reach by another what it cannot reach itself."""
+    named = NODES_ASKED[0] if is_asked else replace(NODES_ASKED[0], task=None)
+    check_signed(request(nodes=(named,)), [COORDINATOR.certificate_pem])
+
+    changed = replace(named, **change)  # type: ignore[arg-type]
+    with pytest.raises(FederatedError, match="a node's address is not signed") as caught:
+        check_signed(request(nodes=(changed,)), [COORDINATOR.certificate_pem])
+    assert caught.value.code is ErrorCode.IDENTITY
 
 
 def told() -> tuple[list[SignedTerm], PartialSum]:

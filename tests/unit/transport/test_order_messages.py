@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, OrderId, WorkspaceName
-from heliosdb.domain.orders import Order, OrderKind, canonical_json
+from heliosdb.domain.orders import Order, OrderKind, SignedStatement, canonical_json
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
+from heliosdb.transport.answering import Answerer
 from heliosdb.transport.authority import Authority
+from heliosdb.transport.carriers import Method
 from heliosdb.transport.messages import NodeRefusedError, refusal_to_proto
 from heliosdb.transport.order_messages import (
     AnswerCollector,
@@ -26,7 +29,10 @@ from heliosdb.transport.order_messages import (
     encode_order,
     receive_order,
 )
+from heliosdb.transport.pacing import Pace, TokenBucket
 from heliosdb.transport.verification import sign_order, sign_statement
+from tests.support.performers import Unsubscribed
+from tests.unit.transport.test_pacing import HandClock
 
 AUTHORITY = Authority.create("test authority")
 COORDINATOR, NODE, STRANGER = (
@@ -189,3 +195,29 @@ def test_a_refusal_is_the_nodes_own_word() -> None:
     with pytest.raises(NodeRefusedError, match="no such kind") as raised:
         collect(pb.OrderAnswer(refusal=refusal).SerializeToString())
     assert raised.value.reason is ErrorCode.NOT_SUPPORTED
+
+
+class Carrying(Unsubscribed):
+    """A performer that carries out every order."""
+
+    async def carry(self, order: object) -> CarriedOrder:
+        """An answer of three chunks."""
+        del order
+        return CarriedOrder(
+            SignedStatement(b"statement", b"signature", bytes(32)), bytes(3 * limits.CHUNK_BYTES)
+        )
+
+
+async def test_every_chunk_of_an_answer_keeps_to_the_line() -> None:
+    clock = HandClock()
+    pace = Pace(8.0, bucket=TokenBucket(clock), sleep=clock.sleep)
+    answerer = Answerer(Carrying(), lambda: [COORDINATOR.certificate_pem], pace)  # type: ignore[arg-type]
+
+    async def asked() -> AsyncIterator[bytes]:
+        yield signed(encode_order(ORDER, RECIPIENT))
+
+    answers = [raw async for raw in answerer.answer(Method.CARRY, asked(), ())]
+
+    assert len(answers) == 3
+    # A megabyte a second; the last chunk is paid for after it has left.
+    assert math.isclose(clock.now - HandClock.now, 2 * limits.CHUNK_BYTES / 1e6)
