@@ -115,6 +115,22 @@ async def test_a_coordinator_killed_in_the_middle_goes_on_from_what_is_committed
     assert [row["round_number"] for row in versions] == [6]
 
 
+async def test_a_round_that_lacks_its_nodes_waits_until_they_are_back(world: World) -> None:
+    dies = "node.task.received:2=kill"
+    sites = await prepare(world, size=3, faults={"c": dies, "d": dies}, rounds=3)
+    world.start_coordinator()
+    await meet(world)
+    world.execute("START FEDERATED TRAINING risk")
+
+    await world.reached("(SELECT message LIKE 'waiting for nodes: 2 of 3 %' FROM federated.run)")
+    for name in "cd":
+        await world.start_site(sites[name])
+    run = await world.finished()
+
+    assert (run["status"], run["message"]) == ("completed", "all 3 rounds done")
+    assert [len(tasks) for _, tasks in sorted(taken(world).items())] == [3, 3, 3]
+
+
 async def test_a_run_that_was_stopped_goes_on_with_all_nodes_free(world: World) -> None:
     await prepare(world, size=2, rounds=100_000)
     world.start_coordinator()
