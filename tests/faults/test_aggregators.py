@@ -120,6 +120,26 @@ async def test_a_rule_gets_what_it_must_see_whoever_gathers(
     assert log.count("sum received: nodes=b,c,d,e") == sums
 
 
+@pytest.mark.parametrize(
+    "coding", ["compression = 'zstd'", "quantization = 8, gradient_sparsification = 0.5"]
+)
+async def test_updates_in_fewer_bytes_are_the_same_ones_by_aggregators(
+    flat: tuple[World, Result], coding: str
+) -> None:
+    world, _ = flat
+    alter(world, {})
+    world.execute(f"ALTER FEDERATED MODEL {MODEL} SET ({coding})")
+    expected, _ = await run(world)
+    alter(world, DEEP)
+
+    found, log = await run(world)
+    world.execute(f"ALTER FEDERATED MODEL {MODEL} RESET (compression, quantization, gradient_sparsification)")
+
+    assert expected.status == "completed"
+    assert found == expected
+    assert log.count("sum received: nodes=b,c,d,e") == ROUNDS
+
+
 @pytest.mark.parametrize("aggregators", [WIDE, DEEP], ids=["wide", "deep"])
 @pytest.mark.parametrize("point", ["gather.received:3", "term.added:2", "sum.made:2"])
 async def test_the_nodes_of_an_aggregator_that_is_killed_are_asked_without_it(

@@ -160,8 +160,7 @@ class Exchange:
         in_flight += [task for task in self._gathering.values() if not task.done()]
         if grace > 0 and in_flight:
             await asyncio.wait(in_flight, timeout=grace)
-        asking = (*self._asking.values(), *self._gathering.values())
-        open_tasks = [task for task in asking if not task.done()]
+        open_tasks = [task for task in (*self._asking.values(), *self._gathering.values()) if not task.done()]
         for task in open_tasks:
             task.cancel()
         if open_tasks:

@@ -131,7 +131,7 @@ def _nodes(explained: Explained) -> Group:
     policy, nodes = explained.start.policy, explained.nodes
     able = [node for node in nodes if node.takes_part]
     title = f"{len(able)} of {len(nodes)} can take part, {policy['min_nodes']} needed"
-    asked = count_chosen(policy["node_selection"], len(able))
+    asked, asynchronous = count_chosen(policy["node_selection"], len(able)), policy["async_aggregation"]
     return Group(
         "Nodes",
         title,
@@ -140,9 +140,9 @@ def _nodes(explained: Explained) -> Group:
             Property("Registered", len(nodes)),
             Property("Needed", policy["min_nodes"]),
             Property("Selection", policy["node_selection"]),
-            Property("Asked a Round", asked),
+            Property("Asked a Round", asked, "at most" if asynchronous else ""),
             Property("Answers a Round Needs", _answers(policy)),
-            *([Property("Rounds", "asynchronous")] if policy["async_aggregation"] else []),
+            *([Property("Rounds", "asynchronous")] if asynchronous else []),
             Listed("Members", tuple(map(_node, nodes))),
         ),
     )

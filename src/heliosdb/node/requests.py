@@ -1,4 +1,4 @@
-"""Which table a task asks for: what a dataset's options and the task together make of its rows.
+"""Which dataset and table a task asks for: what a dataset's options and the task together make of its rows.
 
 What always holds: nothing here reads a row; two tasks of a run that ask for the same table give equal
 requests.
@@ -6,16 +6,55 @@ requests.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.participant import SharedDataset
+from heliosdb.domain.datasets import choose_dataset as among
+from heliosdb.domain.datasets import lacking
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.limits import Limits
-from heliosdb.domain.task import Task
+from heliosdb.domain.task import Reading, Task
 from heliosdb.node.admission import EVERYBODY, Admission
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.policy import asked_mechanism
 from heliosdb.transport.messages import ReceivedTask
+
+
+def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace: str) -> SharedDataset:
+    """Return the dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN for none.
+
+    Paused ones count as any other: a pause does not send a run to another dataset's rows.
+    """
+    wanted = reading.columns
+    if len(set(wanted)) != len(wanted):
+        raise not_supported("a column is named twice among features and target")
+    by_name = {dataset.name: dataset for dataset in shared}
+    choice = among((dataset.description for dataset in shared), wanted, reading.dataset)
+    if choice.chosen is not None:
+        return by_name[choice.chosen.name]
+    if reading.dataset is not None and not choice.considered:
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            f'no dataset "{reading.dataset}" is shared with workspace "{workspace}"',
+        )
+    if choice.whole:
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            "several shared datasets have all the columns",
+            hint=f"Name one with the model's option dataset: {_quoted([d.name for d in choice.whole])}.",
+        )
+    if len(choice.considered) == 1:
+        (only,) = choice.considered
+        raise FederatedError(
+            ErrorCode.UNDEFINED_COLUMN, f'dataset "{only.name}" has no column "{lacking(only, wanted)[0]}"'
+        )
+    raise FederatedError(
+        ErrorCode.UNDEFINED_OBJECT,
+        f'no dataset with the columns {_quoted(wanted)} is shared with workspace "{workspace}"',
+        hint="Share one on the node with CREATE FEDERATED DATASET.",
+    )
 
 
 def make_table_request(
@@ -62,3 +101,7 @@ def computing_limits(received: ReceivedTask) -> Limits:
     if asked_mechanism(received.task) is None:
         return received.limits
     return replace(received.limits, max_memory_gb=None)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

@@ -20,15 +20,13 @@ from heliosdb import faults
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.catalog.row_sets import StoredRowSets
-from heliosdb.domain.datasets import choose_dataset as among
-from heliosdb.domain.datasets import lacking
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
-from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.node.consenting import Consents, check_consent_can_be_asked
 from heliosdb.node.database import Database
@@ -59,7 +57,7 @@ from heliosdb.node.policy import (
     refused,
 )
 from heliosdb.node.refusals import record_refusal
-from heliosdb.node.requests import computing_limits, make_table_request
+from heliosdb.node.requests import choose_dataset, computing_limits, make_table_request
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
@@ -465,42 +463,3 @@ async def _to_the_end(passing: asyncio.Task[T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([passing])
         raise
-
-
-def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace: str) -> SharedDataset:
-    """The dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN for none.
-
-    Paused ones count as any other: a pause does not send a run to another dataset's rows.
-    """
-    wanted = reading.columns
-    if len(set(wanted)) != len(wanted):
-        raise not_supported("a column is named twice among features and target")
-    by_name = {dataset.name: dataset for dataset in shared}
-    choice = among((dataset.description for dataset in shared), wanted, reading.dataset)
-    if choice.chosen is not None:
-        return by_name[choice.chosen.name]
-    if reading.dataset is not None and not choice.considered:
-        raise FederatedError(
-            ErrorCode.UNDEFINED_OBJECT,
-            f'no dataset "{reading.dataset}" is shared with workspace "{workspace}"',
-        )
-    if choice.whole:
-        raise FederatedError(
-            ErrorCode.UNDEFINED_OBJECT,
-            "several shared datasets have all the columns",
-            hint=f"Name one with the model's option dataset: {_quoted([d.name for d in choice.whole])}.",
-        )
-    if len(choice.considered) == 1:
-        (only,) = choice.considered
-        raise FederatedError(
-            ErrorCode.UNDEFINED_COLUMN, f'dataset "{only.name}" has no column "{lacking(only, wanted)[0]}"'
-        )
-    raise FederatedError(
-        ErrorCode.UNDEFINED_OBJECT,
-        f'no dataset with the columns {_quoted(wanted)} is shared with workspace "{workspace}"',
-        hint="Share one on the node with CREATE FEDERATED DATASET.",
-    )
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

@@ -90,7 +90,7 @@ async def test_rounds_close_without_a_stopped_node_and_take_its_update_when_it_g
 
 
 async def test_a_coordinator_killed_in_the_middle_goes_on_from_what_is_committed(world: World) -> None:
-    await prepare(world, size=2, rounds=6)
+    await prepare(world, size=2, rounds=6, quantization=8, gradient_sparsification=0.5)
     # It combines once in round 0, and twice in each round after it.
     first = world.start_coordinator(faults="coordinator.aggregated:4=kill")
     await meet(world)
@@ -113,6 +113,22 @@ async def test_a_coordinator_killed_in_the_middle_goes_on_from_what_is_committed
     assert {row["outcome"] for row in left} <= {"received", "dropped"}
     versions = world.query("SELECT round_number FROM federated.version")
     assert [row["round_number"] for row in versions] == [6]
+
+
+async def test_a_round_that_lacks_its_nodes_waits_until_they_are_back(world: World) -> None:
+    dies = "node.task.received:2=kill"
+    sites = await prepare(world, size=3, faults={"c": dies, "d": dies}, rounds=3)
+    world.start_coordinator()
+    await meet(world)
+    world.execute("START FEDERATED TRAINING risk")
+
+    await world.reached("(SELECT message LIKE 'waiting for nodes: 2 of 3 %' FROM federated.run)")
+    for name in "cd":
+        await world.start_site(sites[name])
+    run = await world.finished()
+
+    assert (run["status"], run["message"]) == ("completed", "all 3 rounds done")
+    assert [len(tasks) for _, tasks in sorted(taken(world).items())] == [3, 3, 3]
 
 
 async def test_a_run_that_was_stopped_goes_on_with_all_nodes_free(world: World) -> None:

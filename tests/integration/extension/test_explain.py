@@ -200,6 +200,21 @@ def test_without_a_budget_the_mode_and_the_nodes_rules_are_told(session: psycopg
     assert series["Rounds"]["Training Rounds"] == 5
 
 
+def test_an_asynchronous_round_asks_those_that_are_free_and_closes_with_so_many(
+    session: psycopg.Connection,
+) -> None:
+    options = "min_nodes = 2, async_aggregation = true, aggregation_batch_size = 2"
+    execute(session, f"CREATE FEDERATED WORKSPACE clinics WITH ({options})", MODEL)
+    for name in ("north", "south", "west"):
+        meet(session, name)
+
+    text = [line.strip() for line in lines(session, f"EXPLAIN {START}")]
+
+    assert [line for line in text if "Asked" in line] == ["Asked a Round: 3 at most"]
+    assert {"Answers a Round Needs: 2", "Rounds: asynchronous"} <= set(text)
+    assert "Training Rounds: 5" in text
+
+
 def test_who_may_read_the_catalog_may_explain_and_show(cluster: Cluster, clinics: psycopg.Connection) -> None:
     clinics.execute("CREATE TABLE visit (id integer, age float8)")
     execute(clinics, "CREATE FEDERATED DATASET visits FOR TABLE visit (age) IN WORKSPACE clinics")

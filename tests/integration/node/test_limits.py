@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork, TrainWork
+from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.privacy import Budget
@@ -72,7 +73,7 @@ def create_wide(cluster: Cluster, database: str, rows: int, features: tuple[str,
 
 
 def tasks() -> list[Task]:
-    """Statistics, local training and an evaluation of one run."""
+    """Statistics, local training, the same in fewer bytes, and an evaluation of one run."""
     run, evaluation = new_run(), EvaluateWork("logistic_regression", SCALING, None, classes=2)
     train = TrainWork("logistic_regression", SCALING, 1, 500, 0.1, optimizer="adam", classes=2)
     about = {"reading": READING, "scaling": SCALING}
@@ -82,10 +83,12 @@ def tasks() -> list[Task]:
         work=StatisticsWork("logistic_regression", None, classes=2).to_work(len(FEATURES)),
     )
     second = train_task(run=run, parameters=START)
+    packed, coding = train_task(run=run, round_number=2, parameters=START), Coding("zstd", bits=8, sent=5)
     third = evaluate_task(run=run)
     return [
         first,
         replace(second, work=train.to_work(START.size), **about),
+        replace(packed, work=replace(train.to_work(START.size), coding=coding), **about),
         replace(third, work=evaluation.to_work(), state=second.state, **about),
     ]
 
