@@ -207,7 +207,9 @@ async def serving(
     aggregators = () if aggregator is None else (aggregator,)
     performer = _Performer(node, plain_answers, tuple(map(fingerprint, aggregators)))
     credentials = server_credentials(lambda: ServerIdentity(node.identity, (coordinator,), aggregators))
-    server, port = make_server(performer, lambda: [coordinator], credentials, "127.0.0.1", 0)
+    server, port = make_server(
+        performer, lambda: [coordinator], credentials, "127.0.0.1", 0, aggregators=lambda: aggregators
+    )
     await server.start()
     try:
         yield Served(port, performer)
