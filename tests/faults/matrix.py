@@ -74,6 +74,7 @@ ELSEWHERE = {
     "coordinator.run.waits": "runs that wait for nodes",
     "coordinator.run.gave_way": "more runs than turns",
     "coordinator.search.decided": "series of runs",
+    "coordinator.task.asked_again": "asynchronous runs",
 }
 """Of the points of runs: those that none of these reaches, and which do."""
 

@@ -9,7 +9,6 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ from tests.integration.coordinator.support import (
 )
 from tests.support.cluster import Cluster
 from tests.support.daemons import IMPORTS
-from tests.support.federation import until
+from tests.support.federation import has_stopped
 from tests.support.ports import free_port
 
 DONE = ("completed", "converged")
@@ -200,11 +199,6 @@ async def test_a_node_that_is_stopped_and_goes_on_changes_nothing(rehearsal: Reh
     coordinator.kill()
 
     demand_the_same(rehearsal)
-
-
-async def has_stopped(pid: int) -> None:
-    """Wait until a process is stopped by a signal."""
-    await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def demand_the_same(rehearsal: Rehearsal) -> None:

@@ -16,7 +16,6 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.wide import FEATURES
 from heliosdb.aggregation.fedavg import FEDAVG
 from heliosdb.aggregation.gathering import WeightedGathering
 from heliosdb.domain.ids import NodeName
@@ -31,6 +30,9 @@ from tests.integration.coordinator.support import (
     create_workspace,
 )
 from tests.support.line import Line, Pace
+
+FEATURES = tuple(f"x{number}" for number in range(1, 10))
+"""Of `benchmarks.wide`, which is not imported here: that would register its algorithms with every other test's."""
 
 PART = "benchmarks.wide"
 NAMES = ("a", "b", "c", "d", "e")

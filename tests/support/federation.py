@@ -182,6 +182,11 @@ class NodeProcess:
         self.process.wait()
 
 
+async def has_stopped(pid: int) -> None:
+    """Wait until a process is stopped by a signal."""
+    await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until `condition` holds; an AssertionError after the deadline."""
     async with asyncio.timeout(_DEADLINE):

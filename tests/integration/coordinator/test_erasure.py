@@ -24,6 +24,7 @@ from tests.integration.coordinator.support import (
     create_model,
     create_workspace,
 )
+from tests.support.federation import has_stopped
 
 SITES = ("east", "north", "west")
 FEWEST = ", min_rows = 2"
@@ -314,6 +315,8 @@ async def test_a_run_under_way_is_begun_anew_without_the_subject(world: World) -
         "EXISTS (SELECT FROM federated.participation JOIN federated.node USING (node_id)"
         " WHERE name = 'west' AND outcome = 'pending')"
     )
+    # The task is on its way to it; an order would be carried out first.
+    await has_stopped(west.process.process.pid)
     erase(world, "42")
     await world.reached(
         "EXISTS (SELECT FROM federated.order_answer WHERE node_name = 'east' AND state = 'answered')"
