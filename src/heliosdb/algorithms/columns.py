@@ -16,7 +16,7 @@ from heliosdb.algorithms.space import MEMORY, Space
 from heliosdb.domain.bounds import INPUT, PARAMETER
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix, Vector
-from heliosdb.privacy.clipping import BLOCK, fold
+from heliosdb.privacy.clipping import BLOCK, columns_at_once, fold
 
 _SCORED_AT_ONCE = BLOCK // 2
 """Rows: columns that are soon done with should not send the allocator to the kernel for their memory."""
@@ -33,9 +33,10 @@ def scale_columns(features: Matrix, scaling: Scaling, space: Space = MEMORY) -> 
     means, scales = np.array(scaling.means)[:, None], np.array(scaling.scales)[:, None]
     # What overflows is cut, what is not a number is filled.
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, rows, BLOCK):
-            block = columns[:-1, start : start + BLOCK]
-            block[...] = features[start : start + BLOCK].T
+        at_once = columns_at_once(width + 1)
+        for start in range(0, rows, at_once):
+            block = columns[:-1, start : start + at_once]
+            block[...] = features[start : start + at_once].T
             missing = ~np.isfinite(block)
             block -= means
             block /= scales
@@ -55,9 +56,9 @@ def scale_target(target: Vector, scaling: Scaling) -> Vector:
 
 def scores(features: Matrix, scaling: Scaling, parameters: Vector) -> Vector:
     """Return the sum of parameter x scaled input of each row; (n, d), (d + 1,) → (n,)."""
-    out = np.empty(features.shape[0])
-    for start in range(0, out.size, _SCORED_AT_ONCE):
-        stop = start + _SCORED_AT_ONCE
+    out, at_once = np.empty(features.shape[0]), columns_at_once(parameters.size, _SCORED_AT_ONCE)
+    for start in range(0, out.size, at_once):
+        stop = start + at_once
         columns = scale_columns(features[start:stop], scaling)
         columns *= parameters[:, None]
         out[start:stop] = fold(columns)

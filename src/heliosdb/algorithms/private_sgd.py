@@ -17,11 +17,12 @@ from heliosdb.algorithms.columns import clamp_parameters
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.optimizers import make_optimizer
 from heliosdb.algorithms.sgd import Residual
+from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.table import Codes, Grouping, Mask, sums_of_runs
 from heliosdb.algorithms.works import PrivateTraining
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.parts.algorithms import LocalOptimizer
-from heliosdb.privacy.clipping import clip_steps, column_norms, fold
+from heliosdb.privacy.clipping import clip_steps, column_norms, columns_at_once, fold
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 _ROW_STEPS = float(1 << 33)
@@ -57,7 +58,8 @@ class SubjectRows:
         if grouping.order is None:
             limits = bound / column_norms(columns)
             return cls(columns, targets, limits, None, lattice.step, bound)
-        columns, targets = columns.take(grouping.order, axis=1), targets.take(grouping.order)
+        if not bool(np.all(grouping.order[1:] > grouping.order[:-1])):
+            columns, targets = columns.take(grouping.order, axis=1), targets.take(grouping.order)
         # A subject of one row is cut in the same way whether or not somebody else has several.
         several = np.repeat(grouping.sizes > 1, grouping.sizes)
         limits = np.where(several, _ROW_STEPS, bound) / column_norms(columns)
@@ -71,13 +73,37 @@ class SubjectRows:
     def gradient_steps(self, taken: Mask, parameters: Vector, residual: Residual) -> Integers:
         """Sum the clipped gradients of the subjects that are `taken`, in lattice steps; (k,)."""
         total = np.zeros(parameters.size, dtype=np.int64)
-        for rows, ends in self._blocks(taken):
-            gradients = self._row_steps(rows, parameters, residual)
-            if ends is not None:
-                summed = sums_of_runs(gradients.astype(np.int64), ends)
-                gradients = clip_steps(summed, self.bound)
+        of_rows = self._of_rows if self.sizes is None else self._of_several
+        for gradients in of_rows(taken, parameters, residual):
             total += gradients.sum(axis=1).astype(np.int64)
         return total
+
+    def _of_rows(self, taken: Mask, parameters: Vector, residual: Residual) -> Iterator[Matrix]:
+        """Yield the gradients of subjects that are one row each."""
+        rows = np.flatnonzero(taken)
+        for block in self._blocks(rows.size):
+            yield self._row_steps(rows[block], parameters, residual)
+
+    def _of_several(self, taken: Mask, parameters: Vector, residual: Residual) -> Iterator[Matrix]:
+        """Yield the clipped gradients of subjects whose rows may go on in the next block."""
+        assert self.sizes is not None
+        rows, ends = np.flatnonzero(np.repeat(taken, self.sizes)), np.cumsum(self.sizes[taken])
+        begun = np.zeros(parameters.size, dtype=np.int64)
+        for block in self._blocks(rows.size):
+            gradients = self._row_steps(rows[block], parameters, residual).astype(np.int64)
+            first, last = np.searchsorted(ends, (block.start, block.stop), side="right")
+            if first < last:
+                ended = ends[first:last] - (block.start + 1)
+                summed = sums_of_runs(gradients, ended)
+                summed[:, 0] += begun
+                begun = gradients[:, int(ended[-1]) + 1 :].sum(axis=1)
+                yield clip_steps(summed, self.bound)
+            else:
+                begun += gradients.sum(axis=1)
+
+    def _blocks(self, rows: int) -> Iterator[slice]:
+        """Cut so many rows into blocks, whoever's they are."""
+        return slices(rows, columns_at_once(len(self.columns), _BLOCK))
 
     def _row_steps(self, rows: Codes, parameters: Vector, residual: Residual) -> Matrix:
         """Return the gradient of each row, cut to its limit and rounded; (k, m)."""
@@ -85,26 +111,6 @@ class SubjectRows:
         slopes = residual(fold(inputs * parameters[:, None]), self.targets.take(rows)) / self.step
         inputs *= np.minimum(np.maximum(slopes, -limits), limits)
         return np.rint(inputs, out=inputs)
-
-    def _blocks(self, taken: Mask) -> Iterator[tuple[Codes, Codes | None]]:
-        """Cut the rows of the subjects that are taken into blocks of whole subjects.
-
-        Yields the rows' numbers and, where subjects have several, the place of each one's last row.
-        """
-        if self.sizes is None:
-            rows = np.flatnonzero(taken)
-            for start in range(0, rows.size, _BLOCK):
-                yield rows[start : start + _BLOCK], None
-            return
-        rows = np.flatnonzero(np.repeat(taken, self.sizes))
-        ends = np.cumsum(self.sizes[taken])
-        first, start = 0, 0
-        while first < ends.size:
-            fitting = int(np.searchsorted(ends, start + _BLOCK, side="right"))
-            last = max(first + 1, fitting)
-            stop = int(ends[last - 1])
-            yield rows[start:stop], ends[first:last] - (start + 1)
-            first, start = last, stop
 
 
 def descend_privately(

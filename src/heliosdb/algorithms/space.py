@@ -16,6 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 AT_ONCE = 1 << 16
 """Rows of a block, where what is made of each depends on it alone."""
 
+_STRETCH = 1 << 25
+"""Bytes of an array that are walked through before it may rest."""
+
 Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -59,6 +62,11 @@ def slices(rows: int, size: int = AT_ONCE) -> Iterator[slice]:
         yield slice(start, min(start + size, rows))
 
 
+def _at_once(array: NDArray[Any]) -> int:
+    """How many rows are copied at a time: however long they are, in about the same memory."""
+    return max(1, min(AT_ONCE, _STRETCH // max(1, size_of(array.shape[1:], array.dtype))))
+
+
 def take(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
     """Return the rows at some places, in their order."""
     if space.is_memory:
@@ -75,11 +83,22 @@ def keep(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
         return array[mask]
     kept = space.empty((int(np.count_nonzero(mask)), *array.shape[1:]), array.dtype)
     filled = 0
-    for block in slices(mask.size):
+    for block in slices(mask.size, _at_once(array)):
         found = array[block][mask[block]]
         kept[filled : filled + len(found)] = found
         filled += len(found)
         space.rest(array[block].nbytes + found.nbytes)
+    return kept
+
+
+def keep_columns(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
+    """Return the columns of a mask, in their order."""
+    if space.is_memory:
+        return array[:, mask]
+    kept = space.empty((len(array), int(np.count_nonzero(mask))), array.dtype)
+    for block in slices(len(array), _at_once(array)):
+        kept[block] = array[block][:, mask]
+        space.rest(array[block].nbytes + kept[block].nbytes)
     return kept
 
 
@@ -95,10 +114,6 @@ def held(column: NDArray[Any], space: Space, mask: Mask | None = None) -> NDArra
         start += some.size
         space.rest(AT_ONCE * abs(column.strides[0]))
     return found
-
-
-_STRETCH = 1 << 25
-"""Bytes of an array that are walked through before it may rest."""
 
 
 def gather(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.registry import check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
+from heliosdb.algorithms.space import keep_columns
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.summary import Summary, summarise, summarise_located
 from heliosdb.algorithms.table import Table
@@ -130,7 +131,9 @@ def measured(task: Task) -> tuple[bool, ...]:
 def measured_part(table: Table, task: Task) -> Table:
     """Return the table with the inputs that are described."""
     chosen = np.array(measured(task))
-    return table if chosen.all() else replace(table, features=table.features[:, chosen])
+    return (
+        table if chosen.all() else replace(table, features=keep_columns(table.features, chosen, table.space))
+    )
 
 
 def measured_inputs(plan: RunPlan) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def check_one_block(request: TableRequest, allowance: Allowance, taken: int) -> 
     made of it; before a row is read. taken: by the process, without tables."""
     if allowance.memory_bytes is None:
         return
-    numbers = len(request.columns) + len(request.names)
+    numbers = request.width
     needed = _TIMES_A_BLOCK * AT_ONCE * 8 * numbers
     if taken + needed > allowance.memory_bytes:
         raise FederatedError(

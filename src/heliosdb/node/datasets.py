@@ -106,6 +106,18 @@ class TableRequest:
         rows = (self.known_by,) if self.plain or self.subject is None else ()
         return rows if self.subject is None else (*rows, (self.subject,))
 
+    @property
+    def width(self) -> int:
+        """How many numbers a row is as it is read, but for elements of arrays."""
+        return len(self.columns) + len(self.names)
+
+    @property
+    def most_width(self) -> int:
+        """As how many numbers a row may be computed on: under a budget each level that a task names is
+        one, and so may be what has none of them, NULL, and that it is missing."""
+        inputs = sum(1 if not levels else len(levels) + 3 for levels in self.levels)
+        return max(self.width, inputs + 1)
+
 
 def table_key(secret: bytes) -> bytes:
     """The key of held-out choices and row sets, unknown to whoever asks: of the node's secret."""

@@ -78,7 +78,8 @@ _MOST_STORED = 4
 """Tables in scratch files."""
 
 _ROWS_SHARE = 16
-"""Rows that take more than one part in so many of the memory as they are read go to scratch files."""
+"""Rows that take more than one part in so many of the memory as they are read, or under a budget as they are
+computed on, go to scratch files."""
 
 # What rows are known by is hashed as text, which must not change with a role's settings.
 _TEXT_FORM = (
@@ -178,6 +179,12 @@ class Tables:
         for name in stored[:-_MOST_STORED]:
             del self._kept[name]
 
+    def keep_only(self, reader: str, request: TableRequest) -> None:
+        """Make all the room that there is for what is computed from one table."""
+        name = (reader, request)
+        self._kept = OrderedDict({name: self._kept[name]})
+        self._kept[name].encoded.clear()
+
     def _drop_outdated(self, reader: str, request: TableRequest) -> None:
         """Drop what was read of the dataset when other subjects were left out: nobody asks for it again."""
         about = (reader, request.dataset_id)
@@ -197,7 +204,8 @@ class Tables:
     def _shared(self, read: ReadTable) -> ReadTable:
         """The same with the arrays of another run's table where that holds the same rows."""
         for other in self._kept.values():
-            if other.rows_read == read.rows_read:
+            # One that lies in memory would not have room there for the other's inputs.
+            if other.rows_read == read.rows_read and other.is_in_memory == read.is_in_memory:
                 return replace(read, table=other.table, encoded=other.encoded)
         return read
 
@@ -236,12 +244,11 @@ def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -
     # Runs with a budget and without one share tables that hold the same rows, and not what is made of them.
     asked = (request.plain, encoding, classes)
     if asked not in made:
-        if request.plain:
-            found = encode_plainly(table, encoding, classes, request)
-        else:
-            found = encode_privately(table, encoding)
         made.clear()
-        made[asked] = found
+        if request.plain:
+            made[asked] = encode_plainly(table, encoding, classes, request)
+        else:
+            made[asked] = encode_privately(table, encoding)
     return made[asked]
 
 
@@ -274,7 +281,11 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     read = tables.get(request.reader, table, row_sets)
     if read is None:
         return None
-    computed = compute(task, read.table, table, memory, read.encoded)
+    try:
+        computed = compute(task, read.table, table, memory, read.encoded)
+    except MemoryError:
+        tables.keep_only(request.reader, table)
+        computed = compute(task, read.table, table, memory, read.encoded)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if row_sets is None else read.row_set
     return Computed(
@@ -330,7 +341,7 @@ class TableReader:
         rules."""
         with _connected(reader) as raw:
             check_one_block(request, self.allowance, self.taken)
-            read = read_rows(raw, request, self._spool())
+            read = read_rows(raw, request, self._spool(request))
             findings: tuple[Finding, ...] = ()
             if request.phi_check:
                 findings = look_at_values(raw, RowQuery(request.dataset, request.columns, request.names))
@@ -343,11 +354,13 @@ class TableReader:
         check_part(written, f'the names of the rows of dataset "{request.dataset}"')
         return ReadTable(table, content, written, findings)
 
-    def _spool(self) -> RowSpool:
+    def _spool(self, request: TableRequest) -> RowSpool:
+        """Where rows go: by what is made of them, which under a budget must not be too much for the
+        memory."""
         memory, scratch = self.allowance.memory_bytes, self.allowance.scratch
         if memory is None or scratch is None:
             return RowSpool(None, None)
-        return RowSpool(memory // _ROWS_SHARE, Scratch(scratch))
+        return RowSpool(memory // _ROWS_SHARE * request.width // request.most_width, Scratch(scratch))
 
 
 def _connected(reader: str) -> psycopg.Connection[Any]:

@@ -23,6 +23,17 @@ _INEXACT_STEPS = 2.0**-14
 BLOCK = 4096
 """Columns at a time, so that intermediate results stay in the processor's cache."""
 
+_NUMBERS = 1 << 20
+
+
+def columns_at_once(length: int, most: int = BLOCK) -> int:
+    """Return how many columns of so many numbers are computed on at a time, `most` unless they are long.
+
+    How long they are is a task's to say: what an intermediate result takes must not be, or how many rows
+    there are would show in whether it fits into memory.
+    """
+    return max(1, min(most, _NUMBERS // length))
+
 
 def fold(values: Matrix) -> Vector:
     """Sum each column by adding the lower half of the rows to the upper, until one is left; (k, n) → (n,).
@@ -42,9 +53,10 @@ def fold(values: Matrix) -> Vector:
 def column_norms(vectors: Matrix) -> Vector:
     """Return the L2 norm of each column; (k, n) → (n,)."""
     squares = np.empty(vectors.shape[1])
-    for start in range(0, squares.size, BLOCK):
-        block = vectors[:, start : start + BLOCK]
-        squares[start : start + BLOCK] = fold(block * block)
+    at_once = columns_at_once(len(vectors))
+    for start in range(0, squares.size, at_once):
+        block = vectors[:, start : start + at_once]
+        squares[start : start + at_once] = fold(block * block)
     return np.sqrt(squares, out=squares)
 
 

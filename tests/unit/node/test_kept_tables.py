@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import numpy as np
@@ -12,14 +14,19 @@ import pytest
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.domain.vector import Contribution, Plain
+from heliosdb.node import worker
 from heliosdb.node.admission import Admission
 from heliosdb.node.arranging import content_hash
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.worker import Encoded, ReadTable, Tables, compute
+from heliosdb.node.frames import Computed, ComputeRequest
+from heliosdb.node.scratch import Scratch
+from heliosdb.node.worker import Encoded, ReadTable, Tables, answer, compute
 
 KEY = b"k" * 32
 ROWS = 1000
@@ -114,6 +121,43 @@ def test_runs_that_read_the_same_rows_share_them() -> None:
     kept = [tables.get("one", request(str(run)), None) for run in range(30)]
     assert tables.nbytes == SIZE
     assert len({id(one.table) for one in kept if one is not None}) == 1
+
+
+def test_rows_in_files_are_not_taken_for_the_same_ones_in_memory(tmp_path: Path) -> None:
+    """Where they lie follows from what is made of them: in memory there would be no room for that."""
+    held = table(1.0)
+    stored = replace(held, table=replace(held.table, space=Scratch(str(tmp_path))))
+    reads = iter([held, stored, held, stored])
+    tables = Tables(10 * SIZE, lambda *_: next(reads))
+    kept = [tables.get("one", request(run), None) for run in "abcd"]
+    assert [one.is_in_memory for one in kept if one is not None] == [True, False, True, False]
+
+
+def test_a_computation_that_meets_the_limit_gets_the_room_of_other_runs_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = Tables(10 * SIZE, Reads())
+    tables.get("one", request("other"), None)
+    room: list[int] = []
+
+    def computed(*given: object) -> Contribution:
+        del given
+        room.append(tables.nbytes)
+        if tables.nbytes > most:
+            raise MemoryError
+        return Contribution(np.zeros(1), 1.0, Plain())
+
+    monkeypatch.setattr(worker, "compute", computed)
+    monkeypatch.setattr(worker, "with_state", lambda *_: None)
+    monkeypatch.setattr(worker, "task_from_header", lambda _: SimpleNamespace(task=None))
+    asked = ComputeRequest(1, "one", request("own"), b"", b"")
+    most = SIZE
+    assert isinstance(answer(asked, tables).outcome, Computed)
+    assert room == [2 * SIZE, SIZE]
+    most = 0
+    failed = answer(asked, tables).outcome
+    assert isinstance(failed, FederatedError)
+    assert failed.code is ErrorCode.PROGRAM_LIMIT
 
 
 def test_where_memory_runs_out_the_others_make_room_and_only_then_is_it_refused() -> None:

@@ -1,0 +1,97 @@
+"""Under a budget it is no task's doing whether rows fit into memory: so it counts none.
+
+The attack that this test keeps: a task names levels, and each is a number more for every row. A coordinator that named
+ever more of them, at an epsilon of next to nothing, found out by which task failed how many rows a node has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.privacy import Budget
+from heliosdb.domain.task import Reading, Scaling, Task
+from heliosdb.transport.limits import MAX_INPUTS, MAX_LEVELS
+from tests.support.cluster import Cluster
+from tests.support.federation import (
+    EVALUATE,
+    STATISTICS,
+    TRAIN,
+    Federation,
+    key,
+    new_run,
+    parameters_state,
+    running_node,
+    share,
+)
+
+TIMEOUT = 300.0
+COLUMNS = tuple(f"c{number}" for number in range(MAX_INPUTS // MAX_LEVELS))
+NOISE, BUDGET = 100.0, Budget(1.0, 1e-5)
+
+
+@dataclass(frozen=True)
+class People:
+    """Whose rows a table has; of the first one so many more."""
+
+    number: int
+    of_the_first: int
+
+
+def create(cluster: Cluster, database: str, people: People) -> None:
+    with cluster.connect(database) as connection:
+        named = ", ".join(f"{name} integer" for name in COLUMNS)
+        connection.execute(f"CREATE TABLE visit (person integer, {named}, outcome integer)")
+        values = ", ".join("(random() * 900)::integer" for _ in COLUMNS)
+        connection.execute(
+            f"INSERT INTO visit SELECT greatest(i, 1), {values}, i %% 2 FROM generate_series(%s::integer, %s::integer) AS i",
+            [1 - people.of_the_first, people.number],
+        )
+        listed = f"visit ({', '.join(COLUMNS)}, outcome)"
+        share(connection, "visits", listed, options="WITH (subject = 'person')")
+
+
+def tasks(levels: int) -> list[Task]:
+    """One of each kind about inputs of which each column has so many."""
+    named = tuple(sorted(map(str, range(levels + 1)), key=str.encode))
+    columns = [ColumnEncoding(one, ColumnKind.CATEGORY, "indicators", named) for one in COLUMNS]
+    encoding = Encoding(tuple(columns), ("0", "1"))
+    inputs = len(encoding.inputs)
+    run, reading = new_run(), Reading(None, COLUMNS, "outcome", 0.5, 1)
+    scaling, state = Scaling((0.0,) * inputs, (1.0,) * inputs), parameters_state(np.zeros(inputs + 1))
+    privacy = PrivateTraining(NOISE, 1.0, 1.0, 1, 100.0)
+    model = "logistic_regression"
+    training = TrainWork(model, scaling, 1, 32, 0.1, privacy, classes=2).to_work(inputs + 1)
+    works = {
+        STATISTICS: StatisticsWork(model, NOISE, classes=2).to_work(0),
+        TRAIN: training,
+        EVALUATE: EvaluateWork(model, scaling, NOISE, classes=2).to_work(),
+    }
+    bare = {step: Task(key(step, run=run), reading, work, budget=BUDGET) for step, work in works.items()}
+    told = {"scaling": scaling, "state": state}
+    return [
+        replace(task, encoding=encoding, **({} if step == STATISTICS else told))
+        for step, task in bare.items()
+    ]
+
+
+@pytest.mark.parametrize("people", [People(3000, 0), People(3, 1500)], ids=str)
+async def test_the_most_levels_that_a_task_may_name_are_answered_about_however_many_rows(
+    people: People, cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    create(cluster, federated_database, people)
+    # The least memory that a node may have: the rows of the first would be 384 MB as that many inputs, and those of
+    # one person of the second 192.
+    config = federation.node_config(cluster, federated_database, max_memory_gb=0.25)
+    async with running_node(config) as port:
+        client = federation.client(port)
+        for task in [*tasks(1), *tasks(MAX_LEVELS - 1)]:
+            update = await client.perform(task, federation.sealing, TIMEOUT)
+            assert np.isfinite(update.vector).all()
+        await client.close()
