@@ -1,0 +1,411 @@
+"""Every refusal under a budget: before a row is read or paid for, and the same beside one person more or fewer.
+
+The modules that say whether a task may be answered are read for the texts of their refusals: one that no task here
+brings about has a reason in `ELSEWHERE`, so that a new refusal is not forgotten.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms import checks, classes, evaluation, features, refinement, statistics, training, works
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.domain import datasets
+from heliosdb.domain.coding import Coding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.ids import ModelName, RunId, StepName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
+from heliosdb.node import consenting, identifiers, ledger, policy, requests
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.transport.client import NodeClient
+from tests.support.cluster import Cluster
+from tests.support.federation import (
+    EVALUATE,
+    SCALING,
+    STATISTICS,
+    TRAIN,
+    Federation,
+    key,
+    new_run,
+    parameters_state,
+    running_node,
+    share,
+)
+
+TIMEOUT = 180.0
+BUDGET = Budget(8.0, 1e-5)
+READING = Reading("people", ("age", "pressure"), "outcome", 0.25, 7)
+MODEL, NOISE = "logistic_regression", 4.0
+PRIVATE = PrivateTraining(NOISE, 1.0, 0.5, 3, 100.0)
+
+PEOPLE = """
+CREATE TABLE person (person_id integer PRIMARY KEY, age double precision, pressure double precision,
+                     outcome double precision, name text, visited date, tags integer[], ssn bigint);
+INSERT INTO person SELECT i, 30 + i, 90 + i, i % 2, 'x' || i, '2020-01-01', ARRAY[i], 100000000 + i
+FROM generate_series(1, 21) AS i;
+UPDATE person SET age = 'NaN', pressure = 1e300, outcome = 7, name = 'only', tags = NULL WHERE person_id = 1;
+CREATE TABLE capped AS SELECT age, pressure, outcome FROM person;
+CREATE MATERIALIZED VIEW unfilled AS SELECT age, pressure, outcome FROM person WITH NO DATA;
+"""
+ONE_FEWER = "DELETE FROM person WHERE person_id = 1"
+LOCKED = "LOCK TABLE person, capped IN ACCESS EXCLUSIVE MODE"
+
+
+def make(cluster: Cluster, database: str, change: str) -> None:
+    """Share people and what else refusals are about, over tables that differ by `change`."""
+    with cluster.connect(database) as connection:
+        connection.execute(PEOPLE)
+        connection.execute(change)  # type: ignore[arg-type]
+        share(connection, "people", "person (age, pressure, outcome, name, visited, tags)")
+        share(connection, "asleep", "person (age, pressure, outcome)")
+        connection.execute("CALL federated.execute('ALTER FEDERATED DATASET asleep SET (paused = true)')")
+        share(connection, "telling", "person (age, ssn, outcome)")
+        share(connection, "unfilled", "unfilled (age, pressure, outcome)")
+        share(connection, "capped", "capped (age, pressure, outcome)", options="WITH (max_epsilon = 0.5)")
+
+
+def task(step: StepName, work: Work, run: RunId | None = None, **changes: Any) -> Task:
+    told = {} if step in (STATISTICS, "refine", "classes") else {"scaling": SCALING, "state": STATE}
+    given = {"budget": BUDGET, **told, **changes}
+    return Task(key(step, run=run or new_run()), given.pop("reading", READING), work, **given)
+
+
+STATE = parameters_state(np.zeros(3))
+
+
+def counted(run: RunId | None = None, **changes: Any) -> Task:
+    """Statistics, of whose work some changes are."""
+    of_work = {name: changes.pop(name) for name in ("ranges", "windows") if name in changes}
+    return task(STATISTICS, StatisticsWork(MODEL, NOISE, classes=2, **of_work).to_work(2), run, **changes)
+
+
+def counting() -> Task:
+    """Counts of the target's classes."""
+    return task(StepName("classes"), ClassesWork(MODEL, NOISE).to_work())
+
+
+def refined(windows: tuple[tuple[float, float], ...] | None, **changes: Any) -> Task:
+    return task(
+        StepName("refine"), StatisticsWork(MODEL, NOISE, windows=windows, classes=2).to_work(2), **changes
+    )
+
+
+def trained(run: RunId | None = None, **changes: Any) -> Task:
+    """Training, of whose privacy some changes are."""
+    names = ("noise_multiplier", "clipping_norm", "sampling_rate", "steps", "expected_subjects")
+    privacy = replace(PRIVATE, **{name: changes.pop(name) for name in names if name in changes})
+    return task(TRAIN, TrainWork(MODEL, SCALING, 1, 32, 0.1, privacy, classes=2).to_work(3), run, **changes)
+
+
+def evaluated(**changes: Any) -> Task:
+    return task(EVALUATE, EvaluateWork(MODEL, SCALING, NOISE, classes=2).to_work(), **changes)
+
+
+def working(asked: Task, **changes: Any) -> Task:
+    """The task with changes of its work."""
+    return replace(asked, work=replace(asked.work, **changes))
+
+
+def setting(asked: Task, **settings: Any) -> Task:
+    """The task with settings of its work; None takes one away."""
+    given = {name: one for name, one in {**asked.work.settings, **settings}.items() if one is not None}
+    return working(asked, settings=given)
+
+
+def reading(asked: Task, **changes: Any) -> Task:
+    return replace(asked, reading=replace(asked.reading, **changes))
+
+
+def encoded(asked: Task, *columns: ColumnEncoding, classes: tuple[str, ...] = ("0", "1")) -> Task:
+    """The task about columns that are encoded so."""
+    features = tuple(column.column for column in columns)
+    return replace(reading(asked, features=features), encoding=Encoding(columns, classes))
+
+
+def of_columns() -> list[tuple[str, Task]]:
+    """Refusals for which rows and columns a task is about."""
+    age, pressure = ColumnEncoding("age"), ColumnEncoding("pressure")
+    telling = reading(counted(), dataset="telling", features=("age", "ssn"))
+    name = ColumnEncoding("name", ColumnKind.CATEGORY, "indicators", ("a", "b"))
+    return [
+        ("validation_split may be at most 0.5", reading(counted(), validation_split=0.6)),
+        ("a column is named twice", reading(counted(), features=("age", "age"))),
+        ('no dataset "nobody" is shared', reading(counted(), dataset="nobody")),
+        ("several shared datasets have all the columns", reading(counted(), dataset=None)),
+        ('dataset "people" has no column "weight"', reading(counted(), features=("age", "weight"))),
+        ("no dataset with the columns", reading(counted(), dataset=None, features=("age", "weight"))),
+        ('dataset "asleep" is paused', reading(counted(), dataset="asleep")),
+        ("its materialized view is not populated", reading(counted(), dataset="unfilled")),
+        ("its phi_check refuses", replace(telling, compliance_mode="HIPAA")),
+        ('dataset "people" has no subject, and under compliance_mode', replace(counted(), compliance_mode="GDPR")),
+        ("the weights column must be numeric", reading(trained(), roles=(("weights", "name"),))),
+        ("and the task reads it as number", reading(counted(), features=("age", "name"))),
+        ("and the task reads it as time", encoded(counted(), age, ColumnEncoding("pressure", ColumnKind.TIME))),
+        ("the target must be a number", reading(counted(), target="visited")),
+        ("the task is about 2 classes, and names 3", encoded(counted(), age, pressure, classes=("0", "1", "2"))),
+        ("is not read as value", encoded(counted(), age, replace(name, form="value"))),
+        ("the classes of the target are not known", encoded(counting(), age, classes=())),
+        ("arrays are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
+        ("bins are not supported", encoded(counted(), replace(age, form="bins", edges=(1.0, 2.0)))),
+    ]  # fmt: skip
+
+
+def of_budgets() -> list[tuple[str, Task]]:
+    """Refusals for what a task costs, or that it is private or not."""
+    plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
+    return [
+        ("asks for a plain answer although", task(STATISTICS, plain)),
+        ("asks for noise although", replace(counted(), budget=None)),
+        ("which a plain answer would undo", task(STATISTICS, plain, budget=None)),
+        ("has a max_epsilon, and the workspace no", reading(task(STATISTICS, plain, budget=None), dataset="capped")),
+        ("the release would pass max_epsilon", reading(working(counted(), privacy=Privacy(Mechanism(0.05), 1.0)), dataset="capped")),
+        ("the release would pass the privacy budget", working(counted(), privacy=Privacy(Mechanism(0.01), 1.0))),
+        ("which a later one of epsilon 9 cannot raise", replace(counted(), budget=Budget(9.0, 1e-5))),
+        ("which a later one of delta 0.01 cannot raise", replace(counted(), budget=Budget(8.0, 1e-2))),
+    ]  # fmt: skip
+
+
+def of_sums() -> list[tuple[str, Task]]:
+    """Refusals of statistics, refinements and counts of classes."""
+    windows, ranges = ((0.0, 1.0),) * 2, ((0.0, 1.0),) * 2
+    ends, cells = {"range_lowers": (0.0, 0.0)}, {"centres": (0.0, 0.0)}
+    plainly = working(counting(), privacy=None)
+    return [
+        ("statistics depend on no state and no scaling", replace(counted(), scaling=SCALING)),
+        ("statistics depend on no state and no scaling", replace(refined(windows), state=STATE)),
+        ("statistics begin without windows", counted(windows=windows)),
+        ("a refinement counts in windows", refined(None)),
+        ("one range or window for every feature", refined(((0.0, 1.0),))),
+        ("the logarithmic grid has no centre", refined(((1.0, 0.0), (0.0, 1.0)))),
+        ("a window's width 1e-300 is outside", refined(((0.0, 1e-300), (0.0, 1.0)))),
+        ("a window has a centre and a width", setting(refined(windows), widths=None)),
+        ("a range has a lower and an upper end", setting(counted(), **ends)),
+        ("a column has a range or a window", setting(counted(ranges=ranges), **cells, widths=(1.0, 1.0))),
+        ("a range's width 0 is outside", counted(ranges=((0.0, 0.0), (0.0, 1.0)))),
+        ("is lost to rounding", counted(ranges=((1e9, 1e9 + 1e-6), (0.0, 1.0)))),
+        ("range_lowers 1e+151 is outside", counted(ranges=((1e151, 2e151), (0.0, 1.0)))),
+        ("ranges and privacy go together", working(counted(ranges=ranges), privacy=None)),
+        ("learns no target of 0 classes", setting(counted(), classes=0)),
+        ("The task asks for 5 values", working(counted(), size=5)),
+        ("is neither sampled, nor repeated", working(counted(), privacy=Privacy(Mechanism(NOISE, 0.5), 1.0))),
+        ("noise_multiplier 0.001 is outside", working(counted(), privacy=Privacy(Mechanism(1e-3), 1.0))),
+        ("coordinates is too much", working(counted(), privacy=Privacy(Mechanism(1e6), 1.0))),
+        ("counts of classes depend on no state", replace(counting(), scaling=SCALING)),
+        ("counted under a privacy budget alone", plainly),
+        ("bins is no setting here", setting(counting(), bins=3)),
+        ("only updates that a rule combines are rounded", working(counted(), coding=Coding(bits=8))),
+    ]  # fmt: skip
+
+
+def of_models() -> list[tuple[str, Task]]:
+    """Refusals of training and evaluation."""
+    far = parameters_state(np.array([0.0, 2e9, 0.0]))
+    three = replace(trained(), state=parameters_state(np.zeros((2, 3))))
+    three = replace(
+        setting(working(three, size=6), classes=3), reading=replace(READING, classes=("0", "1", "2"))
+    )
+    judged = replace(setting(evaluated(), classes=3), state=three.state, reading=three.reading)
+    return [
+        ("noise_multiplier 0.001 is outside", trained(noise_multiplier=1e-3)),
+
+        ("clipping_norm 1e-07 is outside", trained(clipping_norm=1e-7)),
+        ("sampling_rate 1e-10 is outside", trained(sampling_rate=1e-10)),
+        ("steps 2e+07 is outside", trained(steps=20_000_000)),
+        ("weight 1e+13 is outside", trained(expected_subjects=1e13)),
+        ("learning_rate 1e-13 is outside", setting(trained(), learning_rate=1e-13)),
+        ("proximal_term 1e+07 is outside", setting(trained(), proximal_term=1e7)),
+        ("optimizer is not of its type", setting(trained(), optimizer="newton")),
+        ("clipping_norm and privacy go together", setting(trained(), clipping_norm=None)),
+        ("there is no penalty in private training", setting(trained(), penalty=0.1)),
+        ("control variates are not supported under", setting(trained(), control_variates=True)),
+        ("adaptive_learning is not supported under", setting(trained(), adaptive_learning=True)),
+        ("the task holds no scaling", replace(trained(), scaling=None)),
+        ("scaling and inputs differ in length", replace(trained(), scaling=Scaling((0.0,), (1.0,)))),
+        ("a scale 1e-300 is outside", replace(evaluated(), scaling=Scaling((0.0, 0.0), (1e-300, 1.0)))),
+        ("a mean 1e+300 is outside", replace(evaluated(), scaling=Scaling((1e300, 0.0), (1.0, 1.0)))),
+        ("expected_subjects 0.5 is outside", trained(expected_subjects=0.5)),
+        ("target_mean 1e+300 is outside", replace(trained(), scaling=replace(SCALING, target_mean=1e300))),
+        ("target_scale 1e-300 is outside", replace(trained(), scaling=replace(SCALING, target_scale=1e-300))),
+        ("a parameter 2e+09 is outside", replace(trained(), state=far)),
+        ("a parameter 2e+09 is outside", replace(evaluated(), state=far)),
+        ("parameters do not fit its algorithm", replace(trained(), state=parameters_state(np.zeros(7)))),
+        ("parameters do not fit its algorithm", replace(trained(), state={})),
+        ("more than two classes are not supported under", three),
+        ("more than two classes are not supported under", judged),
+    ]  # fmt: skip
+
+
+PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate"})
+"""Each has its neighbours in test_row_independence.py."""
+
+NOT_PRIVATE = {
+    "bins": "bins are not counted under a privacy budget",
+    "levels": "levels are not asked for under a privacy budget",
+    "newton": "optimizer newton is not supported under a privacy_budget yet",
+    "report": "a report of a model is not supported under a privacy_budget yet",
+}
+
+
+BARE_SETTINGS = {
+    "bins": {"columns": (0,)},
+    "levels": {"cells": 300, "max_levels": 10, "min_level_count": 5},
+}
+
+
+def of_parts() -> list[tuple[str, Task]]:
+    """Refusals of what has no private form: every other algorithm, every other step, and parts that are not there."""
+    found, strange = [], StepName("histograms")
+    for name in ALGORITHMS.names():
+        asked = working(trained(), algorithm=name)
+        if not getattr(ALGORITHMS.entry(name).settings, "has_private_form", True):
+            found.append((f"{name} is not supported under a privacy_budget yet", asked))
+            continue
+        for step in algorithm(name).steps.keys() - PRIVATE_STEPS:
+            bare = asked if step in {"newton", "report"} else counted()
+            given = BARE_SETTINGS.get(step, bare.work.settings)
+            bare = working(bare, algorithm=name, settings=given)
+            found.append((NOT_PRIVATE[step], replace(bare, key=replace(bare.key, step=step))))
+    return [
+        *found,
+        ("of a kind that this node does not know", replace(trained(), key=replace(trained().key, step=strange))),
+        ("sum protocol", working(trained(), summing=Summing(protocol="whispered"))),
+        ("stage", working(trained(), summing=Summing(stage="whisper"))),
+        ("codec", working(trained(), coding=Coding("shrink"))),
+
+    ]  # fmt: skip
+
+
+def of_repetition(run: RunId) -> list[tuple[str, Task]]:
+    """Refusals of what was asked otherwise before. run: has been asked for `counted`."""
+    return [
+        ("another task was already answered under the same run", replace(counted(run), model=ModelName("m")))
+    ]
+
+
+@contextlib.contextmanager
+def held(cluster: Cluster, database: str) -> Iterator[None]:
+    """Lock the tables: whoever read a row would wait."""
+    with cluster.connect(database) as connection, connection.transaction():
+        connection.execute(LOCKED)
+        yield
+
+
+async def refusal(client: NodeClient, federation: Federation, asked: Task) -> tuple[object, ...]:
+    """What a coordinator hears."""
+    with pytest.raises(FederatedError) as raised:
+        await client.perform(asked, federation.sealing, TIMEOUT)
+    error = raised.value
+    return error.code, getattr(error, "reason", None), error.message, error.detail, error.hint
+
+
+async def heard(
+    cluster: Cluster, database: str, federation: Federation, run: RunId, asked: Sequence[Task]
+) -> list[tuple[object, ...]]:
+    """What a node over the database says of the tasks, once it was asked for one that it answers."""
+    async with running_node(federation.node_config(cluster, database)) as port:
+        client = federation.client(port)
+        await client.perform(counted(run), federation.sealing, TIMEOUT)
+        with held(cluster, database):
+            said = [await refusal(client, federation, one) for one in asked]
+        await client.close()
+    return said
+
+
+async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring_tables(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    databases = [federated_database, cluster.create_database("template1")]
+    with cluster.connect(databases[1]) as connection:
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning CASCADE")
+    for database, change in zip(databases, ("SELECT 1", ONE_FEWER), strict=True):
+        make(cluster, database, change)
+    run = new_run()
+    asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_parts(), *of_repetition(run)]
+    federation = Federation(tmp_path)
+    tasks = [one for _, one in asked]
+    one, other = [await heard(cluster, database, federation, run, tasks) for database in databases]
+    assert [text for (text, _), said in zip(asked, one, strict=True) if text not in str(said[2])] == []
+    assert one == other
+    for database in databases:
+        with cluster.connect(database) as connection:
+            paid = connection.execute("SELECT count(*) FROM federated.release").fetchone()
+            assert paid == (1,)
+    messages = [str(said[2]) for said in one]
+    unheard = {shown for shown, text in texts() if not any(map(text.search, messages))}
+    assert sorted(unheard - ELSEWHERE.keys()) == []
+    assert sorted(ELSEWHERE.keys() - unheard) == []
+
+
+DECIDING = (
+    policy, requests, ledger, consenting, identifiers, datasets,
+    checks, classes, evaluation, features, refinement, statistics, training, works,
+)  # fmt: skip
+"""The modules that decide what is answered, before a row is read."""
+
+REFUSING = {"refused", "invalid_value", "not_supported", "_invalid", "FederatedError", "_hold", "outside"}
+
+
+def texts() -> list[tuple[str, re.Pattern[str]]]:
+    """What the deciding modules refuse with: as it is shown in `ELSEWHERE`, and a pattern of it."""
+    found = []
+    for module in DECIDING:
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") in REFUSING):
+                continue
+            text = next((one for one in node.args if isinstance(one, ast.JoinedStr | ast.Constant)), None)
+            if text is not None:
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                said = [str(one.value) if isinstance(one, ast.Constant) else None for one in parts]
+                pattern = "".join(".*" if one is None else re.escape(one) for one in said)
+                found.append(("".join("…" if one is None else one for one in said), re.compile(pattern)))
+    return found
+
+
+PLAIN = "of answers without noise: test_plain_answers.py"
+AFTER = "after the charge: test_neighbouring_tables.py"
+FIRST = "another rule refuses the task before"
+COORDINATOR = "of the coordinator, about what was released"
+ORDER = "of an order about consent, which no row decides: test_consent.py"
+
+ELSEWHERE = {
+    "the node charged the task and could not compute its answer": AFTER,
+    "only real numbers get noise or are summed by a protocol": FIRST,
+    "the node would have to remember too much of the run": FIRST,
+    'dataset "…" gives no answers without noise…': PLAIN,
+    'an answer\'s smallest step has … rows, fewer than min_rows = … of dataset "…"': PLAIN,
+    'the run has not asked for the statistics of dataset "…", with which it has to begin': PLAIN,
+    "the task is about other rows, columns or scaling than its run was before": PLAIN,
+    'the rows of dataset "…" have changed since the run first read them, and the node no longer holds those': PLAIN,
+    'data subjects of dataset "…" were withdrawn since the run first read its rows': PLAIN,
+    "the order's … is not a text of at most … bytes": ORDER,
+    "the order does not say when it was given": ORDER,
+    "the register of consent in the node's database was written under another node.key": ORDER,
+    "The task's control variate does not fit its parameters.": FIRST,
+    "a control variate": FIRST,
+    "control variates are of plain steps, not of …": FIRST,
+    "control variates are of steps of one length, and adaptive_learning changes it": FIRST,
+    "A range must rise from a finite bound to another, not (…, …).": FIRST,
+    'the target "…" is neither 0 nor 1 for about … of about … subjects, as counted under the privacy budget:'
+    " target_classes names its two classes, class 0 first": COORDINATOR,
+    "epsilon … of the workspace's … is spent: the rest trains nothing": COORDINATOR,
+    "epsilon … of … is spent: with one more round 0 beside training it would be …": COORDINATOR,
+    "feature_ranges does not name …": COORDINATOR,
+    "what is left of the budget calls for a noise_multiplier of …, more than …": COORDINATOR,
+    "a round would take … steps, more than …": COORDINATOR,
+    'the levels of feature "…" are not declared at every node': COORDINATOR,
+    "the task takes more than … steps of training": PLAIN,
+}
+"""Of texts that nobody hears under a budget before a row is read: why."""
