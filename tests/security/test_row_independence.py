@@ -12,6 +12,7 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -20,13 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table, derive_rng
+from heliosdb.algorithms.classes import count_classes
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
+from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.private_sgd import SubjectRows
+from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.table import RawColumn, group_by_subject
-from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
-from heliosdb.domain.bounds import LOCATION, NOISE_MULTIPLIER, PARAMETER, RANGE_WIDTH, SCALE
+from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.domain.bounds import LOCATION, NOISE_MULTIPLIER, PARAMETER, PROXIMAL_TERM, RANGE_WIDTH, SCALE
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
@@ -34,6 +38,8 @@ from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import Reading, Scaling, Task, TaskKey, Work
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
 from heliosdb.node.encoding import encode_privately
+from heliosdb.node.scratch import Scratch
+from heliosdb.parts.algorithms import ALGORITHMS, LocalOptimizer
 from heliosdb.privacy.clipping import column_norms, fold
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise, discrete_gaussian
 from heliosdb.privacy.plan import CLASSIFICATION_NOISE
@@ -135,14 +141,35 @@ def evaluation_steps(given: Case, model: LinearModel, table: Table) -> Integers:
 
 def gradient_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     lattice = Lattice.of(given.clipping_norm, given.noise_multiplier, given.parameters.size)
-    columns = scale_columns(table.features, given.scaling)
+    columns = scale_columns(table.features, given.scaling, table.space)
     targets = model._private_targets(table, given.scaling)
     rows = SubjectRows.of(columns, targets, group_by_subject(table.subjects), given.clipping_norm, lattice)
     return rows.gradient_steps(np.ones(rows.subjects, dtype=bool), given.parameters, model.residual)
 
 
+def class_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+    """Of rows whose target is no class nothing is known but whose they are."""
+    neither = ~np.isin(table.target, (0.0, 1.0))
+    found = replace(table.where(~neither), others=table.subjects[neither])
+    return of(count_classes(found, ClassesWork(model.name, given.noise_multiplier)), given.noise_multiplier)
+
+
 Steps = Callable[[Case, LinearModel, Table], Integers]
-ANSWERS = [grid_steps, window_steps, range_steps, evaluation_steps, gradient_steps]
+OF_STEPS: dict[str, tuple[Steps, ...]] = {
+    "classes": (class_steps,),
+    "statistics": (grid_steps, range_steps),
+    "refine": (window_steps,),
+    "train": (gradient_steps,),
+    "evaluate": (evaluation_steps,),
+}
+ANSWERS = [steps for several in OF_STEPS.values() for steps in several]
+
+
+def test_every_step_that_has_a_private_form_is_among_them() -> None:
+    """The others are refused: test_refusals_under_a_budget.py."""
+    for name in ALGORITHMS.names():
+        if getattr(ALGORITHMS.entry(name).settings, "has_private_form", True):
+            assert algorithm(name).steps.keys() - {"bins", "levels", "newton", "report"} == OF_STEPS.keys()
 
 
 def check_every_subject(given: Case, model: LinearModel, steps: Steps) -> None:
@@ -200,6 +227,16 @@ def test_the_order_of_the_rows_changes_nothing(steps: Steps, seed: int) -> None:
     turned = kept(given.table, np.random.default_rng(seed).permutation(given.table.rows))
     for model in MODELS:
         assert np.array_equal(steps(given, model, given.table), steps(given, model, turned))
+
+
+@pytest.mark.parametrize("steps", ANSWERS)
+def test_rows_in_files_add_the_same(steps: Steps, tmp_path: Path) -> None:
+    for seed in range(8):
+        given = case(seed, rows=200 * seed)
+        ranked = kept(given.table, np.argsort(given.table.subjects, kind="stable"))
+        for model in MODELS:
+            stored = replace(ranked, space=Scratch(str(tmp_path)))
+            assert np.array_equal(steps(given, model, stored), steps(given, model, given.table))
 
 
 @pytest.mark.parametrize("n", range(1, 35))
@@ -280,13 +317,26 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
         check_task(model, "statistics", names, work.to_work(len(names)))
         released.append(_noised(statistics(given.table, work), given.noise_multiplier))
     state, size = make_state(parameters=given.parameters), given.parameters.size
-    for step, asked in (("train", training.to_work(size)), ("evaluate", evaluation.to_work())):
-        check_task(model, step, names, asked, given.scaling, state)
-    trained = model.train(given.table, given.parameters, training, derive_rng(1, 1, "n", b""))
-    assert trained.weight == 1.0
-    assert np.all(np.abs(given.parameters + trained.vector) <= PARAMETER.most * (1 + 1e-9))
+    check_task(model, "evaluate", names, evaluation.to_work(), given.scaling, state)
+    for optimizer, terms in LOCAL:
+        asked = replace(training, optimizer=optimizer, terms=terms)
+        check_task(model, "train", names, asked.to_work(size), given.scaling, state)
+        trained = model.train(given.table, given.parameters, asked, derive_rng(1, 1, "n", b""))
+        assert trained.weight == 1.0
+        assert np.all(np.abs(given.parameters + trained.vector) <= PARAMETER.most * (1 + 1e-9))
+        released.append(trained.vector)
     measured = model.evaluate(held_out(given.table), given.parameters, evaluation)
-    return [*released, trained.vector, _noised(measured, given.noise_multiplier)]
+    counted = count_classes(given.table, ClassesWork(model.name, given.noise_multiplier))
+    return [*released, *(_noised(one, given.noise_multiplier) for one in (measured, counted))]
+
+
+LOCAL: tuple[tuple[LocalOptimizer, LocalTerms], ...] = (
+    ("sgd", NO_TERMS),
+    ("sgd", LocalTerms(PROXIMAL_TERM.most)),
+    ("momentum", NO_TERMS),
+    ("adam", LocalTerms(1.0)),
+)
+"""What a private task may make of its gradients."""
 
 
 def check_task(
