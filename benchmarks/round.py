@@ -353,7 +353,7 @@ def _start_nodes(
 ) -> subprocess.Popen[bytes]:
     path = federation.directory / f"nodes-{part}.json"
     plain = [
-        config.model_dump(mode="json")
+        config.model_dump(mode="json", exclude_unset=True)
         | {"database": config.database.get_secret_value(), "reader": config.reader.get_secret_value()}
         for _, config in configs
     ]
