@@ -213,7 +213,7 @@ ATTACKS: dict[str, tuple[str, set[str], str]] = {
         f"DELETE FROM federated.audit WHERE {OURS} AND chain_position > 9;", {"head", "held head"}, "are missing"),
     "the last entry is cut off, and the chain's end and heads with it": (
         ROLL_BACK.format(o=OURS, n=f"(SELECT max(tree_size) - 1 FROM federated.tree_head WHERE {OURS})"),
-        {"held head"}, "1 entries at the end"),
+        {"held head"}, "1 entry at the end"),
     "all goes back to an old head, which is validly signed": (
         ROLL_BACK.format(o=OURS, n=FIRST_HEAD), {"held head"}, "entries at the end, which the head over"),
     "an entry is changed and its own hash fits": (
@@ -349,7 +349,7 @@ def test_a_log_that_was_emptied_for_its_age_is_verified_by_its_stubs(
         found = verify_log(log, held, certificates)
         assert found.faults == []
         assert list(found.emptied.values()) == [5]
-    assert any("5 of them are empty" in line for line in describe(found, log, stack.held))
+    assert any("emptied since: 5" in line for line in describe(found, log, stack.held))
     assert in_database(superuser) == (True, None)
 
 

@@ -256,7 +256,7 @@ def test_statements_refused_for_want_of_a_privilege_are_a_breach_although_they_a
 
     [breach] = firings(world)
     assert (breach["alert_name"], breach["workspace_name"], breach["events"]) == ("privilege_refused", "", 1)
-    assert breach["observed"]["reason"].startswith("2 statements were refused; ")
+    assert breach["observed"]["reason"].startswith("2 statements refused; ")
 
 
 def test_refusals_are_told_to_every_workspace_that_names_somebody(
