@@ -108,7 +108,8 @@ install_again() {
     block "sh packages" | sed -e '/^make/d' -e 's/install/install -y -qq --reinstall/' \
         -e "s/deb12/$mark/" -e "s/postgresql-15/postgresql-$postgres/" > again
     bash -eu again > /dev/null
-    runuser -u heliosdb -- heliosdb health coordinator --config /etc/heliosdb/coordinator.toml
+    # It was never ended; on a busy machine it may be slow to say so.
+    wait_until_well coordinator
     [ "$(stat -c '%a %U %G' /etc/heliosdb)" = "750 root heliosdb" ] || fail "/etc/heliosdb was opened"
 }
 

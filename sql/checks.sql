@@ -80,8 +80,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN f.unpinned > 0 THEN 'A node is in use whose certificate is not pinned: register it again.'
                 WHEN f.met = 0 THEN 'The coordinator has met no node yet: look again when it has.'
                 ELSE 'Each node that is in use is known by its own pinned certificate, which is valid.' END,
-           format('%s nodes registered, %s in use, %s of them without a pinned certificate, %s certificates expired',
-                  f.registered, f.met, f.unpinned, f.expired) || coalesce(': ' || f.names, '')
+           format('nodes registered: %s, in use: %s, of these without a pinned certificate: %s; certificates expired: %s',
+                  f.registered, f.met, f.unpinned, f.expired) || coalesce(' (' || f.names || ')', '')
     FROM (
         SELECT count(*) AS registered, count(*) FILTER (WHERE n.status IN ('active', 'slow')) AS met,
                count(*) FILTER (WHERE n.status IN ('active', 'slow') AND n.certificate IS NULL) AS unpinned,
@@ -212,7 +212,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
                 WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
                 ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
-           format('epsilon %s of %s spent at delta %s, %s runs without a budget', coalesce(b.consumed_epsilon::text, 'none'),
+           format('epsilon %s of %s spent at delta %s; runs without a budget: %s', coalesce(b.consumed_epsilon::text, 'none'),
                   coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
@@ -277,9 +277,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN f.faults > 0 THEN 'The ledger shows less than nodes signed: find out who changed it (federated_audit_log), and trust what is signed.'
                 WHEN s.signed = 0 THEN 'No node has signed what it spent yet: look again when a run has trained under a budget.'
                 ELSE 'The ledger shows at least what each node signed of its own. That the signatures are the nodes'' is for heliosdb verify-spending to tell.' END,
-           format('%s releases signed by %s nodes, %s lines charged, %s disagreements', s.signed, s.nodes,
+           format('releases signed: %s, nodes that signed: %s, lines charged: %s, disagreements: %s', s.signed, s.nodes,
                   (SELECT count(*) FROM federated.ledger AS l WHERE l.workspace = _check_ledger.workspace AND l.state = 'charged'), f.faults)
-               || coalesce(': ' || f.named, '')
+               || coalesce(' (' || f.named || ')', '')
     FROM (
         SELECT count(*) AS signed, count(DISTINCT n.node_name) AS nodes
         FROM federated.node_spending AS n WHERE n.workspace = _check_ledger.workspace

@@ -45,8 +45,8 @@ COMMENT ON FUNCTION federated._describe_checks(bigint, text) IS 'How often the c
 
 CREATE FUNCTION federated._describe_participants(workspace_id bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%s nodes, %s of them without a contact', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
-        || coalesce(': ' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL), '')
+    SELECT format('nodes: %s, without a contact: %s', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
+        || coalesce(' (' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL) || ')', '')
     FROM federated.node AS n WHERE n.workspace_id = _describe_participants.workspace_id
 $$;
 COMMENT ON FUNCTION federated._describe_participants(bigint) IS 'How many participants a workspace has, and of which no contact is known';
@@ -67,7 +67,7 @@ COMMENT ON FUNCTION federated._describe_recovery() IS 'What the server does that
 -- What a check of security finds goes with its name, so that the report names them all.
 CREATE FUNCTION federated._describe_security(workspace text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%s checks of the security audit fail', count(*)) || coalesce(': ' || string_agg(s.check_name, ', ' ORDER BY s.check_name), '')
+    SELECT format('checks of the security audit that fail: %s', count(*)) || coalesce(' (' || string_agg(s.check_name, ', ' ORDER BY s.check_name) || ')', '')
     FROM @extschema@.federated_security_audit(workspace) AS s WHERE s.status = 'FAIL'
 $$;
 COMMENT ON FUNCTION federated._describe_security(text) IS 'Which checks of the security audit fail';
@@ -78,7 +78,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN d.plain > 0 THEN 'Answers may leave without noise from the datasets named, because their DBAs allowed it.'
                 WHEN d.known = 0 THEN 'No node has said yet what it shares: look again when the coordinator has met them.'
                 ELSE 'No dataset lets an answer leave without noise.' END,
-           format('%s datasets known, %s of them let answers leave without noise', d.known, d.plain) || coalesce(': ' || d.named, '')
+           format('datasets known: %s, of these let answers leave without noise: %s', d.known, d.plain) || coalesce(' (' || d.named || ')', '')
     FROM (
         SELECT count(*) AS known, count(*) FILTER (WHERE s.plain) AS plain,
                string_agg(s.name, ', ' ORDER BY s.name) FILTER (WHERE s.plain) AS named
@@ -116,7 +116,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'logoff', 'Look whether sessions that are left alone end, in the server or in what people work with.',
         (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout') WHERE 'logoff' = ANY (wanted)
     UNION ALL SELECT 'rest', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
-        (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
+        (SELECT format('versions with sealed parameters: %s', count(*)) FROM federated.version AS v
          JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'rest' = ANY (wanted)
     UNION ALL SELECT 'policies', 'Look whether the policies that this report rests on are written down and current.', 'not in the catalog' WHERE 'policies' = ANY (wanted)
     UNION ALL SELECT k.finding, 'Look whether every model needs all the columns that it uses.', federated._describe_use(workspace_id)
@@ -133,7 +133,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'arrangements', 'Look whether there is an arrangement or a contract with every participant.',
         federated._describe_participants(workspace_id) WHERE 'arrangements' = ANY (wanted)
     UNION ALL SELECT 'record', 'Look whether your record of processing names this workspace; federated_processing_record has what the catalog knows of it, and null for what it does not.',
-        format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
+        format('%s; %s; runs: %s', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
                (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
     UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',

@@ -39,7 +39,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
                 WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
                 ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+           format('compliance_mode %s, runs without a privacy budget: %s, before it was declared: %s', d.mode, d.plain, d.unasked)
                || CASE WHEN d.declared THEN format('; held: %s', (
                       SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
     FROM (

@@ -52,7 +52,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN r.requests = 0 THEN 'There was no request yet. Look whether people are told how to make one, and whom it reaches.'
                 WHEN r.open > 0 THEN 'All requests were answered, or still are within their month.'
                 ELSE 'All requests were answered within their month.' END,
-           format('%s requests, %s of them open (the next deadline %s), %s past their month; %s refusals of nodes, %s nodes that did not answer in time',
+           format('requests: %s, open: %s (the next deadline %s), past their month: %s; refusals of nodes: %s, nodes that did not answer in time: %s',
                   r.requests, r.open, coalesce('is on ' || to_char(r.next_deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'is none'),
                   r.expired, r.refused, r.unanswered)
     FROM federated._count_requests(workspace, kinds) AS r
@@ -106,7 +106,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN r.expired > 0 THEN 'Nodes were not told in time of consent that was given or withdrawn: federated_orders names them.'
                 WHEN m.mode IN ('GDPR', 'BOTH') THEN 'Nodes train on subjects with consent alone, unless their DBA says for a dataset that it rests on something else. Look on what, where that is so.'
                 ELSE 'Look on what the processing rests; where on consent, share with require_consent.' END,
-           format('compliance_mode %s; consent given %s times, withdrawn %s times by statements here, %s of them not answered in time by all nodes',
+           format('compliance_mode %s; by statements here consent given: %s, withdrawn: %s, not answered in time by all nodes: %s',
                   m.mode, g.requests, w.requests, r.expired)
     FROM federated._count_requests(workspace, ARRAY['grant', 'revoke']) AS r,
          federated._count_requests(workspace, ARRAY['grant']) AS g,

@@ -310,7 +310,7 @@ BEGIN
     IF pg_catalog.octet_length(gathered.rows) OPERATOR(pg_catalog.=) 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found',
             MESSAGE = pg_catalog.format('the query has no row by which federated model "%s" can be judged', model),
-            DETAIL = pg_catalog.format('Of its %s rows none has a target, a prediction that is a number, and a value in each column that'
+            DETAIL = pg_catalog.format('None of its rows, %s in number, has a target, a prediction that is a number, and a value in each column that'
                                        ' says what a row counts.', gathered.taken);
     END IF;
     FOR figure IN

@@ -130,7 +130,9 @@ SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
        CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
             ELSE 'disconnected' END AS connection_status,
        n.failure_reason, coalesce(n.endpoint_in_use, n.options ->> 'endpoint') AS endpoint_in_use, n.certificate_expires,
-       least((n.limits ->> 'max_memory_gb')::double precision, (n.options ->> 'max_memory_gb')::double precision) AS max_memory_gb,
+       least((n.limits ->> 'max_memory_gb')::double precision,
+             -- A node heeds no memory that is asked for under a budget: whether its rows fit would tell how many there are.
+             CASE WHEN NOT w.options ? 'privacy_budget' THEN (n.options ->> 'max_memory_gb')::double precision END) AS max_memory_gb,
        least((n.limits ->> 'max_cpu_cores')::integer, (n.options ->> 'max_cpu_cores')::integer) AS max_cpu_cores,
        least((n.limits ->> 'max_bandwidth_mbps')::double precision, (n.options ->> 'max_bandwidth_mbps')::double precision) AS max_bandwidth_mbps,
        (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds
@@ -146,9 +148,9 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_memory_gb IS
-    'GiB that its training process holds for a task of the workspace: the lower of what the node''s own settings allow and what the registration asks; NULL where neither is known';
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores on which that process computes, found as max_memory_gb';
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, found as max_memory_gb: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
+    'GiB that its training process holds for a task of the workspace: the lower of what the node''s own settings allow and what the registration asks; under a privacy_budget, where a registration''s is not heeded, the node''s own alone. NULL where none is known';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores on which that process computes: the lower of the two, NULL where neither is known';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, the lower of the two: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.task_limit_seconds IS 'Seconds after which the node ends a computation; NULL until the node was met';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.phase', '');

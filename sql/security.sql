@@ -28,7 +28,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN c.used_unpinned IS NOT NULL THEN format('Register again the nodes that are in use without a pinned certificate: %s.', c.used_unpinned)
                 WHEN c.registered = 0 THEN 'No node is registered yet: look again when there are some.'
                 WHEN c.unpinned IS NOT NULL THEN format('Find out why the coordinator has not met, or unregister: %s.', c.unpinned)
-                ELSE format('None: the certificates of all %s nodes are pinned.', c.pinned) END
+                ELSE format('None: all certificates are pinned, those of nodes: %s.', c.pinned) END
     FROM certificates AS c
 $$;
 COMMENT ON FUNCTION federated._node_security(bigint) IS 'The certificates of a workspace''s nodes; one that expires within 30 days is WARN';
@@ -107,7 +107,7 @@ BEGIN
     RETURN QUERY SELECT 'privacy_budget', c.status, format('%s (%s)', c.details, c.evidence) FROM federated._check_budget(workspace) AS c;
     RETURN QUERY SELECT 'fewest_nodes', CASE WHEN o.min_nodes < 3 THEN 'WARN' ELSE 'PASS' END,
         CASE WHEN o.min_nodes < 3 THEN format('Set min_nodes to 3 or more in place of %s: of two participants each can take its own part out of what is combined.', o.min_nodes)
-             ELSE format('None: a run needs %s nodes.', o.min_nodes) END
+             ELSE format('None: min_nodes is %s.', o.min_nodes) END
     FROM (SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes
           FROM federated.workspace AS w WHERE w.workspace_id = found_id) AS o;
     RETURN QUERY SELECT 'secure_aggregation', 'WARN', 'The coordinator sees each node''s vector by itself, since this version has no secure aggregation: run it where every participant trusts it.';

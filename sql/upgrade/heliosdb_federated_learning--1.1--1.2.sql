@@ -6844,7 +6844,9 @@ SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
        CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
             ELSE 'disconnected' END AS connection_status,
        n.failure_reason, coalesce(n.endpoint_in_use, n.options ->> 'endpoint') AS endpoint_in_use, n.certificate_expires,
-       least((n.limits ->> 'max_memory_gb')::double precision, (n.options ->> 'max_memory_gb')::double precision) AS max_memory_gb,
+       least((n.limits ->> 'max_memory_gb')::double precision,
+             -- A node heeds no memory that is asked for under a budget: whether its rows fit would tell how many there are.
+             CASE WHEN NOT w.options ? 'privacy_budget' THEN (n.options ->> 'max_memory_gb')::double precision END) AS max_memory_gb,
        least((n.limits ->> 'max_cpu_cores')::integer, (n.options ->> 'max_cpu_cores')::integer) AS max_cpu_cores,
        least((n.limits ->> 'max_bandwidth_mbps')::double precision, (n.options ->> 'max_bandwidth_mbps')::double precision) AS max_bandwidth_mbps,
        (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds
@@ -6869,11 +6871,11 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_memory_gb IS
-    'GiB that its training process holds for a task of the workspace: the lower of what the node''s own settings allow and what the registration asks; NULL where neither is known';
+    'GiB that its training process holds for a task of the workspace: the lower of what the node''s own settings allow and what the registration asks; under a privacy_budget, where a registration''s is not heeded, the node''s own alone. NULL where none is known';
 
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores on which that process computes, found as max_memory_gb';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores on which that process computes: the lower of the two, NULL where neither is known';
 
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, found as max_memory_gb: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, the lower of the two: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.task_limit_seconds IS 'Seconds after which the node ends a computation; NULL until the node was met';
 
@@ -7466,7 +7468,7 @@ BEGIN
     IF pg_catalog.octet_length(gathered.rows) OPERATOR(pg_catalog.=) 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found',
             MESSAGE = pg_catalog.format('the query has no row by which federated model "%s" can be judged', model),
-            DETAIL = pg_catalog.format('Of its %s rows none has a target, a prediction that is a number, and a value in each column that'
+            DETAIL = pg_catalog.format('None of its rows, %s in number, has a target, a prediction that is a number, and a value in each column that'
                                        ' says what a row counts.', gathered.taken);
     END IF;
     FOR figure IN
@@ -8769,6 +8771,26 @@ $$;
 
 COMMENT ON FUNCTION federated._check_audit(text) IS 'Whether every change is recorded, and the audit log holds';
 
+CREATE OR REPLACE FUNCTION federated._check_nodes(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.unpinned > 0 OR f.expired > 0 THEN 'FAIL' WHEN f.met = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.expired > 0 THEN 'Give the nodes named in the evidence new certificates.'
+                WHEN f.unpinned > 0 THEN 'A node is in use whose certificate is not pinned: register it again.'
+                WHEN f.met = 0 THEN 'The coordinator has met no node yet: look again when it has.'
+                ELSE 'Each node that is in use is known by its own pinned certificate, which is valid.' END,
+           format('nodes registered: %s, in use: %s, of these without a pinned certificate: %s; certificates expired: %s',
+                  f.registered, f.met, f.unpinned, f.expired) || coalesce(' (' || f.names || ')', '')
+    FROM (
+        SELECT count(*) AS registered, count(*) FILTER (WHERE n.status IN ('active', 'slow')) AS met,
+               count(*) FILTER (WHERE n.status IN ('active', 'slow') AND n.certificate IS NULL) AS unpinned,
+               count(*) FILTER (WHERE n.certificate_expires <= now()) AS expired,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.certificate_expires <= now()) AS names
+        FROM federated.node AS n WHERE n.workspace_id = _check_nodes.workspace_id
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_nodes(bigint) IS 'Whether nodes are known by pinned certificates that are valid';
+
 CREATE OR REPLACE FUNCTION federated._check_node_links(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN f.weak THEN 'FAIL' WHEN f.nodes = 0 THEN 'MANUAL' ELSE 'PASS' END,
@@ -8825,7 +8847,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
                 WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
                 ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
-           format('epsilon %s of %s spent at delta %s, %s runs without a budget', coalesce(b.consumed_epsilon::text, 'none'),
+           format('epsilon %s of %s spent at delta %s; runs without a budget: %s', coalesce(b.consumed_epsilon::text, 'none'),
                   coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
@@ -8892,9 +8914,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN f.faults > 0 THEN 'The ledger shows less than nodes signed: find out who changed it (federated_audit_log), and trust what is signed.'
                 WHEN s.signed = 0 THEN 'No node has signed what it spent yet: look again when a run has trained under a budget.'
                 ELSE 'The ledger shows at least what each node signed of its own. That the signatures are the nodes'' is for heliosdb verify-spending to tell.' END,
-           format('%s releases signed by %s nodes, %s lines charged, %s disagreements', s.signed, s.nodes,
+           format('releases signed: %s, nodes that signed: %s, lines charged: %s, disagreements: %s', s.signed, s.nodes,
                   (SELECT count(*) FROM federated.ledger AS l WHERE l.workspace = _check_ledger.workspace AND l.state = 'charged'), f.faults)
-               || coalesce(': ' || f.named, '')
+               || coalesce(' (' || f.named || ')', '')
     FROM (
         SELECT count(*) AS signed, count(DISTINCT n.node_name) AS nodes
         FROM federated.node_spending AS n WHERE n.workspace = _check_ledger.workspace
@@ -9925,6 +9947,66 @@ COMMENT ON COLUMN @extschema@.federated_exports.written_at IS 'When the file was
 COMMENT ON COLUMN @extschema@.federated_exports.size_bytes IS 'Of the file';
 
 COMMENT ON COLUMN @extschema@.federated_exports.sha256 IS 'Of the file';
+
+-- What makes a federation less safe than it could be. WARN: worth a look, but it may be meant so.
+CREATE OR REPLACE FUNCTION federated._node_security(workspace_id bigint) RETURNS TABLE (check_name text, status text, recommendation text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH nodes AS (
+        SELECT n.name, n.status, n.certificate, n.certificate_expires FROM federated.node AS n
+        WHERE n.workspace_id = _node_security.workspace_id
+    ), certificates AS (
+        SELECT string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.certificate_expires <= now()) AS expired,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (
+                   WHERE n.certificate_expires > now() AND n.certificate_expires <= now() + interval '30 days') AS expiring,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.certificate IS NULL) AS unpinned,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (
+                   WHERE n.certificate IS NULL AND n.status IN ('active', 'slow')) AS used_unpinned,
+               min(n.certificate_expires) AS first_expiry, count(n.certificate) AS pinned, count(*) AS registered
+        FROM nodes AS n
+    )
+    SELECT 'node_certificate_expiry', CASE WHEN c.expired IS NOT NULL THEN 'FAIL' WHEN c.expiring IS NOT NULL THEN 'WARN'
+                                           WHEN c.first_expiry IS NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN c.expired IS NOT NULL THEN format('Renew the expired certificates of: %s.', c.expired)
+                WHEN c.expiring IS NOT NULL THEN format('Renew the certificates that expire within 30 days: %s.', c.expiring)
+                WHEN c.first_expiry IS NULL THEN 'No certificate of a node is known yet: look again when the coordinator has met the nodes.'
+                ELSE format('None: the first certificate expires on %s.', to_char(c.first_expiry AT TIME ZONE 'UTC', 'YYYY-MM-DD')) END
+    FROM certificates AS c
+    UNION ALL
+    SELECT 'node_certificates_pinned', CASE WHEN c.used_unpinned IS NOT NULL THEN 'FAIL' WHEN c.registered = 0 THEN 'MANUAL'
+                                            WHEN c.unpinned IS NOT NULL THEN 'WARN' ELSE 'PASS' END,
+           CASE WHEN c.used_unpinned IS NOT NULL THEN format('Register again the nodes that are in use without a pinned certificate: %s.', c.used_unpinned)
+                WHEN c.registered = 0 THEN 'No node is registered yet: look again when there are some.'
+                WHEN c.unpinned IS NOT NULL THEN format('Find out why the coordinator has not met, or unregister: %s.', c.unpinned)
+                ELSE format('None: all certificates are pinned, those of nodes: %s.', c.pinned) END
+    FROM certificates AS c
+$$;
+
+COMMENT ON FUNCTION federated._node_security(bigint) IS 'The certificates of a workspace''s nodes; one that expires within 30 days is WARN';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_security_audit(
+    workspace text, OUT check_name text, OUT status text, OUT recommendation text
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := federated._workspace_id(workspace);
+BEGIN
+    RETURN QUERY SELECT s.* FROM federated._node_security(found_id) AS s;
+    RETURN QUERY SELECT 'node_links', c.status, format('%s (%s)', c.details, c.evidence) FROM federated._check_node_links(found_id) AS c;
+    RETURN QUERY SELECT 'privacy_budget', c.status, format('%s (%s)', c.details, c.evidence) FROM federated._check_budget(workspace) AS c;
+    RETURN QUERY SELECT 'fewest_nodes', CASE WHEN o.min_nodes < 3 THEN 'WARN' ELSE 'PASS' END,
+        CASE WHEN o.min_nodes < 3 THEN format('Set min_nodes to 3 or more in place of %s: of two participants each can take its own part out of what is combined.', o.min_nodes)
+             ELSE format('None: min_nodes is %s.', o.min_nodes) END
+    FROM (SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes
+          FROM federated.workspace AS w WHERE w.workspace_id = found_id) AS o;
+    RETURN QUERY SELECT 'secure_aggregation', 'WARN', 'The coordinator sees each node''s vector by itself, since this version has no secure aggregation: run it where every participant trusts it.';
+    RETURN QUERY SELECT 'audit_log', c.status, format('%s (%s)', c.details, c.evidence) FROM federated._check_audit(workspace) AS c;
+    RETURN QUERY SELECT s.* FROM federated._role_security() AS s;
+    RETURN QUERY SELECT s.* FROM federated._server_security() AS s;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_security_audit(text) IS
+    'What makes a workspace, its nodes or its server less safe than they could be. status: PASS; FAIL; WARN (worth a look, but it may be meant so); MANUAL (the caller may not see it, or no program can: recommendation says where to look). Certificates that expire within 30 days, more than one superuser who can log in and fewer than 3 nodes are WARN';
 
 -- Erasure at the coordinator: what follows once the nodes have answered a request. Versions that had learned from rows of the
 -- subject are found from who took part, are trained anew without them, and are retired.
@@ -11192,7 +11274,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
                 WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
                 ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+           format('compliance_mode %s, runs without a privacy budget: %s, before it was declared: %s', d.mode, d.plain, d.unasked)
                || CASE WHEN d.declared THEN format('; held: %s', (
                       SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
     FROM (
@@ -11266,7 +11348,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN r.requests = 0 THEN 'There was no request yet. Look whether people are told how to make one, and whom it reaches.'
                 WHEN r.open > 0 THEN 'All requests were answered, or still are within their month.'
                 ELSE 'All requests were answered within their month.' END,
-           format('%s requests, %s of them open (the next deadline %s), %s past their month; %s refusals of nodes, %s nodes that did not answer in time',
+           format('requests: %s, open: %s (the next deadline %s), past their month: %s; refusals of nodes: %s, nodes that did not answer in time: %s',
                   r.requests, r.open, coalesce('is on ' || to_char(r.next_deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'is none'),
                   r.expired, r.refused, r.unanswered)
     FROM federated._count_requests(workspace, kinds) AS r
@@ -11323,7 +11405,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN r.expired > 0 THEN 'Nodes were not told in time of consent that was given or withdrawn: federated_orders names them.'
                 WHEN m.mode IN ('GDPR', 'BOTH') THEN 'Nodes train on subjects with consent alone, unless their DBA says for a dataset that it rests on something else. Look on what, where that is so.'
                 ELSE 'Look on what the processing rests; where on consent, share with require_consent.' END,
-           format('compliance_mode %s; consent given %s times, withdrawn %s times by statements here, %s of them not answered in time by all nodes',
+           format('compliance_mode %s; by statements here consent given: %s, withdrawn: %s, not answered in time by all nodes: %s',
                   m.mode, g.requests, w.requests, r.expired)
     FROM federated._count_requests(workspace, ARRAY['grant', 'revoke']) AS r,
          federated._count_requests(workspace, ARRAY['grant']) AS g,
@@ -11418,8 +11500,8 @@ COMMENT ON FUNCTION federated._describe_checks(bigint, text) IS 'How often the c
 
 CREATE FUNCTION federated._describe_participants(workspace_id bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%s nodes, %s of them without a contact', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
-        || coalesce(': ' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL), '')
+    SELECT format('nodes: %s, without a contact: %s', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
+        || coalesce(' (' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL) || ')', '')
     FROM federated.node AS n WHERE n.workspace_id = _describe_participants.workspace_id
 $$;
 
@@ -11443,7 +11525,7 @@ COMMENT ON FUNCTION federated._describe_recovery() IS 'What the server does that
 -- What a check of security finds goes with its name, so that the report names them all.
 CREATE FUNCTION federated._describe_security(workspace text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%s checks of the security audit fail', count(*)) || coalesce(': ' || string_agg(s.check_name, ', ' ORDER BY s.check_name), '')
+    SELECT format('checks of the security audit that fail: %s', count(*)) || coalesce(' (' || string_agg(s.check_name, ', ' ORDER BY s.check_name) || ')', '')
     FROM @extschema@.federated_security_audit(workspace) AS s WHERE s.status = 'FAIL'
 $$;
 
@@ -11455,7 +11537,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN d.plain > 0 THEN 'Answers may leave without noise from the datasets named, because their DBAs allowed it.'
                 WHEN d.known = 0 THEN 'No node has said yet what it shares: look again when the coordinator has met them.'
                 ELSE 'No dataset lets an answer leave without noise.' END,
-           format('%s datasets known, %s of them let answers leave without noise', d.known, d.plain) || coalesce(': ' || d.named, '')
+           format('datasets known: %s, of these let answers leave without noise: %s', d.known, d.plain) || coalesce(' (' || d.named || ')', '')
     FROM (
         SELECT count(*) AS known, count(*) FILTER (WHERE s.plain) AS plain,
                string_agg(s.name, ', ' ORDER BY s.name) FILTER (WHERE s.plain) AS named
@@ -11494,7 +11576,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'logoff', 'Look whether sessions that are left alone end, in the server or in what people work with.',
         (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout') WHERE 'logoff' = ANY (wanted)
     UNION ALL SELECT 'rest', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
-        (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
+        (SELECT format('versions with sealed parameters: %s', count(*)) FROM federated.version AS v
          JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'rest' = ANY (wanted)
     UNION ALL SELECT 'policies', 'Look whether the policies that this report rests on are written down and current.', 'not in the catalog' WHERE 'policies' = ANY (wanted)
     UNION ALL SELECT k.finding, 'Look whether every model needs all the columns that it uses.', federated._describe_use(workspace_id)
@@ -11511,7 +11593,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'arrangements', 'Look whether there is an arrangement or a contract with every participant.',
         federated._describe_participants(workspace_id) WHERE 'arrangements' = ANY (wanted)
     UNION ALL SELECT 'record', 'Look whether your record of processing names this workspace; federated_processing_record has what the catalog knows of it, and null for what it does not.',
-        format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
+        format('%s; %s; runs: %s', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
                (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
     UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',

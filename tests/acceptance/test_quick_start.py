@@ -76,7 +76,7 @@ def test_the_quick_start_is_accepted_literally(installation: Access, session: ps
         "CREATE FEDERATED MODEL",
         "START FEDERATED TRAINING",
     ]
-    assert "has 1 nodes where a run needs 3" in result.stderr
+    assert "has 1 node where a run needs 3" in result.stderr
     status = psql(installation.proxy, "SELECT * FROM federated_training_status('disease_classifier');")
     assert status.stdout.startswith("0|"), status
     predicted = psql(

@@ -76,7 +76,7 @@ _NO_COORDINATOR = "WARNING: no coordinator serves this database yet; the run wai
 
 def statements_of_the_language(w: str) -> list[Step]:
     """Every verb of the language, over a workspace of the name `w`."""
-    few = f'WARNING: federated workspace "{w}" has 1 nodes where a run needs 3; it waits 300 seconds for the others'
+    few = f'WARNING: federated workspace "{w}" has 1 node where a run needs 3; it waits 300 seconds for the others'
     return [
         tag(f"CREATE FEDERATED WORKSPACE {w} WITH (min_nodes = 2)", "CREATE FEDERATED WORKSPACE"),
         tag(

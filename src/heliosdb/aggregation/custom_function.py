@@ -18,6 +18,7 @@ from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.domain.wording import counted
 
 Call = Callable[[str, Matrix, Vector], Sequence[float | None] | None]
 """(name, updates (n, size), weights (n,)) → what the function returned; FederatedError where it failed."""
@@ -50,7 +51,8 @@ class CustomFunction:
         if answer is None:
             raise rejected(f"{function} returned NULL")
         if len(answer) != size or any(isinstance(value, Sequence) for value in answer[:1]):
-            raise rejected(f"{function} returned an array of {len(answer)} values, not one of {size} numbers")
+            given = counted(len(answer), "value")
+            raise rejected(f"{function} returned an array of {given}, not one of {counted(size, 'number')}")
         if None in answer:
             raise rejected(f"{function} returned NULL for value {answer.index(None) + 1} of {size}")
         values = np.array(answer, dtype=np.float64)

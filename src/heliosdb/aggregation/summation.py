@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.vector import AnyVector, Vector
+from heliosdb.domain.wording import counted
 
 CHUNK = 1 << 13
 """Values worked on at a time: small enough to stay in a processor's cache."""
@@ -115,7 +116,9 @@ class ExactSum:
         than MOST_ADDITIONS terms.
         """
         if other.size != self._size or other._beyond is not None:
-            raise ValueError(f"the sum is of {other.size} values, finite or not, and not of {self._size}")
+            raise ValueError(
+                f"the sum is of {counted(other.size, 'value')}, finite or not, and not of {self._size}"
+            )
         if self._additions + other._additions > MOST_ADDITIONS:
             raise OverflowError(f"more than {MOST_ADDITIONS} vectors are added up")
         self._additions += other._additions

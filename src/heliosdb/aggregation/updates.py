@@ -17,6 +17,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Total, Update, Updates
 from heliosdb.domain.vector import Dtype, Matrix, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.parts.strategies import fewest_nodes
 
 
@@ -77,7 +78,9 @@ def stack(name: str, parameters: Vector, gathered: Total | Updates, settings: ob
     if not gathered or any(update.vector.shape != parameters.shape for update in gathered):
         raise rejected("There is no update of the parameters' shape.")
     if len(gathered) < (fewest := fewest_nodes(settings)):
-        raise rejected(f"{name} with these settings needs {fewest} updates, and there are {len(gathered)}.")
+        raise rejected(
+            f"{name} with these settings needs {counted(fewest, 'update')}, and has {len(gathered)}."
+        )
     return np.array([update.vector for update in gathered], dtype=np.float64)
 
 
@@ -97,7 +100,8 @@ def _fault(update: Update, size: int, dtype: Dtype) -> str | None:
     if vector.shape != (size,):
         return f"its shape is {vector.shape}, not ({size},)"
     if dtype.is_real and not np.all(finite := np.isfinite(vector)):
-        return f"{size - int(np.count_nonzero(finite))} of its {size} values are not finite"
+        lost = size - int(np.count_nonzero(finite))
+        return f"{lost} of its {counted(size, 'value')} {'is' if lost == 1 else 'are'} not finite"
     if not (math.isfinite(update.weight) and update.weight > 0):
         return f"its weight is {update.weight}, not a positive number"
     if update.weight > ROWS.most:

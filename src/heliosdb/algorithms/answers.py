@@ -19,6 +19,7 @@ from heliosdb.algorithms.layout import CLASSES_SENSITIVITY, COLUMN_DIGITS, DIGIT
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.bounds import LOCATION, ROWS
 from heliosdb.domain.vector import Vector
+from heliosdb.domain.wording import counted
 
 _DEVIATIONS = 40.0
 """Noise beyond so many standard deviations is never met."""
@@ -40,7 +41,7 @@ def statistics_fault(
     if not (ROWS.hold(rows) and rows.is_integer()):
         return f"the {rows:g} rows that it states are no number of rows"
     if weight != max(1.0, rows):
-        return f"its weight {weight:g} is not that of the {rows:g} rows that it states"
+        return f"its weight {weight:g} is not that of the {counted(rows, 'row')} that it states"
     described = columns if work.scales_target else columns[:-1]
     for index, column in enumerate(described):
         fault = _moments_fault(rows, vector[1 + COLUMN_DIGITS * index : 1 + COLUMN_DIGITS * (index + 1)])
@@ -61,7 +62,7 @@ def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str |
         return _noised_fault(vector, 0.5 * ROWS.most, deviation)
     count = float(vector[0])
     if weight != max(1.0, count) or not _is_count(count, ROWS.most):
-        return f"its weight {weight:g} is not that of the {count:g} rows that it counts"
+        return f"its weight {weight:g} is not that of the {counted(count, 'row')} that it counts"
     if count == 0.0 and np.any(vector):
         return "it measures a loss over no rows"
     return work.measure.plain_fault(vector)
@@ -71,20 +72,20 @@ def _noised_fault(vector: Vector, most: float, deviation: float) -> str | None:
     allowed = most + _DEVIATIONS * deviation
     largest = float(np.abs(vector).max(initial=0.0))
     if not largest <= allowed:
-        return f"its value {largest:g} is more than {most:g} subjects and the noise can add up to"
+        return f"its value {largest:g} is more than {counted(most, 'subject')} and the noise can add up to"
     return None
 
 
 def _moments_fault(rows: float, block: Vector) -> str | None:
     present = float(block[0])
     if not _is_count(present, rows):
-        return f"its count {present:g} is not of values among {rows:g} rows"
+        return f"its count {present:g} is not of values among {counted(rows, 'row')}"
     digits = block[1:]
     if not bool(np.all((np.abs(digits) < 2.0**DIGIT_BITS) & (digits == np.rint(digits)))):
         return "a digit of its sums is none"
     found = read_moments(block)
     if not found.are_possible():
-        return f"no {present:g} values have its sum and its sum of squares"
+        return f"its sum and its sum of squares are not of {counted(present, 'value')}"
     if found.count > 0 and found.root_mean_square() > LOCATION.most:
         return f"its values are larger than {LOCATION.most:g}"
     return None
@@ -94,7 +95,9 @@ def _counts_fault(rows: float, counts: Vector) -> str | None:
     """Of every class but the first."""
     for number, count in enumerate(counts, 1):
         if not _is_count(float(count), rows):
-            return f"the {count:g} rows of class {number} that it states are not among {rows:g}"
+            return (
+                f"the {counted(float(count), 'row')} of class {number} that it states are not among {rows:g}"
+            )
     if math.fsum(counts) > rows:
         return f"the rows of its classes are more than the {rows:g} that it states"
     return None

@@ -34,6 +34,7 @@ from heliosdb.domain.task import Task, Work
 from heliosdb.domain.transforms import BINNED
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Plain, Vector
+from heliosdb.domain.wording import counted
 
 BINS = StepName("bins")
 
@@ -94,9 +95,9 @@ class BinsStep:
         if not (bounds.ROWS.hold(rows) and rows.is_integer()):
             return f"its weight {rows:g} is no number of rows"
         if np.any((counts < 0.0) | (counts > rows) | (counts != np.rint(counts))):
-            return f"its counts are not of {rows:g} rows"
+            return f"its counts are not of {counted(rows, 'row')}"
         if counts.sum() != rows * len(_binned(plan)):
-            return f"its counts do not add up to its {rows:g} rows for each column"
+            return f"its counts do not add up to its {counted(rows, 'row')} for each column"
         return None
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
@@ -146,7 +147,9 @@ class BinsStep:
             raise invalid_value("the task asks for more counts than an exchange has")
         size = int(cells.widths.sum())
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:
-            raise invalid_value(f"the task asks for {task.work.size} values, not {size} of float64")
+            raise invalid_value(
+                f"the task asks for {counted(task.work.size, 'value')}, not {size} of float64"
+            )
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every count is over all rows."""

@@ -27,6 +27,7 @@ from heliosdb.domain.settings import outside
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype
+from heliosdb.domain.wording import counted
 from heliosdb.privacy.mechanisms import Lattice
 
 
@@ -98,13 +99,15 @@ def _check_private(task: Task) -> None:
 def check_target(name: str, classes: int) -> None:
     """Raise FederatedError INVALID_VALUE for a target that an algorithm does not learn."""
     if not supervised(name).allows(classes):
-        raise _invalid(f"{name} learns no target of {classes} classes.")
+        raise _invalid(f"{name} learns no target of {counted(classes, 'class', 'classes')}.")
 
 
 def check_shape(work: Work, size: int, dtype: Dtype = Dtype.FLOAT64) -> None:
     """Raise FederatedError INVALID_VALUE where an answer is not to be so many numbers of that type."""
     if work.dtype is not dtype or work.size != size:
-        raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of {dtype}.")
+        raise _invalid(
+            f"The task asks for {counted(work.size, 'value')} of type {work.dtype}, not {size} of {dtype}."
+        )
 
 
 def check_parameters(

@@ -55,6 +55,7 @@ from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Plain
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import NetSettings, by_newton
 
 GRID, TIMES = StepName("grid"), StepName("times")
@@ -224,7 +225,9 @@ class CoxNewtonStep(SurvivalStep):
         """Say what no rows can have led to."""
         rows, events = map(float, update.vector[:2])
         if not (update.weight == rows >= events >= 0.0 and events.is_integer()):
-            return f"{events:g} events are not those of {rows:g} rows, or its weight is not theirs"
+            return (
+                f"{counted(events, 'event')} cannot be of {counted(rows, 'row')}, or its weight is not theirs"
+            )
         return weight_fault(plan.stated, update) or survival_fault(update.vector, len(plan.inputs))
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:

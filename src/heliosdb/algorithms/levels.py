@@ -36,6 +36,7 @@ from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Plain, Vector
+from heliosdb.domain.wording import counted
 
 LEVELS = StepName("levels")
 
@@ -184,7 +185,9 @@ class LevelsStep:
             raise invalid_value("the task does not say how its columns are read")
         size = work.size(len(_names(encoding, work, task.reading.target)))
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size or not size:
-            raise invalid_value(f"the task asks for {task.work.size} values, not {size} of float64")
+            raise invalid_value(
+                f"the task asks for {counted(task.work.size, 'value')}, not {size} of float64"
+            )
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every count is over all rows."""
@@ -335,7 +338,7 @@ def _table_fault(values: Vector, work: LevelsWork, salt: int, rows: float) -> st
         # Such as a value that is there a million times: the sum of all nodes' could not be read.
         return "its table of values is not what one node writes"
     if sum(named.rows.values()) + named.rest + named.nulls > rows:
-        return f"it counts more than the {rows:g} rows that it states"
+        return f"it counts more than the {counted(rows, 'row')} that it states"
     return None
 
 
@@ -381,9 +384,9 @@ def _with_levels(column: ColumnEncoding, named: Named, work: LevelsWork, algorit
     ranked = sorted(named.rows, key=lambda level: (-named.rows[level], level.encode()))
     levels = tuple(sorted(ranked[: work.max_levels], key=str.encode))
     if not levels:
+        sharers = counted(work.min_level_count, "data subject")
         raise invalid_value(
-            f'feature "{column.column}" has no value that {work.min_level_count} data subjects of a node'
-            " share",
+            f'feature "{column.column}" has no value that {sharers} of a node share',
             hint="Leave it out, or lower min_level_count where that is more than 5.",
         )
     return replace(

@@ -36,6 +36,7 @@ from heliosdb.domain.state import State
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import NetworkSettings, check_private, has_classes
 from heliosdb.parts.networks import check_layers, check_size
 from heliosdb.privacy.mechanisms import Secret
@@ -133,7 +134,9 @@ class NeuralNetwork:
     def check_state(self, state: State, inputs: int, classes: int) -> None:
         """Raise FederatedError (22023) for what is no network of so many inputs and classes."""
         if not read_architecture(state, inputs).fits(classes):
-            raise invalid_value(f"The task's network is not of a target of {classes} classes.")
+            raise invalid_value(
+                f"The task's network is not of a target of {counted(classes, 'class', 'classes')}."
+            )
 
     def allows(self, classes: int) -> bool:
         """Whether that is what a target may have: a number, or classes."""

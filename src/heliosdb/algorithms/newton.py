@@ -38,6 +38,7 @@ from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Plain, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import NetSettings, by_newton
 
 NEWTON = StepName("newton")
@@ -87,7 +88,9 @@ class NewtonStep:
         found = Curvature.from_vector(update.vector, _parameters_of(work))
         fault = weight_fault(plan.stated, update) or found.fault()
         if fault is None and update.weight != found.rows:
-            fault = f"its weight {update.weight:g} is not that of the {found.rows:g} rows that it states"
+            fault = (
+                f"its weight {update.weight:g} is not that of the {counted(found.rows, 'row')} that it states"
+            )
         return fault
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:

@@ -16,6 +16,7 @@ from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State
 from heliosdb.domain.vector import Dtype
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import ALGORITHMS, has_classes
 
 
@@ -75,7 +76,8 @@ def check_classes(name: str, classes: Sequence[str]) -> None:
     """Raise FederatedError NOT_SUPPORTED where an algorithm cannot learn a target of these classes."""
     if classes and not supervised(name).allows(len(classes)):
         shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
-        raise not_supported(f"{name} of a target of {len(classes)} classes ({shown}) is not supported yet")
+        number = counted(len(classes), "class", "classes")
+        raise not_supported(f"{name} of a target of {number} ({shown}) is not supported yet")
 
 
 def coding_of(name: str) -> Literal["indicators", "index"]:

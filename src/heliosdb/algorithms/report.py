@@ -27,6 +27,7 @@ from heliosdb.domain.state import State, told_of
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
+from heliosdb.domain.wording import counted
 
 
 class Scoring(Supervised, Protocol):
@@ -111,11 +112,13 @@ class ReportStep:
         work = ReportWork.of(task)
         method = cast(Scoring, algorithm(self.algorithm))
         if not method.allows(work.classes):
-            raise invalid_value(f"{self.algorithm} learns no target of {work.classes} classes")
+            raise invalid_value(
+                f"{self.algorithm} learns no target of {counted(work.classes, 'class', 'classes')}"
+            )
         method.check_scored(task)
         size = _layout_at_node(task, work).size
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:
-            raise invalid_value(f"a report of this model has {size} values of float64")
+            raise invalid_value(f"a report of this model has {counted(size, 'value')} of float64")
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: what is about a part of the rows is cut for it, see cells.py."""

@@ -29,6 +29,7 @@ from heliosdb.domain.state import State, told_of
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Plain, Vector
+from heliosdb.domain.wording import counted
 
 _SIZE = 3
 
@@ -51,7 +52,7 @@ class SurvivalReportStep(SurvivalStep):
         if not (rows >= 0.0 and rows.is_integer() and update.weight == max(1.0, rows)):
             return f"its weight {update.weight:g} is not that of the rows that it measures"
         if not (0.0 <= ordered <= pairs <= 0.5 * rows * rows):
-            return f"{ordered:g} of {pairs:g} pairs are not those of {rows:g} rows"
+            return f"{ordered:g} of {pairs:g} pairs are not those of {counted(rows, 'row')}"
         return weight_fault(plan.stated, update)
 
     def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:

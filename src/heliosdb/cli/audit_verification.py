@@ -17,6 +17,7 @@ from heliosdb.domain.audit_entry import AuditEntry, entry_hash
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.log_check import compare
 from heliosdb.domain.tree_head import Log, TreeHead, parse_head, parse_witnessed
+from heliosdb.domain.wording import counted
 from heliosdb.transport.head_signatures import find_head_signer, verify_witnessed
 from heliosdb.transport.identity import fingerprint
 
@@ -176,7 +177,7 @@ def _held_heads(
             if head is None:
                 found.add("held head", f"{file.name}: a head is not signed with the coordinator's key")
             elif head.workspace == log.workspace:
-                whose = f"the head over {head.size} entries in {file.name}, signed at {_time(head)},"
+                whose = f"the head over {_entries(head.size)} in {file.name}, signed at {_time(head)},"
                 heads.setdefault(head.log, []).append((head, whose))
     return heads
 
@@ -199,7 +200,7 @@ def _find_conflicts(
             if not (both and offered.size > ours.size):
                 found.add(
                     "conflict",
-                    f"{file.name}: the node was shown a head over {offered.size} entries, signed at "
+                    f"{file.name}: the node was shown a head over {_entries(offered.size)}, signed at "
                     f"{_time(offered)}, which does not continue the one over {ours.size} that it held",
                 )
 
@@ -219,6 +220,10 @@ def _named(one: Log, log: LogFile) -> str:
     return f"chain {one[1]}: " if origins != {str(one[1])} else ""
 
 
+def _entries(number: int) -> str:
+    return counted(number, "entry", "entries")
+
+
 def _time(head: TreeHead) -> str:
     return f"{head.signed_at:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -227,9 +232,9 @@ def describe(found: Verification, log: LogFile, held: Sequence[HeadsFile]) -> It
     """The lines that say what was found."""
     for one, entries in found.entries.items():
         covered = found.held.get(one, 0)
-        yield f"{one[0]} {one[1]}: {entries} entries, of which heads that nodes hold cover {covered}"
+        yield f"{one[0]} {one[1]}: {_entries(entries)}, of which heads that nodes hold cover {covered}"
         if emptied := found.emptied.get(one):
-            yield f"  {emptied} of them are empty: hashes tell that they were there, not what they said"
+            yield f"  emptied since: {emptied}; hashes tell that they were there, not what they said"
         if covered < entries:
             beyond = f"{covered + 1} to {entries}" if covered + 1 < entries else str(entries)
             yield f"  no head that was given shows that entries {beyond} are as they were written"

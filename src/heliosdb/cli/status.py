@@ -17,6 +17,7 @@ from heliosdb.catalog.overview import RUNNING, Node, Overview, RunOverview, read
 from heliosdb.cli.people import reading
 from heliosdb.cli.tables import cell, section
 from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -130,9 +131,9 @@ def _parts(overview: Overview) -> Iterator[_Part]:
 
 def _node(one: Node) -> tuple[object, ...]:
     days = one.certificate_days
-    certificate = None if days is None else "expired" if days < 0 else f"{days} days"
+    certificate = None if days is None else "expired" if days < 0 else counted(days, "day")
     if days is not None and 0 <= days < _SOON_DAYS:
-        certificate = f"{days} days!"
+        certificate = f"{counted(days, 'day')}!"
     return (
         one.workspace,
         one.node_name,

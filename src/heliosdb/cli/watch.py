@@ -26,6 +26,7 @@ from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.cli.people import reading
 from heliosdb.cli.tables import clean
 from heliosdb.domain.errors import ErrorCode, FederatedError, edge
+from heliosdb.domain.wording import counted
 
 EXIT_CODES = {
     "converged": 0,
@@ -128,7 +129,9 @@ def round_text(one: ClosedRound) -> str:
     figures = [("loss", one.global_loss), ("accuracy", one.global_accuracy), ("ε", one.epsilon)]
     said = [f"{name} {value:.4f}" for name, value in figures if value is not None]
     lost = f", {one.dropped_nodes} lost" if one.dropped_nodes else ""
-    return f"round {one.round_number}: " + ", ".join([f"{one.participating_nodes} nodes{lost}", *said])
+    return f"round {one.round_number}: " + ", ".join(
+        [f"{counted(one.participating_nodes, 'node')}{lost}", *said]
+    )
 
 
 @contextmanager

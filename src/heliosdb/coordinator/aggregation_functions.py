@@ -27,6 +27,7 @@ from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connect
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.domain.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class FunctionCaller:
     def _explain(self, name: str, error: psycopg.Error, ended: threading.Event) -> FederatedError:
         function = f'aggregation function "{name}"'
         if ended.is_set() or isinstance(error, psycopg.errors.QueryCanceled):
-            return rejected(f"{function} took longer than its {self.seconds:g} seconds")
+            return rejected(f"{function} took longer than its {counted(self.seconds, 'second')}")
         if isinstance(error, psycopg.errors.UndefinedFunction) and name in str(error):
             return rejected(f"{function} does not exist, or cannot be called")
         said = (error.diag.message_primary or "its session ended")[:_MOST_REASON]

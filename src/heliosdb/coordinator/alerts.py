@@ -31,6 +31,7 @@ from heliosdb.domain.alerts import hold, judge
 from heliosdb.domain.clock import Clock, SystemClock
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch, WorkspaceName
+from heliosdb.domain.wording import counted
 from heliosdb.observing import observed
 
 log = logging.getLogger(__name__)
@@ -279,17 +280,18 @@ def _judge(
 def see_refusals(connection: PsycopgConnection, epoch: Epoch, now: float) -> None:
     """Raise a breach where statements were refused for want of a privilege: in each workspace that names whom
     to notify, for which of them they were about is not known any more; where none does, in no workspace."""
-    counted, seen = alerts.count_privilege_refusals(connection)
-    if counted == seen:
+    refused, seen = alerts.count_privilege_refusals(connection)
+    if refused == seen:
         return
     with fenced(connection, epoch):
-        if counted > seen:
-            reason = f"{counted - seen} statements were refused; the server's log has them, and who said them"
+        if refused > seen:
+            told = counted(refused - seen, "statement")
+            reason = f"{told} refused; the server's log says what they were, and whose"
             for name in alerts.list_breach_workspaces(connection) or [""]:
                 workspace = WorkspaceName(name)
                 raise_breach(connection, epoch, workspace, Breach.PRIVILEGE_REFUSED, reason, now=now)
         # Fewer than were seen: the sequence is of a restored dump.
-        alerts.set_refusals_seen(connection, counted)
+        alerts.set_refusals_seen(connection, refused)
 
 
 def verify_audit(connection: PsycopgConnection, epoch: Epoch, now: float, interval: float) -> None:

@@ -1,4 +1,4 @@
-"""The coordinator's sampled metrics: whether it leads, and what the catalog holds.
+"""The coordinator's sampled metrics: whether it leads, when its certificate ends, and what the catalog holds.
 
 What always holds: they are read over a connection of their own, so that no round waits for a scrape; a
 coordinator that stands by shows nothing of the catalog, which the leader shows.
@@ -13,12 +13,15 @@ from heliosdb.coordinator.session import CatalogSession
 from heliosdb.observing import table
 from heliosdb.observing.metric import Sample, Source
 from heliosdb.observing.running import CachedReading
+from heliosdb.transport.identity import Identity
 
 MOST_WORKSPACES = 100
 MOST_NODES = 1000
 
 
-def coordinator_source(conninfo: str, interval: float, leads: Callable[[], bool]) -> Source:
+def coordinator_source(
+    conninfo: str, interval: float, leads: Callable[[], bool], identity: Callable[[], Identity]
+) -> Source:
     """interval: seconds for which a reading of the catalog is shown again."""
 
     async def read_catalog() -> Sequence[Sample]:
@@ -32,7 +35,11 @@ def coordinator_source(conninfo: str, interval: float, leads: Callable[[], bool]
 
     async def read() -> Sequence[Sample]:
         leading = leads()
-        return [Sample(table.LEADING, (), float(leading)), *(await catalog() if leading else ())]
+        return [
+            Sample(table.LEADING, (), float(leading)),
+            Sample(table.CERTIFICATE, (), identity().expires.timestamp()),
+            *(await catalog() if leading else ()),
+        ]
 
     return read
 

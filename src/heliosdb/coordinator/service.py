@@ -139,7 +139,7 @@ class Coordinator:
         interval = self._config.metrics.interval
         return [
             readiness(Daemon.COORDINATOR, lambda: self.state().well),
-            coordinator_source(self._conninfo, interval, lambda: self._leads),
+            coordinator_source(self._conninfo, interval, lambda: self._leads, self._keys.identity.current),
         ]
 
     async def run(self) -> None:

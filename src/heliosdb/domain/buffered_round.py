@@ -56,6 +56,7 @@ from heliosdb.domain.progress import Progress
 from heliosdb.domain.quorum import with_reasons
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
+from heliosdb.domain.wording import counted
 
 MOST_TURNS = 10
 """How many times as long as the buffer takes to go round all nodes an update may take."""
@@ -149,7 +150,7 @@ def _break_off(state: RunState, event: NodesAway) -> Decision:
     away = [one for one in event.absent if one.node in names(buffer.at_work)]
     if not _trains(state) or not away or buffer.coming - len(away) >= size:
         return state, ()
-    message = f"waiting for nodes: {len(buffer.taken)} of {size} updates needed arrived"
+    message = f"waiting for nodes: {len(buffer.taken)} of {counted(size, 'update')} needed arrived"
     state = replace(state, phase=Phase.AWAY, answered=NOBODY, buffer=buffer.again())
     return state, (Wait(with_reasons(message, away)),)
 
@@ -193,7 +194,7 @@ def _gather(state: RunState, event: Event) -> Decision:
         case (OpenRound(number, cohort),):
             most = most_stale(len(state.members or NOBODY), state.rules.buffer)
             stale = frozenset(task for task in state.buffer.at_work if number - task.round > most)
-            buffer = _drop(state.buffer, stale, f"trained for more than {most} rounds")
+            buffer = _drop(state.buffer, stale, f"trained for more than {counted(most, 'round')}")
             asked, lost = cohort - buffer.busy, buffer.gone
             state = replace(state, cohort=asked, buffer=replace(buffer, gone=()))
             actions = (OpenRound(number, asked, lost),)

@@ -23,6 +23,7 @@ from uuid import UUID
 
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import RunId
+from heliosdb.domain.wording import counted
 
 MAGIC = b"\x89HLSCKPT"
 FORMAT = 1
@@ -110,7 +111,7 @@ def read_header(read: Read, size: int) -> Header:
     if not front.startswith(MAGIC[: len(front)]) or not front:
         raise invalid_value("the file is no checkpoint of a federated training")
     if len(front) < _FRONT.size:
-        raise _truncated(f"It ends after {len(front)} bytes.")
+        raise _truncated(f"It ends after {counted(len(front), 'byte')}.")
     _, version, length = _FRONT.unpack(front)
     if version > FORMAT:
         raise FederatedError(
@@ -125,7 +126,7 @@ def read_header(read: Read, size: int) -> Header:
         raise _truncated("It ends within its header.")
     header = _parse(text)
     if size != header.size:
-        message = f"It has {size} bytes; whole it has {header.size}."
+        message = f"It has {counted(size, 'byte')}; whole it has {header.size}."
         raise _truncated(message) if size < header.size else _changed(message)
     return header
 

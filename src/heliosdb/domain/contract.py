@@ -29,6 +29,7 @@ from heliosdb.domain.handshake import GONE, DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import transformed
+from heliosdb.domain.wording import counted
 
 _ARTICLES = {
     ColumnKind.NUMBER: "a number",
@@ -195,7 +196,8 @@ def _check_private(
     levels = declared_levels(able.values(), name) or ()
     if len(levels) > options.encoding_settings().max_levels:
         raise invalid_value(
-            f'feature "{name}" is declared to have {len(levels)} levels, more than max_levels allows'
+            f'feature "{name}" is declared to have {counted(len(levels), "level")},'
+            " more than max_levels allows"
         )
 
 

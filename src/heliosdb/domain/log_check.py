@@ -12,6 +12,7 @@ from itertools import islice
 
 from heliosdb.domain.merkle import Edge
 from heliosdb.domain.tree_head import TreeHead
+from heliosdb.domain.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ def compare(leaves: Iterable[bytes], heads: Sequence[tuple[TreeHead, str]]) -> L
     for head, whose in sorted(heads, key=lambda one: one[0].size):
         edge = edge.extend(islice(rest, head.size - edge.size))
         if edge.size < head.size:
-            missing = f"{head.size - edge.size} entries at the end, which {whose} has, are missing"
-            return LogFault(edge.size + 1, missing)
+            lacking = head.size - edge.size
+            missing = f"{counted(lacking, 'entry', 'entries')} at the end, which {whose} has,"
+            return LogFault(edge.size + 1, f"{missing} {'is' if lacking == 1 else 'are'} missing")
         if edge.root != head.root:
             span = (
                 f"entry {head.size} is"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.events import UNREGISTERED, Loss, Names, NodesSeen, WaitedTooLong, describe
+from heliosdb.domain.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Roll:
 
     def fails(self, what: str) -> str:
         """Say why there is nobody to wait for. what: could not be done."""
-        there = f"{len(self.able)} of {self.needed} nodes needed are active{self._missing}, {self._known}"
+        needed = counted(self.needed, "node")
+        there = f"{len(self.able)} of {needed} needed are active{self._missing}, {self._known}"
         return with_reasons(f"{what}: {there}", self.absent)
 
     @property

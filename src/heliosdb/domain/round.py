@@ -77,6 +77,7 @@ from heliosdb.domain.quorum import call_roll, with_reasons
 from heliosdb.domain.run import Outcome, RunStatus
 from heliosdb.domain.run_state import Decision, Phase, Rules, RunState
 from heliosdb.domain.task import MOST_EXCHANGES
+from heliosdb.domain.wording import counted
 
 _SPENDING = (Phase.OPENING, Phase.COMBINING)
 _WAITING = (Phase.WAITING, Phase.AWAY)
@@ -220,7 +221,8 @@ def _break_off(state: RunState, event: NodesAway) -> Decision:
     suffices = len(arrived) >= rules.min_nodes_per_round and wanted <= arrived
     may_suffice = len(hoped) >= rules.min_nodes_per_round and wanted <= hoped
     if state.round > 0 and _is_required(state) and may_suffice and not suffices:
-        message = f"waiting for nodes: {len(arrived)} of {rules.min_nodes_per_round} updates needed arrived"
+        needed = counted(rules.min_nodes_per_round, "update")
+        message = f"waiting for nodes: {len(arrived)} of {needed} needed arrived"
         return replace(state, phase=Phase.AWAY), (Wait(with_reasons(message, away)),)
     # Until the deadline, at which it goes on without them, or ends.
     said = with_reasons(f"round {state.round} of {rules.rounds}: waiting for nodes", away)
@@ -242,7 +244,7 @@ def _judge(state: RunState) -> Decision:
 
 
 def _give_up(state: RunState, needed: int) -> Decision:
-    arrived = f"round {state.round}: {len(state.answered)} of {needed} updates needed arrived"
+    arrived = f"round {state.round}: {len(state.answered)} of {counted(needed, 'update')} needed arrived"
     reason = with_reasons(arrived, sorted(state.lost, key=lambda loss: loss.node))
     gone = not state.answered or (state.trace and state.trace[-1].is_useless)
     if state.round > 0 and gone and all(loss.diverging for loss in state.lost):
@@ -314,7 +316,7 @@ def _go_on(state: RunState) -> Decision:
     if ended is not None:
         return _end_well(state, *ended)
     if is_last:
-        return _end_well(state, RunStatus.COMPLETED, f"all {rules.rounds} rounds done")
+        return _end_well(state, RunStatus.COMPLETED, _all_done(rules.rounds))
     following = RoundNumber(state.closed + 1)
     waiting = RunState(rules, Phase.WAITING, following, closed=state.closed, members=state.members)
     return replace(waiting, trace=state.trace, buffer=state.buffer), ()
@@ -372,6 +374,10 @@ def _end_diverged(state: RunState, reason: str) -> Decision:
         return _publish(state, RunStatus.DIVERGED, reason)
     kept = "no round is better than the base rate" if state.rules.keep_best else "keep_best is false"
     return _end(state, FinishRun(RunStatus.DIVERGED, f"{reason}; {kept}, so there is no new version"))
+
+
+def _all_done(rounds: int) -> str:
+    return "the only round done" if rounds == 1 else f"all {rounds} rounds done"
 
 
 def _publish(state: RunState, status: RunStatus, message: str) -> Decision:

@@ -26,6 +26,7 @@ from heliosdb.domain.tree_head import (
     parse_witnessed,
     witnessed_message,
 )
+from heliosdb.domain.wording import counted
 
 _Found = tuple[str, int | None, str]
 
@@ -50,7 +51,10 @@ def _chain_faults(
     for stored in heads:
         head = _signed_head(stored, workspace)
         if head is None:
-            yield LogFault(stored.size, f"the head over {stored.size} entries is not one that was signed")
+            yield LogFault(
+                stored.size,
+                f"the head over {_entries(stored.size)} is not one that was signed",
+            )
         else:
             good.append((head, f"the head that was signed at {head.signed_at:%Y-%m-%d %H:%M:%S} UTC"))
     if heads:
@@ -62,7 +66,7 @@ def _chain_faults(
     for cosigned in catalog.list_cosignatures(connection, workspace, origin):
         if not _is_cosigned(cosigned, by_size.get(cosigned.size)):
             reason = (
-                f'the head over {cosigned.size} entries is not the one that node "{cosigned.node}" cosigned'
+                f'the head over {_entries(cosigned.size)} is not the one that node "{cosigned.node}" cosigned'
             )
             yield LogFault(cosigned.size, reason)
 
@@ -120,8 +124,12 @@ def _may_be_signed(certificate: bytes, message: bytes, signature: bytes) -> bool
     return True
 
 
+def _entries(number: int) -> str:
+    return counted(number, "entry", "entries")
+
+
 def _break_words(found: catalog.Break) -> tuple[int | None, str]:
-    held = f'node "{found.node}" holds a signed head over {found.held_size} entries'
+    held = f'node "{found.node}" holds a signed head over {_entries(found.held_size)}'
     match found.kind:
         case "rolled back":
             return found.own_size + 1, f"{held}, and the log had {found.own_size}: it was cut off or restored"

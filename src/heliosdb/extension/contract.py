@@ -23,6 +23,7 @@ from heliosdb.domain.contract import (
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import read_transforms
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import (
     ALGORITHMS,
     NetworkSettings,
@@ -153,7 +154,7 @@ def _check_extra(
     raise FederatedError(
         ErrorCode.WRONG_STATE,
         f'federated model "{model}" cannot be trained: too few nodes have the extra "{extra}"',
-        detail=f"A run needs {min_nodes} nodes; {_listed(lacking)} would compute nothing.",
+        detail=f"A run needs {counted(min_nodes, 'node')}; {_listed(lacking)} would compute nothing.",
         hint=how_to_install(extra),
     )
 

@@ -21,6 +21,7 @@ from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, ResetNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.subscriptions import list_node_subscriptions
+from heliosdb.domain.wording import counted
 from heliosdb.extension.hierarchy import check_aggregator, check_gathers_for_none
 from heliosdb.extension.session import Session, duplicate
 
@@ -50,7 +51,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
     if len(nodes) >= most:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
-            f'federated workspace "{workspace.name}" has its {most} nodes',
+            f'federated workspace "{workspace.name}" has its {counted(most, "node")}',
             hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
         )
     _check_endpoint(workspace, nodes, given)

@@ -14,6 +14,7 @@ from federated_sql.errors import FederatedError
 from heliosdb.catalog.explaining import Measured, Standing, Traffic
 from heliosdb.domain.forecast import Cost, Forecast, Release
 from heliosdb.domain.handshake import DatasetDescription
+from heliosdb.domain.wording import counted
 from heliosdb.extension.plan_tree import Group, Listed, Part, Property
 from heliosdb.extension.starting import Start
 from heliosdb.parts.algorithms import extra_of
@@ -174,7 +175,7 @@ def _work(explained: Explained) -> Iterator[Part]:
         return
     yield Group(
         "Rounds",
-        f"preparation and at most {forecast.rounds} training rounds",
+        f"preparation and at most {counted(forecast.rounds, 'training round')}",
         (
             Property("Training Rounds", forecast.rounds),
             Property("Preparation", forecast.preparing),
@@ -243,7 +244,7 @@ def _cost(cost: Cost | None, total: float) -> Iterator[Part]:
 
 
 def _release(release: Release) -> Group:
-    when = "in preparation" if release.is_preparation else f"{release.times} times"
+    when = "in preparation" if release.is_preparation else counted(release.times, "time")
     return Group(
         "Release",
         f"{release.step}, {when}",
@@ -279,9 +280,9 @@ def _refuses(node: Node, parameters: int | None) -> str | None:
     if not node.shares.plain_answers:
         return f"{name} (dataset {node.shares.name} itself does not allow plain answers)"
     if rows is not None and rows < _USUAL_ROWS:
-        return f"{name} ({rows} rows, fewer than min_rows)"
+        return f"{name} ({counted(rows, 'row')}, fewer than min_rows)"
     if rows is not None and parameters is not None and parameters > _USUAL_SHARE * rows:
-        return f"{name} ({parameters} parameters to {rows} rows)"
+        return f"{name} ({counted(parameters, 'parameter')} to {counted(rows, 'row')})"
     return None
 
 
@@ -340,10 +341,10 @@ def _time(explained: Explained) -> Group:
     whose = "this model's" if measured.of_model else "the workspace's"
     return Group(
         "Time",
-        f"about {one * explained.runs:.0f} seconds",
+        f"about {counted(round(one * explained.runs), 'second')}",
         (
             Property("Expected Seconds", round(one * explained.runs, 3)),
             Property("Median Seconds a Round", round(measured.seconds, 3)),
-            Property("Measured Rounds", f"{measured.rounds} of {whose} past training rounds"),
+            Property("Measured Rounds", f"{counted(measured.rounds, 'past training round')} of {whose}"),
         ),
     )

@@ -13,6 +13,7 @@ from federated_sql.errors import invalid_value
 from federated_sql.search_option import MOST_RUNS, check_folds, list_trials
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.commands import NewRun
+from heliosdb.domain.wording import counted
 
 
 def trials_of(chosen: catalog.Options) -> list[dict[str, Any]]:
@@ -36,7 +37,8 @@ def plan_runs(chosen: catalog.Options, overrides: catalog.Options) -> list[NewRu
     ]
     if len(runs) > MOST_RUNS:
         raise invalid_value(
-            f"{len(trials)} trials of {folds} folds are {len(runs)} runs, more than {MOST_RUNS}",
+            f"{counted(len(trials), 'trial')} of {counted(folds or 1, 'fold')} are {len(runs)} runs,"
+            f" more than {MOST_RUNS}",
             hint="Try fewer values at a time, or fewer folds.",
         )
     return [*runs, NewRun(overrides)] if search and folds is not None else runs
@@ -72,7 +74,7 @@ def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
 def describe_runs(runs: list[NewRun], policy: Mapping[str, Any]) -> str:
     """Say how many runs there are, and what they cost under a budget."""
     trials, folds = len({run.trial for run in runs} - {None}), {run.fold for run in runs} - {None}
-    parts = [f"{trials} trials" if trials > 1 else "1 trial", *([f"{len(folds)} folds"] if folds else [])]
+    parts = [counted(max(trials, 1), "trial"), *([counted(len(folds), "fold")] if folds else [])]
     best = ", and one of the best trial" if runs[-1].trial is None else ""
     said = f"{len(runs)} runs are queued, one after another: {' of '.join(parts)}{best}"
     if policy.get("privacy_budget") is not None:

@@ -17,6 +17,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.commands import NewRun
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.wording import counted
 from heliosdb.extension.aggregation_functions import check_aggregation
 from heliosdb.extension.contract import (
     check_algorithm,
@@ -152,8 +153,9 @@ def warn_of_waiting(session: Session, start: Start) -> None:
         session.warning("no coordinator serves this database yet; the run waits for one")
     if registered < policy["min_nodes"]:
         session.warning(
-            f'federated workspace "{model.workspace.name}" has {registered} nodes where a'
-            f" run needs {policy['min_nodes']}; it waits {policy['round_timeout']} seconds for the others"
+            f'federated workspace "{model.workspace.name}" has {counted(registered, "node")} where a'
+            f" run needs {policy['min_nodes']}; it waits {counted(policy['round_timeout'], 'second')} for the"
+            " others"
         )
 
 

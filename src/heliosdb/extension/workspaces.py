@@ -24,6 +24,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.compliance import list_modes_in_training
+from heliosdb.domain.wording import counted
 from heliosdb.extension.alerts import check_breach_target
 from heliosdb.extension.session import Session, duplicate
 
@@ -147,13 +148,13 @@ def _check_members(session: Session, workspace: catalog.Workspace, merged: catal
     if len(nodes) > most:
         raise FederatedError(
             ErrorCode.WRONG_STATE,
-            f"max_nodes cannot be {most}: the workspace has {len(nodes)} nodes",
+            f"max_nodes cannot be {most}: the workspace has {counted(len(nodes), 'node')}",
             hint="Unregister nodes first.",
         )
     if nodes and nodes_dial(merged) != nodes_dial(workspace.options):
         raise FederatedError(
             ErrorCode.WRONG_STATE,
-            f"communication_protocol cannot be changed: the workspace has {len(nodes)} nodes",
+            f"communication_protocol cannot be changed: the workspace has {counted(len(nodes), 'node')}",
             detail="Nodes that are dialled are registered with an endpoint, and nodes that dial without one.",
             hint="Unregister the nodes first, and register them again as they are to be.",
         )

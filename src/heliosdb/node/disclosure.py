@@ -27,6 +27,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import size_of
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Vector
+from heliosdb.domain.wording import counted
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
@@ -374,8 +375,8 @@ def check_plain_answer(
     parameters = max(task.n_inputs + 1, size_of(task.state) if parameters is None else parameters)
     if parameters > max_parameter_share * rows:
         raise _refused(
-            f"the model's {parameters} parameters are more than {max_parameter_share:.3g} of the rows of "
-            f'dataset "{dataset}"',
+            f"the model has {counted(parameters, 'parameter')}, more than {max_parameter_share:.3g} of the"
+            f' rows of dataset "{dataset}"',
             "Use fewer features, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
             "max_parameter_share.",
         )

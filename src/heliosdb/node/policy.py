@@ -20,6 +20,7 @@ from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED
+from heliosdb.domain.wording import counted
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_private
 from heliosdb.transport import limits
@@ -121,8 +122,8 @@ def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answer
     least = step.least_rows(task)
     if least is not None and least < dataset.min_rows:
         raise refused(
-            f"an answer's smallest step has {least} rows, fewer than min_rows = {dataset.min_rows} "
-            f'of dataset "{dataset.name}"',
+            f"an answer's smallest step has {counted(least, 'row')}, fewer than min_rows = {dataset.min_rows}"
+            f' of dataset "{dataset.name}"',
             hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a budget.",
         )
 
@@ -260,7 +261,7 @@ def check_columns(task: Task) -> None:
     classes = task_classes(task)
     asked = task.work.settings.get("classes")
     if asked is not None and asked != len(classes):
-        raise invalid_value(f"the task is about {asked} classes, and names {len(classes)}")
+        raise invalid_value(f"the task says classes = {asked}, and names {len(classes)}")
     columns = task.encoding.columns if task.encoding is not None else ()
     # Only the step that finds levels does not know them.
     of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")

@@ -18,6 +18,7 @@ from heliosdb.catalog.witnessed_heads import Conflict, WitnessedHead
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.merkle import verify_consistency
 from heliosdb.domain.tree_head import TreeHead, WitnessAnswer, Witnessed, WitnessRequest, parse_head
+from heliosdb.domain.wording import counted
 from heliosdb.node.database import Database
 from heliosdb.transport.head_signatures import find_head_signer, sign_witnessed
 from heliosdb.transport.limits import MAX_LOGS
@@ -134,8 +135,8 @@ def _answer(
 def _refusal(verdict: Verdict, held: TreeHead, head: TreeHead) -> str:
     ours = f"the one over {held.size} that this node holds"
     if verdict is Verdict.ROLLED_BACK:
-        return f"the head over {head.size} entries was signed after {ours}"
-    return f"the head over {head.size} entries does not continue {ours}"
+        return f"the head over {counted(head.size, 'entry', 'entries')} was signed after {ours}"
+    return f"the head over {counted(head.size, 'entry', 'entries')} does not continue {ours}"
 
 
 def _shown(head: TreeHead) -> str:

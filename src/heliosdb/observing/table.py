@@ -37,6 +37,10 @@ READY = _gauge(
 # The coordinator's, counted since its process began.
 LEASES = _counter("heliosdb_coordinator_leases_total", "how often it began to lead")
 LEADING = _gauge("heliosdb_coordinator_leading", "1 while it holds the lease, else 0")
+CERTIFICATE = _gauge(
+    "heliosdb_coordinator_certificate_expiry_timestamp_seconds",
+    "when the certificate ends that the coordinator shows to nodes, also of one that stands by",
+)
 RUNS = _counter("heliosdb_coordinator_runs_total", "runs that ended", "workspace", "status")
 ROUNDS = _counter("heliosdb_coordinator_rounds_total", "rounds that were closed", "workspace")
 ROUND_SECONDS = _histogram(
@@ -223,9 +227,9 @@ _EVERY = (BUILD_INFO, READY)
 METRICS: Mapping[Daemon, tuple[Metric, ...]] = {
     Daemon.COORDINATOR: (
         *_EVERY,
-        *(LEASES, LEADING, RUNS, ROUNDS, ROUND_SECONDS, EXCHANGES, UPDATES, LOST_UPDATES, SENT, RECEIVED),
-        *(DELIVERIES, NOTICES, CATALOG_UP, LEFT_OUT, UNDELIVERED, RUNS_NOW, NODE_UP, NODE_SEEN),
-        *(NODE_CERTIFICATE, *(metric for metric, _ in WORKSPACE.values())),
+        *(LEASES, LEADING, CERTIFICATE, RUNS, ROUNDS, ROUND_SECONDS, EXCHANGES, UPDATES, LOST_UPDATES),
+        *(SENT, RECEIVED, DELIVERIES, NOTICES, CATALOG_UP, LEFT_OUT, UNDELIVERED, RUNS_NOW, NODE_UP),
+        *(NODE_SEEN, NODE_CERTIFICATE, *(metric for metric, _ in WORKSPACE.values())),
     ),
     Daemon.NODE: (
         *_EVERY,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import has_asynchronous_form
 from heliosdb.parts.protocols import PLAIN
 from heliosdb.parts.strategies import STRATEGIES, needs_of
@@ -54,7 +55,8 @@ def check_batching(options: TrainingOptions, batching: Batching, most_nodes: int
         raise not_supported("adaptive_learning is not supported with async_aggregation yet")
     if most_nodes is not None and batching.size > most_nodes:
         raise invalid_value(
-            f"aggregation_batch_size is {batching.size}, and a round has at most {most_nodes} nodes",
+            f"aggregation_batch_size is {batching.size}, and a round has at most"
+            f" {counted(most_nodes, 'node')}",
             detail="An asynchronous round closes with so many updates, of as many nodes.",
             hint="Choose a smaller aggregation_batch_size, or register more nodes.",
         )

@@ -9,6 +9,7 @@ from federated_sql.options import check_sparsification
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
@@ -72,7 +73,8 @@ def check_selection(options: TrainingOptions, text: str, *, nodes: int | None = 
     if isinstance(settings, SomeNodes) and nodes is not None and settings.k > nodes:
         raise FederatedError(
             ErrorCode.WRONG_STATE,
-            f"node_selection {text} asks {settings.k} nodes of a round, and at most {nodes} can take part",
+            f"node_selection {text} asks {counted(settings.k, 'node')} of a round, and at most {nodes}"
+            " can take part",
             hint="Register more nodes, raise max_nodes, or choose a smaller number.",
         )
 
@@ -108,7 +110,8 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     needed = fewest_nodes(settings)
     if most_nodes is not None and needed > most_nodes:
         raise invalid_value(
-            f"aggregation {options.aggregation} needs {needed} updates, and a round has at most {most_nodes}",
+            f"aggregation {options.aggregation} needs {counted(needed, 'update')}, and a round has at most"
+            f" {most_nodes}",
             detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
             hint="Choose a smaller number, or register more nodes.",
         )
@@ -123,7 +126,7 @@ def describe_rule(options: TrainingOptions, most_nodes: int) -> list[str]:
         return []
     return [
         f"aggregation {options.aggregation} withstands no hostile node: for one it needs"
-        f" {settings.nodes_for(1)} updates, and a round has at most {most_nodes}"
+        f" {counted(settings.nodes_for(1), 'update')}, and a round has at most {most_nodes}"
     ]
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
+from heliosdb.domain.wording import counted
 from heliosdb.scoring import soundness
 from heliosdb.scoring.kinds import Scored, ScoredRow, prepare, prepare_row
 from heliosdb.scoring.rows import Encoder, Slots, count_slots
@@ -63,7 +64,7 @@ class Version:
         """Return (n,) or (n, classes) for rows, (n, slots)."""
         if slots.shape[1] != self.width:
             raise FederatedError(
-                ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {slots.shape[1]}"
+                ErrorCode.INTERNAL, f"a row comes as {counted(self.width, 'number')}, not {slots.shape[1]}"
             )
         with np.errstate(all="ignore"):
             return self.score(self.encoder.encode(slots))
@@ -72,7 +73,9 @@ class Version:
         """Return a number or (classes,) for one row, an array of double precision as the server keeps it."""
         if len(raw) != self.row.size:
             given = (len(raw) - _HEADERS[1]) // 8
-            raise FederatedError(ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {given}")
+            raise FederatedError(
+                ErrorCode.INTERNAL, f"a row comes as {counted(self.width, 'number')}, not {given}"
+            )
         return self.score_one(self.encoder.encode_one(self.row.unpack(raw)))
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 
 from heliosdb.domain.clock import Clock
+from heliosdb.domain.wording import counted
 from heliosdb.transport.identity import expires, fingerprint
 
 log = logging.getLogger(__name__)
@@ -49,4 +50,4 @@ def ends_soon(certificate: bytes, now: float) -> str | None:
         return None
     if left <= dt.timedelta(0):
         return f"expired on {end:%Y-%m-%d}"
-    return f"expires in {left.days} days, on {end:%Y-%m-%d}: renew it"
+    return f"expires in {counted(left.days, 'day')}, on {end:%Y-%m-%d}: renew it"

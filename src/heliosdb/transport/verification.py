@@ -14,6 +14,7 @@ from functools import lru_cache
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import Task
+from heliosdb.domain.wording import counted
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
@@ -196,7 +197,7 @@ class UpdateCollector:
     def _check_shape(self, header: UpdateHeader) -> None:
         size, dtype = self._expected.size, self._expected.dtype
         if header.length != size:
-            raise rejected(f"its vector has {header.length} values instead of {size}")
+            raise rejected(f"its vector has {counted(header.length, 'value')} instead of {size}")
         if header.dtype is not dtype:
             raise rejected(f"its vector is of type {header.dtype} instead of {dtype}")
         if header.payload_bytes > limits.payload_bytes(self._most_bytes):

@@ -91,6 +91,10 @@ async def test_the_lower_of_a_nodes_own_limits_and_a_registrations_is_shown(work
     with pytest.raises(errors.InvalidParameterValue, match="max_memory_gb"):
         workspace.execute(f"ALTER FEDERATED NODE 'north' IN WORKSPACE {WORKSPACE} SET (max_memory_gb = 0.1)")
 
+    workspace.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (privacy_budget = 1)")
+    under_budget = workspace.query("SELECT max_memory_gb, max_cpu_cores FROM federated_node_diagnostics")
+    assert under_budget == [{"max_memory_gb": 8.0, "max_cpu_cores": 2}]
+
 
 async def test_a_certificate_may_be_given_as_text_or_left_to_the_first_contact(workspace: World) -> None:
     north, south = await workspace.add_site("north"), await workspace.add_site("south")

@@ -69,6 +69,9 @@ def check_coordinator(world: World, found: dict[str, float]) -> None:
     )
     assert found['heliosdb_ready{daemon="coordinator"}'] == 1
     assert found["heliosdb_coordinator_leading"] == found["heliosdb_coordinator_leases_total"] == 1
+    assert found["heliosdb_coordinator_certificate_expiry_timestamp_seconds"] == pytest.approx(
+        world.federation.coordinator.expires.timestamp()
+    )
     assert found["heliosdb_coordinator_catalog_up"] == 1
     assert found[f"heliosdb_coordinator_rounds_total{{{w}}}"] == ROUNDS + 1
     assert found[f"heliosdb_coordinator_round_duration_seconds_count{{{w}}}"] == ROUNDS + 1

@@ -86,6 +86,6 @@ async def test_a_round_with_too_few_updates_fails_with_the_reason(world: World) 
     world.start_coordinator()
     run = await world.finished()
     assert run["status"] == "failed"
-    assert "krum with these settings needs 3 updates, and there are 2" in run["message"]
+    assert "krum with these settings needs 3 updates, and has 2" in run["message"]
     closed = world.query("SELECT max(round_number) AS last FROM federated.round WHERE status = 'closed'")
     assert closed == [{"last": 0}]

@@ -91,7 +91,7 @@ def test_what_has_changed_since_is_shown(catalog: psycopg.Connection, auditor: p
     )
     status, details = finding(catalog, "Business associate contracts")
     assert status == "PASS"
-    assert details.endswith("all signed (What was seen then: 0 nodes, 0 of them without a contact)")
+    assert details.endswith("all signed (What was seen then: nodes: 0, without a contact: 0)")
 
 
 def test_what_fails_cannot_be_attested_and_what_fails_later_fails(

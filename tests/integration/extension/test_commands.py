@@ -141,7 +141,7 @@ def test_max_nodes_bounds_registration(session: psycopg.Connection) -> None:
         "CREATE FEDERATED WORKSPACE w WITH (min_nodes = 1, max_nodes = 1)",
         "REGISTER FEDERATED NODE 'a' IN WORKSPACE w WITH (endpoint = 'https://h:1')",
     )
-    with pytest.raises(errors.ProgramLimitExceeded, match="has its 1 nodes"):
+    with pytest.raises(errors.ProgramLimitExceeded, match="has its 1 node"):
         execute(session, "REGISTER FEDERATED NODE 'b' IN WORKSPACE w WITH (endpoint = 'https://h:1')")
 
 

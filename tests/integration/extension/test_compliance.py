@@ -97,11 +97,19 @@ def test_a_declaration_does_not_pass_for_runs_that_trained_without_a_budget(
     execute(catalog, "ALTER FEDERATED WORKSPACE clinics SET (compliance_mode = 'HIPAA')")
     make_current(catalog, ["age", "bmi"])
     for policy, status, evidence in (
-        ({"privacy_budget": 0.5}, "PASS", "0 runs without a privacy budget, 0 of them before"),
-        ({"compliance_mode": "HIPAA"}, "MANUAL", "1 runs without a privacy budget, 0 of them before"),
-        ({"compliance_mode": "BOTH"}, "MANUAL", "1 runs without a privacy budget, 0 of them before"),
-        ({"compliance_mode": "none"}, "FAIL", "1 runs without a privacy budget, 1 of them before"),
-        ({}, "FAIL", "1 runs without a privacy budget, 1 of them before"),
+        ({"privacy_budget": 0.5}, "PASS", "runs without a privacy budget: 0, before it was declared: 0"),
+        (
+            {"compliance_mode": "HIPAA"},
+            "MANUAL",
+            "runs without a privacy budget: 1, before it was declared: 0",
+        ),
+        (
+            {"compliance_mode": "BOTH"},
+            "MANUAL",
+            "runs without a privacy budget: 1, before it was declared: 0",
+        ),
+        ({"compliance_mode": "none"}, "FAIL", "runs without a privacy budget: 1, before it was declared: 1"),
+        ({}, "FAIL", "runs without a privacy budget: 1, before it was declared: 1"),
     ):
         # Not in the audit log, which would remember each of them.
         catalog.execute("SET session_replication_role = replica")

@@ -203,7 +203,7 @@ def test_a_ledger_passes_where_it_shows_what_nodes_signed(
         sign(daemon, run, number, epsilon_tight=tight)
     assert ledger_check(catalog) == (
         "PASS",
-        "3 releases signed by 1 nodes, 6 lines charged, 0 disagreements",
+        "releases signed: 3, nodes that signed: 1, lines charged: 6, disagreements: 0",
     )
 
 

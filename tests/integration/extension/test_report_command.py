@@ -191,4 +191,4 @@ def test_the_record_of_processing_names_what_is_known_and_null_for_the_rest(
     [finding] = catalog.execute(
         "SELECT status, evidence FROM federated_compliance_check('clinics', 'GDPR') WHERE requirement = 'Data protection by default'"
     ).fetchall()
-    assert finding == ("FAIL", "1 datasets known, 1 of them let answers leave without noise: d at a")
+    assert finding == ("FAIL", "datasets known: 1, of these let answers leave without noise: 1 (d at a)")

@@ -21,12 +21,12 @@ def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> Non
     execute(session, "START FEDERATED TRAINING risk")
     assert len(notices) == 2
     assert notices[0] == "no coordinator serves this database yet; the run waits for one"
-    assert "has 1 nodes where a run needs 3" in notices[1]
+    assert "has 1 node where a run needs 3" in notices[1]
     execute(session, "STOP FEDERATED TRAINING risk")
     session.execute("INSERT INTO federated.lease (epoch, holder) VALUES (1, 'coordinator')")
     execute(session, "START FEDERATED TRAINING risk")
     assert len(notices) == 3
-    assert "has 1 nodes where a run needs 3" in notices[2]
+    assert "has 1 node where a run needs 3" in notices[2]
 
 
 PLAIN = "CREATE FEDERATED WORKSPACE clinics WITH (compliance_mode = 'HIPAA')"

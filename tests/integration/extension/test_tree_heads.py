@@ -145,7 +145,7 @@ END $$
         (REWRITTEN, 1, "entries 1 to 4 are not what the head that was signed at"),
         ("DELETE FROM federated.audit WHERE workspace = 'clinics' AND chain_position > 5; UPDATE federated.audit_head SET"
          " chain_position = 5, hash = (SELECT a.hash FROM federated.audit AS a WHERE workspace = 'clinics' AND chain_position = 5)"
-         " WHERE workspace = 'clinics'", 6, "1 entries at the end, which the head that was signed"),
+         " WHERE workspace = 'clinics'", 6, "1 entry at the end, which the head that was signed"),
         ("UPDATE federated.tree_head SET root = sha256('')", 4, "the head over 4 entries is not one that was signed"),
         ("UPDATE federated.tree_head SET signature = '\\x00'", 4, "the head over 4 entries is not one that was signed"),
         ("UPDATE federated.tree_head SET statement = '{}'", 4, "the head over 4 entries is not one that was signed"),

@@ -104,7 +104,7 @@ def test_a_sum_beyond_the_largest_number_is_refused() -> None:
 @pytest.mark.parametrize(
     ("vector", "weight", "reason"),
     [
-        (np.array([1.0, math.nan]), 1.0, "1 of its 2 values are not finite"),
+        (np.array([1.0, math.nan]), 1.0, "1 of its 2 values is not finite"),
         (np.array([math.inf, -math.inf]), 1.0, "2 of its 2 values are not finite"),
         (np.array([1.0]), 1.0, "shape is (1,), not (2,)"),
         (np.array([[1.0, 2.0]]), 1.0, "shape is (1, 2), not (2,)"),

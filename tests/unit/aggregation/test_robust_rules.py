@@ -212,8 +212,6 @@ def test_fewer_updates_than_the_papers_bounds_are_refused(
     name: str, options: dict[str, float], fewest: int
 ) -> None:
     assert np.isfinite(moved(name, random_updates(8, fewest), **options)).all()
-    with pytest.raises(
-        FederatedError, match=f"{name} .*needs {fewest} updates, and there are {fewest - 1}"
-    ) as no:
+    with pytest.raises(FederatedError, match=f"{name} .*needs {fewest} updates, and has {fewest - 1}") as no:
         moved(name, random_updates(8, fewest - 1), **options)
     assert no.value.code is ErrorCode.UPDATE_REJECTED

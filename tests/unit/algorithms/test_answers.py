@@ -104,8 +104,8 @@ def test_sums_without_a_fault_are_finite_over_as_many_nodes_as_there_may_be(name
         (1, 5.0, "its count 5 is not of values among 4 rows"),
         (2, 0.5, "a digit of its sums is none"),
         (2, 2.0**DIGIT_BITS, "a digit of its sums is none"),
-        (1 + SUM_DIGITS, 1.0, "no 4 values have its sum and its sum of squares"),
-        (2 + SUM_DIGITS, -1.0, "no 4 values have its sum and its sum of squares"),
+        (1 + SUM_DIGITS, 1.0, "its sum and its sum of squares are not of 4 values"),
+        (2 + SUM_DIGITS, -1.0, "its sum and its sum of squares are not of 4 values"),
         (COLUMN_DIGITS, 1.0, "its values are larger than 1e+290"),
     ],
 )

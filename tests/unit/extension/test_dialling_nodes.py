@@ -62,7 +62,7 @@ def test_who_dials_is_not_changed_under_registered_nodes(
     plpy = server(lock_workspace=[workspace], list_nodes=[node])
     error = refused(plpy, f"ALTER FEDERATED WORKSPACE w {change}")
     assert error["sqlstate"] == "55000"
-    assert "the workspace has 1 nodes" in error["message"]
+    assert "the workspace has 1 node" in error["message"]
     assert "Unregister the nodes first" in error["hint"]
 
 

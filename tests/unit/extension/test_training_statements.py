@@ -225,7 +225,7 @@ def test_a_run_that_will_wait_is_said_to_wait() -> None:
 
     assert [kind for kind, _ in plpy.said] == ["warning", "warning"]
     assert "no coordinator serves this database yet" in plpy.said[0][1]
-    assert "has 1 nodes where a run needs 2; it waits 300 seconds" in plpy.said[1][1]
+    assert "has 1 node where a run needs 2; it waits 300 seconds" in plpy.said[1][1]
 
 
 def test_a_budget_of_which_hardly_anything_is_left_is_said() -> None:

@@ -118,5 +118,5 @@ def test_a_round_that_takes_more_updates_than_there_are_nodes_is_refused() -> No
 
     assert (error.code, error.message) == (
         ErrorCode.INVALID_VALUE,
-        "aggregation_batch_size is 2, and a round has at most 1 nodes",
+        "aggregation_batch_size is 2, and a round has at most 1 node",
     )

@@ -21,6 +21,7 @@ from heliosdb.algorithms.measures.evaluation import (
 )
 from heliosdb.domain.events import Figures
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.privacy.plan import CLASSIFICATION_NOISE
 
 
@@ -49,7 +50,7 @@ class Classification:
         rows, loss, squares, right, predicted, positives = map(float, sums)
         counts = (right, predicted - right, positives - right, rows - predicted - positives + right)
         if not all(count >= 0.0 and count.is_integer() for count in counts):
-            return f"its counts of classes are not those of {rows:g} rows"
+            return f"its counts of classes are not those of {counted(rows, 'row')}"
         return moments_fault(rows, loss, squares, "losses")
 
     def read_plain(self, sums: Vector, scale: float) -> Evaluation:

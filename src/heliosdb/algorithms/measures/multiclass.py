@@ -24,6 +24,7 @@ from heliosdb.algorithms.measures.evaluation import (
 )
 from heliosdb.domain.events import Figures
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.privacy.plan import CLASSIFICATION_NOISE, AccuracyNoise
 
 _MOMENTS = 3
@@ -73,7 +74,7 @@ class MultiClassification:
         possible = predicted + actual - right <= rows
         whole = predicted.sum() == actual.sum() == rows
         if not (whole and np.all(counts >= 0.0) and np.all(counts == np.rint(counts)) and np.all(possible)):
-            return f"its counts of classes are not those of {rows:g} rows"
+            return f"its counts of classes are not those of {counted(rows, 'row')}"
         return moments_fault(rows, loss, squares, "losses")
 
     def read_plain(self, sums: Vector, scale: float) -> Evaluation:

@@ -46,6 +46,7 @@ from heliosdb.domain.state import State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Plain, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import ALGORITHMS, BoostingSettings, TreeSettings
 
 GROW = StepName("histograms")
@@ -82,7 +83,7 @@ class GrowStep:
         learner = self._learner(plan)
         sums = vector.reshape(learner.channels, -1)
         if np.any(sums[ROWS] < 0.0) or np.any(sums[ROWS] > update.weight):
-            return f"its counts are not of {update.weight:g} rows"
+            return f"its counts are not of {counted(update.weight, 'row')}"
         if learner.fault(sums):
             return "no rows have its sums"
         return weight_fault(plan.stated, update)

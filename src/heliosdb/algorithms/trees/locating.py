@@ -38,6 +38,7 @@ from heliosdb.algorithms.trees.work import (
     read_ragged,
     refuse_budget,
 )
+from heliosdb.domain import wording
 from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
@@ -147,9 +148,9 @@ class QuantilesStep:
         if not (ROWS.hold(rows) and rows.is_integer()):
             return f"its weight {rows:g} is no number of rows"
         if np.any((counts < 0.0) | (counts > rows) | (counts != np.rint(counts))):
-            return f"its counts are not of {rows:g} rows"
+            return f"its counts are not of {wording.counted(rows, 'row')}"
         if counts.sum() not in (rows * len(plan.inputs), 0.0):
-            return f"its counts do not add up to its {rows:g} rows for each input"
+            return f"its counts do not add up to its {wording.counted(rows, 'row')} for each input"
         return None
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:

@@ -25,6 +25,7 @@ from heliosdb.domain.settings import read_settings, settings_of, within
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import check_private
 
 MOST_PADDED = 2**27
@@ -63,7 +64,7 @@ def check_shape(work: Work, size: int) -> None:
     """Raise FederatedError INVALID_VALUE for an answer of another size or type."""
     if work.dtype is not Dtype.FLOAT64 or work.size != size:
         raise invalid_value(
-            f"the task asks for {work.size} values of type {work.dtype}, not {size} of float64"
+            f"the task asks for {counted(work.size, 'value')} of type {work.dtype}, not {size} of float64"
         )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from heliosdb.api.problems import Problem
 from heliosdb.api.serving.tensors import TEXT, Numbers, Tensor, TensorMetadata, misfit
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.wording import counted
 
 TOGETHER = "features"
 """The input that has all numeric features side by side, where no feature is called so."""
@@ -177,7 +178,7 @@ def _count_rows(inputs: Sequence[Tensor], most: int) -> int:
     if count == 0:
         raise misfit("The batch is empty.")
     if count > most:
-        raise Problem(413, f"A batch may have {most} rows.", sqlstate="54000")
+        raise Problem(413, f"A batch may have {counted(most, 'row')}.", sqlstate="54000")
     return count
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.api.problems import Problem
+from heliosdb.domain.wording import counted
 
 Numbers = NDArray[np.float64]
 Texts = Sequence[str | None]
@@ -84,7 +85,9 @@ def check_shape(name: str, shape: Sequence[int], count: int) -> tuple[int, ...]:
     if not 1 <= len(shape) <= _MOST_DIMENSIONS or min(shape) < 0:
         raise misfit(f'The shape of input "{name}" is not one to {_MOST_DIMENSIONS} sizes.')
     if math.prod(shape) != count:
-        raise misfit(f'Input "{name}" has {count} elements, and its shape says {math.prod(shape)}.')
+        raise misfit(
+            f'Input "{name}" has {counted(count, "element")}, and its shape says {math.prod(shape)}.'
+        )
     return tuple(shape)
 
 

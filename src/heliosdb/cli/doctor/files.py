@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from heliosdb.cli.doctor.findings import Finding, fault, good, warning
 from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.wording import counted
 from heliosdb.transport.expiry import SOON
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 
@@ -77,9 +78,9 @@ def examine_certificates(path: Path, about: str) -> Iterator[Finding]:
         elif ends <= now:
             yield fault(about, f"it expired on {ends:%Y-%m-%d}", _CERTIFICATES)
         elif ends - now < SOON:
-            yield warning(about, f"it expires in {(ends - now).days} days", _CERTIFICATES)
+            yield warning(about, f"it expires in {counted((ends - now).days, 'day')}", _CERTIFICATES)
         else:
-            yield good(about, f"it is valid for {(ends - now).days} days")
+            yield good(about, f"it is valid for {counted((ends - now).days, 'day')}")
 
 
 def examine_pins(path: Path, about: str) -> Iterator[Finding]:

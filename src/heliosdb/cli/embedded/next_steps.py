@@ -16,6 +16,7 @@ from pathlib import Path
 from heliosdb.cli.embedded.layout import COORDINATOR
 from heliosdb.cli.embedded.prepare import PAGE_ROLE
 from heliosdb.cli.embedded.up import Installation, page_url
+from heliosdb.domain.wording import counted
 
 
 def facts_line(facts: Mapping[str, object]) -> str:
@@ -26,7 +27,7 @@ def facts_line(facts: Mapping[str, object]) -> str:
 def next_steps(installation: Installation) -> Iterator[str]:
     """The lines for a person: how to get in, first statements, where logs and files are."""
     layout, state = installation.layout, installation.state
-    count = f"{len(state.nodes)} node{'' if len(state.nodes) == 1 else 's'}"
+    count = counted(len(state.nodes), "node")
     yield f"Ready: a coordinator, {count} and a proxy run in {layout.root}."
     yield ""
     yield from _workspace(installation)

@@ -16,6 +16,7 @@ from pathlib import Path
 from heliosdb.cli.embedded.files import write_atomically
 from heliosdb.cli.embedded.layout import COORDINATOR, node_names
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.wording import counted
 
 _FORMAT = 1
 # Below the range from which Linux takes the local ports of outgoing connections, so that a port that is free
@@ -75,7 +76,7 @@ def plan_state(known: State | None, nodes: int | None, proxy_port: int | None) -
     if count < len(current.nodes):
         raise FederatedError(
             ErrorCode.WRONG_STATE,
-            f"this directory holds {len(current.nodes)} nodes, and {count} were asked for",
+            f"this directory holds {counted(len(current.nodes), 'node')}, and {count} were asked for",
             hint="A node is never removed by itself; give another directory with --dir for a smaller set.",
         )
     databases, endpoints = dict(current.databases), dict(current.endpoints)

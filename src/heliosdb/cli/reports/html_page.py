@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from html import escape
 
 from heliosdb.cli.reports.page import Page, Section
+from heliosdb.domain.wording import counted
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
@@ -65,7 +66,7 @@ def _section(section: Section) -> Iterator[str]:
         yield f"<p>{escape(section.note)}</p>"
     if section.rows:
         heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in section.columns)
-        yield f"<table><caption>{title}: {len(section.rows)} rows</caption>"
+        yield f"<table><caption>{title}: {counted(len(section.rows), 'row')}</caption>"
         yield f"<thead><tr>{heads}</tr></thead><tbody>"
         for row in section.rows:
             yield f"<tr>{''.join(map(_cell, row))}</tr>"

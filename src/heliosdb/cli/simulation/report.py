@@ -17,6 +17,7 @@ from heliosdb.cli.simulation.play import Outcome, PlayedRound
 from heliosdb.cli.tables import clean
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import NodeName
+from heliosdb.domain.wording import counted
 
 _SHOWN_LOSSES = 5
 _SPREAD = (("loss", "loss"), ("accuracy", "accuracy"), ("rmse", "RMSE"))
@@ -38,14 +39,14 @@ def head_line(dealt: Dealt, algorithm: str, aggregation: str) -> str:
     rows = list(dealt.sizes.values())
     spread = f"{min(rows)} to {max(rows)}, median {float(np.median(rows)):g}"
     return (
-        f"{len(rows)} nodes of {clean(dealt.table)}, {sum(rows)} rows, split {dealt.split}: {spread} rows a"
-        f" node; {algorithm} by {aggregation}"
+        f"{counted(len(rows), 'node')} of {clean(dealt.table)}, {counted(sum(rows), 'row')},"
+        f" split {dealt.split}: {spread} rows a node; {algorithm} by {aggregation}"
     )
 
 
 def round_line(one: PlayedRound) -> str:
     """Say how a round went."""
-    parts = [f"{one.nodes} nodes" + (f", {one.lost} lost" if one.lost else "")]
+    parts = [f"{counted(one.nodes, 'node')}" + (f", {one.lost} lost" if one.lost else "")]
     if one.number == 0:
         parts.append("statistics")
     elif one.figures is None or one.figures.loss is None:
@@ -86,7 +87,7 @@ def final_lines(outcome: Outcome, dealt: Dealt) -> list[str]:
     if outcome.measured:
         lines.append(
             "  global: over all nodes' held-out rows, as the run found it; the rest: of"
-            f" {len(outcome.measured)} nodes, each on its own held-out rows, without noise"
+            f" {counted(len(outcome.measured), 'node')}, each on its own held-out rows, without noise"
         )
     return lines + _losses(outcome)
 
@@ -102,12 +103,13 @@ def _number(value: float | None) -> str:
 
 
 def _losses(outcome: Outcome) -> list[str]:
-    counted = Counter(outcome.lost.values()).most_common()
-    lines = [
-        f"lost {count} node{'s' if count > 1 else ''}: {clean(why)}" for why, count in counted[:_SHOWN_LOSSES]
+    reasons = Counter(outcome.lost.values()).most_common()
+    lines = [f"lost {counted(count, 'node')}: {clean(why)}" for why, count in reasons[:_SHOWN_LOSSES]]
+    further = sum(count for _, count in reasons[_SHOWN_LOSSES:])
+    return [
+        *lines,
+        *([f"lost {counted(further, 'more node')} for other reasons: --json names all"] if further else []),
     ]
-    further = sum(count for _, count in counted[_SHOWN_LOSSES:])
-    return [*lines, *([f"lost {further} more nodes for other reasons: --json names all"] if further else [])]
 
 
 def to_json(outcome: Outcome, dealt: Dealt) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Vector
+from heliosdb.domain.wording import counted
 from heliosdb.node.datasets import RawRows, TableRequest, read_raw_rows
 
 _BOOLEANS = {"true": 1.0, "t": 1.0, "false": 0.0, "f": 0.0}
@@ -225,7 +226,8 @@ def _read_fields(path: Path, wanted: Sequence[str]) -> dict[str, list[str]]:
             for row in reader:
                 if len(row) != len(heads):
                     raise invalid_value(
-                        f"line {reader.line_num} of {path} has {len(row)} fields, and the header {len(heads)}"
+                        f"line {reader.line_num} of {path} has {counted(len(row), 'field')},"
+                        f" and the header {len(heads)}"
                     )
                 for add, place in places:
                     add(row[place])
