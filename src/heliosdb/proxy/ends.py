@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig
 
@@ -20,7 +20,8 @@ LOOK_S = 0.25  # between two looks at a client that is not read
 _LINGER_NOT = struct.pack("ii", 1, 0)  # closing discards what was not taken and says so: a reset
 
 
-NO_SOCKET = -1
+NO_SOCKET: Final = -1
+_WRITE: Final = os.write  # compiled code need not look for what is final
 
 
 class End:
@@ -74,7 +75,7 @@ class End:
         """Send, unless nothing can be sent any more."""
         if self._at_once >= 0:
             try:
-                sent = os.write(self._at_once, data)
+                sent = _WRITE(self._at_once, data)
             except OSError:  # it takes nothing now; or it is lost, which the transport will find in its turn
                 sent = 0
             if sent != len(data):

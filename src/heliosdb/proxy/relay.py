@@ -14,7 +14,7 @@ import ssl
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Protocol
+from typing import Final, Protocol
 
 from heliosdb.proxy.cancel import BackendKey, relay_cancel
 from heliosdb.proxy.config import ProxyConfig, Upstream
@@ -31,7 +31,7 @@ from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_message
 log = logging.getLogger(__name__)
 
 TERMINATE = build_message(b"X")
-MAX_OUTSTANDING = 10_000  # messages of a client that are not answered; with more it is read no further
+MAX_OUTSTANDING: Final = 10_000  # messages of a client that are not answered; with more it is read no further
 
 
 class Host(Protocol):

@@ -19,6 +19,7 @@ from federated_sql.errors import FederatedError, invalid_value
 from heliosdb.observing.metric import Daemon
 from heliosdb.observing.running import observing
 from heliosdb.proxy.cancel import MAX_SEEKING, BackendKey
+from heliosdb.proxy.compiled import is_compiled
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
 from heliosdb.proxy.console import ConsoleEnd, may_administer
 from heliosdb.proxy.counting import proxy_source
@@ -119,6 +120,7 @@ class Proxy:
             raise invalid_value("the proxy cannot listen", detail=str(error)) from error
         for address, port in self.listeners:
             log.info("listening on %s%s", address, "" if port is None else f" port {port}")
+        log.info("what is done with each read runs %s", "compiled" if is_compiled() else "as Python")
         return next((port for _, port in self.listeners if port is not None), 0)
 
     async def _listen(self) -> None:
