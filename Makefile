@@ -10,7 +10,7 @@ DISTRIBUTION ?= bookworm
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ forwarder harness pooled serving_load tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format privileges installcheck fuzz soak faults watch page pictures bench reference lock deb debtest clean
+.PHONY: help setup demo test compiled check format privileges installcheck fuzz soak faults watch page pictures bench reference lock deb debtest clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,13 @@ demo: setup  ## the quick start on private clusters, from nothing to a predictio
 test: setup  ## all tests, against a real PostgreSQL
 	@scripts/setup.sh --clients
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
+
+compiled: setup  ## compile what the proxy does with each read (needs cc) and run all its tests on what came out
+	rm -rf build/compiled
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(PYTHON) -m pip install --quiet --disable-pip-version-check \
+	    --no-deps --no-build-isolation --target build/compiled .
+	HELIOSDB_TESTS_COMPILED=1 PYTHONPATH=$(CURDIR)/build/compiled $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
+	    tests/unit/proxy tests/integration/proxy tests/integration/rewriting
 
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py

@@ -1,9 +1,12 @@
 """pgbench -S through the proxy, through PgBouncer and direct; the latency added; the cost of a cached rewrite.
 
 The clients come over loopback TCP; PgBouncer (session pooling, so that it does what the proxy does) and the
-proxy reach the server over the same Unix socket. Runs are interleaved, so that what else the machine does
-meets all alike; each figure is the median of its repetitions. The CPU time is the process's own. What Python
-and its event loop cost where nothing is looked at is `forwarder`'s: the least that the proxy could take.
+proxy reach the server over the same Unix socket. Runs are short and interleaved, so that what else the machine
+does meets all alike; each figure is the median of its repetitions, a ratio that of runs beside each other. The
+CPU time is the process's own; that of a whole transaction is pgbench's and the server's with it, and its inverse
+is what the throughput comes to where the processors are busy. What Python and its event loop cost where nothing
+is looked at is `forwarder`'s: the least that the proxy could take. The proxy is measured as Python and, where
+`make compiled` has made it, compiled.
 """
 
 from __future__ import annotations
@@ -11,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +41,9 @@ from tests.support.ports import free_port
 
 MODES = ("simple", "extended", "prepared")
 CLIENTS = 8
-REPETITIONS = 5
-SECONDS = 3
+REPETITIONS = 10
+SECONDS = 2
+LATENCY_REPETITIONS = 5
 LATENCY_SECONDS = 3
 SCALE = 10
 REWRITE_ROUNDS = 15
@@ -50,6 +55,8 @@ NO_PGBOUNCER = """there is no pgbouncer here, and the proxy is measured against 
     apt-get install -y --no-install-recommends pgbouncer
 
 and stop the service that the package starts (systemctl disable --now pgbouncer): the benchmark starts its own."""
+
+COMPILED = Path(__file__).resolve().parents[1] / "build/compiled"
 
 PROXY = """
 import pathlib, sys
@@ -70,9 +77,7 @@ class Door:
 
     def cpu_seconds(self) -> float:
         """User and system time that the process has used so far."""
-        if self.pid is None:
-            return 0.0
-        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        return 0.0 if self.pid is None else _process_seconds(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Run:
 
     tps: float
     cpu_s: float  # of the process between, per transaction
+    all_cpu_s: float  # the same with pgbench's and the server's
 
 
 def main() -> None:
@@ -98,8 +104,11 @@ def main() -> None:
                 stack.enter_context(start_proxy(cluster)),
                 stack.enter_context(_pgbouncer(cluster, pgbouncer)),
             )
-            forwarder = stack.enter_context(_forwarder(cluster))
-            figures = [busy, *_throughput((*doors, forwarder)), *_latency(doors), *_rewrite(doors[1])]
+            measured = [*doors, stack.enter_context(_forwarder(cluster))]
+            if COMPILED.exists():
+                measured.append(stack.enter_context(start_proxy(cluster, "compiled proxy", COMPILED)))
+            throughput = _throughput(measured, _postmaster(cluster))
+            figures = [busy, *throughput, *_latency(doors), *_rewrite(doors[1])]
         publish("proxy", figures)
     finally:
         remove_cluster(cluster)
@@ -116,18 +125,19 @@ def _fill(cluster: Cluster) -> None:
 
 
 @contextlib.contextmanager
-def start_proxy(cluster: Cluster) -> Iterator[Door]:
-    """Run a proxy of its own before `cluster`."""
+def start_proxy(cluster: Cluster, name: str = "proxy", code: Path | None = None) -> Iterator[Door]:
+    """Run a proxy of its own before `cluster`, with the code that lies in a directory."""
+    environment = os.environ if code is None else {**os.environ, "PYTHONPATH": str(code)}
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as settings:
         settings.write(
             f'listen_port = 0\n[default_upstream]\nhost = "{cluster.directory}"\nport = {cluster.port}\n'
         )
         settings.flush()
         command = [sys.executable, "-c", PROXY, settings.name]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             assert process.stdout is not None
             try:
-                yield Door("proxy", int(process.stdout.readline()), process.pid)
+                yield Door(name, int(process.stdout.readline()), process.pid)
             finally:
                 process.terminate()
 
@@ -193,41 +203,67 @@ def _pgbench(port: int, *arguments: str) -> str:
     return done.stdout
 
 
-def _throughput(doors: tuple[Door, ...]) -> list[Figure]:
+def _throughput(doors: Sequence[Door], postmaster: int) -> list[Figure]:
     runs: dict[tuple[str, str], list[Run]] = {}
     for _ in range(REPETITIONS):
         for mode in MODES:
             for door in doors:
-                runs.setdefault((mode, door.name), []).append(_select(door, mode))
+                runs.setdefault((mode, door.name), []).append(_select(door, mode, postmaster))
     figures = []
     for mode in MODES:
         tps = {door.name: statistics.median(run.tps for run in runs[mode, door.name]) for door in doors}
-        ratios = [
-            ours.tps / theirs.tps
-            for ours, theirs in zip(runs[mode, "proxy"], runs[mode, "PgBouncer"], strict=True)
-        ]
         figures += [Figure(f"{mode}: {name}", value, "tps") for name, value in tps.items()]
         figures += [
             Figure(f"{mode}: CPU of {name}", statistics.median(r.cpu_s for r in runs[mode, name]) * 1e6, "us")
-            for name in ("proxy", "PgBouncer", "a bare forwarder")
+            for name in tps
+            if name != "direct"
         ]
-        figures.append(Figure(f"{mode}: proxy / PgBouncer", statistics.median(ratios), "ratio", ">= 0.9"))
+        for name in (name for name in tps if name.endswith("proxy")):
+            pairs = list(zip(runs[mode, name], runs[mode, "PgBouncer"], strict=True))
+            ratio = statistics.median(ours.tps / theirs.tps for ours, theirs in pairs)
+            of_cpu = statistics.median(theirs.all_cpu_s / ours.all_cpu_s for ours, theirs in pairs)
+            figures.append(Figure(f"{mode}: {name} / PgBouncer", ratio, "ratio", ">= 0.9"))
+            figures.append(Figure(f"{mode}: the same by the CPU of a transaction", of_cpu, "ratio", ">= 0.9"))
     return figures
 
 
-def _select(door: Door, mode: str) -> Run:
-    before = door.cpu_seconds()
+def _select(door: Door, mode: str, postmaster: int) -> Run:
+    before, others = door.cpu_seconds(), _others_seconds(postmaster)
     out = _pgbench(door.port, "-S", "-M", mode, "-c", str(CLIENTS), "-T", str(SECONDS))
-    used = door.cpu_seconds() - before
+    used, others = door.cpu_seconds() - before, _others_seconds(postmaster) - others
     tps, transactions = _TPS.search(out), _TRANSACTIONS.search(out)
     assert tps and transactions, out
-    return Run(float(tps[1]), used / int(transactions[1]))
+    done = int(transactions[1])
+    return Run(float(tps[1]), used / done, (used + others) / done)
+
+
+def _postmaster(cluster: Cluster) -> int:
+    with cluster.connect() as connection:
+        (place,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+    return int(Path(place, "postmaster.pid").read_text().split()[0])
+
+
+def _others_seconds(postmaster: int) -> float:
+    """User and system time of the pgbench runs that have ended, and of the server's processes."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    fields = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()
+    ended = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    alive = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return usage.ru_utime + usage.ru_stime + ended + sum(map(_process_seconds, alive))
+
+
+def _process_seconds(pid: int | str) -> float:
+    """The time that a process has used so far; 0 for one that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def _latency(doors: tuple[Door, ...]) -> list[Figure]:
     """One client, prepared: the latency of each transaction, from pgbench's own log."""
     quantiles: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(REPETITIONS):
+    for _ in range(LATENCY_REPETITIONS):
         for door in doors:
             quantiles.setdefault(door.name, []).append(_latencies(door))
     figures = []

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from federated_sql.errors import not_supported, syntax_error
 from heliosdb.observing.settings import MetricsSettings
+from heliosdb.proxy.compiled import is_compiled
 from heliosdb.proxy.config import FIXED, ProxyConfig, Upstream
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.relay import Relay
@@ -207,8 +208,8 @@ def shown(name: str, config: ProxyConfig) -> str | None:
 
 def _state(proxy: Administered) -> Outcome:
     started, loaded = _moment(proxy.started), _moment(proxy.config_loaded)
-    row = (os.getpid(), proxy.state, started, proxy.config_path, loaded, proxy.reload_error)
-    return Outcome([row])
+    said = (started, proxy.config_path, loaded, proxy.reload_error)
+    return Outcome([(os.getpid(), proxy.state, *said, is_compiled())])
 
 
 def _reload(proxy: Administered) -> Outcome:
@@ -262,8 +263,9 @@ _ALL = (
     ),
     Command(
         "SHOW STATE",
-        "the process, and when it last read its settings",
-        _columns(pid=int, state=str, started=str, config_file=str, config_loaded=str, reload_error=str),
+        "the process, when it last read its settings, and whether its code is compiled",
+        _columns(pid=int, state=str, started=str, config_file=str, config_loaded=str, reload_error=str)
+        + _columns(compiled=bool),
         _state,
     ),
     Command(

@@ -1,17 +1,18 @@
 """One end of what the proxy relays: a transport with its flow control.
 
-What always holds: nothing is sent after `finish` or `close`; reading is stopped and resumed only where that
-changes anything.
+What always holds: nothing is sent after `finish` or `close`; bytes leave in the order in which `write` got
+them; reading is stopped and resumed only where that changes anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import struct
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig
 
@@ -19,16 +20,25 @@ LOOK_S = 0.25  # between two looks at a client that is not read
 _LINGER_NOT = struct.pack("ii", 1, 0)  # closing discards what was not taken and says so: a reset
 
 
-class End(asyncio.Protocol):
-    """One of the two connections of a relay, with its flow control."""
+NO_SOCKET: Final = -1
+_WRITE: Final = os.write  # compiled code need not look for what is final
 
-    __slots__ = ("_held", "_kill", "_tcp_options", "transport", "write")
+
+class End:
+    """One of the two connections of a relay, with its flow control.
+
+    It is an `asyncio.Protocol` by what it has, not by name: a class that is compiled has no other base.
+    """
+
+    __slots__ = ("_at_once", "_held", "_kill", "_mute", "_socket", "_tcp_options", "transport")
 
     def __init__(self, config: ProxyConfig) -> None:
         self.transport: asyncio.Transport | None = None
         self._tcp_options = config.tcp_options
         self._held = False
-        self.write: Callable[[bytes], object] = _to_nobody  # sends, unless nothing can be sent any more
+        self._mute = True  # nothing is to be sent, or nothing can be
+        self._socket = NO_SOCKET  # what may be written to past the transport, once that has sent all it has
+        self._at_once = NO_SOCKET  # the same, as long as the transport has nothing to send
         self._kill: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,15 +56,49 @@ class End(asyncio.Protocol):
 
     def use(self, transport: asyncio.Transport) -> None:
         """Speak through this transport from now on."""
-        self.transport, self.write = transport, transport.write
+        self.transport, self._mute = transport, False
+        self._socket = self._at_once = NO_SOCKET
+
+    def hasten(self) -> None:
+        """Write from now on to the socket itself, so that the peer need not wait until the loop has read all
+        that has arrived; what the socket does not take at once is the transport's.
+
+        The transport closes its socket only after `connection_lost`, so that its number is no other's before.
+        """
+        transport = self.transport
+        if transport is None or self._mute or transport.get_extra_info("sslcontext") is not None:
+            return
+        peer = transport.get_extra_info("socket")
+        self._socket = peer.fileno() if peer is not None else NO_SOCKET
+
+    def write(self, data: bytes) -> None:
+        """Send, unless nothing can be sent any more."""
+        if self._at_once >= 0:
+            try:
+                sent = _WRITE(self._at_once, data)
+            except OSError:  # it takes nothing now; or it is lost, which the transport will find in its turn
+                sent = 0
+            if sent != len(data):
+                self._at_once = NO_SOCKET
+                self._leave(data[sent:])
+        elif self._socket >= 0 and self.transport is not None and not self.transport.get_write_buffer_size():
+            self._at_once = self._socket
+            self.write(data)
+        else:
+            self._leave(data)
+
+    def _leave(self, data: bytes) -> None:
+        if self.transport is not None and not self._mute:
+            self.transport.write(data)
 
     def say_no_more(self) -> None:
         """Send nothing any more."""
-        self.write = _to_nobody
+        self._mute = True
+        self._socket = self._at_once = NO_SOCKET
 
     def finish(self) -> None:
         """Say that nothing more will be sent; the peer may still answer."""
-        if self.transport is not None and self.write is not _to_nobody and not self.transport.is_closing():
+        if self.transport is not None and not self._mute and not self.transport.is_closing():
             self.say_no_more()
             self.transport.write_eof()
 
@@ -94,8 +138,9 @@ class End(asyncio.Protocol):
         self.say_no_more()
 
 
-def _to_nobody(_data: bytes) -> None:
-    """Take what cannot be sent any more."""
+def as_protocol(end: End) -> asyncio.Protocol:
+    """Give an end to the event loop, as what it is there."""
+    return cast("asyncio.Protocol", end)
 
 
 class Client(Protocol):
@@ -117,15 +162,13 @@ class Client(Protocol):
 class ServerEnd(End):
     """The connection to the server."""
 
-    __slots__ = ("_client", "_ended")
+    __slots__ = ("_client", "_ended", "data_received")
 
     def __init__(self, config: ProxyConfig, client: Client) -> None:
         super().__init__(config)
         self._client = client
+        self.data_received = client.server_said  # the very method, so that no call stands between
         self._ended = False
-
-    def data_received(self, data: bytes) -> None:
-        self._client.server_said(data)
 
     def eof_received(self) -> bool:
         self._end()

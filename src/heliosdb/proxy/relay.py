@@ -14,11 +14,11 @@ import ssl
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Protocol
+from typing import Final, Protocol
 
 from heliosdb.proxy.cancel import BackendKey, relay_cancel
 from heliosdb.proxy.config import ProxyConfig, Upstream
-from heliosdb.proxy.ends import End, Lookout, ServerEnd, has_said_all
+from heliosdb.proxy.ends import End, Lookout, ServerEnd, as_protocol, has_said_all
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.last_words import GONE, NEVER_THERE, STOPPING, TURNED_AWAY, unreachable
@@ -31,7 +31,7 @@ from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_message
 log = logging.getLogger(__name__)
 
 TERMINATE = build_message(b"X")
-MAX_OUTSTANDING = 10_000  # messages of a client that are not answered; with more it is read no further
+MAX_OUTSTANDING: Final = 10_000  # messages of a client that are not answered; with more it is read no further
 
 
 class Host(Protocol):
@@ -261,7 +261,11 @@ class Relay(End):
         encrypted = None
         try:
             encrypted = await asyncio.get_running_loop().start_tls(
-                raw, self, tls, server_side=True, ssl_handshake_timeout=self._host.config.startup_timeout_s
+                raw,
+                as_protocol(self),
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=self._host.config.startup_timeout_s,
             )
         except (OSError, ssl.SSLError) as error:
             log.info("a TLS handshake failed: %s", type(error).__name__)
@@ -310,6 +314,8 @@ class Relay(End):
         self._session = ClientSession(
             self._rewriter, rewriting=not action.startup.replicates, known=self._host.known
         )
+        self.hasten()
+        server.hasten()
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
@@ -474,6 +480,6 @@ class Relay(End):
 async def _open(upstream: Upstream, server: ServerEnd) -> None:
     loop = asyncio.get_running_loop()
     if upstream.socket_path is not None:
-        await loop.create_unix_connection(lambda: server, upstream.socket_path)
+        await loop.create_unix_connection(lambda: as_protocol(server), upstream.socket_path)
     else:
-        await loop.create_connection(lambda: server, upstream.host, upstream.port)
+        await loop.create_connection(lambda: as_protocol(server), upstream.host, upstream.port)

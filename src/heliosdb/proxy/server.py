@@ -19,9 +19,11 @@ from federated_sql.errors import FederatedError, invalid_value
 from heliosdb.observing.metric import Daemon
 from heliosdb.observing.running import observing
 from heliosdb.proxy.cancel import MAX_SEEKING, BackendKey
+from heliosdb.proxy.compiled import is_compiled
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
 from heliosdb.proxy.console import ConsoleEnd, may_administer
 from heliosdb.proxy.counting import proxy_source
+from heliosdb.proxy.ends import as_protocol
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.handover import OWNED, Listener
 from heliosdb.proxy.last_words import TOO_MANY
@@ -118,19 +120,20 @@ class Proxy:
             raise invalid_value("the proxy cannot listen", detail=str(error)) from error
         for address, port in self.listeners:
             log.info("listening on %s%s", address, "" if port is None else f" port {port}")
+        log.info("what is done with each read runs %s", "compiled" if is_compiled() else "as Python")
         return next((port for _, port in self.listeners if port is not None), 0)
 
     async def _listen(self) -> None:
         loop, config = asyncio.get_running_loop(), self.config
         server = await loop.create_server(
-            lambda: Relay(self), config.listen_address, config.listen_port, backlog=BACKLOG
+            self._client_end, config.listen_address, config.listen_port, backlog=BACKLOG
         )
         self._servers.append((server, True))
         if config.unix_socket_directory is not None:
             port: int = server.sockets[0].getsockname()[1]
             path = config.unix_socket_directory / f".s.PGSQL.{port}"
             sock, self._file = listen_at(path, config.unix_socket_mode, BACKLOG)
-            local = await loop.create_unix_server(lambda: Relay(self, local=True), sock=sock, backlog=BACKLOG)
+            local = await loop.create_unix_server(self._local_end, sock=sock, backlog=BACKLOG)
             self._servers.append((local, True))
 
     async def _listen_on(self, inherited: Sequence[Listener]) -> None:
@@ -139,12 +142,16 @@ class Proxy:
             if listener.local:
                 if listener.owned:
                     self._file = SocketFile.at(Path(listener.socket.getsockname()))
-                server = await loop.create_unix_server(
-                    lambda: Relay(self, local=True), sock=listener.socket, backlog=BACKLOG
-                )
+                server = await loop.create_unix_server(self._local_end, sock=listener.socket, backlog=BACKLOG)
             else:
-                server = await loop.create_server(lambda: Relay(self), sock=listener.socket, backlog=BACKLOG)
+                server = await loop.create_server(self._client_end, sock=listener.socket, backlog=BACKLOG)
             self._servers.append((server, listener.owned))
+
+    def _client_end(self) -> asyncio.Protocol:
+        return as_protocol(Relay(self))
+
+    def _local_end(self) -> asyncio.Protocol:
+        return as_protocol(Relay(self, local=True))
 
     def sockets_to_hand_over(self) -> list[tuple[int, str]]:
         """The listening sockets for a successor: file numbers and names."""

@@ -252,6 +252,7 @@ def test_config_has_every_setting_and_listeners_where_it_listens(local_proxy, cl
     path = str(Path(cluster.directory) / f".s.PGSQL.{local_proxy.port}")
     assert listeners == [("127.0.0.1", local_proxy.port), (path, None)]
     assert (state["pid"], state["state"], state["config_file"]) == (os.getpid(), "serving", None)
+    assert state["compiled"] is (os.environ.get("HELIOSDB_TESTS_COMPILED") == "1")
 
 
 # How it speaks
