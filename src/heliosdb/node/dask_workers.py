@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import dask
@@ -56,6 +55,8 @@ class Workers:
     """
 
     def __init__(self, place: DaskPlace, allowance: Allowance) -> None:
+        # What it logs of tasks may quote what they were given.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._place, self._scratch = place, allowance.scratch
         self._cores = sorted(os.sched_getaffinity(0))
         self._cluster: LocalCluster | None = None
@@ -149,17 +150,20 @@ class Workers:
 
     def _start(self) -> Client:
         threads = {name: os.environ[name] for name in _THREADS if name in os.environ}
-        dask.config.set({**_QUIET, "distributed.nanny.pre-spawn-environ": threads})
+        settings = {**_QUIET, "distributed.nanny.pre-spawn-environ": threads}
+        if self._scratch is not None:
+            settings["temporary-directory"] = self._scratch
+        dask.config.set(settings)
         security = Security.temporary()
-        directory = None if self._scratch is None else str(Path(self._scratch))
         self._cluster = LocalCluster(
             n_workers=self._place.workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            # It begins to listen here whatever it is told, and has nothing to show.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             memory_limit=0,
-            local_directory=directory,
             silence_logs=logging.CRITICAL,
             security=security,
         )
