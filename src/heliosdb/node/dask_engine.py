@@ -64,15 +64,13 @@ class DaskEngine:
         name = secrets.token_hex(8)
         with opened(raw, query_of(request), request) as reading:
             self._workers.tell(name, told)
-            raws = self._read_parts(name, reading, places)
+            raws = self._read_parts(name, reading, len(places))
             vocabularies = reading.vocabularies(self._counts(raws, reading))
         self._workers.tell(name, replace(told, vocabularies=vocabularies))
         columns = list(reading.columns)
-        ordered = [
-            self._workers.submit(dask_parts.order_part, name, part, columns, near=part) for part in raws
-        ]
-        features = [self._workers.submit(dask_parts.features_of, part, near=part) for part in ordered]
-        named = [self._workers.submit(dask_parts.names_of, part, near=part) for part in ordered]
+        ordered = [self._workers.submit(dask_parts.order_part, name, part, columns) for part in raws]
+        features = [self._workers.submit(dask_parts.features_of, part) for part in ordered]
+        named = [self._workers.submit(dask_parts.names_of, part) for part in ordered]
         names: list[PartNames] = self._workers.gather(named)
         self._workers.done(features)
         log.info("dataset %s was read in %d parts", request.dataset, len(names))
@@ -82,14 +80,11 @@ class DaskEngine:
         """End workers of this machine; let go of a scheduler's."""
         self._workers.close()
 
-    def _read_parts(self, name: str, reading: OpenReading, places: Sequence[str]) -> list[Held]:
+    def _read_parts(self, name: str, reading: OpenReading, count: int) -> list[Held]:
         row = reading.raw.execute("SELECT pg_export_snapshot()").fetchone()
         assert row is not None
         given = (name, str(row[0]), reading.query, list(reading.columns))
-        parts = [
-            self._workers.submit(dask_parts.read_part, *given, within, near=place)
-            for within, place in zip(split_codes(len(places)), places, strict=True)
-        ]
+        parts = [self._workers.submit(dask_parts.read_part, *given, within) for within in split_codes(count)]
         self._workers.done(parts)
         return parts
 
@@ -99,7 +94,7 @@ class DaskEngine:
         if not reading.request.admission.leaves_out or not reading.request.plain or not categories:
             return None
         columns: list[ColumnReading] = list(reading.columns)
-        tasks = [self._workers.submit(dask_parts.count_part, part, columns, near=part) for part in raws]
+        tasks = [self._workers.submit(dask_parts.count_part, part, columns) for part in raws]
         found: list[dict[str, Counter[int]]] = self._workers.gather(tasks)
         return {name: sum((one[name] for one in found), Counter()) for name in categories}
 

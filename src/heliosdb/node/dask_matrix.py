@@ -73,7 +73,7 @@ class DaskMatrix(Parted):
         for part, (first, after) in zip(self._parts, pairwise(self._starts.tolist()), strict=True):
             if start < after and stop > first:
                 within = slice(max(start, first) - first, min(stop, after) - first)
-                tasks.append(self._workers.submit(dask_parts.rows_of, part.held, within, near=part.held))
+                tasks.append(self._workers.submit(dask_parts.rows_of, part.held, within))
         found = self._workers.gather(tasks)
         return np.concatenate(found) if found else np.empty((0, self._width))
 
@@ -87,7 +87,6 @@ class DaskMatrix(Parted):
                 dask_parts.places_of,
                 self._parts[number].held,
                 places[where] - self._starts[number],
-                near=self._parts[number].held,
             )
             for number, where in asked
         ]
@@ -101,7 +100,7 @@ class DaskMatrix(Parted):
         for part, some in zip(self._parts, self._slices(), strict=True):
             own = mask[some]
             task = (dask_parts.keep_of, part.held, np.packbits(own).tobytes(), part.rows)
-            parts.append(Part(self._workers.submit(*task, near=part.held), int(np.count_nonzero(own))))
+            parts.append(Part(self._workers.submit(*task), int(np.count_nonzero(own))))
         return DaskMatrix(self._workers, parts, self._width)
 
     def derive(self, columns: Sequence[int | NDArray[Any]]) -> DaskMatrix:
@@ -113,7 +112,7 @@ class DaskMatrix(Parted):
         parts = []
         for part, some in zip(self._parts, self._slices(), strict=True):
             sent = [self._workers.send(np.ascontiguousarray(one[some]), part.held) for one in given]
-            made = self._workers.submit(dask_parts.derive_of, part.held, places, sent, near=part.held)
+            made = self._workers.submit(dask_parts.derive_of, part.held, places, sent)
             parts.append(Part(made, part.rows))
         width = sum(1 if isinstance(column, int) else column.shape[1] for column in columns)
         return DaskMatrix(self._workers, parts, width)
@@ -128,18 +127,17 @@ class DaskMatrix(Parted):
 
         def task(stretch: _Stretch) -> Held:
             pieces = [(self._parts[one].held, besides[one], within(one, stretch)) for one in stretch.parts]
-            near = pieces[0][0]
             if len(pieces) == 1:
-                return self._workers.submit(dask_parts.map_blocks, of, *pieces[0], size, near=near)
-            joined = [self._workers.submit(dask_parts.piece_of, *one, near=one[0]) for one in pieces]
-            return self._workers.submit(dask_parts.map_joined, of, joined, near=near)
+                return self._workers.submit(dask_parts.map_blocks, of, *pieces[0], size)
+            joined = [self._workers.submit(dask_parts.piece_of, *one) for one in pieces]
+            return self._workers.submit(dask_parts.map_joined, of, joined)
 
         yield from self._given([task(stretch) for stretch in _stretches(ranks, size)])
 
     def map_subjects(self, table: Table, size: int, of: Callable[[Table], Made]) -> Iterator[Made]:
         """See `Parted`."""
         tasks = [
-            self._workers.submit(dask_parts.map_subjects, of, part.held, beside, size, near=part.held)
+            self._workers.submit(dask_parts.map_subjects, of, part.held, beside, size)
             for part, beside in zip(self._parts, self._besides(table), strict=True)
         ]
         yield from self._given(tasks)
@@ -177,9 +175,7 @@ class DaskMatrix(Parted):
 
     def _each(self, task: Callable[..., Any], *given: Any) -> list[Any]:
         parts = self._parts
-        return self._workers.gather(
-            [self._workers.submit(task, part.held, *given, near=part.held) for part in parts]
-        )
+        return self._workers.gather([self._workers.submit(task, part.held, *given) for part in parts])
 
 
 def _stretches(ranks: list[int], size: int) -> Iterator[_Stretch]:

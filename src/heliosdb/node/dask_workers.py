@@ -85,14 +85,13 @@ class Workers:
             cores = [self._cores[(number * count + one) % len(self._cores)] for one in range(count)]
             self._run(client, dask_parts.tell, name, told, cores if self.are_local else (), workers=[place])
 
-    def submit(self, task: Callable[..., Any], *given: Any, near: Held | str | None = None) -> Held:
-        """Have a task done; near: where something lies, or a worker."""
-        client = self._current()
-        options: dict[str, Any] = {"pure": False}
-        if isinstance(near, str):
-            options |= {"workers": [near], "allow_other_workers": True}
+    def submit(self, task: Callable[..., Any], *given: Any) -> Held:
+        """Have a task done, where most of what it is given lies.
+
+        Of no certain worker: a scheduler that has lost all of them waits for that one for ever.
+        """
         try:
-            return client.submit(task, *given, **options)
+            return self._current().submit(task, *given, pure=False)
         except (CancelledError, CommClosedError, OSError) as error:
             raise PartsLostError from error
 
@@ -167,7 +166,7 @@ class Workers:
             silence_logs=logging.CRITICAL,
             security=security,
         )
-        return Client(self._cluster, direct_to_workers=True)
+        return Client(self._cluster)
 
     def _connect(self) -> Client:
         place = self._place

@@ -149,7 +149,9 @@ class Trainer:
             return made
         home = {name: os.environ[name] for name in _INHERITED_BY_WORKERS if name in os.environ}
         scratch = {} if self._scratch is None else {"HELIOSDB_SCRATCH": self._scratch}
-        return {**made, **home, **scratch, "HELIOSDB_ENGINE": self._engine.to_json()}
+        # What is killed leaves semaphores, of which Python's own tracker warns when it removes them.
+        quiet = {"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}
+        return {**made, **home, **scratch, **quiet, "HELIOSDB_ENGINE": self._engine.to_json()}
 
     async def _end(self) -> None:
         process, self._process = self._process, None
