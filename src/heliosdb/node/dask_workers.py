@@ -75,7 +75,7 @@ class Workers:
             return sorted(client.nthreads())
         except (TimeoutError, OSError, CommClosedError):
             self.close()
-            raise _unreachable(self._place, "has no worker") from None
+            raise _unreachable(self._place) from None
 
     def tell(self, name: str, told: Told) -> None:
         """Tell each of them of a reading; this is kept in no task."""
@@ -179,7 +179,7 @@ class Workers:
         try:
             return Client(place.scheduler, security=security, timeout=_CONNECT_SECONDS)
         except (OSError, TimeoutError, CommClosedError):
-            raise _unreachable(place, "cannot be reached") from None
+            raise _unreachable(place) from None
 
     def _check_alike(self, client: Client) -> None:
         own = dask_parts.describe()
@@ -214,7 +214,7 @@ def _told_error(error: PartFailedError) -> Exception:
     return FederatedError(ErrorCode[kind], message, detail=detail, hint=hint)
 
 
-def _unreachable(place: DaskPlace, what: str) -> FederatedError:
+def _unreachable(place: DaskPlace) -> FederatedError:
     if place.workers:
         log.error("the workers of the dask engine did not start")
         return FederatedError(
@@ -222,9 +222,9 @@ def _unreachable(place: DaskPlace, what: str) -> FederatedError:
             "the workers of the node's dask engine did not start",
             hint="The node's own log says why; max_memory_gb may be too low for a worker.",
         )
-    log.error("the dask scheduler %s %s", place.scheduler, what)
+    log.error("the dask scheduler %s cannot be reached, or has no worker", place.scheduler)
     return FederatedError(
         ErrorCode.UNREACHABLE,
-        f"the node's dask scheduler {what}",
+        "the node's dask scheduler cannot be reached, or has no worker",
         hint="Start it with its workers; the settings of [dask] in node.toml say where it is looked for.",
     )
