@@ -19,7 +19,7 @@ from tests.support.cluster import Cluster
 from tests.support.federation import (
     Federation,
     evaluate_task,
-    new_run,
+    measured,
     running_node,
     share,
     statistics_task,
@@ -82,17 +82,12 @@ def attach(connection: psycopg.Connection[Any], cluster: Cluster, number: int, p
 
 async def answers(federation: Federation, config: NodeConfig) -> list[tuple[bytes, float]]:
     """What a node answers in a run: statistics, training, an evaluation."""
-    run = new_run()
-    train = train_task(run=run, parameters=np.array([0.5, -0.25, 0.1]))
-    asked = [statistics_task(run=run), train, replace(evaluate_task(run=run), state=train.state)]
+    train = train_task(parameters=np.array([0.5, -0.25, 0.1]))
+    evaluate = replace(evaluate_task(run=train.key.run), state=train.state)
     async with running_node(config) as port:
         client = federation.client(port)
-        found = [
-            await client.perform(
-                replace(task, reading=replace(task.reading, dataset="visits")), federation.sealing, TIMEOUT
-            )
-            for task in asked
-        ]
+        await measured(client, federation, train)
+        found = [await client.perform(task, federation.sealing, TIMEOUT) for task in (train, evaluate)]
         await client.close()
     return [(one.vector.tobytes(), one.weight) for one in found]
 
@@ -111,15 +106,7 @@ async def test_partitions_on_other_servers_lead_to_the_bits_of_one_table(
     own = await answers(federation, federation.node_config(cluster, whole))
     config = federation.node_config(cluster, federated_database)
     assert await answers(federation, config) == own
-    workers = config.model_copy(
-        update={
-            name: getattr(
-                federation.node_config(cluster, federated_database, engine="dask", dask={"workers": 2}),
-                name,
-            )
-            for name in ("engine", "dask")
-        }
-    )
+    workers = federation.node_config(cluster, federated_database, engine="dask", dask={"workers": 2})
     assert await answers(federation, workers) == own
     cluster.drop_database(whole)
 
