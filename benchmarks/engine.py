@@ -48,8 +48,6 @@ def main() -> None:
 
 async def _measure(cluster: Cluster, rows: int, workers: int, memory: float) -> list[Figure]:
     figures = []
-    database = cluster.create_database()
-    fill(cluster, database, rows)
     engines = {
         "one process": {},
         f"{workers} workers": {"engine": "dask", "dask": {"workers": workers}},
@@ -59,6 +57,8 @@ async def _measure(cluster: Cluster, rows: int, workers: int, memory: float) -> 
             tempfile.TemporaryDirectory() as directory,
             make_world(cluster, Path(directory), cluster.create_database()) as world,
         ):
+            database = cluster.create_database()
+            fill(cluster, database, rows)
             create_workspace(world, min_nodes=1, round_timeout=3600)
             config = world.federation.node_config(cluster, database, max_memory_gb=memory, **settings)
             async with running_node(config) as port:
