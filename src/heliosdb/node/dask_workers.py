@@ -30,6 +30,9 @@ Held: TypeAlias = Any
 """Something that a worker has, or will have when its task is done: distributed's `Future`."""
 
 _CONNECT_SECONDS = 20
+_START_SECONDS = 90
+"""Until a worker is there: after one has died another one is started, which takes seconds."""
+
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _QUIET = {
@@ -71,7 +74,7 @@ class Workers:
         """Return where they are, in a fixed order; FederatedError UNREACHABLE where there are none."""
         client = self._connected()
         try:
-            client.wait_for_workers(self._place.workers or 1, timeout=_CONNECT_SECONDS)
+            client.wait_for_workers(self._place.workers or 1, timeout=_START_SECONDS)
             return sorted(client.nthreads())
         except (TimeoutError, OSError, CommClosedError):
             self.close()
@@ -154,7 +157,15 @@ class Workers:
             settings["temporary-directory"] = self._scratch
         dask.config.set(settings)
         security = Security.temporary()
-        self._cluster = LocalCluster(
+        try:
+            self._cluster = self._start_cluster(security)
+        except (RuntimeError, OSError, TimeoutError, CommClosedError) as error:
+            log.warning("dask: %s", type(error).__name__)
+            raise _unreachable(self._place) from None
+        return Client(self._cluster)
+
+    def _start_cluster(self, security: Security) -> LocalCluster:
+        return LocalCluster(
             n_workers=self._place.workers,
             threads_per_worker=1,
             processes=True,
@@ -166,7 +177,6 @@ class Workers:
             silence_logs=logging.CRITICAL,
             security=security,
         )
-        return Client(self._cluster)
 
     def _connect(self) -> Client:
         place = self._place

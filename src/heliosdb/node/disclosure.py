@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, as_bytes, held, slices
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
@@ -406,15 +407,18 @@ def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> No
     With N rows in all, of which n are here, the pooled variance about the pooled mean is at least n/N of the
     mean square of the rows here about it, which bounds the root mean square of the scaled rows by sqrt(N/n).
     """
-    scaled = zip(features, scaling.means, scaling.scales, table.features.T, strict=True)
-    for name, mean, scale, column in scaled:
-        there = held(column, table.space)
-        there = there[np.isfinite(there)]
+    means, scales = np.array(scaling.means), np.array(scaling.scales)
+
+    def squares_of(rows: Table) -> Vector:
+        there = np.isfinite(rows.features)
         with np.errstate(over="ignore", invalid="ignore"):
-            there -= mean
-            there /= scale
-            np.square(there, out=there)
-            spread = math.sqrt(float(np.mean(there))) if there.size else 0.0
+            squares = np.square((rows.features - means) / scales)
+            return np.stack([np.where(there, squares, 0.0).sum(axis=0), there.sum(axis=0)])
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums, counts = sum_parts(table.blocks("all"), squares_of, np.add)
+    for name, total, count in zip(features, sums.tolist(), counts.tolist(), strict=True):
+        spread = math.sqrt(total / count) if count else 0.0
         if spread > LARGEST_ROOT_MEAN_SQUARE:
             raise _refused(
                 f'the scaling of column "{name}" is not that of data of which the node\'s rows are a part',

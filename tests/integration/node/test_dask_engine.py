@@ -22,6 +22,7 @@ from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.table import BLOCK, Table
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
@@ -30,7 +31,7 @@ from heliosdb.node.allowance import Allowance
 from heliosdb.node.dask_engine import DaskEngine
 from heliosdb.node.dask_matrix import DaskMatrix
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.disclosure import RowSet
+from heliosdb.node.disclosure import RowSet, check_scaling
 from heliosdb.node.engine import DaskPlace, PartsLostError
 from heliosdb.node.worker import ReadTable, TableReader
 from tests.support.cluster import Cluster
@@ -70,8 +71,8 @@ def database(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[DaskEngine]:
-    made = DaskEngine(DaskPlace(workers=2), Allowance())
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskEngine]:
+    made = DaskEngine(DaskPlace(workers=2), Allowance(scratch=str(tmp_path_factory.mktemp("dask"))))
     yield made
     made.close()
 
@@ -281,3 +282,16 @@ def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
     again = reader.read(conninfo, PLAIN, ())
     assert again.rows_read == first.rows_read
     assert sum_parts(again.table.training_blocks(), count_or_die, add) == first.table.training_rows
+
+
+def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task has one: rows that were fetched for it would cross the network in every round."""
+    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
+    for fetching in ("column", "rows", "take"):
+        monkeypatch.delattr(DaskMatrix, fetching)
+    for table in tables:
+        check_scaling(SCALING, table, NUMBERS)
+        for place, name in enumerate(NUMBERS):
+            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
+            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
+                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)

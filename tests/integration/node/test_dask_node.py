@@ -65,9 +65,12 @@ async def test_a_node_answers_as_one_process_does_though_a_worker_dies_in_the_ru
                 (worker, *_) = dask_workers(2)
                 os.kill(worker, signal.SIGKILL)
             answers += [await client.perform(task, federation.sealing, TIMEOUT) for task in asked[2:]]
+            started = set(dask_processes())
         found.append([(answer.vector.tobytes(), answer.weight) for answer in answers])
     assert found[0] == found[1]
-    await until(lambda: not dask_processes())
+    assert len(started) == 2
+    # The node's end is theirs.
+    await until(lambda: not any(b"spawn_main" in command_of(pid) for pid in started))
 
 
 async def test_under_a_budget_each_answer_is_charged_once_though_a_worker_dies(
