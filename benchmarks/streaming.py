@@ -60,7 +60,7 @@ def _measure(cluster: Cluster, rows: int, memory: float) -> list[Figure]:
         create_workspace(world, min_nodes=1, round_timeout=3600)
         site = Site("node", cluster.create_database())
         world.sites.append(site)
-        _fill(cluster, site.database, rows)
+        fill(cluster, site.database, rows)
         asyncio.run(world.start_site(site, log=Path(directory) / "node.log", max_memory_gb=memory))
         world.register(site)
         world.start_coordinator()
@@ -132,7 +132,8 @@ def _watched(site: Site) -> Iterator[dict[str, int]]:
         looking.join()
 
 
-def _fill(cluster: Cluster, database: str, rows: int) -> None:
+def fill(cluster: Cluster, database: str, rows: int) -> None:
+    """Make a table of so many rows, and share it."""
     with cluster.connect(database) as connection:
         columns = ", ".join(f"{name} double precision" for name in FEATURES)
         connection.execute(

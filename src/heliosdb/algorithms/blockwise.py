@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import TypeVar
 
-from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.table import PartedBlocks, Table
 
 T = TypeVar("T")
 
 
 def sum_parts(parts: Iterable[Table], of: Callable[[Table], T], plus: Callable[[T, T], T]) -> T:
-    """Add what each part gives, in their order; there is at least one part."""
-    return reduce(plus, map(of, parts))
+    """Add what each part gives, in their order; there is at least one part.
+
+    of: holds no table and nothing secret, for where rows lie with workers it travels to them.
+    """
+    given = parts.map(of) if isinstance(parts, PartedBlocks) else map(of, parts)
+    return reduce(plus, given)

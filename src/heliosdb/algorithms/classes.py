@@ -59,6 +59,7 @@ class ClassesStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
     streams: bool = False
+    adds_blocks: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the noisy counts."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from heliosdb.algorithms.neighbours import gather
+from heliosdb.algorithms.parted import Parted
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain.classes import BINARY_LABELS, class_number
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -81,12 +83,33 @@ def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table
     if all(_is_itself(column) for column in encoding.columns):
         return replace(table, columns=())
     cells = _Cells(table, smallest_cell)
+    if isinstance(table.features, Parted):
+        return replace(
+            table, features=_encode_parted(table, table.features, encoding, raw, cells), columns=()
+        )
     made, start, place = table.space.empty((table.rows, len(encoding.inputs))), 0, 0
     for column, read in zip(encoding.columns, raw, strict=True):
         inputs = made[:, place : place + len(column.inputs)]
         _fill(inputs, table.features[:, start : start + read.width], read, column, cells)
         start, place = start + read.width, place + len(column.inputs)
     return replace(table, features=made, columns=())
+
+
+def _encode_parted(
+    table: Table, features: Parted, encoding: Encoding, raw: Sequence[RawColumn], cells: _Cells
+) -> Matrix:
+    """Of rows that lie with workers: which levels may be told apart all rows decide, so the inputs of such a
+    column are made here, and numbers stay where they are."""
+    made, start = list[int | Matrix](), 0
+    for column, read in zip(encoding.columns, raw, strict=True):
+        if _is_itself(column):
+            made.append(start)
+        else:
+            inputs = table.space.empty((table.rows, len(column.inputs)))
+            _fill(inputs, features[:, start : start + read.width], read, column, cells)
+            made.append(inputs)
+        start += read.width
+    return cast(Matrix, features.derive(made))
 
 
 def _is_itself(column: ColumnEncoding) -> bool:

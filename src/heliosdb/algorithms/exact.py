@@ -57,6 +57,16 @@ class Moments:
             return self.values == self.squares == 0
         return self.squares >= 0 and self.values**2 <= self.count * self.squares
 
+    def plus(self, other: Moments) -> Moments:
+        """Those of both."""
+        return Moments(self.count + other.count, self.values + other.values, self.squares + other.squares)
+
+    def to_vector(self) -> Vector:
+        """Write them as digits that are added like any vector."""
+        return np.array(
+            [float(self.count), *_digits(self.values, SUM_DIGITS), *_digits(self.squares, SQUARE_DIGITS)]
+        )
+
     def mean(self) -> float:
         """The mean, rounded once; infinite where that is no double. There is at least one value."""
         return _quotient(self.values, self.count << _UNIT)
@@ -72,18 +82,24 @@ class Moments:
 
 def exact_moments(values: Vector) -> Vector:
     """Return the count of finite values, and the digits of their sum and of the sum of their squares."""
-    largest = max((_largest(values[block]) for block in slices(values.size)), default=0.0)
+    largest = max((largest_magnitude(values[block]) for block in slices(values.size)), default=0.0)
+    return moments_beside(values, largest).to_vector()
+
+
+def moments_beside(values: Vector, largest: float) -> Moments:
+    """Add up the finite ones of some values, of all of which `largest` is the largest magnitude; whatever
+    their parts are, those of the parts add up to those of all."""
     total = squares = count = 0
     for block in slices(values.size, _AT_ONCE):
         there = values[block]
         present = _resolved(there[np.isfinite(there)], largest)
         one, two = _sums_of(present)
         total, squares, count = total + one, squares + two, count + present.size
-    return np.array([float(count), *_digits(total, SUM_DIGITS), *_digits(squares, SQUARE_DIGITS)])
+    return Moments(count, total, squares)
 
 
-def _largest(values: Vector) -> float:
-    """The largest magnitude of the finite ones."""
+def largest_magnitude(values: Vector) -> float:
+    """Return the largest magnitude of the finite ones; 0 for none."""
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 

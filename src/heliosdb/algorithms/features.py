@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.blockwise import sum_parts
-from heliosdb.algorithms.exact import exact_moments
+from heliosdb.algorithms.exact import Moments, largest_magnitude, moments_beside
 from heliosdb.algorithms.layout import (
     ABOVE,
     BELOW,
@@ -51,7 +51,7 @@ from heliosdb.algorithms.layout import (
     ZERO,
 )
 from heliosdb.algorithms.registry import supervised
-from heliosdb.algorithms.space import held, slices
+from heliosdb.algorithms.space import AT_ONCE, held, slices
 from heliosdb.algorithms.table import Grouping, Table, group_by_subject, starts_of_runs
 from heliosdb.algorithms.works import StatisticsWork, Window
 from heliosdb.domain.bounds import RANGE_END, RANGE_WIDTH
@@ -113,7 +113,7 @@ def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
 
 
 def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
-    blocks = [np.array([float(table.rows)]), *map(exact_moments, _columns(table, work))]
+    blocks = [np.array([float(table.rows)]), *(one.to_vector() for one in _moments(table, work))]
     if not work.scales_target:
         counts = [
             np.bincount(table.target[rows].astype(np.int64), minlength=work.classes)
@@ -121,6 +121,23 @@ def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
         ]
         blocks.append(np.sum(counts, axis=0)[1:].astype(np.float64))
     return np.concatenate(blocks)
+
+
+def _moments(table: Table, work: StatisticsWork) -> list[Moments]:
+    """Add up each column, block by block; its largest value, beside which sums are exact, is found first."""
+
+    def largest_of(rows: Table) -> Vector:
+        return np.array(list(map(largest_magnitude, _columns(rows, work))))
+
+    largest = sum_parts(table.blocks("all", AT_ONCE), largest_of, np.maximum).tolist()
+
+    def moments_of(rows: Table) -> list[Moments]:
+        return list(map(moments_beside, _columns(rows, work), largest))
+
+    def plus(one: list[Moments], other: list[Moments]) -> list[Moments]:
+        return list(map(Moments.plus, one, other))
+
+    return sum_parts(table.blocks("all", AT_ONCE), moments_of, plus)
 
 
 def _block_steps(

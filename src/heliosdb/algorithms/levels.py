@@ -129,6 +129,7 @@ class LevelsStep:
     reads_columns: bool = True
     following: StepName = STATISTICS
     streams: bool = False
+    adds_blocks: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the values of every column of which they are not known."""

@@ -124,13 +124,15 @@ class LinearModel:
         training, by descent or by Newton steps, and, in some rounds, an evaluation; in the end a report."""
         return {
             BINS: BinsStep(self.name),
-            LEVELS: LevelsStep(self.name, streams=True),
-            CLASSES: ClassesStep(self.name, streams=True),
-            STATISTICS: StatisticsStep(self.name, streams=True),
-            REFINE: RefineStep(self.name, streams=True),
+            LEVELS: LevelsStep(self.name, streams=True, adds_blocks=True),
+            CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
+            STATISTICS: StatisticsStep(self.name, streams=True, adds_blocks=True),
+            REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             NEWTON: NewtonStep(self.name),
-            EVALUATE: EvaluateStep(self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True),
+            EVALUATE: EvaluateStep(
+                self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
+            ),
             REPORT: ReportStep(self.name, told=(PARAMETERS,), streams=True),
         }
 

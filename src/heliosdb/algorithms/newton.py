@@ -75,6 +75,7 @@ class NewtonStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
     streams: bool = True
+    adds_blocks: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask at the parameters; nodes are not told how these were found."""

@@ -48,6 +48,7 @@ class RefineStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
     streams: bool = False
+    adds_blocks: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for counts in the windows that were chosen."""

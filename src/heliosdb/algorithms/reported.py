@@ -141,7 +141,7 @@ def _far_out(table: Table, scaling: Scaling) -> Vector:
         for block in slices(table.rows):
             with np.errstate(over="ignore", invalid="ignore"):
                 far[block] = np.abs((column[block] - mean) / scale) > FAR_OUT
-            table.space.rest(table.features[block].nbytes)
+            table.space.rest(far[block].size * table.features.shape[1] * 8)
         if _are_several(table.subjects[far]) and _are_several(table.subjects[~far]):
             counts[place] = np.count_nonzero(far)
     return counts

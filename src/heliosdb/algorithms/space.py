@@ -13,6 +13,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from heliosdb.algorithms.parted import Parted
+
 AT_ONCE = 1 << 16
 """Rows of a block, where what is made of each depends on it alone."""
 
@@ -69,6 +71,8 @@ def _at_once(array: NDArray[Any]) -> int:
 
 def take(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
     """Return the rows at some places, in their order."""
+    if isinstance(array, Parted):
+        return array.take(places)
     if space.is_memory:
         return array[places]
     taken = space.empty((places.size, *array.shape[1:]), array.dtype)
@@ -78,7 +82,9 @@ def take(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
 
 
 def keep(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
-    """Return the rows of a mask, in their order."""
+    """Return the rows of a mask, in their order; of a matrix that lies with workers they stay there."""
+    if isinstance(array, Parted):
+        return cast(NDArray[Any], array.keep(mask))
     if space.is_memory:
         return array[mask]
     kept = space.empty((int(np.count_nonzero(mask)), *array.shape[1:]), array.dtype)
@@ -118,6 +124,8 @@ def held(column: NDArray[Any], space: Space, mask: Mask | None = None) -> NDArra
 
 def gather(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
     """Return the rows at a block of places, in memory; the array is walked through in its own order."""
+    if isinstance(array, Parted):
+        return array.take(places)
     if space.is_memory:
         return array[places]
     order = np.argsort(places)

@@ -212,6 +212,17 @@ def check_streams(step: Step, task: Task, table: Table) -> None:
     )
 
 
+def adds_blocks(step: Step) -> bool:
+    """Whether all that a step computes is a sum over blocks of rows (`blockwise.sum_parts`), or a look at
+    single columns: it says so by an attribute of this name. Then blocks may be computed elsewhere."""
+    return bool(getattr(step, "adds_blocks", False))
+
+
+def fits(table: Table, memory_bytes: int | None) -> bool:
+    """Whether a process that may hold so many bytes can read a table's rows, and compute on them."""
+    return memory_bytes is None or _IN_MEMORY * table.features.nbytes <= memory_bytes
+
+
 _IN_MEMORY = 16
 """How many times what its features take a table may take of the limit: read, ordered and computed on."""
 

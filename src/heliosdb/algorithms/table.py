@@ -10,13 +10,14 @@ tell. Values that are NULL or not finite count as missing (NaN).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.parted import Parted, Rows
 from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, gather, keep, slices
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
@@ -24,6 +25,7 @@ from heliosdb.domain.vector import Matrix, Vector
 Codes = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 
 HELD_OUT_PURPOSE = b"held-out"
 """Of the keyed hashes by which held-out subjects are chosen."""
@@ -140,28 +142,42 @@ class Table:
             places=chosen(self.places) if self.places.size else self.places,
         )
 
-    def training_blocks(self, size: int = BLOCK) -> Iterator[Table]:
-        """Yield the rows that are not held out in blocks of so many, but for the last; one for no rows."""
-        return self._blocks(~self.held_out, size)
+    def training_blocks(self, size: int = BLOCK) -> Iterable[Table]:
+        """Return the rows that are not held out in blocks of so many, but for the last; one for no rows."""
+        return self.blocks("training", size)
 
-    def validation_blocks(self, size: int = BLOCK) -> Iterator[Table]:
-        """Yield the rows that are held out, in the same way."""
-        return self._blocks(self.held_out, size)
+    def validation_blocks(self, size: int = BLOCK) -> Iterable[Table]:
+        """Return the rows that are held out, in the same way."""
+        return self.blocks("validation", size)
 
-    def _blocks(self, mask: Mask, size: int) -> Iterator[Table]:
-        places = None if bool(mask.all()) else np.flatnonzero(mask)
-        rows = self.rows if places is None else places.size
-        for block in slices(max(1, rows), size):
+    def blocks(self, rows: Rows, size: int = BLOCK) -> Iterable[Table]:
+        """Return some of the rows, in the same way."""
+        return PartedBlocks(self, rows, size) if self.is_parted else self._cut(rows, size)
+
+    def _cut(self, rows: Rows, size: int) -> Iterator[Table]:
+        places = self.where_are(rows)
+        count = self.rows if places is None else places.size
+        for block in slices(max(1, count), size):
             found = self.at(block if places is None else places[block])
             yield found
             self.space.rest(found.features.nbytes + 3 * found.target.nbytes)
 
-    def subject_blocks(self, size: int = AT_ONCE) -> Iterator[Table]:
-        """Yield the rows in blocks of whole subjects, of at least so many rows but the last; one for no rows.
+    def where_are(self, rows: Rows) -> Codes | None:
+        """Say where some of the rows are; None where they are all."""
+        if rows == "all":
+            return None
+        mask = self.held_out if rows == "validation" else ~self.held_out
+        return None if bool(mask.all()) else np.flatnonzero(mask)
+
+    def subject_blocks(self, size: int = AT_ONCE) -> Iterable[Table]:
+        """Return the rows in blocks of whole subjects, of at least so many rows but the last; one for none.
 
         The rows of a subject are adjacent, as in every table that a node reads; of one whose are not all come
         as one block.
         """
+        return PartedBlocks(self, None, size) if self.is_parted else self._cut_subjects(size)
+
+    def _cut_subjects(self, size: int) -> Iterator[Table]:
         start = 0
         rising = bool(np.all(self.subjects[1:] >= self.subjects[:-1]))
         while start < self.rows and rising:
@@ -172,6 +188,36 @@ class Table:
             start = stop
         if not self.rows or not rising:
             yield self
+
+    @property
+    def is_parted(self) -> bool:
+        """Whether its features lie with the workers of an engine."""
+        return isinstance(self.features, Parted)
+
+
+@dataclass(frozen=True, slots=True)
+class PartedBlocks:
+    """Blocks of a table whose features lie with workers: of some of its rows, or of whole subjects (None)."""
+
+    table: Table
+    rows: Rows | None
+    size: int
+
+    def __iter__(self) -> Iterator[Table]:
+        """Yield the blocks, fetched."""
+        return self.map(_itself)
+
+    def map(self, of: Callable[[Table], T]) -> Iterator[T]:
+        """Yield what each block gives, computed where its rows are; in their order."""
+        features = self.table.features
+        assert isinstance(features, Parted)
+        if self.rows is None:
+            return features.map_subjects(self.table, self.size, of)
+        return features.map_blocks(self.table, self.rows, self.size, of)
+
+
+def _itself(table: Table) -> Table:
+    return table
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -211,19 +212,42 @@ def _decoded(value: str | bytes) -> str | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class CodeRange:
+    """Codes from `first` to `last`, both included; they are int8."""
+
+    first: int
+    last: int
+
+
+def split_codes(parts: int) -> list[CodeRange]:
+    """Cut all codes into so many ranges of one width, rising: codes are hashes, so that each has about as
+    many names. A name is in one of them."""
+    bounds = [-(2**63) + (place << 64) // parts for place in range(parts + 1)]
+    return [CodeRange(first, after - 1) for first, after in pairwise(bounds)]
+
+
 def copy_rows(
-    raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[ColumnReading]
+    raw: psycopg.Connection[Any],
+    query: RowQuery,
+    columns: Sequence[ColumnReading],
+    within: CodeRange | None = None,
 ) -> Generator[bytearray, None, None]:
     """Yield the rows as binary COPY, cut anywhere: each number a float8 (NULL is NaN) or a hash, int8, then a
-    code, int8, for each name.
+    code, int8, for each name. within: those alone whose last code lies there.
 
     A code is a hash without a key: a statement is seen by whoever reads the server's log, so none holds a
     secret. Whoever needs one keys the codes.
     """
     fields: list[sql.Composable] = [field for column in columns for field in _fields(column)]
     fields += [_code(name) for name in query.names]
-    statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
-        sql.SQL(", ").join(fields), _view(query)
+    chosen: sql.Composable = sql.SQL("")
+    if within is not None:
+        chosen = sql.SQL(" WHERE {} BETWEEN {}::bigint AND {}::bigint").format(
+            _code(query.names[-1]), sql.Literal(str(within.first)), sql.Literal(str(within.last))
+        )
+    statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(
+        sql.SQL(", ").join(fields), _view(query), chosen
     )
     yield from _copied(raw, statement.as_bytes(raw))
 

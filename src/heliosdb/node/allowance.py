@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +53,10 @@ def set_limits(memory_bytes: int | None) -> None:
 
 
 class Holder:
-    """Holds this process to one allowance after the other."""
+    """Holds this process to one allowance after the other. cores: on which it may run; None: all it has."""
 
-    def __init__(self) -> None:
-        self._cores = sorted(os.sched_getaffinity(0))
+    def __init__(self, cores: Sequence[int] | None = None) -> None:
+        self._cores = sorted(os.sched_getaffinity(0) if cores is None else cores)
         self._held: Allowance | None = None
 
     def hold(self, allowance: Allowance) -> None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.algorithms.space import MEMORY, Space, gather, slices, take
+from heliosdb.algorithms.parted import Parted
+from heliosdb.algorithms.space import MEMORY, Space, gather, held, slices, take
 from heliosdb.algorithms.table import (
     HELD_OUT_PURPOSE,
     Codes,
@@ -62,7 +64,8 @@ def make_table(values: Matrix, codes: Codes, request: TableRequest, read: Readin
 
     read: how what was read stands in the values; None where each column is a number.
     """
-    return _described(_arrange(values, codes, request, _space_of(read)).table, read)
+    space = _space_of(read)
+    return described(arrange(order_rows(values, codes, request, space), request, space).table, read)
 
 
 def _space_of(read: Reading | None) -> Space:
@@ -78,18 +81,26 @@ def make_plain_table(
 ) -> tuple[Table, RowSet]:
     """The table for plain answers, and the row set that it is about; FederatedError where there may be
     none."""
-    arranged = _arrange(values, codes, request, _space_of(read))
+    space = _space_of(read)
+    return settle(arrange(order_rows(values, codes, request, space), request, space), request, earlier, read)
+
+
+def settle(
+    arranged: Arranged, request: TableRequest, earlier: Sequence[RowSet], read: Described | None
+) -> tuple[Table, RowSet]:
+    """Have the rules of plain answers decide which of the arranged rows the table has, as `make_plain_table`
+    does."""
     table = arranged.table
     chosen, parts = _choose_rows(arranged, request, earlier)
     plain = replace(table, held_out=parts == HELD_OUT, others=table.others[:0]).where(parts != ABSENT)
-    plain = _with_own_levels(_described(plain, read))
+    plain = _with_own_levels(described(plain, read))
     _check_cells(plain, request)
     check_role_cells(plain, dict(request.roles), request.dataset)
     return plain, chosen
 
 
 def _choose_rows(
-    arranged: _Arranged, request: TableRequest, earlier: Sequence[RowSet]
+    arranged: Arranged, request: TableRequest, earlier: Sequence[RowSet]
 ) -> tuple[RowSet, NDArray[np.int8]]:
     """Return the row set that a plain answer is about, and which part of it each row of the table is."""
     rows, space = arranged.rows, arranged.table.space
@@ -103,7 +114,22 @@ def _choose_rows(
     return chosen, parts
 
 
-def _described(table: Table, read: Reading | None) -> Table:
+class Described(Protocol):
+    """How the columns of what was read stand; see `Reading`."""
+
+    @property
+    def columns(self) -> tuple[RawColumn, ...]:
+        """Of the features."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Of a target that is a category."""
+        ...
+
+
+def described(table: Table, read: Described | None) -> Table:
+    """Say of a table how the dataset's columns stand in it."""
     if read is None:
         return table
     return replace(table, columns=read.columns, labels=read.labels)
@@ -111,14 +137,17 @@ def _described(table: Table, read: Reading | None) -> Table:
 
 def _check_cells(table: Table, request: TableRequest) -> None:
     """Of numbers; of categories and arrays the inputs are looked at that an encoding makes of them."""
-    columns = table.columns or (RawColumn(),) * len(request.features)
-    starts = np.cumsum([0, *(column.width for column in columns)])
-    numbers = [
-        (name, table.features[:, start])
-        for name, start, column in zip(request.features, starts, columns, strict=False)
-        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
-    ]
-    check_cells(table, numbers, request.dataset)
+    check_cells(table, _numbers(table, request), request.dataset)
+
+
+def _numbers(table: Table, request: TableRequest) -> Iterator[tuple[str, Vector]]:
+    start = 0
+    for name, column in zip(
+        request.features, table.columns or (RawColumn(),) * len(request.features), strict=True
+    ):
+        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
+            yield name, table.features[:, start]
+        start += column.width
 
 
 def _with_own_levels(table: Table) -> Table:
@@ -126,8 +155,10 @@ def _with_own_levels(table: Table) -> Table:
     features, columns, start = table.features, list(table.columns), 0
     for index, column in enumerate(columns):
         if column.kind is ColumnKind.CATEGORY:
-            features = features if features is not table.features else _copied(features, table.space)
-            columns[index] = replace(column, levels=_renumber(features[:, start], column.levels))
+            numbers = held(features[:, start], table.space)
+            numbers = numbers.copy() if table.space.is_memory else numbers
+            columns[index] = replace(column, levels=_renumber(numbers, column.levels))
+            features = _with_column(features, start, numbers, table)
         start += column.width
     table = replace(table, features=features, columns=tuple(columns))
     if table.labels is None:
@@ -135,6 +166,17 @@ def _with_own_levels(table: Table) -> Table:
     target = table.target.copy()
     labels = _renumber(target, table.labels)
     return replace(table, target=target, labels=labels)
+
+
+def _with_column(features: Matrix, place: int, column: Vector, table: Table) -> Matrix:
+    """Return features with other values in one column; those of the table stay as they are."""
+    if isinstance(features, Parted):
+        others: list[int | Vector] = list(range(features.shape[1]))
+        others[place] = column[:, np.newaxis]
+        return cast(Matrix, features.derive(others))
+    made = features if features is not table.features else _copied(features, table.space)
+    made[:, place] = column
+    return made
 
 
 def _copied(features: Matrix, space: Space) -> Matrix:
@@ -167,8 +209,9 @@ def content_hash(table: Table, key: bytes) -> bytes:
     rows, others = _renumbered(table)
     for array in (table.features, table.target, rows, table.held_out, others, *table.roles.values()):
         for block in slices(len(array)):
-            keyed.update(np.ascontiguousarray(array[block]).data)
-            table.space.rest(array[block].nbytes)
+            rows_read = np.ascontiguousarray(array[block])
+            keyed.update(rows_read.data)
+            table.space.rest(rows_read.nbytes)
     return keyed.digest()
 
 
@@ -197,7 +240,7 @@ def _numbers_of_runs(ranked: Codes, space: Space) -> Codes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Arranged:
+class Arranged:
     """A table of the rows with a target; for a plain answer also the keyed hashes of its rows and their
     subjects, else none."""
 
@@ -207,51 +250,77 @@ class _Arranged:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subjects:
-    """Whose rows are. numbers: of each row its subject's; others: of further rows. hashed: gives the keyed
-    hash of each subject's name, for a purpose."""
+class Subjects:
+    """Whose rows are. numbers: of each row its subject's; others: of further rows; count: how many subjects
+    are numbered. hashed: gives the keyed hash of each subject's name, for a purpose."""
 
     numbers: Codes
     others: Codes
+    count: int
     hashed: Callable[[bytes], Hashes]
 
 
-def _arrange(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> _Arranged:
-    """Order the rows, number their subjects, choose the held-out ones."""
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """The rows with a target in their order, before any is held out. own: of each row its subject's code, or
+    where the dataset names none its own; codes: its own, if it is known. hashed: gives the keyed hash of each
+    row's name, for a purpose."""
+
+    features: Matrix
+    target: Vector
+    roles: dict[str, Vector]
+    own: Codes
+    codes: Codes
+    subjects: Subjects
+    hashed: Callable[[bytes], Hashes]
+
+
+def order_rows(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> Ordered:
+    """Order the rows and number their subjects."""
     order, others = _usable(values, codes, request, space)
     own = take(codes[:, -1], order, space)
-    row_hashes = _row_hashes(codes, order, request, space)
+    # Under a budget the rows of subjects are known by nothing.
+    known = own if codes.shape[1] == 1 else take(codes[:, 0], order, space)
+    row_hashes = _row_hashes(known, request, space)
     # A row that is a subject is known by what names it, since its number would change with other rows.
     subjects = (
-        _rows_as_subjects(order.size, others.size, row_hashes, space)
+        rows_as_subjects(order.size, others.size, row_hashes, space)
         if request.subject is None
         else _named_subjects(own, codes[others, -1], request.key, space)
     )
+    # Arrays of their own: what is kept of them is what they take.
+    features = take(values[:, : first_role(values, request)], order, space)
+    target, roles = take(values[:, -1], order, space), _roles(values, order, request, space)
+    return Ordered(features, target, roles, own, known, subjects, row_hashes)
+
+
+def arrange(rows: Ordered, request: TableRequest, space: Space) -> Arranged:
+    """Choose the held-out subjects."""
+    subjects, count = rows.subjects, rows.target.size
     if request.validation_split or request.fold is not None:
         places = subjects.hashed(HELD_OUT_PURPOSE)
         chosen = choose_held_out(places, request)
         if request.subject is not None:
             places, chosen = take(places, subjects.numbers, space), chosen[subjects.numbers]
     else:
-        chosen, places = np.zeros(order.size, dtype=np.bool_), np.empty(0, dtype=np.uint64)
+        chosen, places = np.zeros(count, dtype=np.bool_), np.empty(0, dtype=np.uint64)
     table = Table(
-        take(values[:, : first_role(values, request)], order, space),
-        take(values[:, -1], order, space),
+        rows.features,
+        rows.target,
         subjects.numbers,
         chosen,
         subjects.others,
-        # Arrays of their own: what is kept of them is what they take.
-        roles=_roles(values, order, request, space),
+        roles=rows.roles,
         space=space,
     )
     if not request.plain:
         none = np.empty(0, dtype=np.uint64)
-        return _Arranged(table, none, none)
-    table = replace(table, places=places, codes=own if request.subject is not None else table.codes)
-    rows = row_hashes(ROW_SET_PURPOSE)
+        return Arranged(table, none, none)
+    table = replace(table, places=places, codes=rows.own if request.subject is not None else table.codes)
+    named = rows.hashed(ROW_SET_PURPOSE)
     if request.subject is None:
-        return _Arranged(table, rows, rows)
-    return _Arranged(table, rows, take(subjects.hashed(ROW_SET_PURPOSE), subjects.numbers, space))
+        return Arranged(table, named, named)
+    return Arranged(table, named, take(subjects.hashed(ROW_SET_PURPOSE), subjects.numbers, space))
 
 
 def _usable(values: Matrix, codes: Codes, request: TableRequest, space: Space) -> tuple[Codes, Codes]:
@@ -277,28 +346,28 @@ def _roles(values: Matrix, order: Codes, request: TableRequest, space: Space) ->
     }
 
 
-def _row_hashes(codes: Codes, order: Codes, request: TableRequest, space: Space) -> Callable[[bytes], Hashes]:
+def _row_hashes(known: Codes, request: TableRequest, space: Space) -> Callable[[bytes], Hashes]:
     """What gives the keyed hash of each row's name: its code and its number among the rows of the same code,
     so that equal rows differ."""
 
     def hashed(purpose: bytes) -> Hashes:
-        own = take(codes[:, 0], order, space)
         # Where rows are subjects they are ordered by this code.
-        numbers = _numbers_of_equal(own, ranked=request.subject is None)
-        return _hash_names([own, numbers], request.key, purpose, space)
+        numbers = numbers_of_equal(known, ranked=request.subject is None)
+        return hash_names([known, numbers], request.key, purpose, space)
 
     return hashed
 
 
-def _rows_as_subjects(rows: int, others: int, hashed: Callable[[bytes], Hashes], space: Space) -> _Subjects:
+def rows_as_subjects(rows: int, others: int, hashed: Callable[[bytes], Hashes], space: Space) -> Subjects:
+    """Number rows that are subjects of their own; others: how many further ones there are."""
     numbers: Codes = space.empty(rows, np.int64)
     for block in slices(rows):
         numbers[block] = np.arange(block.start, block.stop)
         space.rest(numbers[block].nbytes)
-    return _Subjects(numbers, np.arange(rows, rows + others, dtype=np.int64), hashed)
+    return Subjects(numbers, np.arange(rows, rows + others, dtype=np.int64), rows, hashed)
 
 
-def _named_subjects(own: Codes, others: Codes, key: bytes, space: Space) -> _Subjects:
+def _named_subjects(own: Codes, others: Codes, key: bytes, space: Space) -> Subjects:
     """Number subjects in the order of their codes; own: the code of each row, rising."""
     if others.size:
         distinct, numbers = np.unique(np.concatenate([own, others]), return_inverse=True)
@@ -307,12 +376,12 @@ def _named_subjects(own: Codes, others: Codes, key: bytes, space: Space) -> _Sub
         distinct, numbers = own[starts_of_runs(own)], _numbers_of_runs(own, space)
 
     def hashed(purpose: bytes) -> Hashes:
-        return _hash_names([distinct], key, purpose, MEMORY)
+        return hash_names([distinct], key, purpose, MEMORY)
 
-    return _Subjects(numbers[: own.size], numbers[own.size :], hashed)
+    return Subjects(numbers[: own.size], numbers[own.size :], distinct.size, hashed)
 
 
-def _hash_names(columns: Sequence[Codes], key: bytes, purpose: bytes, space: Space) -> Hashes:
+def hash_names(columns: Sequence[Codes], key: bytes, purpose: bytes, space: Space) -> Hashes:
     """The keyed hash of each name: the bytes of one number of each column; (n,)."""
     hashes: Hashes = space.empty(columns[0].size, np.uint64)
     for block in slices(hashes.size):
@@ -345,7 +414,7 @@ def _order(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:
     return order
 
 
-def _numbers_of_equal(codes: Codes, *, ranked: bool) -> Codes:
+def numbers_of_equal(codes: Codes, *, ranked: bool) -> Codes:
     """Number each row among the rows of the same code, from 0 on. ranked: whether equal ones are adjacent."""
     order = None if ranked else np.argsort(codes, kind="stable")
     sorted_codes = codes if order is None else codes[order]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
+    BaseModel,
     ConfigDict,
     Field,
     SecretStr,
@@ -23,6 +25,7 @@ from pydantic import (
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.limits import LEAST_MEMORY_GB, Limits
+from heliosdb.node.engine import DaskPlace
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.parts.loading import MODULE_NAME
 from heliosdb.transport.identity import split_endpoint
@@ -48,6 +51,55 @@ def _check_proxy(proxy: SecretStr) -> SecretStr:
     return proxy
 
 
+class DaskSettings(BaseModel):
+    """Which dask workers read rows and compute on them.
+
+    workers: so many processes of this machine, each within max_memory_gb and max_cpu_cores. Or scheduler:
+    `tls://host:port` of a dask scheduler of the site, with certificate, private_key and ca, files by which
+    both ends know each other; reader: conninfo by which its workers reach the database as the reader's role.
+    A password is theirs to have, in a password file or their environment: none is sent to them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    scheduler: Annotated[str, Field(pattern=r"^tls://[^/@?#]+:[0-9]{1,5}$")] | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    ca: Path | None = None
+    reader: ConnectionString | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.workers is None) == (self.scheduler is None):
+            raise ValueError("either workers or scheduler says which workers there are")
+        needed = ("certificate", "private_key", "ca", "reader")
+        for name in needed:
+            given = getattr(self, name) is not None
+            if given and self.workers is not None:
+                raise ValueError(f"{name} has no effect with workers")
+            if not given and self.scheduler is not None:
+                raise ValueError(f"scheduler needs {', '.join(needed)}")
+        if self.reader is not None and _has_password(self.reader):
+            raise ValueError(
+                "reader holds a password, which would be sent to the workers: give it to them there"
+            )
+        return self
+
+    @property
+    def place(self) -> DaskPlace:
+        """The same as the training process is told it."""
+        if self.workers is not None:
+            return DaskPlace(self.workers)
+        files = (str(self.ca), str(self.certificate), str(self.private_key))
+        reader = "" if self.reader is None else self.reader.get_secret_value()
+        return DaskPlace(0, self.scheduler or "", *files, reader)
+
+
+def _has_password(conninfo: SecretStr) -> bool:
+    return bool(conninfo_to_dict(conninfo.get_secret_value()).keys() & {"password", "sslpassword"})
+
+
 class NodeConfig(TracedSettings):
     """Where a node listens or whom it dials, who it is, whom it answers, and its limits.
 
@@ -66,7 +118,8 @@ class NodeConfig(TracedSettings):
     max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a second of what is sent; None: as
     fast as the line takes it. Of these a registration may ask for less. task_limit_seconds: of a computation.
     scratch_directory: where rows lie, in files without a name, that do not fit into that memory; None: in
-    state_directory. parts: modules that register further parts of rounds; what they hold runs beside the
+    state_directory. engine: where rows are read and computed on, `process` or `dask`; dask: its workers
+    (docs/engines.md). parts: modules that register further parts of rounds; what they hold runs beside the
     rows, with all rights of this process and of the training process. health_socket: where the daemon answers
     `heliosdb health`, a file of its own. metrics, tracing, log_format: how it is observed
     (docs/monitoring.md).
@@ -97,6 +150,8 @@ class NodeConfig(TracedSettings):
     max_bandwidth_mbps: Annotated[float, Field(ge=0.001, le=1e6)] | None = None
     task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0
     scratch_directory: Path | None = None
+    engine: Literal["process", "dask"] = "process"
+    dask: DaskSettings | None = None
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
 
     @field_validator("dial", mode="before")
@@ -111,6 +166,17 @@ class NodeConfig(TracedSettings):
             if name in self.model_fields_set and getattr(self, name) is not None:
                 raise ValueError(f"{name} has no effect {'with' if self.dial else 'without'} dial")
         return self
+
+    @model_validator(mode="after")
+    def _has_its_engine(self) -> Self:
+        if (self.engine == "dask") != (self.dask is not None):
+            raise ValueError("engine = 'dask' and a table [dask] go together")
+        return self
+
+    @property
+    def engine_place(self) -> DaskPlace | None:
+        """Which workers rows lie with; None: the training process has them."""
+        return None if self.dask is None else self.dask.place
 
     @property
     def limits(self) -> Limits:

@@ -12,7 +12,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +21,10 @@ import psycopg
 
 from heliosdb.algorithms.encoding import number_classes
 from heliosdb.algorithms.space import MEMORY, Space, slices
-from heliosdb.algorithms.table import (
-    Codes,
-    RawColumn,
-)
+from heliosdb.algorithms.table import Codes, RawColumn
 from heliosdb.catalog.dataset_rows import (
     NULL_HASH,
+    CodeRange,
     ColumnReading,
     RowQuery,
     column_types,
@@ -166,9 +164,50 @@ def read_raw_rows(
 ) -> RawRows:
     """Read them as `read_rows` does, before what a task says of levels and classes is applied to them."""
     spool = spool or RowSpool(None, None)
+    with opened(raw, query, request) as reading:
+        values, codes = copy_admitted(raw, query, reading.columns, request, spool=spool)
+        counts = count_values(values, reading.columns) if request.admission.leaves_out else None
+        vocabularies = reading.vocabularies(counts)
+    return RawRows(values, codes, reading.columns, vocabularies, spool.space)
+
+
+Vocabularies = Mapping[str, Mapping[int, str]]
+"""By column, the values of a category by their hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReading:
+    """A snapshot in which a dataset is being read. columns: how each is. known: under a budget the values of
+    categories by their hash."""
+
+    raw: psycopg.Connection[Any]
+    query: RowQuery
+    request: TableRequest
+    columns: Sequence[ColumnReading]
+    known: Mapping[str, Mapping[int, str]]
+
+    def vocabularies(self, counts: Mapping[str, Mapping[int, int]] | None) -> Vocabularies:
+        """Return the values of categories by their hash.
+
+        counts: by column of the rows that count, where these are not all.
+        """
+        if not self.request.plain:
+            return self.known
+        return {
+            column.name: values_by_hash(
+                self.raw, self.query, column.name, None if counts is None else counts[column.name]
+            )
+            for column in self.columns
+            if column.is_hashed
+        }
+
+
+@contextmanager
+def opened(raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest) -> Iterator[OpenReading]:
+    """Begin to read a dataset, in one snapshot until the block ends; errors as `read_rows` has them."""
     kinds = _find_kinds(raw, query, len(request.features))
     # Before the snapshot: what the database cannot hold ends a transaction.
-    vocabularies = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
+    known = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
     with raw.transaction():
         raw.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         columns = [_with_elements(raw, query, column, request) for column in kinds]
@@ -180,15 +219,28 @@ def read_raw_rows(
                 f" {MOST_NUMBERS}",
                 hint="Leave arrays out, or share a part of them.",
             )
-        hashed = [place for column in columns for place in [column.is_hashed] * column.width]
-        with closing(copy_rows(raw, query, columns)) as copied:
-            blocks = parse_blocks(copied, numbers, len(query.names), hashed)
-            leaves_out = request.admission.leaves_out
-            admitted = (_admitted(*block, request) for block in blocks) if leaves_out else blocks
-            values, codes = spool_of(admitted, spool)
-        if request.plain:
-            vocabularies = _plain_vocabularies(raw, query, columns, values if leaves_out else None)
-    return RawRows(values, codes, columns, vocabularies, spool.space)
+        yield OpenReading(raw, query, request, columns, known)
+
+
+def copy_admitted(
+    raw: psycopg.Connection[Any],
+    query: RowQuery,
+    columns: Sequence[ColumnReading],
+    request: TableRequest,
+    *,
+    spool: RowSpool,
+    within: CodeRange | None = None,
+) -> tuple[Matrix, Codes]:
+    """Read the rows that an answer may be about, in the transaction that is open.
+
+    within: those whose last code lies there; None: all.
+    """
+    numbers = sum(column.width for column in columns)
+    hashed = [place for column in columns for place in [column.is_hashed] * column.width]
+    with closing(copy_rows(raw, query, columns, within)) as copied:
+        blocks = parse_blocks(copied, numbers, len(query.names), hashed)
+        leaves_out = request.admission.leaves_out
+        return spool_of((_admitted(*block, request) for block in blocks) if leaves_out else blocks, spool)
 
 
 def read_consenting(raw: psycopg.Connection[Any], request: TableRequest) -> Codes:
@@ -205,20 +257,12 @@ def _admitted(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Matr
     return (values, codes) if admitted.all() else (values[admitted], codes[admitted])
 
 
-def _plain_vocabularies(
-    raw: psycopg.Connection[Any],
-    query: RowQuery,
-    columns: Sequence[ColumnReading],
-    values: Matrix | None = None,
-) -> dict[str, dict[int, str]]:
-    """The values of categories by their hash. values: of the rows that count, where these are not all."""
+def count_values(values: Matrix, columns: Sequence[ColumnReading]) -> dict[str, Counter[int]]:
+    """Count the rows of each hash, of each category by its name."""
     found, start = {}, 0
     for column in columns:
         if column.is_hashed:
-            counts = None
-            if values is not None:
-                counts = _count_hashes(values[:, start])
-            found[column.name] = values_by_hash(raw, query, column.name, counts)
+            found[column.name] = _count_hashes(values[:, start])
         start += column.width
     return found
 

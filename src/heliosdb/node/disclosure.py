@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, as_bytes, held, slices
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
@@ -255,18 +256,20 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
         )
 
 
-def check_cells(table: Table, columns: Sequence[tuple[str, Vector]], dataset: str) -> None:
+def check_cells(table: Table, columns: Iterable[tuple[str, Vector]], dataset: str) -> None:
     """FederatedError NODE_REFUSED for a column in which only a few subjects differ from all others: its sums
     and slopes would be about those few. A missing value is a value here; values count as equal where they are
     next to nothing apart beside the range of the column.
 
-    columns: the name and the values of each, a value for each of the table's rows.
+    columns: the name and the values of each, a value for each of the table's rows; gone over once.
     """
     # Of held-out rows no sum leaves that is of one feature.
+    parts = []
     for rows in (None, ~table.held_out):
         subjects = table.subjects if rows is None else table.subjects[rows]
-        glance = np.unique(subjects[:_GLANCE], return_index=True)[1]
-        for name, values in columns:
+        parts.append((rows, subjects, np.unique(subjects[:_GLANCE], return_index=True)[1]))
+    for name, values in columns:
+        for rows, subjects, glance in parts:
             column = held(values, table.space, rows)
             if _differ_at_a_glance(column, column[glance]):
                 continue
@@ -405,15 +408,18 @@ def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> No
     With N rows in all, of which n are here, the pooled variance about the pooled mean is at least n/N of the
     mean square of the rows here about it, which bounds the root mean square of the scaled rows by sqrt(N/n).
     """
-    scaled = zip(features, scaling.means, scaling.scales, table.features.T, strict=True)
-    for name, mean, scale, column in scaled:
-        there = held(column, table.space)
-        there = there[np.isfinite(there)]
+    means, scales = np.array(scaling.means), np.array(scaling.scales)
+
+    def squares_of(rows: Table) -> Vector:
+        there = np.isfinite(rows.features)
         with np.errstate(over="ignore", invalid="ignore"):
-            there -= mean
-            there /= scale
-            np.square(there, out=there)
-            spread = math.sqrt(float(np.mean(there))) if there.size else 0.0
+            squares = np.square((rows.features - means) / scales)
+            return np.stack([np.where(there, squares, 0.0).sum(axis=0), there.sum(axis=0)])
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums, counts = sum_parts(table.blocks("all"), squares_of, np.add)
+    for name, total, count in zip(features, sums.tolist(), counts.tolist(), strict=True):
+        spread = math.sqrt(total / count) if count else 0.0
         if spread > LARGEST_ROOT_MEAN_SQUARE:
             raise _refused(
                 f'the scaling of column "{name}" is not that of data of which the node\'s rows are a part',

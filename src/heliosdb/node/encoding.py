@@ -7,7 +7,7 @@ input tells fewer than `SMALLEST_CELL` subjects apart from all others; under a b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from heliosdb.algorithms.encoding import encode, number_classes
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.vector import Vector
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import SMALLEST_CELL, check_cells
 
@@ -54,13 +55,16 @@ def encode_plainly(
 def _check_elements(made: Table, encoding: Encoding, request: TableRequest) -> None:
     """Look at the inputs that were no columns: elements of arrays, and logarithms, of which fewer values are
     there than of the column."""
-    named, start = [], 0
+    check_cells(made, _elements(made, encoding), request.dataset)
+
+
+def _elements(made: Table, encoding: Encoding) -> Iterator[tuple[str, Vector]]:
+    start = 0
     for column in encoding.columns:
-        count = len(column.inputs)
         if column.kind is ColumnKind.ARRAY or column.form == "log1p":
-            named += [(name, made.features[:, start + place]) for place, name in enumerate(column.inputs)]
-        start += count
-    check_cells(made, named, request.dataset)
+            for place, name in enumerate(column.inputs, start):
+                yield name, made.features[:, place]
+        start += len(column.inputs)
 
 
 def _either(classes: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.dialling import Dialler
 from heliosdb.node.door import Door
+from heliosdb.node.engine import check_installed
 from heliosdb.node.figures import node_source
 from heliosdb.node.gathering import Aggregator
 from heliosdb.node.identity_files import NodeIdentityFiles
@@ -87,6 +88,8 @@ async def serve_many(
     parts = tuple(dict.fromkeys(name for config in configs for name in config.parts))
     load_parts(parts)
     _check_observed(configs)
+    if any(config.engine != "process" for config in configs):
+        check_installed()
     async with AsyncExitStack() as stack:
         # Threads wait for databases; more of them than this only fight over the interpreter.
         threads = ThreadPoolExecutor(min(2 * len(configs) + 4, _MOST_THREADS), "node")
@@ -99,6 +102,7 @@ async def serve_many(
             scratch=first.scratch,
             parts=parts,
             log_format=first.log_format,
+            engine=first.engine_place,
         )
         stack.push_async_callback(trainer.close)
         sites = [_site(config) for config in configs]

@@ -21,6 +21,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.datasets import TableRequest
+from heliosdb.node.engine import DaskPlace
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_head, read_frame_async
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # What the training process needs to find its code, its libraries and its GPU.
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES")
 
+_INHERITED_BY_WORKERS = ("HOME", "TMPDIR")
+"""What a library that starts processes looks for."""
 
 _LARGEST_ON_HEAP = 1 << 20
 
@@ -43,7 +46,7 @@ class Trainer:
     many threads its numerical libraries have (sums depend on how many there are, so this belongs to what
     makes a run repeatable; what a workspace asks for lowers the cores alone). scratch: the directory for rows
     that do not fit into memory. parts: names of the modules in which further parts are registered.
-    log_format: of what it logs.
+    log_format: of what it logs. engine: the workers with which rows lie; None: the training process itself.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Trainer:
         scratch: Path | None = None,
         parts: Sequence[str] = (),
         log_format: Literal["text", "json"] = "text",
+        engine: DaskPlace | None = None,
     ) -> None:
         self._log_format = log_format
+        self._engine = engine
         self._parts = tuple(parts)
         self._limits = Limits(max_memory_gb, max_cpu_cores)
         self._scratch = None if scratch is None else str(scratch)
@@ -134,9 +139,19 @@ class Trainer:
                 *self._parts,
                 stdin=PIPE,
                 stdout=PIPE,
-                env=_environment(self._limits.max_cpu_cores or 1, self._log_format),
+                env=self._environment(),
             )
         return self._process
+
+    def _environment(self) -> dict[str, str]:
+        made = _environment(self._limits.max_cpu_cores or 1, self._log_format)
+        if self._engine is None:
+            return made
+        home = {name: os.environ[name] for name in _INHERITED_BY_WORKERS if name in os.environ}
+        scratch = {} if self._scratch is None else {"HELIOSDB_SCRATCH": self._scratch}
+        # What is killed leaves semaphores, of which Python's own tracker warns when it removes them.
+        quiet = {"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}
+        return {**made, **home, **scratch, **quiet, "HELIOSDB_ENGINE": self._engine.to_json()}
 
     async def _end(self) -> None:
         process, self._process = self._process, None

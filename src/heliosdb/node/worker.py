@@ -17,16 +17,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import psycopg
 
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.encoding import task_classes
-from heliosdb.algorithms.steps import check_streams, count_parameters, reads_columns
+from heliosdb.algorithms.space import MEMORY
+from heliosdb.algorithms.steps import (
+    Step,
+    adds_blocks,
+    check_streams,
+    count_parameters,
+    fits,
+    reads_columns,
+)
 from heliosdb.algorithms.table import Table
-from heliosdb.catalog.dataset_rows import RowQuery
 from heliosdb.catalog.failures import condition, is_connection_lost
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
@@ -43,11 +50,12 @@ from heliosdb.node.allowance import (
     out_of_memory,
     set_limits,
 )
-from heliosdb.node.arranging import content_hash, make_plain_table, make_table
+from heliosdb.node.arranging import content_hash, described, settle
 from heliosdb.node.database import unreachable, unreadable
-from heliosdb.node.datasets import TableRequest, read_consenting, read_rows
+from heliosdb.node.datasets import TableRequest, read_consenting
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
+from heliosdb.node.engine import DaskPlace, Engine, OneProcess, PartsLostError, make_engine, query_of
 from heliosdb.node.frames import (
     ComputeAnswer,
     Computed,
@@ -59,7 +67,8 @@ from heliosdb.node.frames import (
 )
 from heliosdb.node.identifiers import look_at_values
 from heliosdb.node.policy import find_step
-from heliosdb.node.scratch import RowSpool, Scratch, ScratchFullError
+from heliosdb.node.reader import connect_reader
+from heliosdb.node.scratch import ScratchFullError
 from heliosdb.observing.logs import use_format
 from heliosdb.parts.loading import load_parts
 from heliosdb.phi.kinds import Finding
@@ -70,23 +79,21 @@ log = logging.getLogger(__name__)
 LOG_FORMAT = "HELIOSDB_LOG_FORMAT"
 """Of the environment: how its log is written, as the daemon's."""
 
+ENGINE = "HELIOSDB_ENGINE"
+"""Of the environment: a `DaskPlace`, as JSON; empty for the process itself."""
+
+SCRATCH = "HELIOSDB_SCRATCH"
+"""Of the environment: the directory for what does not fit into memory."""
+
 _KEPT_SHARE = 4
 """Tables may take one part in so many of the process's memory: reading one and training need the rest."""
 _UNLIMITED = 2 * 2**30
 
 _MOST_STORED = 4
-"""Tables in scratch files."""
+"""Tables in scratch files, or with workers."""
 
-_ROWS_SHARE = 16
-"""Rows that take more than one part in so many of the memory as they are read, or under a budget as they are
-computed on, go to scratch files."""
-
-# What rows are known by is hashed as text, which must not change with a role's settings.
-_TEXT_FORM = (
-    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1"
-    " -c bytea_output=hex"
-)
-
+_ATTEMPTS = 3
+"""How often a table is read for one answer where workers are lost."""
 
 Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
 """By whether answers are plain, which decides what becomes of small cells; encoding; the target's classes."""
@@ -96,7 +103,8 @@ Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
 class ReadTable:
     """A table in memory; rows_read: keyed hash of it; row_set: what plain answers from it are about.
 
-    findings: what its values look like. encoded: what an encoding made of it last.
+    findings: what its values look like. encoded: what an encoding made of it last. fetched: the same table in
+    this process, where its rows lie with workers and a step has needed them.
     """
 
     table: Table
@@ -104,6 +112,7 @@ class ReadTable:
     row_set: bytes | None = None
     findings: tuple[Finding, ...] = ()
     encoded: Encoded = field(default_factory=dict, compare=False)
+    fetched: list[ReadTable] = field(default_factory=list, compare=False)
 
     @property
     def nbytes(self) -> int:
@@ -127,8 +136,20 @@ class ReadTable:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether it lies there, and not in scratch files."""
+        """Whether it lies there, and not in scratch files or with workers."""
         return self.table.space.is_memory
+
+    def for_step(self, step: Step, allowance: Allowance) -> ReadTable:
+        """Return the table on which a step computes: where rows lie with workers a sum over blocks goes to
+        them, and what else fits into this process is fetched."""
+        if not self.table.is_parted or adds_blocks(step) or not fits(self.table, allowance.memory_bytes):
+            return self
+        if not self.fetched:
+            features = np.asarray(self.table.features)
+            self.fetched.append(
+                replace(self, table=replace(self.table, features=features, space=MEMORY), encoded={})
+            )
+        return self.fetched[0]
 
 
 ReadsTables = Callable[[str, TableRequest, Sequence[bytes]], ReadTable]
@@ -172,6 +193,14 @@ class Tables:
         self._kept.move_to_end(name)
         return self._kept[name]
 
+    def forget(self, reader: str, request: TableRequest) -> None:
+        """Drop a table, whose rows are not there any more, and who shares them."""
+        lost = self._kept.pop((reader, request), None)
+        if lost is not None:
+            for name, one in list(self._kept.items()):
+                if one.table is lost.table:
+                    del self._kept[name]
+
     def _make_room(self) -> None:
         while len(self._kept) > 1 and self.nbytes > self._most:
             self._kept.popitem(last=False)
@@ -206,7 +235,7 @@ class Tables:
         for other in self._kept.values():
             # One that lies in memory would not have room there for the other's inputs.
             if other.rows_read == read.rows_read and other.is_in_memory == read.is_in_memory:
-                return replace(read, table=other.table, encoded=other.encoded)
+                return replace(read, table=other.table, encoded=other.encoded, fetched=other.fetched)
         return read
 
 
@@ -278,14 +307,26 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     if table.has_consent_query:
         table, row_sets = with_consenting(request.reader, table, row_sets)
         consenting = hashlib.sha256(table.admission.admitted or b"").digest()
-    read = tables.get(request.reader, table, row_sets)
-    if read is None:
-        return None
-    try:
-        computed = compute(task, read.table, table, memory, read.encoded)
-    except MemoryError:
-        tables.keep_only(request.reader, table)
-        computed = compute(task, read.table, table, memory, read.encoded)
+    for _ in range(_ATTEMPTS):
+        try:
+            read = tables.get(request.reader, table, row_sets)
+            if read is None:
+                return None
+            chosen = read.for_step(find_step(task), request.allowance)
+            try:
+                computed = compute(task, chosen.table, table, memory, chosen.encoded)
+            except MemoryError:
+                tables.keep_only(request.reader, table)
+                chosen.encoded.clear()
+                computed = compute(task, chosen.table, table, memory, chosen.encoded)
+            break
+        except PartsLostError:
+            log.warning("dataset %s: workers were lost, and its rows with them", table.dataset)
+            tables.forget(request.reader, table)
+    else:
+        raise FederatedError(
+            ErrorCode.UNREACHABLE, "the workers of the node's engine are lost again and again"
+        )
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if row_sets is None else read.row_set
     return Computed(
@@ -302,7 +343,7 @@ def with_consenting(
     FederatedError WRONG_STATE where the query fails: of its error nothing is told, nor logged but its name.
     """
     try:
-        with _connected(reader) as raw:
+        with connect_reader(reader) as raw:
             codes = read_consenting(raw, request)
     except psycopg.Error as error:
         raise _unreadable_consent(error, request.dataset) from None
@@ -326,10 +367,14 @@ def _unreadable_consent(error: psycopg.Error, dataset: str) -> FederatedError:
 
 @dataclass(slots=True)
 class TableReader:
-    """Reads tables within an allowance, which a request may change. taken: of the memory, without tables."""
+    """Reads tables within an allowance, which a request may change. taken: of the memory, without tables.
+
+    engine: where rows are read, and lie.
+    """
 
     allowance: Allowance = field(default_factory=Allowance)
     taken: int = field(default_factory=held_memory)
+    engine: Engine = field(default_factory=OneProcess)
 
     @property
     def most_kept(self) -> int:
@@ -339,37 +384,20 @@ class TableReader:
     def read(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
         """Read a table through the reader's connection; psycopg's errors, and those of plain answers'
         rules."""
-        with _connected(reader) as raw:
+        with connect_reader(reader) as raw:
             check_one_block(request, self.allowance, self.taken)
-            read = read_rows(raw, request, self._spool(request))
+            arranged, read = self.engine.read(raw, reader, request, self.allowance)
             findings: tuple[Finding, ...] = ()
             if request.phi_check:
-                findings = look_at_values(raw, RowQuery(request.dataset, request.columns, request.names))
+                findings = look_at_values(raw, query_of(request))
         if not request.plain:
-            table = make_table(read.values, read.codes, request, read)
+            table = described(arranged.table, read)
             return ReadTable(table, content_hash(table, request.key), findings=findings)
         earlier = list(map(RowSet.from_bytes, row_sets))
-        table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
+        table, row_set = settle(arranged, request, earlier, read)
         content, written = content_hash(table, request.key), row_set.written(table.space)
         check_part(written, f'the names of the rows of dataset "{request.dataset}"')
         return ReadTable(table, content, written, findings)
-
-    def _spool(self, request: TableRequest) -> RowSpool:
-        """Where rows go: by what is made of them, which under a budget must not be too much for the
-        memory."""
-        memory, scratch = self.allowance.memory_bytes, self.allowance.scratch
-        if memory is None or scratch is None:
-            return RowSpool(None, None)
-        return RowSpool(memory // _ROWS_SHARE * request.width // request.most_width, Scratch(scratch))
-
-
-def _connected(reader: str) -> psycopg.Connection[Any]:
-    return psycopg.connect(
-        reader,
-        autocommit=True,
-        application_name="heliosdb node reader",
-        options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
-    )
 
 
 def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
@@ -397,7 +425,9 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     load_parts(parts)
     requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
-    holder, reader = Holder(), TableReader(Allowance(memory_bytes))
+    own = Allowance(memory_bytes, scratch=os.environ.get(SCRATCH))
+    engine = make_engine(_place(), own)
+    holder, reader = Holder(), TableReader(own, engine=engine)
     tables = Tables(reader.most_kept, reader.read)
     while True:
         request = ComputeRequest.from_parts(requests.get())
@@ -405,6 +435,11 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
         tables.keep_to(reader.most_kept)
         holder.hold(request.allowance)
         write_frame(answers, answer(request, tables).to_parts())
+
+
+def _place() -> DaskPlace | None:
+    told = os.environ.get(ENGINE)
+    return DaskPlace.from_json(told) if told else None
 
 
 if __name__ == "__main__":

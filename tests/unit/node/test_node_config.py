@@ -8,6 +8,7 @@ import pytest
 
 from heliosdb.domain.errors import FederatedError
 from heliosdb.node.config import load_config
+from heliosdb.node.engine import DaskPlace
 
 WHOLE = """
 database = "host=/tmp password=hunter2"
@@ -78,3 +79,45 @@ def test_a_proxy_s_password_is_shown_nowhere(tmp_path: Path) -> None:
     assert config.proxy is not None
     assert config.proxy.get_secret_value() == "http://u:hunter2@p.example:3128"
     assert "hunter2" not in repr(config)
+
+
+SCHEDULER = """
+engine = "dask"
+[dask]
+scheduler = "tls://127.0.0.1:8786"
+certificate = "c.pem"
+private_key = "k.pem"
+ca = "ca.pem"
+reader = "host=db user=reader"
+"""
+
+
+def test_an_engine_has_workers_of_its_own_or_those_of_a_scheduler(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, WHOLE)).engine_place is None
+    local = load_config(write(tmp_path, WHOLE + 'engine = "dask"\n[dask]\nworkers = 3\n')).engine_place
+    assert local == DaskPlace(workers=3)
+    assert local is not None
+    assert DaskPlace.from_json(local.to_json()) == local
+    place = load_config(write(tmp_path, WHOLE + SCHEDULER)).engine_place
+    assert place == DaskPlace(0, "tls://127.0.0.1:8786", "ca.pem", "c.pem", "k.pem", "host=db user=reader")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('engine = "spark"', "engine"),
+        ('engine = "dask"', "go together"),
+        ("[dask]\nworkers = 2", "go together"),
+        ('engine = "dask"\n[dask]', "either workers or scheduler"),
+        ('engine = "dask"\n[dask]\nworkers = 0', "dask.workers"),
+        ('engine = "dask"\n[dask]\nworkers = 2\nca = "ca.pem"', "ca has no effect with workers"),
+        (SCHEDULER + "workers = 2\n", "either workers or scheduler"),
+        (SCHEDULER.replace("tls://", "tcp://"), "dask.scheduler"),
+        (SCHEDULER.replace('ca = "ca.pem"\n', ""), "scheduler needs certificate, private_key, ca, reader"),
+        (SCHEDULER.replace("user=reader", "user=reader password=hunter2"), "reader holds a password"),
+    ],
+)
+def test_what_an_engine_lacks_or_would_not_heed_is_named(tmp_path: Path, settings: str, said: str) -> None:
+    with pytest.raises(FederatedError, match=said) as caught:
+        load_config(write(tmp_path, WHOLE + settings))
+    assert "hunter" not in str(caught.value)
