@@ -99,9 +99,12 @@ CREATE TRIGGER audit AFTER INSERT ON federated.node_key
 -- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. The purpose
 -- 'explanation' is one of explanations alone: a dataset without a purpose is still about who has withdrawn it. What the
 -- node's own DBA has said was withdrawn, only he takes back.
+-- In PL/pgSQL, here and where withdrawals are read: a session plans it once, and not at each of the calls for each task.
 CREATE FUNCTION federated._consent_words(workspace text, purpose text)
 RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     -- Of each subject and purpose the last grant and the last withdrawal; own_: of what was said at this node.
     WITH said AS (
         SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, max(c.recorded_at) AS heard_at,
@@ -146,24 +149,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    OR coalesce(a.own_revoked >= a.own_granted, a.own_revoked IS NOT NULL) AS is_withdrawn
         FROM asked AS a
     )
-    SELECT s.digest, s.row_set_digest, NOT s.is_withdrawn, s.heard_at FROM standing AS s WHERE s.is_given OR s.is_withdrawn
+    SELECT s.digest, s.row_set_digest, NOT s.is_withdrawn, s.heard_at FROM standing AS s WHERE s.is_given OR s.is_withdrawn;
+END
 $$;
 COMMENT ON FUNCTION federated._consent_words(text, text) IS
     'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';
 
 CREATE FUNCTION federated._granted(dataset_id bigint) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
     FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
-    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted
+    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted);
+END
 $$;
 COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
 
 CREATE FUNCTION federated._unexplained(dataset_id bigint) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
     FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, 'explanation') AS c
-    WHERE d.dataset_id = _unexplained.dataset_id AND NOT c.is_granted
+    WHERE d.dataset_id = _unexplained.dataset_id AND NOT c.is_granted);
+END
 $$;
 COMMENT ON FUNCTION federated._unexplained(bigint) IS
     'Digests of those whose rows no explanation is about, rising: who has withdrawn the purpose explanation, or every purpose';

@@ -96,7 +96,13 @@ SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
 
 CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (digest bytea, row_set_digest bytea, is_accepted boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- As it is at most nodes: nobody has said anything, and no task waits for what that leads to.
+    IF NOT EXISTS (SELECT FROM federated.withdrawn_subject) AND NOT EXISTS (SELECT FROM federated.consent) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     SELECT w.digest, w.row_set_digest,
            coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
     FROM federated.dataset AS d
@@ -107,15 +113,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE NOT c.is_granted
     ) AS w
     LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
-    WHERE d.dataset_id = _withdrawals.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id;
+END
 $$;
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
     'Those whose rows no answer from a dataset is about, erased or without their consent, and whether its DBA lets answers without noise go on without them';
 
 CREATE FUNCTION federated._withdrawn(dataset_id bigint) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
-    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s);
+END
 $$;
 COMMENT ON FUNCTION federated._withdrawn(bigint) IS 'Digests of those whose rows no answer from a dataset is about, rising';
 

@@ -179,8 +179,11 @@ class ExactSum:
         units &= 0x7FF
         if int(units.max(initial=0)) == 0x7FF:
             self._set_aside(part, term, units)
-        needed = _BIN_OF[units]
         anchors = self._anchors[part]
+        # Mostly no term is larger than all before it, as two extremes tell.
+        if _BIN_OF[int(units.max(initial=0))] <= anchors.min():
+            return
+        needed = _BIN_OF[units]
         larger = np.flatnonzero(needed > anchors)
         if not larger.size:
             return
@@ -204,7 +207,9 @@ class ExactSum:
         A product with a power of two is exact but where it is below 2 ** -1022 units, whose slices are 0.
         """
         rounded, units = self._rounded[: term.size], self._units[: term.size]
-        term *= _PER_UNIT[self._anchors[part]]
+        anchors = self._anchors[part]
+        same = anchors.min() == anchors.max()
+        term *= _PER_UNIT[anchors[0]] if same else _PER_UNIT[anchors]
         for place in range(_KEPT):
             np.add(term, _ROUNDERS[place], out=rounded)
             np.subtract(rounded.view(np.int64), _ROUNDER_BITS[place], out=units)
@@ -212,6 +217,9 @@ class ExactSum:
             if place < _KEPT - 1:
                 rounded -= _ROUNDERS[place]
                 term -= rounded
+                # Single precision times a count has few more bits: soon nothing is left to slice.
+                if not term.any():
+                    return
 
 
 def _move_down(bins: NDArray[np.int64], where: NDArray[np.intp], steps: NDArray[np.uint8]) -> None:

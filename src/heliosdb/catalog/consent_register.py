@@ -75,11 +75,13 @@ def _columns(subject: Sequence[SubjectDigests]) -> tuple[list[bytes], list[bytes
 @dataclass(frozen=True, slots=True)
 class Words:
     """Digests of 8 bytes each, rising, in one. withdrawn: of whose rows no answer from a dataset is about.
-    granted: who has consented; unexplained: who has opted out of explanations; None: not asked for."""
+    granted: who has consented; unexplained: who has opted out of explanations; None: not asked for. waits:
+    whether anything was said at the node that its daemon has not taken yet."""
 
     withdrawn: bytes
     granted: bytes | None
     unexplained: bytes | None = None
+    waits: bool = False
 
 
 def read_words(
@@ -88,5 +90,5 @@ def read_words(
     """Return who has withdrawn or was erased and, where it is asked for, who has consented, and who has opted
     out of explanations."""
     (row,) = _SQL.query(connection, "read_words", dataset.dataset_id, granted, unexplained)
-    asked = (None if row[name] is None else bytes(row[name]) for name in ("granted", "unexplained"))
-    return Words(bytes(row["withdrawn"]), *asked)
+    asked = {name: None if row[name] is None else bytes(row[name]) for name in ("granted", "unexplained")}
+    return Words(bytes(row["withdrawn"]), **asked, waits=row["waits"])

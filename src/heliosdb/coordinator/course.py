@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 
@@ -292,7 +293,9 @@ class Question:
     def describe(self, update: Update) -> Mapping[str, Any] | None:
         """Return what is kept of a node's own answer; nothing under a budget, nor where it is hidden."""
         shown = self.course.protocol.is_open and self.asked.work.privacy is None
-        return self.step.describe(self.plan, update) if shown and isinstance(self.step, Describing) else None
+        if not shown or not _describes(type(self.step)):
+            return None
+        return cast(Describing, self.step).describe(self.plan, update)
 
     def gathering(self) -> Gathering[Total | Updates]:
         """Return where the answers are gathered as they arrive."""
@@ -312,6 +315,12 @@ class Question:
         """Return what a protocol's last message has opened."""
         total = self.course.protocol.total(heard)
         return Total(total[:-1], float(total[-1]), nodes)
+
+
+@lru_cache(maxsize=64)
+def _describes(kind: type[Step]) -> bool:
+    """As isinstance says, which looks a Protocol up at each call."""
+    return issubclass(kind, Describing)
 
 
 def _weight_fault(work: Work, update: Update | Term) -> str | None:

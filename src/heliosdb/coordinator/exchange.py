@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,6 @@ from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.state import State
 from heliosdb.domain.update import Update
-from heliosdb.domain.usage import Moment
 from heliosdb.observing import logs, observed
 from heliosdb.observing.tracing import NO_SPAN, Span
 from heliosdb.transport.carriers import UnsentError
@@ -251,12 +251,12 @@ class Exchange:
     async def _ask(self, node: NodeName, deadline: float) -> None:
         logs.note(node=node)
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
-        started = Moment.now()
+        started = time.perf_counter()
         while True:
             place = Place(self._wire.room)
             try:
                 update = await self._perform(node, deadline, place)
-                self._take(node, update, Moment.now().wall - started.wall, place)
+                self._take(node, update, time.perf_counter() - started, place)
                 return
             except FederatedError as error:
                 if not may_pass(error):
@@ -352,7 +352,7 @@ class Exchange:
                 await self._gather_all(left)
 
     async def _gather_all(self, branch: Branch) -> None:
-        started, places = Moment.now(), dict[NodeName, Place]()
+        started, places = time.perf_counter(), dict[NodeName, Place]()
         remaining = self._deadline_at - asyncio.get_running_loop().time()
         window = max(min(remaining, self._question.plan.run.policy.stragglers_timeout), 0.1)
         self._in_doubt.update(branch.everybody)
@@ -366,7 +366,7 @@ class Exchange:
         try:
             async with aclosing(gathered) as answers:
                 async for one in answers:
-                    seconds = Moment.now().wall - started.wall
+                    seconds = time.perf_counter() - started
                     if isinstance(one, OpenedSum):
                         self._take_sum(one, seconds, place(branch.aggregator))
                         del places[branch.aggregator]

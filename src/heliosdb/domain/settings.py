@@ -53,6 +53,35 @@ def _hints(kind: type) -> Mapping[str, Any]:
     return typing.get_type_hints(kind)
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a field of a settings class may be. kinds: any of these types."""
+
+    name: str
+    kinds: tuple[Any, ...]
+    bounds: Bounds | None
+    has_default: bool
+
+    @property
+    def is_optional(self) -> bool:
+        return type(None) in self.kinds
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type) -> tuple[_Field, ...]:
+    """The fields of a class, as they are read with each task."""
+    missing = dataclasses.MISSING
+    return tuple(
+        _Field(
+            field.name,
+            _alternatives(_hints(kind)[field.name]),
+            field.metadata.get("within"),
+            field.default is not missing or field.default_factory is not missing,
+        )
+        for field in dataclasses.fields(kind)
+    )
+
+
 def _listed(annotation: Any) -> tuple[Any, ...] | None:
     return get_args(annotation) if get_origin(annotation) is typing.Literal else None
 
@@ -62,17 +91,16 @@ def read_settings(kind: type[S], given: Mapping[str, object], *, exact: bool = F
 
     exact: what is given and no field is an error, not ignored.
     """
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    fields = _fields(kind)  # type: ignore[arg-type]
     if exact and (strange := sorted(given.keys() - {field.name for field in fields})):
         raise invalid_value(f"{strange[0]} is no setting here")
-    hints = _hints(kind)  # type: ignore[arg-type]
     found: dict[str, Setting | None] = {}
     for field in fields:
         value = given.get(field.name)
         if value is not None:
-            found[field.name] = _read(field.name, hints[field.name], value, field.metadata.get("within"))
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            if not _is_optional(hints[field.name]):
+            found[field.name] = _read(field, value)
+        elif not field.has_default:
+            if not field.is_optional:
                 raise invalid_value(f"{field.name} is missing")
             found[field.name] = None
     return kind(**found)
@@ -88,12 +116,9 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
-def _is_optional(annotation: Any) -> bool:
-    return type(None) in _alternatives(annotation)
-
-
-def _read(name: str, annotation: Any, value: object, bounds: Bounds | None) -> Setting:
-    for kind in _alternatives(annotation):
+def _read(field: _Field, value: object) -> Setting:
+    name, bounds = field.name, field.bounds
+    for kind in field.kinds:
         found = _as(kind, value)
         if found is None:
             continue
@@ -112,16 +137,17 @@ def outside(name: str, number: float, bounds: Bounds) -> FederatedError:
 
 def _as(kind: Any, value: object) -> Setting | None:
     """`value` as that type; None where it is of another."""
+    if kind is float:
+        return _as_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if kind is bool or kind is int or kind is str:
+        return value if type(value) is kind else None
     if get_origin(kind) is tuple:
         return _as_tuple(get_args(kind)[0], value)
     if get_origin(kind) is typing.Literal:
         # By type too: 1 is equal to True and to 1.0.
         same: list[Any] = [one for one in get_args(kind) if type(one) is type(value) and one == value]
         return same[0] if same else None
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return _as_float(value)
-    exact = kind in (bool, int, str) and type(value) is kind
-    return value if exact else None  # type: ignore[return-value]
+    return None
 
 
 def _as_float(number: Any) -> float:

@@ -3,7 +3,8 @@ about.
 
 What always holds: an order is answered by the same words whoever the subject is and whatever the register
 says of him; what this node's own DBA has said is in the register before the node's next answer; whether there
-is an answer, and what it costs, depends on nobody's consent.
+is an answer, and what it costs, depends on nobody's consent. What is recalled of the register is a guess,
+which the release door holds against it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -39,6 +41,7 @@ from heliosdb.transport.sealing import SealingKey
 log = logging.getLogger(__name__)
 
 _MOST_TEXT = 256
+_MOST_RECALLED = 64
 
 _EAGER, _PAUSE = 1.0, 5.0
 """Seconds between two looks at what was said: before there has been one, and after."""
@@ -112,6 +115,18 @@ class Consents:
         self._subject_key = table_key(secret)
         self._box_key = SealingKey(hmac.digest(secret, b"consent requests", hashlib.sha256))
         self._is_published = False
+        # By a dataset and whether consent was asked for, what the register said last.
+        self._recalled: OrderedDict[tuple[int, bool], Admission] = OrderedDict()
+
+    def recall(self, task: Task, dataset: SharedDataset) -> Admission | None:
+        """Whom an answer was about last, without asking the database; None where that is not known."""
+        if task.key.step == REPORT:
+            return None
+        return self._recalled.get((dataset.dataset_id, self._asks_register(task, dataset)))
+
+    def forget(self) -> None:
+        """Recall nothing of the register: it says something else by now."""
+        self._recalled.clear()
 
     def admit(self, task: Task, dataset: SharedDataset) -> Admission:
         """Whom an answer is about; FederatedError NODE_REFUSED as `take` has it.
@@ -119,12 +134,21 @@ class Consents:
         Where the dataset has a consent_query, the training process finds out who is in it (node/worker.py).
         """
         self.take()
-        granted = asks_consent(task, dataset) and dataset.consent_query is None
+        granted = self._asks_register(task, dataset)
         explains = task.key.step == REPORT
         words = self._database.run(
             lambda connection: catalog.read_words(connection, dataset, granted=granted, unexplained=explains)
         )
-        return Admission(words.withdrawn, words.granted, words.unexplained)
+        admission = Admission(words.withdrawn, words.granted, words.unexplained)
+        if not explains:
+            self._recalled[dataset.dataset_id, granted] = admission
+            if len(self._recalled) > _MOST_RECALLED:
+                self._recalled.popitem(last=False)
+        return admission
+
+    @staticmethod
+    def _asks_register(task: Task, dataset: SharedDataset) -> bool:
+        return asks_consent(task, dataset) and dataset.consent_query is None
 
     def take(self) -> None:
         """Enter what this node's own DBA has said into the register, and see to it that he can say it.
@@ -135,8 +159,12 @@ class Consents:
         if not self._is_published:
             self._database.run(self._publish)
             self._is_published = True
-        for request in self._database.run(catalog.list_requests):
-            self._take(request)
+        while True:
+            requests = self._database.run(catalog.list_requests)
+            for request in requests:
+                self._take(request)
+            if len(requests) < catalog.MOST_REQUESTS:
+                return
 
     def _publish(self, connection: Connection) -> None:
         public = self._box_key.public

@@ -451,12 +451,13 @@ def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
 
 
 def _check_admission(connection: Connection, dataset: SharedDataset, admission: Admission) -> None:
-    """AdmissionMovedError where other rows would be left out by now. Whoever withdraws waits for the release,
-    or it for him: what is let out afterwards is without the subject."""
+    """AdmissionMovedError where other rows would be left out by now, or what this node's DBA has said is not
+    taken yet. Whoever withdraws waits for the release, or it for him: what is let out afterwards is without
+    the subject."""
     asked = admission.admitted is not None, admission.unexplained is not None
     words = read_words(connection, dataset, granted=asked[0], unexplained=asked[1])
     moved = Admission(words.withdrawn, words.granted) != admission
-    if moved or words.unexplained != admission.unexplained:
+    if words.waits or moved or words.unexplained != admission.unexplained:
         raise AdmissionMovedError
 
 

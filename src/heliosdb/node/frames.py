@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -44,6 +44,7 @@ Parts = list[bytes]
 _FIXED_PARTS = 7
 """Control, header, state, memory, withdrawn, admitted, unexplained; behind them row sets."""
 
+_TABLE_FIELDS = tuple(one.name for one in fields(TableRequest))
 _MAX_PARTS = _FIXED_PARTS + MOST_ROW_SETS
 _MAX_PART_BYTES = 512 * 1024 * 1024
 _LARGE = 1 << 20
@@ -69,8 +70,10 @@ class ComputeRequest:
 
     def to_parts(self) -> Parts:
         """The frame's parts."""
-        table = {**asdict(self.table), "key": self.table.key.hex()}
-        admission = self.table.admission
+        admission, fold = self.table.admission, self.table.fold
+        # Field by field: asdict copies each of the names in it.
+        table = {name: getattr(self.table, name) for name in _TABLE_FIELDS}
+        table |= {"key": self.table.key.hex(), "fold": None if fold is None else asdict(fold)}
         # Bytes that may be many, and go as parts.
         table["admission"] = admission.admitted is not None
         sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
@@ -215,16 +218,23 @@ def check_part(part: bytes, what: str) -> None:
         )
 
 
-def frame_head(parts: Parts) -> bytes:
-    """The bytes in front of the parts."""
-    return struct.pack("<I", len(parts)) + b"".join(struct.pack("<Q", len(part)) for part in parts)
+def frame_pieces(parts: Parts) -> Iterator[bytes]:
+    """The bytes of a frame in few pieces, each a call of the kernel; what is large is not copied."""
+    small = [struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts))]
+    for part in parts:
+        if len(part) < _LARGE:
+            small.append(part)
+            continue
+        yield b"".join(small)
+        yield part
+        small.clear()
+    yield b"".join(small)
 
 
 def write_frame(stream: BinaryIO, parts: Parts) -> None:
     """Write a frame to a blocking stream."""
-    stream.write(frame_head(parts))
-    for part in parts:
-        stream.write(part)
+    for piece in frame_pieces(parts):
+        stream.write(piece)
     stream.flush()
 
 

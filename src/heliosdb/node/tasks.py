@@ -28,6 +28,7 @@ from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
+from heliosdb.node.admission import Admission
 from heliosdb.node.consenting import Consents, check_consent_can_be_asked
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
@@ -278,6 +279,7 @@ class NodeTasks:
                 return await self._answer_once(received, about)
             except AdmissionMovedError:
                 # However often: who is withdrawn is in no answer, and a charged task is not given up for it.
+                self._consents.forget()
                 continue
             except MemoryMovedError:
                 attempts += 1
@@ -307,7 +309,9 @@ class NodeTasks:
             return await self._answer_message(received, dataset, memory)
         if not is_open(task):
             await asyncio.to_thread(rehearse, task, memory)
-        admission = await asyncio.to_thread(self._consents.admit, task, dataset)
+        admission = self._consents.recall(task, dataset)
+        if admission is None:
+            admission = await self._admit(task, dataset)
         if not private:
             bases = found.base_tables[dataset.dataset_id]
             request = make_table_request(task, dataset, self._key, bases, admission)
@@ -318,6 +322,9 @@ class NodeTasks:
             note_charge()
         request = make_table_request(task, dataset, self._key, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)
+
+    async def _admit(self, task: Task, dataset: SharedDataset) -> Admission:
+        return await asyncio.to_thread(self._consents.admit, task, dataset)
 
     async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
         """What the run left here; beside the event loop only where there is something to open."""
@@ -350,7 +357,7 @@ class NodeTasks:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
-            computed = await self._compute_charged(received, request)
+            computed = await self._compute_charged(received, request, dataset)
             await self._identifiers.keep(request, computed.findings)
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
@@ -362,12 +369,14 @@ class NodeTasks:
             )
         )
 
-    async def _compute_charged(self, received: ReceivedTask, request: TableRequest) -> Computed:
+    async def _compute_charged(
+        self, received: ReceivedTask, request: TableRequest, dataset: SharedDataset
+    ) -> Computed:
         """Compute what was charged, once more and again where the database is away for a moment: that it is
         charged is not undone."""
         for pause in _PAUSES:
             try:
-                computed = await self._compute(received, request)
+                computed = await self._compute(received, request, dataset)
             except FederatedError as error:
                 if error.code is not ErrorCode.UNREACHABLE:
                     raise
@@ -375,7 +384,7 @@ class NodeTasks:
             else:
                 self._note_rows(request, computed.rows_read)
                 return computed
-        return await self._compute(received, request)
+        return await self._compute(received, request, dataset)
 
     def _note_rows(self, request: TableRequest, rows_read: bytes) -> None:
         """Log where a run under a budget goes on from other rows: a refusal would tell that they changed."""
@@ -403,7 +412,7 @@ class NodeTasks:
                 check_row_sets(len(stored.contents), dataset.name)
                 request = replace(request, base_tables=stored.base_tables)
             try:
-                computed = await self._compute(received, request, kept, stored)
+                computed = await self._compute(received, request, dataset, kept, stored)
                 await self._identifiers.keep(request, computed.findings)
                 check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored)
@@ -422,19 +431,27 @@ class NodeTasks:
         self,
         received: ReceivedTask,
         request: TableRequest,
+        dataset: SharedDataset,
         kept: bytes = b"",
         stored: StoredRowSets | None = None,
     ) -> Computed:
-        with computing():
-            return await self._trainer.compute(
-                self._reader,
-                request,
-                received.header,
-                received.state,
-                memory=kept,
-                row_sets=None if stored is None else stored.contents,
-                limits=computing_limits(received),
-            )
+        try:
+            with computing():
+                return await self._trainer.compute(
+                    self._reader,
+                    request,
+                    received.header,
+                    received.state,
+                    memory=kept,
+                    row_sets=None if stored is None else stored.contents,
+                    limits=computing_limits(received),
+                )
+        except FederatedError as error:
+            # Not for rows of which the register says something else by now: no door has asked it yet.
+            is_away = error.code is ErrorCode.UNREACHABLE
+            if not is_away and await self._admit(received.task, dataset) != request.admission:
+                raise AdmissionMovedError from error
+            raise
 
     async def _through_the_door(self, passing: Callable[[], T]) -> T:
         async with self._door_turn:

@@ -22,7 +22,7 @@ from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.engine import DaskPlace
-from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_head, read_frame_async
+from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_pieces, read_frame_async
 
 log = logging.getLogger(__name__)
 
@@ -169,10 +169,8 @@ def _bytes_of(gigabytes: float | None) -> int | None:
 async def _ask(process: Process, request: ComputeRequest) -> ComputeAnswer:
     assert process.stdin is not None
     assert process.stdout is not None
-    parts = request.to_parts()
-    process.stdin.write(frame_head(parts))
-    for part in parts:
-        process.stdin.write(part)
+    for piece in frame_pieces(request.to_parts()):
+        process.stdin.write(piece)
     await process.stdin.drain()
     answer = ComputeAnswer.from_parts(await read_frame_async(process.stdout))
     if answer.number != request.number:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import queue
+import select
 import signal
 import sys
 import threading
@@ -165,6 +165,8 @@ class Tables:
         self._most = most_bytes
         self._read = read
         self._kept: OrderedDict[tuple[str, TableRequest], ReadTable] = OrderedDict()
+        # The bytes of each table for which room was made, by its identity; of none once one is read anew.
+        self._fitted: dict[int, int] = {}
 
     @property
     def nbytes(self) -> int:
@@ -174,8 +176,13 @@ class Tables:
 
     def keep_to(self, most_bytes: int) -> None:
         """Keep no more than so many bytes from here on."""
-        self._most = most_bytes
-        self._make_room()
+        # Of all tables only the last can have grown since: by what was made of it.
+        last = next(reversed(self._kept.values()), None)
+        size = 0 if last is None else last.nbytes
+        if most_bytes != self._most or self._fitted.get(id(last)) != size:
+            self._most = most_bytes
+            self._make_room()
+            self._fitted[id(last)] = size
 
     def get(self, reader: str, request: TableRequest, row_sets: Sequence[bytes] | None) -> ReadTable | None:
         """The table for `request`, read through the connection string `reader` unless it is there already.
@@ -183,18 +190,21 @@ class Tables:
         None for a plain one that is not there where no row sets are given to compare it with.
         """
         name = (reader, request)
-        if name not in self._kept or row_sets is not None:
+        found = self._kept.get(name)
+        if found is None or row_sets is not None:
             if request.plain and row_sets is None:
                 return None
             self._kept.pop(name, None)
             self._drop_outdated(reader, request)
-            self._kept[name] = self._shared(self._read_with_room(reader, request, row_sets or ()))
+            found = self._kept[name] = self._shared(self._read_with_room(reader, request, row_sets or ()))
+            self._fitted.clear()
             self._make_room()
         self._kept.move_to_end(name)
-        return self._kept[name]
+        return found
 
     def forget(self, reader: str, request: TableRequest) -> None:
         """Drop a table, whose rows are not there any more, and who shares them."""
+        self._fitted.clear()
         lost = self._kept.pop((reader, request), None)
         if lost is not None:
             for name, one in list(self._kept.items()):
@@ -211,6 +221,7 @@ class Tables:
     def keep_only(self, reader: str, request: TableRequest) -> None:
         """Make all the room that there is for what is computed from one table."""
         name = (reader, request)
+        self._fitted.clear()
         self._kept = OrderedDict({name: self._kept[name]})
         self._kept[name].encoded.clear()
 
@@ -272,12 +283,14 @@ def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -
     encoding, classes = task.encoding, task_classes(task)
     # Runs with a budget and without one share tables that hold the same rows, and not what is made of them.
     asked = (request.plain, encoding, classes)
-    if asked not in made:
-        made.clear()
-        if request.plain:
-            made[asked] = encode_plainly(table, encoding, classes, request)
-        else:
-            made[asked] = encode_privately(table, encoding)
+    for known, kept in made.items():
+        if known == asked:
+            return kept
+    made.clear()
+    if request.plain:
+        made[asked] = encode_plainly(table, encoding, classes, request)
+    else:
+        made[asked] = encode_privately(table, encoding)
     return made[asked]
 
 
@@ -400,14 +413,27 @@ class TableReader:
         return ReadTable(table, content, written, findings)
 
 
-def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
-    """Pass frames on; end the process with the stream, at once, whatever is being computed."""
+def _end_with(stream: BinaryIO) -> None:
+    """End the process with the stream's other end, at once, whatever is being computed.
+
+    It is not read here: whoever computes reads the next frame too, and no thread has to wake for it.
+    """
+    watched = select.poll()
+    watched.register(stream, 0)
+    watched.poll()
+    os._exit(0)
+
+
+def _next_frame(stream: BinaryIO) -> Parts:
+    """The next frame; the process ends where there is none."""
+    parts = None
     try:
-        while (parts := read_frame(stream)) is not None:
-            requests.put(parts)
+        parts = read_frame(stream)
     finally:
-        # Also where the daemon died in the middle of a frame: nobody is left to answer to.
-        os._exit(0)
+        if parts is None:
+            # Also where the daemon died in the middle of a frame: nobody is left to answer to.
+            os._exit(0)
+    return parts
 
 
 def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
@@ -423,14 +449,14 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     # A library that prints must not write into a frame.
     os.dup2(2, 1)
     load_parts(parts)
-    requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
-    threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
+    stream = sys.stdin.buffer
+    threading.Thread(target=_end_with, args=(stream,), daemon=True).start()
     own = Allowance(memory_bytes, scratch=os.environ.get(SCRATCH))
     engine = make_engine(_place(), own)
     holder, reader = Holder(), TableReader(own, engine=engine)
     tables = Tables(reader.most_kept, reader.read)
     while True:
-        request = ComputeRequest.from_parts(requests.get())
+        request = ComputeRequest.from_parts(_next_frame(stream))
         reader.allowance = request.allowance
         tables.keep_to(reader.most_kept)
         holder.hold(request.allowance)

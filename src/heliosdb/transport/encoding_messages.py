@@ -7,6 +7,7 @@ numbers are within the limits of transport/limits.py, and there is one entry for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import cast, get_args
 
@@ -16,6 +17,9 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import read_within, require
 
+_LARGEST_KEPT = 1 << 16
+"""Bytes of an encoding that is kept as it was read."""
+
 
 def encoding_to_proto(encoding: Encoding) -> pb.Encoding:
     """An encoding for the wire."""
@@ -24,6 +28,19 @@ def encoding_to_proto(encoding: Encoding) -> pb.Encoding:
 
 def encoding_from_proto(encoding: pb.Encoding, features: Sequence[str]) -> Encoding:
     """An encoding from the wire; FederatedError INVALID_VALUE for one that is none of these features."""
+    # Each task of a run brings the same one.
+    raw = encoding.SerializeToString()
+    if len(raw) > _LARGEST_KEPT:
+        return _read(encoding, features)
+    return _read_once(raw, tuple(features))
+
+
+@lru_cache(maxsize=64)
+def _read_once(raw: bytes, features: tuple[str, ...]) -> Encoding:
+    return _read(pb.Encoding.FromString(raw), features)
+
+
+def _read(encoding: pb.Encoding, features: Sequence[str]) -> Encoding:
     columns = tuple(map(_column_from_proto, encoding.columns))
     require(tuple(one.column for one in columns) == tuple(features), "encoding and features differ")
     classes = tuple(encoding.classes)

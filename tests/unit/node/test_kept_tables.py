@@ -116,6 +116,20 @@ def test_a_table_larger_than_what_may_be_kept_is_kept_alone() -> None:
     assert tables.nbytes == SIZE
 
 
+def test_what_is_made_of_tables_makes_room_too_though_all_are_of_one_size() -> None:
+    most = 4 * SIZE
+    tables = Tables(most, Reads())
+    for turn in range(3):
+        for run in ("a", "b", "c"):
+            tables.keep_to(most)
+            assert tables.nbytes <= most
+            found = tables.get("one", request(run), None)
+            assert found is not None
+            found.encoded[True, None, ()] = table(100.0 * turn + 1.0).table
+    tables.keep_to(most)
+    assert tables.nbytes == most
+
+
 def test_runs_that_read_the_same_rows_share_them() -> None:
     tables = Tables(2 * SIZE, Reads(same=True))
     kept = [tables.get("one", request(str(run)), None) for run in range(30)]

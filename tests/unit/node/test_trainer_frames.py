@@ -24,7 +24,7 @@ from heliosdb.node.frames import (
     ComputeAnswer,
     Computed,
     ComputeRequest,
-    frame_head,
+    frame_pieces,
     read_frame,
     read_frame_async,
     write_frame,
@@ -135,7 +135,7 @@ async def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
 @pytest.mark.parametrize("cut", [0, 2, 4, 9, 30])
 def test_a_training_process_ends_with_its_pipe_even_within_a_frame(cut: int) -> None:
     parts = REQUEST.to_parts()
-    raw = frame_head(parts) + b"".join(parts)
+    raw = b"".join(frame_pieces(parts))
     command = [sys.executable, "-m", "heliosdb.node.worker"]
     ended = subprocess.run(command, input=raw[:cut], capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (0, b"")
@@ -143,7 +143,7 @@ def test_a_training_process_ends_with_its_pipe_even_within_a_frame(cut: int) -> 
 
 async def test_a_frame_cut_short_is_an_error() -> None:
     reader = asyncio.StreamReader()
-    reader.feed_data(frame_head([b"abc"]) + b"ab")
+    reader.feed_data(b"".join(frame_pieces([b"abc"]))[:-1])
     reader.feed_eof()
     with pytest.raises(asyncio.IncompleteReadError):
         await read_frame_async(reader)

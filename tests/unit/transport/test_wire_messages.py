@@ -412,6 +412,10 @@ def test_an_encoding_reads_back_the_same() -> None:
     )
     assert task_from_header(encode_task(task, SEALING_KEY)[0]).task.encoding == encoding
     assert Encoding.from_json(json.loads(json.dumps(encoding.to_json()))) == encoding
+    # Known again by its bytes, and still no encoding of other features.
+    other = replace(task, reading=replace(task.reading, features=("x", "z", "y")))
+    with pytest.raises(FederatedError, match="encoding and features differ"):
+        task_from_header(encode_task(other, SEALING_KEY)[0])
 
 
 @pytest.mark.parametrize(

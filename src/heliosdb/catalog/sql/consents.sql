@@ -43,4 +43,5 @@ FROM unnest($2::bytea[], $3::bytea[]) AS d (digest, row_set_digest)
 
 -- name: read_words(bigint, boolean, boolean)
 SELECT federated._withdrawn($1) AS withdrawn, CASE WHEN $2 THEN federated._granted($1) END AS granted,
-       CASE WHEN $3 THEN federated._unexplained($1) END AS unexplained
+       CASE WHEN $3 THEN federated._unexplained($1) END AS unexplained,
+       EXISTS (SELECT FROM federated.consent_request) AS waits

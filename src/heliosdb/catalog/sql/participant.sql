@@ -26,12 +26,17 @@ SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
                WHERE v.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = 'federated_dataset')
                  AND v.relname = d.name
                UNION
-               SELECT w.refobjid FROM behind AS b
-               JOIN pg_rewrite AS r ON r.ev_class = b.relation AND r.ev_type = '1'
-               JOIN pg_depend AS w ON w.classid = 'pg_rewrite'::regclass AND w.objid = r.oid
-                   AND w.refclassid = 'pg_class'::regclass
+               SELECT f.relation FROM behind AS b CROSS JOIN LATERAL (
+                   SELECT w.refobjid AS relation
+                   FROM pg_rewrite AS r JOIN pg_depend AS w ON w.classid = 'pg_rewrite'::regclass AND w.objid = r.oid
+                   WHERE r.ev_class = b.relation AND r.ev_type = '1' AND w.refclassid = 'pg_class'::regclass
+                   -- From here on, and not from all relations that there are.
+                   OFFSET 0
+               ) AS f
            )
-           SELECT FROM behind AS b JOIN pg_class AS c ON c.oid = b.relation WHERE NOT c.relispopulated
+           SELECT FROM behind AS b CROSS JOIN LATERAL (
+               SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = b.relation OFFSET 0
+           ) AS c WHERE NOT c.relispopulated
        ) AS is_unpopulated,
        EXISTS (SELECT FROM federated.spending AS s WHERE s.base_tables && d.base_tables)
            OR EXISTS (SELECT FROM federated.agreement AS g WHERE g.base_tables && d.base_tables) AS has_spent
