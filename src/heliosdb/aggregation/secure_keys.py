@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 from heliosdb.aggregation.sums import Signatory
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.task import TaskKey
+from heliosdb.parts.protocols import LEAST_NODES
 from heliosdb.privacy.masks import PUBLIC_BYTES, Agreement
 from heliosdb.privacy.sharing import SECRET_BYTES
 
 Bytes = NDArray[np.uint8]
-
-LEAST_NODES = 3
-"""Of two nodes each knows the other's vector once it knows the sum."""
 
 MOST_NODES = 1_000
 """Each keeps two shares of each."""

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from heliosdb.aggregation.secure_keys import (
     KEYS_BYTES,
-    LEAST_NODES,
     MASKS,
     MOST_NODES,
     Bytes,
@@ -48,7 +47,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State, make_state, state_from_bytes, state_to_bytes
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
-from heliosdb.parts.protocols import ShamirSettings
+from heliosdb.parts.protocols import LEAST_NODES, ShamirSettings
 from heliosdb.privacy.masks import TAG_BYTES, Agreement, mask, seal, unseal
 from heliosdb.privacy.ring import Words, add, ring_for, subtract
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, join, split, weights_at_zero

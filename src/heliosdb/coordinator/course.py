@@ -73,11 +73,6 @@ class Course:
         settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
         sums = sums.with_settings(options.settings(PROTOCOLS.entry(options.protocol).settings))
         check_fits(rule, sums, settings)
-        if options.max_update_norm is not None and not sums.is_open:
-            raise invalid_value(
-                f"max_update_norm cannot be held where {sums.name} hides single updates",
-                hint="Leave max_update_norm out, or train without secure_aggregation.",
-            )
         learned = algorithm(options.algorithm)
         _check_local(learned, rule, settings)
         return cls(run, learned, rule, settings, sums)

@@ -11,6 +11,9 @@ from heliosdb.parts.registry import Registry
 PLAIN = "plain"
 """The one under which the coordinator sees every update; every other is for secure_aggregation."""
 
+LEAST_NODES = 3
+"""Of a secure sum: of two nodes each knows the other's vector once it knows the sum."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShamirSettings:
