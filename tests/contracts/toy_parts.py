@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.aggregation.sums import Shape, Stage
+from heliosdb.aggregation.sums import Shape, Signatory, Stage
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName
@@ -94,6 +94,14 @@ class ToyMasks:
         Stage("unmask", carries=False),
     )
 
+    def with_settings(self, settings: Any) -> ToyMasks:
+        """It has none."""
+        return self
+
+    def largest(self, size: int, nodes: int) -> float:
+        """It checks that itself."""
+        return np.inf
+
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
         """A hash; a seed for each node; the vector; the masks that are left."""
         if stage == "advertise":
@@ -110,7 +118,7 @@ class ToyMasks:
             note["seeds"] = [int(seed) for seed in heard["seeds"][:, names.index(node)]]
         return json.dumps(note, sort_keys=True).encode()
 
-    def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+    def take(self, stage: str, size: int, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
         """What is known after a stage."""
         if not answers:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "There is no update to add up.")
@@ -128,13 +136,13 @@ class ToyMasks:
             raise FederatedError(ErrorCode.UNREACHABLE, "Too many nodes were lost to unmask the sum.")
         return make_state(sum=heard["sum"] - _summed(stacked))
 
-    def total(self, heard: State) -> Vector:
+    def total(self, size: int, heard: State) -> Vector:
         """The sum, out of the ring."""
         found: Vector = heard["sum"].view(np.int64) / SCALE
         return found
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
         """Each stage's answer; what is kept are the secret, the seeds, and the vector's size."""
         if stage == "advertise":

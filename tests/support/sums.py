@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
-from heliosdb.aggregation.sums import Shape, Stage
+from heliosdb.aggregation.sums import Shape, Signatory, Stage
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State, make_state
@@ -17,6 +19,32 @@ from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.parts.protocols import PROTOCOLS
 
 SECRET_BYTES = 16
+
+
+class Site:
+    """Who speaks in a protocol, with keys of HMAC: one for each name. peers: whom it knows; None: everybody."""
+
+    def __init__(self, name: str = "node", peers: Collection[str] | None = None) -> None:
+        self.fingerprint = fingerprint_of(name)
+        self._peers = None if peers is None else {fingerprint_of(one) for one in peers}
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign as this name."""
+        return _signature(self.fingerprint, message)
+
+    def knows(self, fingerprint: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether a name that is known has signed."""
+        known = self._peers is None or fingerprint in self._peers
+        return known and signature == _signature(fingerprint, message)
+
+
+def fingerprint_of(name: str) -> bytes:
+    """What stands for the SHA-256 of a name's certificate."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _signature(fingerprint: bytes, message: bytes) -> bytes:
+    return hmac.digest(b"key of " + fingerprint, message, "sha256")
 
 
 class Masked:
@@ -29,6 +57,14 @@ class Masked:
     def __init__(self) -> None:
         self.asked: list[tuple[str, bool, dict[str, object]]] = []
 
+    def with_settings(self, settings: object) -> Masked:
+        """It has none."""
+        return self
+
+    def largest(self, size: int, nodes: int) -> float:
+        """Any."""
+        return np.inf
+
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
         """Secrets are bytes, masked vectors integers."""
         del nodes
@@ -38,16 +74,16 @@ class Masked:
         """Nothing."""
         return b""
 
-    def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+    def take(self, stage: str, size: int, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
         """Nothing."""
         return NO_STATE
 
-    def total(self, heard: State) -> Vector:
+    def total(self, size: int, heard: State) -> Vector:
         """Never asked for: only a node's side is tried with this protocol."""
         raise AssertionError("a node opens no sum")
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
         """See the class. The note `bad` is one that it does not understand."""
         self.asked.append((stage, vector is None, dict(memory)))

@@ -7,11 +7,12 @@ gathers (aggregation/sums.py says how); nothing is kept at a node, and a note sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from heliosdb.aggregation.summation import ExactSum
-from heliosdb.aggregation.sums import Shape, Stage
+from heliosdb.aggregation.sums import Shape, Signatory, Stage
 from heliosdb.aggregation.updates import rejected
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName
@@ -27,6 +28,14 @@ class PlainSum:
     is_open = True
     stages: Sequence[Stage] = (Stage("vector", carries=True),)
 
+    def with_settings(self, settings: Any) -> PlainSum:
+        """It has none."""
+        return self
+
+    def largest(self, size: int, nodes: int) -> float:
+        """Any."""
+        return np.inf
+
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
         """That of the vector."""
         return Shape(size, Dtype.FLOAT64)
@@ -35,7 +44,7 @@ class PlainSum:
         """Nothing is to be said."""
         return b""
 
-    def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+    def take(self, stage: str, size: int, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
         """The sum, the same to the bit in any order; UF003 for no answer, different lengths, or no sum."""
         sizes = {vector.size for vector in answers.values()}
         if len(sizes) != 1:
@@ -48,13 +57,13 @@ class PlainSum:
             raise rejected("The updates' sum is larger than the largest number.")
         return make_state(sum=found)
 
-    def total(self, heard: State) -> Vector:
+    def total(self, size: int, heard: State) -> Vector:
         """The sum that `take` made."""
         found: Vector = heard["sum"]
         return found
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
         """The vector itself."""
         if note or vector is None:

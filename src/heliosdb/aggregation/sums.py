@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import State
@@ -48,6 +48,23 @@ class Shape:
     dtype: Dtype
 
 
+class Signatory(Protocol):
+    """Who speaks in a protocol: a node, and the other participants as its own DBA knows them."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the node's certificate, 32 bytes."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with the certificate's key; FederatedError WRONG_STATE where the DBA has named no peers."""
+        ...
+
+    def knows(self, fingerprint: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether a peer with the certificate of this SHA-256 has signed the message."""
+        ...
+
+
 class SumProtocol(Protocol):
     """A protocol of one or more messages that leads to a sum of the nodes' vectors.
 
@@ -70,6 +87,15 @@ class SumProtocol(Protocol):
         """Its messages in order."""
         ...
 
+    def with_settings(self, settings: Any) -> SumProtocol:
+        """The protocol as the options of a run have it: at the coordinator."""
+        ...
+
+    def largest(self, size: int, nodes: int) -> float:
+        """The largest magnitude that a value of a sum of `size` values may have, where `nodes` send one;
+        infinite where any may."""
+        ...
+
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
         """The shape of a stage's answer for a sum of `size` values, where `nodes` are asked in this stage."""
         ...
@@ -78,26 +104,28 @@ class SumProtocol(Protocol):
         """Coordinator: what the node is told with the stage's task. heard: NO_STATE in the first stage."""
         ...
 
-    def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+    def take(self, stage: str, size: int, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
         """Coordinator: what is known after a stage; independent of the answers' order.
 
-        answers: all that were taken, each of the stage's shape; it is called once a stage. FederatedError
-        UPDATE_REJECTED where there is none.
+        size: of the sum, as in `shape`. answers: all that were taken, each of the stage's shape; it is called
+        once a stage. FederatedError UPDATE_REJECTED where there is none.
         """
         ...
 
-    def total(self, heard: State) -> Vector:
-        """Coordinator: the sum, float64, after the last stage."""
+    def total(self, size: int, heard: State) -> Vector:
+        """Coordinator: the sum, `size` values in float64, after the last stage."""
         ...
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
-        """Node: the stage's answer, and what to keep until the next. vector: in the stage that carries one.
+        """Node: the stage's answer, and what to keep until the next. vector: in the stage that carries one,
+        no value of it above `largest`.
 
         key: of the task, to which secrets are bound. memory: what it returned for the stage before, NO_STATE
-        in the first. note: from a coordinator that may be hostile: FederatedError INVALID_VALUE for one that
-        the protocol cannot have. What is kept does not depend on the values of the vector.
+        in the first. site: whose answer it is. note: from a coordinator that may be hostile: FederatedError
+        INVALID_VALUE for one that the protocol cannot have. What is kept does not depend on the values of the
+        vector.
         """
         ...
 

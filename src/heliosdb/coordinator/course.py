@@ -43,6 +43,7 @@ from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.update import Moved, Term, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.checks import check_parts
+from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.strategies import STRATEGIES
 
 
@@ -71,12 +72,8 @@ class Course:
         check_parts(options, run.policy)
         rule, sums = strategy(options.aggregation), protocol(options.protocol)
         settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+        sums = sums.with_settings(options.settings(PROTOCOLS.entry(options.protocol).settings))
         check_fits(rule, sums, settings)
-        if options.max_update_norm is not None and not sums.is_open:
-            raise invalid_value(
-                f"max_update_norm cannot be held where {sums.name} hides single updates",
-                hint="Leave max_update_norm out, or train without secure_aggregation.",
-            )
         learned = algorithm(options.algorithm)
         _check_local(learned, rule, settings)
         return cls(run, learned, rule, settings, sums)
@@ -216,8 +213,12 @@ class Question:
         work, protocol = self.asked.work, self.course.protocol
         if protocol.is_open:
             return Shape(work.size, work.dtype)
-        # The weight is summed behind the values.
-        return protocol.shape(self.stage.name, work.size + 1, work.summing.nodes)
+        return protocol.shape(self.stage.name, self._summed, work.summing.nodes)
+
+    @property
+    def _summed(self) -> int:
+        """How many values a protocol sums: the weight is behind them."""
+        return self.asked.work.size + 1
 
     @property
     def mechanism(self) -> Mechanism | None:
@@ -309,11 +310,11 @@ class Question:
     def hear(self, heard: State, updates: Sequence[Update]) -> State:
         """Return what a protocol knows after one of its messages."""
         answers: Mapping[NodeName, AnyVector] = {update.node: update.vector for update in updates}
-        return self.course.protocol.take(self.stage.name, heard, answers)
+        return self.course.protocol.take(self.stage.name, self._summed, heard, answers)
 
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened."""
-        total = self.course.protocol.total(heard)
+        total = self.course.protocol.total(self._summed, heard)
         return Total(total[:-1], float(total[-1]), nodes)
 
 

@@ -48,6 +48,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_TOLD = 8
+
+
 class PartFailedError(Exception):
     """What went wrong with a part, in a form that travels.
 

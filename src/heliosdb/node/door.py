@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from heliosdb import faults
+from heliosdb.aggregation.sums import Signatory
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.consent_register import read_words
 from heliosdb.catalog.participant import (
@@ -143,11 +144,13 @@ class Door:
         identity: Callable[[], Identity],
         memory_key: MemoryKey,
         coder: UpdateCoder,
+        site: Signatory,
     ) -> None:
         self._database = database
         self._identity = identity
         self._memory_key = memory_key
         self._coder = coder
+        self._site = site
         self._ledgers = Ledgers()
 
     def look_up(self, received: ReceivedTask) -> Found:
@@ -276,7 +279,7 @@ class Door:
                     after = replace(after, unsent=packed.unsent)
             else:
                 weighted = find_step(task).gathers == "rule"
-                said = carry(task, vector, weight, memory, weighted=weighted)
+                said = carry(task, vector, weight, memory, self._site, weighted=weighted)
                 # The weight is in the sum, and by itself nobody's.
                 vector, weight = said.vector, public_weight(task) or 1.0
                 after = replace(after, protocol=said.keeps, turn=said.turn)

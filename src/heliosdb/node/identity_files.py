@@ -73,12 +73,12 @@ class NodeIdentityFiles:
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         files = self._files if self._aggregator is None else (*self._files, self._aggregator)
-        return tuple(_stamp(path) for path in files)
+        return tuple(stamp_of(path) for path in files)
 
     def _load(self) -> ServerIdentity:
         certificate, private_key, coordinator = self._files
-        pinned = _load_certificates(coordinator)
-        aggregators = () if self._aggregator is None else _load_certificates(self._aggregator)
+        pinned = load_certificates(coordinator)
+        aggregators = () if self._aggregator is None else load_certificates(self._aggregator)
         pinned_bundle((*pinned, *aggregators))
         return ServerIdentity(Identity.load(certificate, private_key), pinned, aggregators)
 
@@ -87,7 +87,8 @@ def _sha256(identity: ServerIdentity) -> bytes:
     return bytes.fromhex(identity.identity.fingerprint)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does; None where there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -95,7 +96,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _load_certificates(path: Path) -> tuple[bytes, ...]:
+def load_certificates(path: Path) -> tuple[bytes, ...]:
+    """The certificates of a file, as PEM; FederatedError IDENTITY where it holds none."""
     try:
         certificates = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:

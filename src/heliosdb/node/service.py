@@ -34,6 +34,7 @@ from heliosdb.node.identity_files import NodeIdentityFiles
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
 from heliosdb.node.retention import keep_retention
+from heliosdb.node.signatory import PeerSignatory
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
@@ -44,6 +45,7 @@ from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.answering import Answerer
+from heliosdb.transport.identity import Identity
 from heliosdb.transport.pacing import Pace
 from heliosdb.transport.sealing import load_or_create_secret
 from heliosdb.transport.server import make_server, server_credentials
@@ -203,14 +205,17 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     secret = load_or_create_secret(config.state_directory / "node.key")
     database, history = _connect(config), _connect(config, " retention")
     subscriptions = Subscriptions(database, _connect(config, " deliveries"), identity.is_ours)
-    orders = Orders(
-        _connect(config, " orders"), lambda: identity.current().identity, identity.is_ours, secret
-    )
+
+    def own() -> Identity:
+        return identity.current().identity
+
+    signatory = PeerSignatory(own, config.peers)
+    orders = Orders(_connect(config, " orders"), own, identity.is_ours, secret)
     consents = Consents(database, secret)
     aggregator = Aggregator(identity.current, wanted=config.aggregates)
     tasks = NodeTasks(
         database,
-        Door(database, lambda: identity.current().identity, MemoryKey(secret), UpdateCoder(secret)),
+        Door(database, own, MemoryKey(secret), UpdateCoder(secret), signatory),
         trainer,
         reader=config.reader.get_secret_value(),
         secret=secret,
@@ -224,6 +229,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         certificate_sha256=lambda: identity.certificate_sha256,
         aggregator=aggregator,
         limits=config.limits,
+        signatory=signatory,
     )
     try:
         async with (

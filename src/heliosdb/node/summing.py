@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heliosdb.aggregation.sums import Shape, Stage, protocol
+from heliosdb.aggregation.sums import Shape, Signatory, Stage, protocol
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
 from heliosdb.domain.task import Task
@@ -79,18 +79,20 @@ def shape_of(task: Task) -> Shape:
     return protocol(asked.protocol).shape(asked.stage, size + 1, asked.nodes)
 
 
-def say_message(task: Task, memory: Memory) -> Said:
+def say_message(task: Task, memory: Memory, site: Signatory) -> Said:
     """What the protocol says in a stage that carries no vector; FederatedError for what it cannot."""
-    return _ask(task, None, _kept_before(task, memory))
+    return _ask(task, None, _kept_before(task, memory), site)
 
 
-def rehearse(task: Task, memory: Memory) -> None:
+def rehearse(task: Task, memory: Memory, site: Signatory) -> None:
     """FederatedError where the protocol cannot carry a vector of the task's, whatever it holds."""
     if not is_open(task):
-        _ask(task, np.zeros(task.work.size + 1), _kept_before(task, memory))
+        _ask(task, np.zeros(task.work.size + 1), _kept_before(task, memory), site)
 
 
-def carry(task: Task, vector: AnyVector, weight: float, memory: Memory, *, weighted: bool) -> Said:
+def carry(
+    task: Task, vector: AnyVector, weight: float, memory: Memory, site: Signatory, *, weighted: bool
+) -> Said:
     """What the protocol says with a vector that may leave: (weight x values…, weight), or where the answers
     are not weighted (values…, weight).
 
@@ -100,13 +102,32 @@ def carry(task: Task, vector: AnyVector, weight: float, memory: Memory, *, weigh
         summand = np.append(vector.astype(np.float64) * (weight if weighted else 1.0), weight)
     if not np.isfinite(summand).all():
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
+    summand = _within(task, summand)
     before = _kept_before(task, memory)
-    said = _ask(task, summand, before)
+    said = _ask(task, summand, before, site)
     if not _equal(said.keeps, before):
-        without = _ask(task, np.zeros(task.work.size + 1), before)
+        without = _ask(task, np.zeros(task.work.size + 1), before, site)
         if not _equal(said.keeps, without.keeps):
             raise FederatedError(ErrorCode.INTERNAL, "the sum protocol would keep something of the vector")
     return said
+
+
+def _within(task: Task, summand: Vector) -> Vector:
+    """What the sum can hold; under a budget its nearest, since nothing may be refused for what rows say.
+
+    FederatedError UPDATE_REJECTED for a plain value that is too large.
+    """
+    asked = task.work.summing
+    most = protocol(asked.protocol).largest(summand.size, asked.nodes)
+    if task.work.privacy is not None:
+        return np.clip(summand, -most, most)
+    if (np.abs(summand) > most).any():
+        raise FederatedError(
+            ErrorCode.UPDATE_REJECTED,
+            f'a value is too large for the sum protocol "{asked.protocol}", which adds up to {most:g} here',
+            hint="Scale the columns, or train without secure_aggregation.",
+        )
+    return summand
 
 
 def _kept_before(task: Task, memory: Memory) -> State:
@@ -133,11 +154,11 @@ def _turn(task: Task, place: int) -> bytes:
     return repr((key.round, key.exchange // count, str(key.step), name, place)).encode()
 
 
-def _ask(task: Task, vector: Vector | None, before: State) -> Said:
+def _ask(task: Task, vector: Vector | None, before: State, site: Signatory) -> Said:
     summing, asked = task.work.summing, protocol(task.work.summing.protocol)
     turn = _turn(task, task.key.exchange % len(asked.stages) + 1)
     try:
-        answer, keeps = asked.answer(summing.stage, task.key, summing.note, vector, before)
+        answer, keeps = asked.answer(summing.stage, task.key, summing.note, vector, before, site=site)
         keeps = freeze(keeps) if turn else NO_STATE
     except FederatedError:
         raise

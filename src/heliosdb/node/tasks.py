@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from heliosdb import faults
+from heliosdb.aggregation.sums import Signatory
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.catalog.row_sets import StoredRowSets
@@ -97,7 +98,7 @@ class NodeTasks:
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency, limits: the
     site's settings. certificate_sha256: of the certificate that the node signs with now. aggregator: gathers
-    what other nodes answer.
+    what other nodes answer. signatory: speaks for the node in a secure sum.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class NodeTasks:
         certificate_sha256: Callable[[], bytes] = lambda: b"",
         aggregator: Aggregator,
         limits: Limits = NO_LIMITS,
+        signatory: Signatory,
     ) -> None:
         self._database = database
         self._door = door
@@ -132,6 +134,7 @@ class NodeTasks:
         self._data_residency = data_residency
         self._certificate_sha256 = certificate_sha256
         self._limits = limits
+        self._signatory = signatory
         self._consents = consents
         self._aggregator = aggregator
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
@@ -308,7 +311,7 @@ class NodeTasks:
         if is_message(task):
             return await self._answer_message(received, dataset, memory)
         if not is_open(task):
-            await asyncio.to_thread(rehearse, task, memory)
+            await asyncio.to_thread(rehearse, task, memory, self._signatory)
         admission = self._consents.recall(task, dataset)
         if admission is None:
             admission = await self._admit(task, dataset)
@@ -336,7 +339,7 @@ class NodeTasks:
         self, received: ReceivedTask, dataset: SharedDataset, memory: Memory
     ) -> SealedUpdate:
         """Say what a sum protocol says without a vector: no row is read for it, and nothing is charged."""
-        said = await asyncio.to_thread(say_message, received.task, memory)
+        said = await asyncio.to_thread(say_message, received.task, memory, self._signatory)
         return await self._through_the_door(
             lambda: self._door.release_message(received, dataset, said, memory)
         )

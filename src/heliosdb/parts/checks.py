@@ -14,7 +14,7 @@ from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
-from heliosdb.parts.protocols import PLAIN, PROTOCOLS
+from heliosdb.parts.protocols import LEAST_NODES, PLAIN, PROTOCOLS, ShamirSettings
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import (
     SELECTIONS,
@@ -26,6 +26,7 @@ from heliosdb.parts.selections import (
 from heliosdb.parts.strategies import (
     STRATEGIES,
     HostileNodes,
+    MeanSettings,
     ScaffoldSettings,
     TrustSettings,
     fewest_nodes,
@@ -91,6 +92,7 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
     _check_sums(options)
     _check_sending(options, settings)
+    _check_secrecy(options, settings, most_nodes)
     if options.given.get("adaptive_learning"):
         _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
@@ -171,6 +173,42 @@ def _check_sending(options: TrainingOptions, settings: object) -> None:
             f"aggregation {options.aggregation} needs values that are not rounded, and quantization is"
             f" {asked.bits}",
             hint="Give the model quantization = 32, or choose another aggregation.",
+        )
+
+
+def _check_secrecy(options: TrainingOptions, settings: object, most_nodes: int | None) -> None:
+    """Raise FederatedError INVALID_VALUE where single updates would have to be seen that are hidden, or so
+    many nodes have no sum that hides each of them."""
+    if options.protocol == PLAIN:
+        return
+    if needs_of(settings) == "whole":
+        raise invalid_value(
+            f"aggregation {options.aggregation} needs every single update, and secure_aggregation hides them",
+            hint="Choose an aggregation that works on sums, such as fedavg, or leave secure_aggregation out.",
+        )
+    if options.max_update_norm is not None:
+        raise invalid_value(
+            "max_update_norm cannot be held where secure_aggregation hides single updates",
+            hint="Leave max_update_norm out, or train without secure_aggregation.",
+        )
+    if isinstance(settings, MeanSettings) and not settings.weighted_aggregation:
+        raise not_supported("weighted_aggregation = false with secure_aggregation, which weighs by rows,")
+    chosen: Any = options.settings(PROTOCOLS.entry(options.protocol).settings)
+    if not isinstance(chosen, ShamirSettings) or most_nodes is None:
+        return
+    if most_nodes < LEAST_NODES:
+        raise invalid_value(
+            f"secure_aggregation needs {LEAST_NODES} nodes, and a round has at most {most_nodes}",
+            detail="Of two nodes each knows the other's update once it knows the sum.",
+            hint="Register more nodes, or leave secure_aggregation out.",
+        )
+    threshold = chosen.threshold
+    if threshold is not None and not most_nodes < 2 * threshold <= 2 * most_nodes:
+        wrong = "more nodes than" if threshold > most_nodes else "not more than half of"
+        raise invalid_value(
+            f"threshold {threshold} is {wrong} the {most_nodes} that a round can have",
+            detail="Fewer nodes than the threshold open no sum; where half of them may, there are two sums.",
+            hint="Leave threshold out for two thirds.",
         )
 
 

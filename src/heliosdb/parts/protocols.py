@@ -1,11 +1,27 @@
-"""The sum protocols by name."""
+"""The sum protocols by name, and their settings."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from heliosdb.domain.bounds import Bounds
+from heliosdb.domain.settings import within
 from heliosdb.parts.registry import Registry
 
 PLAIN = "plain"
 """The one under which the coordinator sees every update; every other is for secure_aggregation."""
 
-PROTOCOLS = Registry("sum protocol", has_settings=False)
+LEAST_NODES = 3
+"""Of a secure sum: of two nodes each knows the other's vector once it knows the sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShamirSettings:
+    """Of shamir. threshold: how many nodes open a sum together; None: two thirds of those that begin it."""
+
+    threshold: int | None = within(Bounds(2, 10_000), default=None)
+
+
+PROTOCOLS = Registry("sum protocol")
 PROTOCOLS.register(PLAIN, "heliosdb.aggregation.plain:PLAIN")
+PROTOCOLS.register("shamir", "heliosdb.aggregation.secure_sum:SECURE_SUM", settings=ShamirSettings)

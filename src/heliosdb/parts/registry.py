@@ -28,15 +28,10 @@ class RegisteredPart:
 
 
 class Registry:
-    """The parts of one kind. kind: as a message names it, such as `algorithm`.
+    """The parts of one kind. kind: as a message names it, such as `algorithm`."""
 
-    has_settings: whether parts of this kind are given settings; where they are not, a class of them would be
-    accepted and ignored.
-    """
-
-    def __init__(self, kind: str, *, has_settings: bool = True) -> None:
+    def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._has_settings = has_settings
         self._entries: dict[str, RegisteredPart] = {}
         self._loaded: dict[str, Any] = {}
 
@@ -44,8 +39,6 @@ class Registry:
         """Add a part; ValueError for a name that is taken, which is a programming error."""
         if name != name.lower() or name in self._entries:
             raise ValueError(f"the {self.kind} {name!r} is registered already, or not in lower case")
-        if settings is not NoSettings and not self._has_settings:
-            raise ValueError(f"a {self.kind} is given no settings")
         self._entries[name] = RegisteredPart(name, part, settings)
 
     def names(self) -> tuple[str, ...]:

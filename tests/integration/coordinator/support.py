@@ -47,7 +47,8 @@ class Site:
 
 @dataclass
 class World:
-    """Everything of one test; `clean_up` ends every process. parts: modules of further parts for all daemons."""
+    """Everything of one test; `clean_up` ends every process. parts: modules of further parts for all daemons.
+    node_settings: of every node."""
 
     cluster: Cluster
     federation: Federation
@@ -55,6 +56,7 @@ class World:
     sites: list[Site] = field(default_factory=list)
     coordinators: list[CoordinatorProcess] = field(default_factory=list)
     parts: tuple[str, ...] = ()
+    node_settings: dict[str, object] = field(default_factory=dict)
     # Of its own also where a world is another one with a database replaced.
     _session: psycopg.Connection[dict[str, Any]] | None = field(default=None, init=False)
 
@@ -89,7 +91,7 @@ class World:
         if not site.dials:
             settings["listen_port"] = site.port
         config = self.federation.node_config(
-            self.cluster, site.database, site.name, parts=self.parts, **settings
+            self.cluster, site.database, site.name, parts=self.parts, **{**self.node_settings, **settings}
         )
         site.process = NodeProcess(config, self.federation.directory, faults=faults, log=log)
         port = await site.process.port()

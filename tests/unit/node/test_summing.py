@@ -17,11 +17,12 @@ from heliosdb.domain.vector import Dtype
 from heliosdb.node.memory import NO_MEMORY, Memory
 from heliosdb.node.summing import Said, carry, is_message, is_open, rehearse, say_message, stage_of
 from heliosdb.transport import limits
-from tests.support.sums import SECRET_BYTES, Leaking, Marking, Masked, registered, unmasked
+from tests.support.sums import SECRET_BYTES, Leaking, Marking, Masked, Site, registered, unmasked
 
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 3, StepName("train"), NodeName("node"))
 VECTOR = np.array([0.5, -2.25, 4.0])
 OWN = make_state(personal=np.array([9.0]))
+SITE = Site()
 PLACES = {"draw": 0, "mask": 1, "tell": 2}
 
 
@@ -44,13 +45,13 @@ def after(said: Said, memory: Memory) -> Memory:
 
 def drawn(protocol: str = "masked", *, first: int = 3) -> Memory:
     memory = Memory(step=OWN)
-    return after(say_message(task("draw", protocol=protocol, first=first), memory), memory)
+    return after(say_message(task("draw", protocol=protocol, first=first), memory, SITE), memory)
 
 
 def test_messages_of_a_sum_follow_each_other_and_nothing_is_kept_after_the_last(masked: Masked) -> None:
     memory = drawn()
-    said = carry(task("mask"), VECTOR, 4.0, memory, weighted=True)
-    told = say_message(task("tell"), after(said, memory))
+    said = carry(task("mask"), VECTOR, 4.0, memory, SITE, weighted=True)
+    told = say_message(task("tell"), after(said, memory), SITE)
     assert unmasked(said.vector, told.vector).tolist() == [2.0, -9.0, 16.0, 4.0]
     assert (dict(told.keeps), told.turn) == ({}, b"")
     assert [(stage, without) for stage, without, _ in masked.asked] == [
@@ -62,15 +63,15 @@ def test_messages_of_a_sum_follow_each_other_and_nothing_is_kept_after_the_last(
 
 def test_answers_that_are_added_up_are_summed_as_they_are_with_their_weight_behind() -> None:
     memory = drawn()
-    said = carry(task("mask"), VECTOR, 4.0, memory, weighted=False)
+    said = carry(task("mask"), VECTOR, 4.0, memory, SITE, weighted=False)
     assert unmasked(said.vector, memory.protocol["secret"]).tolist() == [0.5, -2.25, 4.0, 4.0]
 
 
 def test_what_a_step_keeps_is_never_shown_to_a_protocol(masked: Masked) -> None:
     memory = drawn()
-    rehearse(task("mask"), memory)
-    said = carry(task("mask"), VECTOR, 4.0, memory, weighted=True)
-    say_message(task("tell"), after(said, memory))
+    rehearse(task("mask"), memory, SITE)
+    said = carry(task("mask"), VECTOR, 4.0, memory, SITE, weighted=True)
+    say_message(task("tell"), after(said, memory), SITE)
     assert {name for _, _, kept in masked.asked for name in kept} == {"secret"}
 
 
@@ -78,20 +79,20 @@ def test_what_a_step_keeps_is_never_shown_to_a_protocol(masked: Masked) -> None:
 @pytest.mark.parametrize("memory", [NO_MEMORY, Memory(step=OWN, protocol=make_state(secret=np.zeros(16)))])
 def test_a_stage_without_the_one_before_is_refused(stage: str, memory: Memory) -> None:
     with pytest.raises(FederatedError, match="does not follow") as raised:
-        say_message(task(stage), memory) if stage == "tell" else rehearse(task(stage), memory)
+        say_message(task(stage), memory, SITE) if stage == "tell" else rehearse(task(stage), memory, SITE)
     assert raised.value.code is ErrorCode.NODE_REFUSED
 
 
 def test_no_stage_is_said_before_its_turn_or_twice() -> None:
     memory = drawn()
     with pytest.raises(FederatedError, match='stage "tell" of the sum protocol "masked" does not follow'):
-        say_message(task("tell"), memory)
-    memory = after(carry(task("mask"), VECTOR, 1.0, memory, weighted=True), memory)
+        say_message(task("tell"), memory, SITE)
+    memory = after(carry(task("mask"), VECTOR, 1.0, memory, SITE, weighted=True), memory)
     with pytest.raises(FederatedError, match="does not follow"):
-        rehearse(task("mask", note=b"again"), memory)
-    memory = after(say_message(task("tell"), memory), memory)
+        rehearse(task("mask", note=b"again"), memory, SITE)
+    memory = after(say_message(task("tell"), memory, SITE), memory)
     with pytest.raises(FederatedError, match="does not follow"):
-        say_message(task("tell", note=b"again"), memory)
+        say_message(task("tell", note=b"again"), memory, SITE)
 
 
 @pytest.mark.parametrize(
@@ -105,46 +106,46 @@ def test_no_stage_is_said_before_its_turn_or_twice() -> None:
 )
 def test_no_stage_of_another_sum_takes_its_place(elsewhere: Task) -> None:
     with pytest.raises(FederatedError, match="does not follow"):
-        rehearse(elsewhere, drawn())
+        rehearse(elsewhere, drawn(), SITE)
 
 
 def test_a_sum_that_begins_gets_nothing_of_the_one_before(masked: Masked) -> None:
-    say_message(task("draw", first=6), drawn())
+    say_message(task("draw", first=6), drawn(), SITE)
     assert masked.asked[-1] == ("draw", True, {})
 
 
 def test_a_protocol_that_would_keep_the_vector_says_nothing_with_it() -> None:
     memory = drawn("leaking")
     with pytest.raises(FederatedError, match="would keep something of the vector") as raised:
-        carry(task("mask", protocol="leaking"), VECTOR, 1.0, memory, weighted=True)
+        carry(task("mask", protocol="leaking"), VECTOR, 1.0, memory, SITE, weighted=True)
     assert raised.value.code is ErrorCode.INTERNAL
 
 
 def test_a_protocol_may_keep_what_no_vector_decides() -> None:
     memory = drawn("marking")
-    said = carry(task("mask", protocol="marking"), VECTOR, 1.0, memory, weighted=True)
+    said = carry(task("mask", protocol="marking"), VECTOR, 1.0, memory, SITE, weighted=True)
     assert sorted(said.keeps) == ["said", "secret"]
 
 
 @pytest.mark.parametrize("vector", [np.array([1e300, 0.0, 0.0]), np.array([np.nan, 0.0, 0.0])])
 def test_what_is_not_finite_is_not_carried(vector: np.ndarray) -> None:
     with pytest.raises(FederatedError, match="not finite"):
-        carry(task("mask"), vector, 1e12, drawn(), weighted=True)
+        carry(task("mask"), vector, 1e12, drawn(), SITE, weighted=True)
 
 
 def test_a_note_that_a_protocol_cannot_have_is_refused_before_anything_is_computed() -> None:
     with pytest.raises(FederatedError, match="the note is none"):
-        rehearse(task("mask", note=b"bad"), drawn())
+        rehearse(task("mask", note=b"bad"), drawn(), SITE)
     with pytest.raises(FederatedError, match="the sum protocol gave no answer") as raised:
-        rehearse(task("mask", note=b"worse"), drawn())
+        rehearse(task("mask", note=b"worse"), drawn(), SITE)
     assert "secret" not in str(raised.value)
 
 
 def test_an_answer_of_another_shape_is_none(masked: Masked, monkeypatch: pytest.MonkeyPatch) -> None:
     said: object = (np.zeros(SECRET_BYTES + 1, dtype=np.uint8), {})
-    monkeypatch.setattr(masked, "answer", lambda *_: said)
+    monkeypatch.setattr(masked, "answer", lambda *_, **__: said)
     with pytest.raises(FederatedError, match="not of its stage's shape"):
-        say_message(task("draw"), NO_MEMORY)
+        say_message(task("draw"), NO_MEMORY, SITE)
 
 
 @pytest.mark.parametrize(("stage", "first"), [("draw", 4), ("mask", 0 + 5), ("tell", 1)])

@@ -69,7 +69,7 @@ def test_a_run_whose_parts_are_there_passes() -> None:
         ({"algorithm": "oracle"}, 'algorithm "oracle"'),
         ({"aggregation": "medain"}, 'aggregation "medain"'),
         ({"compression": "gzip"}, 'codec "gzip"'),
-        ({"secure_aggregation": True, "aggregation_protocol": "shamir"}, 'sum protocol "shamir"'),
+        ({"secure_aggregation": True, "aggregation_protocol": "smpc"}, 'sum protocol "smpc"'),
     ],
 )
 def test_a_part_that_is_not_there_is_named(changed: dict[str, Any], named: str) -> None:
@@ -286,11 +286,6 @@ def test_less_than_a_rule_needs_of_updates_is_refused(changed: dict[str, Any], s
 )
 def test_what_a_rule_can_do_without_is_not_refused(changed: dict[str, Any]) -> None:
     check_parts(options(**changed), policy())
-
-
-def test_a_part_that_is_given_no_settings_registers_none() -> None:
-    with pytest.raises(ValueError, match="is given no settings"):
-        PROTOCOLS.register("toy_with_settings", object(), settings=SomeNodes)
 
 
 @pytest.fixture

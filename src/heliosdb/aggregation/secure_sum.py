@@ -1,0 +1,397 @@
+"""The sum protocol `shamir`: the coordinator learns the sum of the nodes' vectors and no vector.
+
+Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving Machine Learning", figure 4, on a
+complete graph, with the nodes' signatures under their keys. Its four messages:
+
+* keys: each node states two public keys of this sum and a commitment, signed (secure_keys.py);
+* shares: it shares two seeds among all of the group, each share in a box that one node opens;
+* masked: its vector in fixed point, plus the mask of a seed of its own, plus or minus a mask for each other
+  node whose boxes came, which the other one takes away again;
+* unmask: of each node a share, of its own mask's seed where its vector is in the sum, of its pairwise masks'
+  key where it is not. Never of both: who answers once, as `node/summing.py` has it, opens one set of
+  survivors.
+
+What always holds, at a node: nothing leaves but what the message says; a share is told only of whoever sent
+boxes before the vector was masked; more than half of the group has to be left. Two sets of survivors open
+only where nodes tell two shares: with a threshold t of n these have to be 2 t - n or more, so with two
+thirds, a third of the nodes. At the coordinator: a share that does not fit what its secret's owner committed
+itself to is not used, and names who told it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.aggregation.secure_keys import (
+    KEYS_BYTES,
+    MASKS,
+    MOST_NODES,
+    Bytes,
+    Group,
+    Keys,
+    Secrets,
+    as_array,
+    commit,
+    state_keys,
+)
+from heliosdb.aggregation.sums import Shape, Signatory, Stage
+from heliosdb.aggregation.updates import rejected
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.state import NO_STATE, State, make_state, state_from_bytes, state_to_bytes
+from heliosdb.domain.task import TaskKey
+from heliosdb.domain.vector import AnyVector, Dtype, Vector
+from heliosdb.parts.protocols import LEAST_NODES, ShamirSettings
+from heliosdb.privacy.masks import TAG_BYTES, Agreement, mask, seal, unseal
+from heliosdb.privacy.ring import Words, add, ring_for, subtract
+from heliosdb.privacy.sharing import SHARE_BYTES, is_share, join, split, weights_at_zero
+
+_BOX = 2 * SHARE_BYTES + TAG_BYTES
+"""A share of the pairwise masks' key and one of the seed of the own mask, sealed."""
+
+KEYS, BOXES, MASKED, UNMASK = "keys", "shares", "masked", "unmask"
+
+
+@dataclass(frozen=True, slots=True)
+class SecureSum:
+    """See the module. settings: the coordinator's; a node goes by what the group was told."""
+
+    settings: ShamirSettings
+
+    name: ClassVar[str] = "shamir"
+    is_open: ClassVar[bool] = False
+    stages: ClassVar[Sequence[Stage]] = (
+        Stage(KEYS, carries=False),
+        Stage(BOXES, carries=False),
+        Stage(MASKED, carries=True),
+        Stage(UNMASK, carries=False),
+    )
+
+    def with_settings(self, settings: Any) -> SecureSum:
+        """The protocol as a run's options have it."""
+        return SecureSum(settings)
+
+    def largest(self, size: int, nodes: int) -> float:
+        """What the ring holds of so many nodes."""
+        return ring_for(size).largest(nodes)
+
+    def shape(self, stage: str, size: int, nodes: int) -> Shape:
+        """Keys; a box for each; words of the ring; shares of at most twice as many as are left."""
+        if stage == MASKED:
+            return Shape(size * ring_for(size).limbs, Dtype.UINT64)
+        each = {KEYS: KEYS_BYTES, BOXES: nodes * _BOX, UNMASK: 2 * nodes * SHARE_BYTES}
+        return Shape(each[stage], Dtype.UINT8)
+
+    def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
+        """shares: the group. masked: whose boxes came, and those for the node. unmask: who is left."""
+        if stage == KEYS:
+            return b""
+        if stage == BOXES:
+            return state_to_bytes(make_state(keys=heard["keys"], threshold=heard["threshold"]))
+        if stage == MASKED:
+            place = _names(heard["names"]).index(node)
+            return state_to_bytes(make_state(senders=heard["senders"], boxes=heard["boxes"][:, place]))
+        return state_to_bytes(make_state(survivors=heard["survivors"]))
+
+    def take(self, stage: str, size: int, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+        """What is known after a stage."""
+        if not answers:
+            raise rejected("There is no update to add up.")
+        if stage == KEYS:
+            return _take_keys(answers, self.settings.threshold)
+        names = _names(heard["names"])
+        places = sorted(names.index(node) for node in answers)
+        _check_enough(len(places), int(heard["threshold"][0]))
+        there = np.array(places, dtype=np.uint64)
+        rows = [answers[NodeName(names[place])] for place in places]
+        if stage == BOXES:
+            boxes = np.stack(rows).reshape(len(places), len(names), _BOX)
+            return make_state(**{**heard, "senders": there, "boxes": boxes})
+        if stage == MASKED:
+            left = {name: array for name, array in heard.items() if name != "boxes"}
+            return make_state(**{**left, "survivors": there, "sum": _summed(rows, ring_for(size).limbs)})
+        shares = {place: row.reshape(-1, SHARE_BYTES) for place, row in zip(places, rows, strict=True)}
+        return make_state(sum=_Opening(heard, shares).open(ring_for(size).limbs))
+
+    def total(self, size: int, heard: State) -> Vector:
+        """The sum, out of the ring."""
+        found = ring_for(size).decode(heard["sum"])
+        if not np.isfinite(found).all():
+            raise rejected("The updates' sum is larger than the largest number.")
+        return found
+
+    def answer(
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
+    ) -> tuple[AnyVector, State]:
+        """Each stage's answer. What is kept are the seeds, the keys of the group, and others' shares."""
+        if stage == KEYS:
+            if note:
+                raise invalid_value("the first message of a secure sum has no note")
+            drawn = Secrets.draw()
+            keys = as_array(state_keys(key, drawn, site))
+            return keys, make_state(secrets=drawn.to_array(), own=keys)
+        told = state_from_bytes(note)
+        if stage == BOXES:
+            return _boxes(key, told, memory, site)
+        if stage == MASKED:
+            return _masked(told, memory, vector)
+        return _shares_for(told, memory), NO_STATE
+
+
+SECURE_SUM = SecureSum(ShamirSettings())
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """A node's place in the group of a sum, and its secrets there."""
+
+    group: Group
+    place: int
+    drawn: Secrets
+
+    def box_key(self, sender: int, recipient: int) -> bytes:
+        """Of the box from one node to another, of which this one is either."""
+        keys = self.group.keys
+        about = b"shares\0" + self.group.digest + keys[sender].fingerprint + keys[recipient].fingerprint
+        other = keys[recipient if sender == self.place else sender]
+        return _agreed(self.drawn.share_keys, other, other.share_key, about)
+
+    def boxes(self, pairs: Sequence[bytes]) -> Bytes:
+        """A pair of shares for each node of the group, sealed; nothing in the box to oneself."""
+        sealed = (
+            bytes(_BOX) if other == self.place else seal(self.box_key(self.place, other), pair)
+            for other, pair in enumerate(pairs)
+        )
+        return as_array(b"".join(sealed))
+
+    def open(self, sender: int, box: bytes) -> Bytes:
+        """The pair of shares in a box; FederatedError INVALID_VALUE for one that does not open."""
+        found = unseal(self.box_key(sender, self.place), box)
+        if found is None or not (is_share(found[:SHARE_BYTES]) and is_share(found[SHARE_BYTES:])):
+            raise invalid_value(
+                f"the shares of the node with certificate {self.group.keys[sender].name} do not open"
+            )
+        return as_array(found)
+
+    def hide(self, words: Words, senders: Iterable[int], limbs: int) -> None:
+        """Add the own mask, and those towards all who sent boxes, in place."""
+        add(words, mask(self.drawn.own, words.size), limbs)
+        agreement = self.drawn.mask_keys
+        for other in senders:
+            if other != self.place:
+                moved = mask(_mask_seed(agreement, self.group, self.place, other), words.size)
+                (add if self.place < other else subtract)(words, moved, limbs)
+
+
+def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[Bytes, State]:
+    """A box with two shares for each other node of the group; the own shares are kept."""
+    group = Group.read(_told(told, "keys"), _number(told, "threshold"))
+    seat = _Seat(group, group.check(key, memory["own"].tobytes(), site), Secrets.read(memory["secrets"]))
+    shares = [split(one, len(group.keys), group.threshold) for one in (seat.drawn.masks, seat.drawn.own)]
+    pairs = [first + second for first, second in zip(*shares, strict=True)]
+    kept = make_state(
+        secrets=memory["secrets"],
+        keys=group.to_array(),
+        threshold=np.array([group.threshold], dtype=np.uint64),
+        place=np.array([seat.place], dtype=np.uint64),
+        pair=as_array(pairs[seat.place]),
+    )
+    return seat.boxes(pairs), kept
+
+
+def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, State]:
+    """The vector behind its masks; the shares that were in the boxes are kept."""
+    if vector is None:
+        raise invalid_value("a secure sum's third message carries the vector")
+    group, place = Group.read(memory["keys"], int(memory["threshold"][0])), int(memory["place"][0])
+    senders, boxes = _places(told, "senders", range(len(group.keys))), _told(told, "boxes")
+    _check_told(senders, place, group.threshold)
+    if boxes.dtype != np.uint8 or boxes.shape != (len(senders), _BOX):
+        raise invalid_value("there are not as many boxes as nodes that sent some")
+    seat = _Seat(group, place, Secrets.read(memory["secrets"]))
+    pairs = [
+        memory["pair"] if sender == place else seat.open(sender, box.tobytes())
+        for sender, box in zip(senders, boxes, strict=True)
+    ]
+    ring = ring_for(vector.size)
+    words = ring.encode(vector)
+    seat.hide(words, senders, ring.limbs)
+    kept = make_state(
+        threshold=memory["threshold"],
+        place=memory["place"],
+        senders=np.array(senders, dtype=np.uint64),
+        pairs=np.stack(pairs),
+    )
+    return words, kept
+
+
+def _shares_for(told: State, memory: State) -> Bytes:
+    """Of whoever sent boxes, in order: a share of the own mask's seed, or of the pairwise masks' key."""
+    senders = [int(place) for place in memory["senders"]]
+    survivors = _places(told, "survivors", senders)
+    _check_told(survivors, int(memory["place"][0]), int(memory["threshold"][0]))
+    answer = np.zeros((2 * len(survivors), SHARE_BYTES), dtype=np.uint8)
+    pairs = memory["pairs"].reshape(-1, 2, SHARE_BYTES)
+    for number, sender in enumerate(senders):
+        answer[number] = pairs[number, 1 if sender in survivors else 0]
+    return answer.reshape(-1)
+
+
+def _mask_seed(agreement: Agreement, group: Group, one: int, other: int) -> bytes:
+    """Of the mask between two nodes, the same for both. agreement: of the one."""
+    lower, upper = group.keys[min(one, other)], group.keys[max(one, other)]
+    about = b"mask\0" + group.digest + lower.fingerprint + upper.fingerprint
+    return _agreed(agreement, group.keys[other], group.keys[other].mask_key, about)
+
+
+def _agreed(agreement: Agreement, whose: Keys, public: bytes, about: bytes) -> bytes:
+    found = agreement.agree(public, about)
+    if found is None:
+        raise invalid_value(f"a key of the node with certificate {whose.name} is none to agree with")
+    return found
+
+
+class _Opening:
+    """The last step at the coordinator: seeds from shares, and masks taken away."""
+
+    def __init__(self, heard: State, shares: Mapping[int, NDArray[np.uint8]]) -> None:
+        self._heard = heard
+        self._shares = shares
+        self._threshold = int(heard["threshold"][0])
+        self._group = Group.read(heard["keys"], self._threshold)
+        self._senders = [int(place) for place in heard["senders"]]
+        self._survivors = {int(place) for place in heard["survivors"]}
+        self._names = _names(heard["names"])
+        self._tellers = sorted(shares)[: self._threshold]
+        self._weights = weights_at_zero([place + 1 for place in self._tellers])
+
+    def open(self, limbs: int) -> Words:
+        """The sum without masks; FederatedError UPDATE_REJECTED where shares lead to no secret."""
+        total = np.array(self._heard["sum"])
+        for number, sender in enumerate(self._senders):
+            secret = self._secret(number, sender)
+            if sender in self._survivors:
+                subtract(total, mask(secret, total.size), limbs)
+            else:
+                self._drop(total, sender, secret, limbs)
+        return total
+
+    def _drop(self, total: Words, lost: int, secret: bytes, limbs: int) -> None:
+        """Take away what the others put in towards a node whose own vector did not come."""
+        agreement = Agreement.of(secret, MASKS)
+        for other in sorted(self._survivors):
+            moved = mask(_mask_seed(agreement, self._group, lost, other), total.size)
+            (subtract if other < lost else add)(total, moved, limbs)
+
+    def _secret(self, number: int, sender: int) -> bytes:
+        secret = self._joined(number, self._tellers, self._weights)
+        if secret is not None and self._fits(secret, sender):
+            return secret
+        return self._searched(number, sender)
+
+    def _searched(self, number: int, sender: int) -> bytes:
+        """As `_secret`, where somebody told a wrong share: without one teller, if enough are left."""
+        for liar in sorted(self._shares):
+            tellers = [place for place in sorted(self._shares) if place != liar][: self._threshold]
+            if len(tellers) < self._threshold:
+                break
+            secret = self._joined(number, tellers, weights_at_zero([place + 1 for place in tellers]))
+            if secret is not None and self._fits(secret, sender):
+                self._tellers, self._weights = tellers, weights_at_zero([place + 1 for place in tellers])
+                return secret
+        raise rejected(
+            f'The shares of node "{self._names[sender]}" do not fit what it stated: it is not honest, or one '
+            "of those that told them."
+        )
+
+    def _joined(self, number: int, tellers: Sequence[int], weights: Sequence[int]) -> bytes | None:
+        told = {place + 1: self._shares[place][number].tobytes() for place in tellers}
+        return join(told, weights)
+
+    def _fits(self, secret: bytes, sender: int) -> bool:
+        keys = self._group.keys[sender]
+        if sender in self._survivors:
+            return commit(secret) == keys.commitment
+        return Agreement.of(secret, MASKS).public == keys.mask_key
+
+
+def _take_keys(answers: Mapping[NodeName, AnyVector], threshold: int | None) -> State:
+    """The group: whoever stated keys, in the order of their certificates."""
+    stated = sorted((row.tobytes(), name) for name, row in answers.items())
+    count = len(stated)
+    if not LEAST_NODES <= count <= MOST_NODES:
+        raise rejected(f"A secure sum takes {LEAST_NODES} to {MOST_NODES} nodes, and {count} answered.")
+    for (one, name), (other, twin) in itertools.pairwise(stated):
+        if one[:32] == other[:32]:
+            raise rejected(f'Nodes "{name}" and "{twin}" state keys of the same certificate.')
+    needed = least_survivors(count) if threshold is None else threshold
+    _check_enough(count, needed)
+    if 2 * needed <= count:
+        raise rejected(f"The threshold of a secure sum is {needed}, and has to be more than half of {count}.")
+    return make_state(
+        names=as_array("\n".join(name for _, name in stated).encode()),
+        keys=as_array(b"".join(row for row, _ in stated)).reshape(count, KEYS_BYTES),
+        threshold=np.array([needed], dtype=np.uint64),
+    )
+
+
+def least_survivors(nodes: int) -> int:
+    """How many of so many nodes open a sum where no threshold is given: two thirds, rounded up."""
+    return -(-2 * nodes // 3)
+
+
+def _check_enough(count: int, threshold: int) -> None:
+    if count < threshold:
+        raise FederatedError(
+            ErrorCode.UNREACHABLE,
+            f"Too few nodes are left to open the sum: {count}, where the threshold is {threshold}.",
+        )
+
+
+def _check_told(places: Sequence[int], own: int, threshold: int) -> None:
+    """FederatedError INVALID_VALUE for a set in which the node is not, or one that is too small."""
+    if own not in places:
+        raise invalid_value("the node itself is not among those who are left")
+    if len(places) < threshold:
+        raise invalid_value(f"{len(places)} nodes are left, and the threshold is {threshold}")
+
+
+def _told(told: State, name: str) -> NDArray[np.generic]:
+    if name not in told:
+        raise invalid_value(f"the note of a secure sum has no {name}")
+    return told[name]
+
+
+def _number(told: State, name: str) -> int:
+    array = _told(told, name)
+    if array.dtype != np.uint64 or array.shape != (1,):
+        raise invalid_value(f"{name} of a secure sum is no number")
+    return int(array[0])
+
+
+def _places(told: State, name: str, known: Iterable[int]) -> list[int]:
+    """Places of the group that are told, ascending and each one of the known."""
+    array = _told(told, name)
+    if array.dtype != np.uint64 or array.ndim != 1 or array.size > MOST_NODES:
+        raise invalid_value(f"{name} of a secure sum are no nodes")
+    places = [int(place) for place in array]
+    if any(one >= other for one, other in itertools.pairwise(places)) or not set(places) <= set(known):
+        raise invalid_value(f"{name} of a secure sum are not of its group")
+    return places
+
+
+def _summed(rows: Sequence[AnyVector], limbs: int) -> Words:
+    total = np.zeros(rows[0].size, dtype=np.uint64)
+    for row in rows:
+        add(total, row.astype(np.uint64, copy=False), limbs)
+    return total
+
+
+def _names(packed: NDArray[Any]) -> list[str]:
+    return packed.tobytes().decode().split("\n")

@@ -1,0 +1,160 @@
+"""Training with secure sums over real nodes: the plain model, whoever is killed, and what is refused before a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.integration.coordinator.support import (
+    MODEL,
+    WORKSPACE,
+    Site,
+    World,
+    create_model,
+    create_workspace,
+    make_world,
+)
+from tests.support.cluster import Cluster
+
+NAMES = ("east", "north", "south", "west")
+SECURE = "secure_aggregation = true"
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Four nodes, each of which names the three others."""
+    directory: Path = tmp_path_factory.mktemp("secure")
+    with make_world(cluster, directory, cluster.create_database("federated_template")) as made:
+        asyncio.run(prepare(made))
+        yield made
+
+
+async def prepare(world: World) -> None:
+    """Make workspace, nodes and a model."""
+    create_workspace(world, min_nodes=3)
+    peers = world.federation.directory / "peers.pem"
+    for name in NAMES:
+        world.federation.node_config(world.cluster, "none", name)
+    peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NAMES))
+    world.node_settings["peers"] = peers
+    for number, name in enumerate(NAMES):
+        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
+    create_model(world, rounds=2, seed=7, optimizer="newton", learning_rate=None)
+
+
+async def trained(world: World, options: str = SECURE, *, faults: str = "") -> dict[str, object]:
+    """Train to the end, and say what came of it."""
+    already = len(world.runs())
+    world.execute(f"START FEDERATED TRAINING {MODEL} WITH ({options})")
+    coordinator = world.start_coordinator(faults=faults)
+    if faults:
+        await coordinator.died()
+        coordinator = world.start_coordinator()
+    run = await world.finished(count=already + 1)
+    coordinator.kill()
+    (found,) = world.query(
+        "SELECT r.status::text, r.message, encode(v.sha256, 'hex') AS sha256 "
+        "FROM federated.run AS r LEFT JOIN federated.version AS v USING (run_id) WHERE r.run_id = %s",
+        run["run_id"],
+    )
+    (counted,) = world.query(
+        "SELECT count(*) FILTER (WHERE outcome = 'received') AS received, count(DISTINCT exchange) AS exchanges "
+        "FROM federated.participation WHERE run_id = %s AND round_number = 1",
+        run["run_id"],
+    )
+    return {**found, **counted, "run_id": run["run_id"]}
+
+
+def predicted(world: World) -> float:
+    (row,) = world.query(f"SELECT federated_model.{MODEL}(age => 50, pressure => 120) AS prediction")
+    return float(row["prediction"])
+
+
+async def test_the_model_is_the_plain_one_and_no_update_was_seen(world: World) -> None:
+    plain = await trained(world, "secure_aggregation = false")
+    expected = predicted(world)
+    secure = await trained(world)
+    assert (plain["status"], secure["status"]) == ("completed", "completed"), secure
+    assert predicted(world) == pytest.approx(expected, rel=1e-12)
+    assert secure["exchanges"] == 4 * int(str(plain["exchanges"]))
+    seen = world.query(
+        "SELECT FROM federated.participation WHERE run_id = %s "
+        "AND (described IS NOT NULL OR stated_rows IS NOT NULL OR weight <> 1)",
+        secure["run_id"],
+    )
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "node"),
+    [
+        ("coordinator.aggregated:6", "node.release.committed:6"),
+        ("coordinator.update.received:9", "node.release.committed:7"),
+    ],
+)
+async def test_whoever_is_killed_the_model_is_the_same(world: World, coordinator: str, node: str) -> None:
+    expected = await trained(world)
+    site = world.sites[1]
+    site.kill()
+    await world.start_site(site, faults=f"{node}=kill")
+    found, _ = await asyncio.gather(trained(world, faults=f"{coordinator}=kill"), _restarted(world, site))
+    assert found["status"] == "completed", found
+    assert found["sha256"] == expected["sha256"]
+
+
+async def test_a_node_that_is_lost_for_good_before_it_sent_its_vector_is_left_out(world: World) -> None:
+    """Three of four nodes are the threshold: they tell of its pairwise masks."""
+    site = world.sites[3]
+    site.kill()
+    # With its second message of round 1's second sum, which follows on the four of the first.
+    await world.start_site(site, faults="node.release.committed:10=kill")
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (stragglers_timeout = 15)")
+    found = await trained(world)
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} RESET (stragglers_timeout)")
+    await _restarted(world, site)
+    assert found["status"] == "completed", found
+    (counted,) = world.query(
+        "SELECT count(*) AS lost FROM federated.participation WHERE run_id = %s AND outcome <> 'received'",
+        found["run_id"],
+    )
+    assert counted["lost"] == 1
+
+
+async def _restarted(world: World, site: Site) -> None:
+    assert site.process is not None
+    await site.process.ended()
+    await world.start_site(site)
+
+
+async def test_a_run_without_peers_says_what_its_node_needs(world: World) -> None:
+    for site in world.sites[:2]:
+        site.kill()
+        await world.start_site(site, peers=None)
+    found = await trained(world)
+    for site in world.sites[:2]:
+        site.kill()
+        await world.start_site(site)
+    assert found["status"] == "failed"
+    assert "its DBA has not said who the other participants are" in str(found["message"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (f"{SECURE}, threshold = 2", "threshold 2 is not more than half of the 4"),
+        (f"{SECURE}, threshold = 5", "threshold 5 is more nodes than the 4"),
+        (f"{SECURE}, aggregation = 'median', optimizer = 'sgd'", "median needs every single update"),
+        (f"{SECURE}, max_update_norm = 1", "max_update_norm"),
+        (f"{SECURE}, optimizer = 'sgd', top_k = 3", "top_k is not possible"),
+        (f"{SECURE}, optimizer = 'sgd', quantization = 8", "quantization is not possible"),
+        ("threshold = 3", "threshold"),
+    ],
+)
+def test_what_cannot_be_summed_so_is_refused_at_start(world: World, options: str, message: str) -> None:
+    with pytest.raises(psycopg.Error, match=message) as caught:
+        world.execute(f"START FEDERATED TRAINING {MODEL} WITH ({options})")
+    assert caught.value.sqlstate == "22023"
