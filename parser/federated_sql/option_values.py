@@ -143,6 +143,8 @@ def with_parts(spec: OptionSpec, built: Built) -> OptionSpec:
     values = tuple(dict.fromkeys((*(spec.built_values or ()), *built.values.get(spec.name, ()))))
     if not values:
         return replace(spec, built=False)
+    if set(values) == {False, True}:
+        return replace(spec, built_values=None)
     if not spec.choices:
         return replace(spec, built_values=values)
     choices = tuple(dict.fromkeys((*spec.choices, *values)))

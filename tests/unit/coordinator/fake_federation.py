@@ -50,6 +50,7 @@ from heliosdb.transport.sealing import AtRestKey, SealingKey
 from heliosdb.transport.update_messages import pack_signed_header
 from tests.contracts.toy_parts import TOY_MASKS, TOY_MOMENTUM, ToyMomentumSettings
 from tests.support.runs import RUN, with_options, with_policy
+from tests.support.sums import Site
 from tests.unit.coordinator.fake_catalog import FakeCatalog, Rows
 
 NAMES = ("a", "b", "c")
@@ -255,7 +256,10 @@ class FakeNode:
         weighted = task.key.step.startswith("move")
         summand = np.append(vector * (weight if weighted else 1.0), weight) if carries else None
         before = NO_STATE if summing.stage == "advertise" else self.kept[place]
-        answer, self.kept[place] = spoken.answer(summing.stage, task.key, summing.note, summand, before)
+        site = Site(str(task.key.node))
+        answer, self.kept[place] = spoken.answer(
+            summing.stage, task.key, summing.note, summand, before, site=site
+        )
         return answer
 
 

@@ -80,11 +80,11 @@ def test_start_says_that_a_rule_against_hostile_nodes_withstands_none(
 
 
 def test_start_looks_at_each_trial_as_at_a_run_of_its_own() -> None:
-    search = """'{"learning_rate": [0.1], "threshold": [5, 6]}'"""
+    search = """'{"learning_rate": [0.1], "freeze_layers": [5, 6]}'"""
 
     error = refused(server(), f"START FEDERATED TRAINING m WITH (search = {search})")
 
-    assert (error["sqlstate"], error["message"]) == ("0A000", 'option "threshold" is not supported yet')
+    assert (error["sqlstate"], error["message"]) == ("0A000", 'option "freeze_layers" is not supported yet')
 
 
 def test_start_takes_no_option_that_no_part_of_the_run_reads() -> None:
@@ -161,7 +161,7 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
         "secure_aggregation": False, "optimizer": "sgd", "trees": 100, "layers": [64, 32, 1], "activation": "relu",
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"
-    assert not {"top_k", "compression", "aggregation_protocol"} & described["model"].keys()
+    assert not {"top_k", "compression", "threshold"} & described["model"].keys()
     assert {"rounds", "learning_rate"} <= set(described["training"])
 
 

@@ -191,9 +191,9 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "batch_communication", False),
         (OptionKind.NODE, "sla_tier", "gold"),
         (OptionKind.MODEL, "algorithm", "transformer"),
-        (OptionKind.MODEL, "threshold", 3),
+        (OptionKind.MODEL, "freeze_layers", 3),
         (OptionKind.MODEL, "robust_groups", 3),
-        (OptionKind.TRAINING, "secure_aggregation", True),
+        (OptionKind.TRAINING, "transfer_from", "m@best"),
     ],
 )
 def test_what_is_known_but_not_built_says_so_and_is_not_accepted(
@@ -383,7 +383,7 @@ def test_a_part_makes_its_options_and_its_name_work() -> None:
     with pytest.raises(FederatedError) as caught:
         validate(OptionKind.MODEL, [Option("algorithm", "cnn")], built)
     assert caught.value.hint == "Supported: 'random_forest', 'oracle'."
-    assert specs(OptionKind.MODEL, built)["secure_aggregation"].built_values == (False, True)
+    assert specs(OptionKind.MODEL, built)["secure_aggregation"].built_values is None
 
 
 def test_a_custom_aggregation_that_is_registered_is_no_unknown_name() -> None:
