@@ -1,0 +1,209 @@
+"""The federations of `benchmarks.round`: databases, nodes that serve, coordinators. As a module: serves nodes.
+
+Each node has its own database; all are in one server, with fsync on, and the nodes are served by a few processes.
+Nodes are made once: those of a smaller federation are the first ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks import processes
+from benchmarks.round_cases import Case
+from benchmarks.wide import FEATURES
+from heliosdb.node.config import NodeConfig
+from heliosdb.node.service import serve_many
+from tests.support.cluster import Cluster
+from tests.support.federation import Federation
+
+BUDGET = ", privacy_budget = 8"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that serves."""
+
+    name: str
+    certificate: Path
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinated:
+    """A catalog with a workspace and its model, and the coordinator that serves it."""
+
+    connection: psycopg.Connection[tuple[Any, ...]]
+    coordinator: subprocess.Popen[bytes]
+
+
+def prepare(cluster: Cluster) -> None:
+    """Have every database of the server have the extension."""
+    with cluster.connect("template1") as connection:
+        connection.execute("CREATE EXTENSION plpython3u")
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
+        connection.execute("CREATE ROLE heliosdb_daemon LOGIN IN ROLE federated_daemon")
+        connection.execute("CREATE ROLE heliosdb_reader LOGIN IN ROLE federated_reader")
+
+
+@contextlib.contextmanager
+def serving(
+    cluster: Cluster, federation: Federation, cases: Sequence[Case], served_by: int
+) -> Iterator[list[Node]]:
+    """As many nodes as the largest case needs, in so many processes; each shares rows with the workspaces of the
+    cases that it is in."""
+    template = _make_template(cluster, cases)
+    most = max(case.nodes for case in cases)
+    _write_certificates(federation, most, max(case.aggregators for case in cases))
+    configs = [
+        _make_node(cluster, federation, template, [case for case in cases if number < case.nodes], number)
+        for number in range(most)
+    ]
+    parts = [configs[part::served_by] for part in range(min(served_by, most))]
+    servers = [_start_nodes(federation, number, part) for number, part in enumerate(parts)]
+    with processes.ended(servers):
+        ports = {
+            name: port
+            for part, server in zip(parts, servers, strict=True)
+            for (name, _), port in zip(part, _ports(server), strict=True)
+        }
+        yield [Node(name, federation.directory / f"{name}.pem", ports[name]) for name, _ in configs]
+
+
+@contextlib.contextmanager
+def coordinated(
+    cluster: Cluster, federation: Federation, nodes: Sequence[Node], case: Case, workspace: str
+) -> Iterator[Coordinated]:
+    """A catalog with a workspace of the case, and a coordinator of its own that serves it."""
+    catalog = cluster.create_database()
+    try:
+        with cluster.connect(catalog) as connection:
+            _register(connection, nodes, case, workspace)
+            coordinator = _start_coordinator(cluster, federation, catalog, case, workspace)
+            with processes.ended([coordinator]):
+                yield Coordinated(connection, coordinator)
+    finally:
+        cluster.drop_database(catalog)
+
+
+def execute(connection: psycopg.Connection[Any], statement: str) -> None:
+    """Run a statement of the language."""
+    connection.execute("CALL federated.execute(%s)", [statement])
+
+
+def _write_certificates(federation: Federation, nodes: int, aggregators: int) -> None:
+    """Every node's, and those of all that gather in a file that the others name."""
+    names = [f"node_{number}" for number in range(nodes)]
+    for name in names:
+        federation.write(name, federation.authority.issue(name, ["localhost", "127.0.0.1"]))
+    trusted = b"".join((federation.directory / f"{name}.pem").read_bytes() for name in names[:aggregators])
+    (federation.directory / "aggregators.pem").write_bytes(trusted)
+
+
+def _make_template(cluster: Cluster, cases: Sequence[Case]) -> str:
+    """A node's database but for its rows."""
+    template = cluster.create_database()
+    columns = ", ".join(f"{name} float8" for name in FEATURES)
+    with cluster.connect(template) as connection:
+        for case in cases:
+            for name in case.workspaces:
+                connection.execute(
+                    f"CREATE TABLE {name} ({columns}, ill integer CHECK (ill IN (0, 1)))".encode()
+                )
+                share = f"CREATE FEDERATED DATASET {name} FOR TABLE {name} IN WORKSPACE {name}"
+                execute(connection, share + case.model.dataset)
+    return template
+
+
+def _make_node(
+    cluster: Cluster, federation: Federation, template: str, cases: Sequence[Case], number: int
+) -> tuple[str, NodeConfig]:
+    name = f"node_{number}"
+    database = cluster.create_database(template)
+    values = ", ".join(f"50 + {10 + place} * random()" for place, _ in enumerate(FEATURES))
+    with cluster.connect(database) as connection, connection.transaction():
+        for case in cases:
+            rows = f"SELECT {values}, (random() < 0.4)::integer FROM generate_series(1, {case.model.rows})"
+            for table in case.workspaces:
+                connection.execute(f"INSERT INTO {table} {rows}".encode())
+    parts = sorted({case.model.part for case in cases if case.model.part is not None})
+    settings: dict[str, object] = {}
+    if any(case.aggregators for case in cases):
+        settings = {"aggregates": True, "aggregator_certificate": federation.directory / "aggregators.pem"}
+    return name, federation.node_config(cluster, database, name, parts=parts, **settings)
+
+
+def _start_nodes(
+    federation: Federation, part: int, configs: list[tuple[str, NodeConfig]]
+) -> subprocess.Popen[bytes]:
+    path = federation.directory / f"nodes-{part}.json"
+    plain = [
+        config.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        | {"database": config.database.get_secret_value(), "reader": config.reader.get_secret_value()}
+        for _, config in configs
+    ]
+    path.write_text(json.dumps(plain))
+    return processes.start("benchmarks.round_federation", str(path), stdout=subprocess.PIPE)
+
+
+def _ports(server: subprocess.Popen[bytes]) -> list[int]:
+    assert server.stdout is not None
+    ports: list[int] = json.loads(server.stdout.readline())
+    return ports
+
+
+def _start_coordinator(
+    cluster: Cluster, federation: Federation, catalog: str, case: Case, workspace: str
+) -> subprocess.Popen[bytes]:
+    settings: dict[str, object] = {
+        "database": cluster.dsn(catalog, user="heliosdb_daemon"),
+        "certificate": str(federation.directory / "coordinator.pem"),
+        "private_key": str(federation.directory / "coordinator.key"),
+        "state_directory": str(federation.directory / f"{workspace}-state"),
+        "parts": [] if case.model.part is None else [case.model.part],
+    }
+    path = federation.directory / f"{workspace}.toml"
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    with (federation.directory / f"{workspace}.log").open("wb") as log:
+        return processes.start("heliosdb.cli.main", "coordinator", "--config", str(path), stderr=log)
+
+
+def _register(connection: psycopg.Connection[Any], nodes: Sequence[Node], case: Case, workspace: str) -> None:
+    count = len(nodes)
+    limits = f"min_nodes = {count}, max_nodes = {count}{BUDGET if case.is_private else ''}"
+    execute(connection, f"CREATE FEDERATED WORKSPACE {workspace} WITH ({limits})")
+    for node in nodes:
+        execute(
+            connection,
+            f"REGISTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace}"
+            f" WITH (endpoint = 'https://localhost:{node.port}', certificate = '{node.certificate}')",
+        )
+    for number, node in enumerate(nodes[case.aggregators :] if case.aggregators else ()):
+        above = nodes[number % case.aggregators].name
+        execute(
+            connection,
+            f"ALTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace} SET (aggregator = '{above}')",
+        )
+    execute(
+        connection,
+        f"CREATE FEDERATED MODEL risk IN WORKSPACE {workspace} WITH ({case.model.options}, target = 'ill',"
+        f" rounds = {case.rounds}, early_stopping_rounds = {case.rounds}, convergence_threshold = 0)",
+    )
+
+
+async def _serve(configs: list[NodeConfig]) -> None:
+    await serve_many(configs, lambda ports: print(json.dumps(ports), flush=True))
+
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text())
+    asyncio.run(_serve([NodeConfig.model_validate(each) for each in given]))
