@@ -11,7 +11,8 @@ lies between rounds counts; the first round, in which processes load what they n
 do not. Medians over the runs. Beside them stands the yardstick, measured right after: a bare gRPC exchange of the bytes
 that the catalog says a round sent to a node and had of it (`benchmarks.yardstick`). A federation with aggregators has the
 first nodes gather for the others, each for as many; what it is held against is the same federation without them.
-The coordinator's processor time is that of whole runs, their first rounds included; its memory the highest resident
+The coordinator's processor time is that of whole runs, round 0 and the evaluation at the end included, once it has met
+all nodes; its memory the highest resident
 memory in the life of its process (VmHWM), of which each row has its own.
 
     make bench NAME=round                                       # what README.md has
@@ -41,16 +42,15 @@ import psycopg
 from benchmarks import processes
 from benchmarks.harness import DIRECTORY, Figure, publish
 from benchmarks.round_cases import SMALL, Case, Measure, chosen, usual
-from benchmarks.round_federation import Coordinated, Node, coordinated, execute, prepare, serving
+from benchmarks.round_federation import Coordinated, Node, coordinated, prepare, serving, train
 from benchmarks.yardstick import Exchange, Yardstick, yardstick
+from heliosdb.domain.ids import RunId
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.federation import Federation
 from tests.support.places import scratch
 from tests.support.ports import free_port
 
 SIZES, PARAMETERS = (3, 10, 100, 300), (SMALL, 100_000, 1_000_000)
-_LONGEST = 1800
-"""Seconds of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,28 +211,17 @@ def _target_memory(case: Case) -> str:
 
 
 def _run(there: Coordinated, case: Case) -> Run:
-    """Train once. AssertionError where it did not run to its end with all nodes in every round."""
-    connection = there.connection
-    with connection.transaction():
-        execute(connection, f"START FEDERATED TRAINING risk WITH ({case.options})")
-        connection.execute(
-            "UPDATE federated.run SET options = options || %s WHERE status = 'queued'",
-            [json.dumps(case.model.given)],
-        )
-    [(status,)] = connection.execute("SELECT wait_for_convergence('risk', %s)", [_LONGEST]).fetchall()
-    [(run, said)] = connection.execute(
-        "SELECT run_id, message FROM federated.run ORDER BY created_at DESC LIMIT 1"
-    ).fetchall()
+    """Train once. AssertionError where a round was without a node."""
+    connection, run = there.connection, train(there, case)
     [(seconds, rounds, nodes)] = connection.execute(
         "SELECT extract(epoch FROM max(started_at) - min(started_at))::float8, count(*), min(participating_nodes)"
         " FROM federated_training_status('risk') WHERE round_number > 1"
     ).fetchall()
-    wanted = ("completed", case.rounds - 1, case.nodes)
-    assert (status, rounds, nodes) == wanted, (status, rounds, nodes, said)
+    assert (rounds, nodes) == (case.rounds - 1, case.nodes), (rounds, nodes)
     return Run(float(seconds / (rounds - 1)), _exchanges(connection, run, case.rounds - 1))
 
 
-def _exchanges(connection: psycopg.Connection, run: object, number: int) -> tuple[Exchange, ...]:
+def _exchanges(connection: psycopg.Connection, run: RunId, number: int) -> tuple[Exchange, ...]:
     found = connection.execute(
         "SELECT avg(bytes_sent)::bigint, avg(bytes_received)::bigint FROM federated.participation"
         " WHERE run_id = %s AND round_number = %s GROUP BY exchange ORDER BY exchange",

@@ -94,6 +94,10 @@ class Case:
         }
         return f"{self.nodes} nodes{by}, {self.model.name}{coded}, {said[self.measure]}"
 
+    def aggregator(self, number: int) -> int | None:
+        """Which node gathers for a node; None where none does."""
+        return number % self.aggregators if self.aggregators and number >= self.aggregators else None
+
     @property
     def workspaces(self) -> list[str]:
         """One, and of private runs one each: a budget is spent once, and where it was spent there are no plain

@@ -11,7 +11,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ import psycopg
 from benchmarks import processes
 from benchmarks.round_cases import Case
 from benchmarks.wide import FEATURES
+from heliosdb.domain.ids import RunId
 from heliosdb.node.config import NodeConfig
 from heliosdb.node.service import serve_many
 from tests.support.cluster import Cluster
 from tests.support.federation import Federation
 
 BUDGET = ", privacy_budget = 8"
+_LONGEST = 1800
+"""Seconds of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,9 @@ def prepare(cluster: Cluster) -> None:
 def serving(
     cluster: Cluster, federation: Federation, cases: Sequence[Case], served_by: int
 ) -> Iterator[list[Node]]:
-    """As many nodes as the largest case needs, in so many processes; each shares rows with the workspaces of the
-    cases that it is in."""
-    template = _make_template(cluster, cases)
-    most = max(case.nodes for case in cases)
-    _write_certificates(federation, most, max(case.aggregators for case in cases))
-    configs = [
-        _make_node(cluster, federation, template, [case for case in cases if number < case.nodes], number)
-        for number in range(most)
-    ]
-    parts = [configs[part::served_by] for part in range(min(served_by, most))]
+    """As many nodes as the largest case needs, in so many processes."""
+    configs = make_nodes(cluster, federation, cases)
+    parts = [configs[part::served_by] for part in range(min(served_by, len(configs)))]
     servers = [_start_nodes(federation, number, part) for number, part in enumerate(parts)]
     with processes.ended(servers):
         ports = {
@@ -77,6 +74,21 @@ def serving(
             for (name, _), port in zip(part, _ports(server), strict=True)
         }
         yield [Node(name, federation.directory / f"{name}.pem", ports[name]) for name, _ in configs]
+
+
+def make_nodes(
+    cluster: Cluster, federation: Federation, cases: Sequence[Case], **settings: object
+) -> list[tuple[str, NodeConfig]]:
+    """Databases and certificates of as many nodes as the largest case needs; each shares rows with the workspaces
+    of the cases that it is in. settings: of all."""
+    most = max(case.nodes for case in cases)
+    template = _make_template(cluster, cases)
+    _write_certificates(federation, cases)
+    made = []
+    for number in range(most):
+        database = _fill_database(cluster, template, [case for case in cases if number < case.nodes])
+        made.append(_configure(cluster, federation, cases, number, database, settings))
+    return made
 
 
 @contextlib.contextmanager
@@ -90,9 +102,18 @@ def coordinated(
             _register(connection, nodes, case, workspace)
             coordinator = _start_coordinator(cluster, federation, catalog, case, workspace)
             with processes.ended([coordinator]):
+                _wait_for_nodes(connection, len(nodes))
                 yield Coordinated(connection, coordinator)
     finally:
         cluster.drop_database(catalog)
+
+
+def settings_of(config: NodeConfig) -> dict[str, object]:
+    """A node's settings as its file has them."""
+    return config.model_dump(mode="json", exclude_none=True, exclude_unset=True) | {
+        "database": config.database.get_secret_value(),
+        "reader": config.reader.get_secret_value(),
+    }
 
 
 def execute(connection: psycopg.Connection[Any], statement: str) -> None:
@@ -100,13 +121,22 @@ def execute(connection: psycopg.Connection[Any], statement: str) -> None:
     connection.execute("CALL federated.execute(%s)", [statement])
 
 
-def _write_certificates(federation: Federation, nodes: int, aggregators: int) -> None:
-    """Every node's, and those of all that gather in a file that the others name."""
-    names = [f"node_{number}" for number in range(nodes)]
-    for name in names:
+def _write_certificates(federation: Federation, cases: Sequence[Case]) -> None:
+    """Every node's; and for each node those of the nodes that gather for it, in a file that its settings name."""
+    most = max(case.nodes for case in cases)
+    for number in range(most):
+        name = f"node_{number}"
         federation.write(name, federation.authority.issue(name, ["localhost", "127.0.0.1"]))
-    trusted = b"".join((federation.directory / f"{name}.pem").read_bytes() for name in names[:aggregators])
-    (federation.directory / "aggregators.pem").write_bytes(trusted)
+    for number in range(most):
+        found = {case.aggregator(number) for case in cases if number < case.nodes}
+        above = sorted(one for one in found if one is not None)
+        trusted = [(federation.directory / f"node_{one}.pem").read_bytes() for one in above]
+        if trusted:
+            _aggregators_file(federation, number).write_bytes(b"".join(trusted))
+
+
+def _aggregators_file(federation: Federation, number: int) -> Path:
+    return federation.directory / f"node_{number}-aggregators.pem"
 
 
 def _make_template(cluster: Cluster, cases: Sequence[Case]) -> str:
@@ -124,10 +154,7 @@ def _make_template(cluster: Cluster, cases: Sequence[Case]) -> str:
     return template
 
 
-def _make_node(
-    cluster: Cluster, federation: Federation, template: str, cases: Sequence[Case], number: int
-) -> tuple[str, NodeConfig]:
-    name = f"node_{number}"
+def _fill_database(cluster: Cluster, template: str, cases: Sequence[Case]) -> str:
     database = cluster.create_database(template)
     values = ", ".join(f"50 + {10 + place} * random()" for place, _ in enumerate(FEATURES))
     with cluster.connect(database) as connection, connection.transaction():
@@ -135,22 +162,33 @@ def _make_node(
             rows = f"SELECT {values}, (random() < 0.4)::integer FROM generate_series(1, {case.model.rows})"
             for table in case.workspaces:
                 connection.execute(f"INSERT INTO {table} {rows}".encode())
-    parts = sorted({case.model.part for case in cases if case.model.part is not None})
-    settings: dict[str, object] = {}
-    if any(case.aggregators for case in cases):
-        settings = {"aggregates": True, "aggregator_certificate": federation.directory / "aggregators.pem"}
-    return name, federation.node_config(cluster, database, name, parts=parts, **settings)
+    return database
+
+
+def _configure(
+    cluster: Cluster,
+    federation: Federation,
+    cases: Sequence[Case],
+    number: int,
+    database: str,
+    settings: Mapping[str, object],
+) -> tuple[str, NodeConfig]:
+    name, trusted = f"node_{number}", _aggregators_file(federation, number)
+    more = {
+        **settings,
+        "parts": sorted({case.model.part for case in cases if case.model.part is not None}),
+        "aggregates": any(number < case.aggregators for case in cases),
+    }
+    if trusted.exists():
+        more["aggregator_certificate"] = trusted
+    return name, federation.node_config(cluster, database, name, **more)
 
 
 def _start_nodes(
     federation: Federation, part: int, configs: list[tuple[str, NodeConfig]]
 ) -> subprocess.Popen[bytes]:
     path = federation.directory / f"nodes-{part}.json"
-    plain = [
-        config.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-        | {"database": config.database.get_secret_value(), "reader": config.reader.get_secret_value()}
-        for _, config in configs
-    ]
+    plain = [settings_of(config) for _, config in configs]
     path.write_text(json.dumps(plain))
     return processes.start("benchmarks.round_federation", str(path), stdout=subprocess.PIPE)
 
@@ -187,17 +225,49 @@ def _register(connection: psycopg.Connection[Any], nodes: Sequence[Node], case: 
             f"REGISTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace}"
             f" WITH (endpoint = 'https://localhost:{node.port}', certificate = '{node.certificate}')",
         )
-    for number, node in enumerate(nodes[case.aggregators :] if case.aggregators else ()):
-        above = nodes[number % case.aggregators].name
-        execute(
-            connection,
-            f"ALTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace} SET (aggregator = '{above}')",
-        )
+    for number, node in enumerate(nodes):
+        above = case.aggregator(number)
+        if above is not None:
+            execute(
+                connection,
+                f"ALTER FEDERATED NODE '{node.name}' IN WORKSPACE {workspace}"
+                f" SET (aggregator = '{nodes[above].name}')",
+            )
     execute(
         connection,
         f"CREATE FEDERATED MODEL risk IN WORKSPACE {workspace} WITH ({case.model.options}, target = 'ill',"
         f" rounds = {case.rounds}, early_stopping_rounds = {case.rounds}, convergence_threshold = 0)",
     )
+
+
+def train(there: Coordinated, case: Case) -> RunId:
+    """Train once. AssertionError where it did not run to its end."""
+    connection = there.connection
+    with connection.transaction():
+        execute(connection, f"START FEDERATED TRAINING risk WITH ({case.options})")
+        connection.execute(
+            "UPDATE federated.run SET options = options || %s WHERE status = 'queued'",
+            [json.dumps(case.model.given)],
+        )
+    [(status,)] = connection.execute("SELECT wait_for_convergence('risk', %s)", [_LONGEST]).fetchall()
+    [(run, said)] = connection.execute(
+        "SELECT run_id, message FROM federated.run ORDER BY created_at DESC LIMIT 1"
+    ).fetchall()
+    assert status == "completed", (status, said)
+    return RunId(run)
+
+
+def _wait_for_nodes(connection: psycopg.Connection[Any], nodes: int) -> None:
+    """Wait until the coordinator has met all of them; TimeoutError after a while."""
+    until = time.monotonic() + _LONGEST
+    while time.monotonic() < until:
+        [(active,)] = connection.execute(
+            "SELECT count(*) FROM federated.node WHERE status = 'active'"
+        ).fetchall()
+        if active == nodes:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{nodes - active} of {nodes} nodes were not met")
 
 
 async def _serve(configs: list[NodeConfig]) -> None:
