@@ -35,7 +35,7 @@ def main() -> None:
     processes.end_on_signals()
     measures = {"after a plain run": Measure.PLAIN, "after a private run": Measure.PRIVATE}
     cases = {said: Case(NODES, Model.logistic(), measure, rounds=5) for said, measure in measures.items()}
-    cluster = create_cluster(free_port(), fsync=True)
+    cluster = create_cluster(free_port())
     with ExitStack() as stack:
         stack.callback(remove_cluster, cluster)
         prepare(cluster)

@@ -18,7 +18,7 @@ memory in the life of its process (VmHWM), of which each row has its own.
     make bench NAME=round                                       # what README.md has
     make bench NAME=round ARGS="--whole"                        # every combination
     make bench NAME=round ARGS="--nodes 100 --parameters 1000000 --quantization 0 8 --aggregators 0 10"
-    make bench NAME=round ARGS="--nodes 1000 --aggregators 32 --directory /var/tmp"
+    make bench NAME=round ARGS="--nodes 1000 --aggregators 32 --databases 100"
 
 Each row is printed when it is there, and kept: with --resume the rows that build/bench/round.json has are not measured
 again. A row that fails says why, and the others go on.
@@ -42,7 +42,7 @@ import psycopg
 from benchmarks import processes
 from benchmarks.harness import DIRECTORY, Figure, publish
 from benchmarks.round_cases import SMALL, Case, Measure, chosen, usual
-from benchmarks.round_federation import Coordinated, Node, coordinated, prepare, serving, train
+from benchmarks.round_federation import Coordinated, Node, coordinated, keep_durably, prepare, serving, train
 from benchmarks.yardstick import Exchange, Yardstick, yardstick
 from heliosdb.domain.ids import RunId
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, help="of each row; default: 3, or 1 of many nodes or parameters")
     parser.add_argument("--rounds", type=int, help="of a run, at least 3; default: 5 to 30 by nodes")
     parser.add_argument("--processes", type=int, default=2, help="that serve the nodes")
+    parser.add_argument("--databases", type=int, help="at most, shared by nodes; default: one a node")
     parser.add_argument("--directory", type=Path, default=scratch(), help="of the server and of all files")
     parser.add_argument("--resume", action="store_true", help="leave out the rows that there are")
     return parser
@@ -125,8 +126,10 @@ def _measure_all(given: argparse.Namespace, cases: Sequence[Case], done: list[Fi
         stack.callback(remove_cluster, cluster)
         prepare(cluster)
         federation = Federation(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.directory))))
-        nodes = stack.enter_context(serving(cluster, federation, cases, given.processes))
-        names = [node.name for node in nodes]
+        nodes = stack.enter_context(serving(cluster, federation, cases, given.processes, given.databases))
+        keep_durably(cluster)
+        flat = max((case.nodes for case in cases if not case.aggregators), default=0)
+        names = [node.name for node in nodes[:flat]]
         bare = stack.enter_context(yardstick(federation.directory, names, given.processes))
         for case in cases:
             print(f"{case.name} …", file=sys.stderr, flush=True)

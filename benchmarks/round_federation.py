@@ -1,6 +1,7 @@
 """The federations of `benchmarks.round`: databases, nodes that serve, coordinators. As a module: serves nodes.
 
-Each node has its own database; all are in one server, with fsync on, and the nodes are served by a few processes.
+Each node has its own database, unless so many are asked for that some share one; all are in one server, with fsync on
+once they are made, and the nodes are served by a few processes.
 Nodes are made once: those of a smaller federation are the first ones.
 """
 
@@ -26,7 +27,7 @@ from heliosdb.domain.ids import RunId
 from heliosdb.node.config import NodeConfig
 from heliosdb.node.service import serve_many
 from tests.support.cluster import Cluster
-from tests.support.federation import Federation
+from tests.support.federation import Federation, keep_secret
 
 BUDGET = ", privacy_budget = 8"
 _LONGEST = 1800
@@ -59,12 +60,26 @@ def prepare(cluster: Cluster) -> None:
         connection.execute("CREATE ROLE heliosdb_reader LOGIN IN ROLE federated_reader")
 
 
+def keep_durably(cluster: Cluster) -> None:
+    """Have what is committed from here on be on the disk, as a server of anybody's has it: a database is copied
+    without."""
+    with cluster.connect() as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = on".encode())
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("CHECKPOINT")
+
+
 @contextlib.contextmanager
 def serving(
-    cluster: Cluster, federation: Federation, cases: Sequence[Case], served_by: int
+    cluster: Cluster,
+    federation: Federation,
+    cases: Sequence[Case],
+    served_by: int,
+    most_databases: int | None = None,
 ) -> Iterator[list[Node]]:
-    """As many nodes as the largest case needs, in so many processes."""
-    configs = make_nodes(cluster, federation, cases)
+    """As many nodes as the largest case needs, in so many processes, over so many databases or one each."""
+    configs = make_nodes(cluster, federation, cases, most_databases)
     parts = [configs[part::served_by] for part in range(min(served_by, len(configs)))]
     servers = [_start_nodes(federation, number, part) for number, part in enumerate(parts)]
     with processes.ended(servers):
@@ -77,17 +92,27 @@ def serving(
 
 
 def make_nodes(
-    cluster: Cluster, federation: Federation, cases: Sequence[Case], **settings: object
+    cluster: Cluster,
+    federation: Federation,
+    cases: Sequence[Case],
+    most_databases: int | None = None,
+    **settings: object,
 ) -> list[tuple[str, NodeConfig]]:
     """Databases and certificates of as many nodes as the largest case needs; each shares rows with the workspaces
-    of the cases that it is in. settings: of all."""
+    of the cases that it is in. most_databases: beyond so many, nodes share one, and its rows. settings: of all."""
     most = max(case.nodes for case in cases)
+    count = min(most, most_databases or most)
     template = _make_template(cluster, cases)
     _write_certificates(federation, cases)
+    databases = [
+        _fill_database(cluster, template, [case for case in cases if number < case.nodes])
+        for number in range(count)
+    ]
     made = []
     for number in range(most):
-        database = _fill_database(cluster, template, [case for case in cases if number < case.nodes])
-        made.append(_configure(cluster, federation, cases, number, database, settings))
+        # Whose database it is, it knows by the node's secret.
+        keep_secret(federation.directory / f"node_{number}-state", f"database {number % count}")
+        made.append(_configure(cluster, federation, cases, number, databases[number % count], settings))
     return made
 
 
@@ -217,7 +242,8 @@ def _start_coordinator(
 
 def _register(connection: psycopg.Connection[Any], nodes: Sequence[Node], case: Case, workspace: str) -> None:
     count = len(nodes)
-    limits = f"min_nodes = {count}, max_nodes = {count}{BUDGET if case.is_private else ''}"
+    limits = f"min_nodes = {count}, max_nodes = {count}, round_timeout = {_LONGEST}"
+    limits += BUDGET if case.is_private else ""
     execute(connection, f"CREATE FEDERATED WORKSPACE {workspace} WITH ({limits})")
     for node in nodes:
         execute(
