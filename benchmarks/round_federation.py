@@ -32,6 +32,8 @@ from tests.support.federation import Federation, keep_secret
 BUDGET = ", privacy_budget = 8"
 _LONGEST = 1800
 """Seconds of a run."""
+_MANY = 300
+"""Nodes that are asked for signs of life less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,9 @@ def _start_coordinator(
         "state_directory": str(federation.directory / f"{workspace}-state"),
         "parts": [] if case.model.part is None else [case.model.part],
     }
+    if case.nodes >= _MANY:
+        # One process answers for hundreds of them, and has other things to do.
+        settings |= {"heartbeat_interval": case.nodes / 20, "heartbeat_timeout": 60.0}
     path = federation.directory / f"{workspace}.toml"
     path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
     with (federation.directory / f"{workspace}.log").open("wb") as log:
