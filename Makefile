@@ -8,7 +8,7 @@ SESSIONS ?= 100000
 DISTRIBUTION ?= bookworm
 
 .DEFAULT_GOAL := help
-BENCHMARKS := $(filter-out __init__ forwarder harness pooled serving_load tables,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out __init__ forwarder harness pooled processes round_cases round_federation serving_load tables wide yardstick,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
 .PHONY: help setup demo test compiled check format privileges installcheck fuzz soak faults watch page pictures bench reference lock deb debtest clean
 

@@ -3,7 +3,7 @@
 Importing this module registers them, as a site does by naming it in its daemons' setting `parts`. `wide` has an array
 of doubles, `wide_single` one of single-precision numbers, whose updates travel as such. A step moves each parameter
 by what depends on the rows and on where it is, so that no two nodes' and no two rounds' updates are alike; there is no
-noise, and nothing to evaluate.
+noise. An evaluation carries all parameters out, and a single number back.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Literal
 
 import numpy as np
 
+from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.steps import Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
@@ -31,7 +33,7 @@ from heliosdb.parts.algorithms import ALGORITHMS
 FEATURES = tuple(f"x{number}" for number in range(1, 10))
 """Of every model of the benchmark."""
 
-HELLO, MOVE = map(StepName, ("wide_hello", "wide_move"))
+HELLO, MOVE, EVALUATE = map(StepName, ("wide_hello", "wide_move", "wide_evaluate"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class Move(Hello):
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Take the new parameters."""
         assert isinstance(gathered, Moved)
-        return Taken(with_vector(state, self.moving, gathered.parameters))
+        moved = with_vector(state, self.moving, gathered.parameters)
+        return Taken(moved, following=EVALUATE if evaluates(plan) else None)
 
     def fault_of_term(self, plan: RunPlan, work: Work, term: Term) -> str | None:
         """As `fault`."""
@@ -118,6 +121,26 @@ class Move(Hello):
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluate(Hello):
+    """A figure that takes all parameters to find: the mean, over the rows, of some of them."""
+
+    name: StepName = EVALUATE
+    required: bool = False
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Take the mean over all rows as the loss."""
+        assert isinstance(gathered, Total)
+        loss = float(gathered.vector[0]) / gathered.weight if gathered.nodes else None
+        return Taken(state, figures=Figures(loss, None))
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """Sum the first parameters over the rows."""
+        rows = table.rows
+        found = float(np.abs(task.state["weights"][: len(FEATURES)]).sum()) * rows
+        return Contribution(np.array([found], self.dtype.value), float(rows), Plain())
+
+
+@dataclass(frozen=True, slots=True)
 class Wide:
     """A linear model, most of whose weights are of no feature."""
 
@@ -127,7 +150,8 @@ class Wide:
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """By name."""
-        return {HELLO: Hello(self.name, self.dtype), MOVE: Move(self.name, self.dtype)}
+        made = (Hello(self.name, self.dtype), Move(self.name, self.dtype), Evaluate(self.name, self.dtype))
+        return {step.name: step for step in made}
 
     def prepare(self, plan: RunPlan) -> Findings:
         """Nothing."""

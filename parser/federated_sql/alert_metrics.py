@@ -11,8 +11,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from federated_sql.clause_values import MAX_NAME_BYTES
 from federated_sql.errors import FederatedError, invalid_value
-from federated_sql.lexer import MAX_NAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)

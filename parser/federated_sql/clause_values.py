@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+MAX_NAME_BYTES = 63
+"""Of PostgreSQL's names."""
+
 Scalar = str | int | float | bool | None
 OptionValue = Scalar | tuple[Scalar, ...]
 

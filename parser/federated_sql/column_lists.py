@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from federated_sql.clause_values import MAX_NAME_BYTES
 from federated_sql.computed_models import quote
 from federated_sql.edits import Draft, Edit
 from federated_sql.errors import syntax_error
-from federated_sql.lexer import MAX_NAME_BYTES, Kind, Token, identifier_value
+from federated_sql.lexer import Kind, Token, identifier_value
 from federated_sql.syntax import Body, Syntax, closers, node_of
 
 FUNCTIONS = frozenset(

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from federated_sql.clause_values import MAX_NAME_BYTES
 from federated_sql.errors import ErrorCode, FederatedError, syntax_error
 from federated_sql.postgres import RawToken, decode_string, scan_raw
 
-MAX_NAME_BYTES = 63
 """PostgreSQL's NAMEDATALEN - 1."""
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from federated_sql.clause_values import MAX_NAME_BYTES
 from federated_sql.errors import FederatedError, invalid_value
-from federated_sql.lexer import MAX_NAME_BYTES
 
 LONGEST_URL = 2_000
 _LONGEST_MAIL = 254

@@ -16,9 +16,8 @@ from enum import Enum
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from federated_sql.clause_values import Option, OptionValue, Scalar
+from federated_sql.clause_values import MAX_NAME_BYTES, Option, OptionValue, Scalar
 from federated_sql.errors import ErrorCode, FederatedError
-from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.notify_targets import read_target
 
 OptionJson: TypeAlias = bool | int | float | str | list["OptionJson"] | dict[str, "OptionJson"] | None

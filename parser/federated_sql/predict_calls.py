@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from federated_sql.clause_values import MAX_NAME_BYTES
 from federated_sql.computed_models import json_edits
 from federated_sql.edits import Copy, Edit
 from federated_sql.given_rows import follower_edits, follows, row_edits
-from federated_sql.lexer import MAX_NAME_BYTES, Kind, identifier_value, string_value
+from federated_sql.lexer import Kind, identifier_value, string_value
 from federated_sql.predicted_rows import Joined, given_rows, predicted_rows
 from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heliosdb.aggregation.agreement import SKETCH, sketch
 from heliosdb.aggregation.summation import ExactSum
@@ -19,9 +20,9 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Term, Update, norm
 from heliosdb.domain.vector import Dtype
 
-_FRONT = struct.Struct("<4sQQ")
-_FORMAT = b"sum1"
-_BYTES_A_VALUE = 25
+_FRONT = struct.Struct("<4sQQ3Q")
+_FORMAT = b"sum2"
+_ANCHOR_BYTES, _BIN_BYTES, _BINS = 1, 8, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,37 +110,83 @@ def check_length(partial: PartialSum, *, equally: bool) -> None:
     """
     weights = (1.0 if equally else term.weight for term in partial.terms)
     most = sum(weight * term.norm for weight, term in zip(weights, partial.terms, strict=True))
-    with np.errstate(over="ignore", invalid="ignore"):
-        vector = partial.sum.total()
-    if not np.isfinite(vector).all() or norm(vector) > most * (1.0 + 1e-6):
+    # Of a sum that is no double the length is no number, and no larger than anything.
+    if not partial.sum.length() <= most * (1.0 + 1e-6):
         raise rejected("The sum is longer than the updates that are said to be in it.")
 
 
-def sum_bytes(size: int) -> int:
-    """How many bytes a sum of so many values takes."""
-    return _FRONT.size + _BYTES_A_VALUE * size
+def most_sum_bytes(size: int) -> int:
+    """How many bytes a sum of so many values takes at most."""
+    return _FRONT.size + (_ANCHOR_BYTES + _BINS * _BIN_BYTES) * size
 
 
 def sum_to_bytes(made: ExactSum) -> bytes:
-    """A sum for the wire: format, size, how many terms, anchors, bins; little-endian."""
+    """A sum for the wire: format, size, how many terms, how many numbers of each bin, anchors, bins;
+    little-endian.
+
+    Of a bin that is 0 at most places (the lowest is, where values have few digits), the others alone are
+    there, behind a bit for each place.
+    """
     additions, anchors, bins = made.parts()
-    front = _FRONT.pack(_FORMAT, made.size, additions)
-    return front + anchors.tobytes() + bins.astype("<i8", copy=False).tobytes()
+    packed = [_pack_bin(one) for one in bins]
+    front = _FRONT.pack(_FORMAT, made.size, additions, *(count for count, _ in packed))
+    return b"".join((front, anchors.tobytes(), *(part for _, parts in packed for part in parts)))
 
 
 def sum_from_bytes(raw: bytes | memoryview, size: int) -> ExactSum:
     """Read what `sum_to_bytes` wrote of a sum of `size` values; FederatedError INVALID_VALUE for all else."""
-    if len(raw) != sum_bytes(size):
-        raise invalid_value("the sum is not of the length that was asked for")
-    form, announced, additions = _FRONT.unpack_from(raw)
+    if len(raw) < _FRONT.size + size:
+        raise invalid_value("the sum is shorter than was asked for")
+    form, announced, additions, *counts = _FRONT.unpack_from(raw)
     if form != _FORMAT or announced != size:
         raise invalid_value("the sum is of another form or size")
+    ends = _FRONT.size + size
+    if any(count > size for count in counts) or len(raw) != ends + sum(_bin_bytes(n, size) for n in counts):
+        raise invalid_value("the sum is not of the length that it announces")
     anchors = np.frombuffer(raw, np.uint8, size, _FRONT.size).copy()
-    bins = np.frombuffer(raw, "<i8", 3 * size, _FRONT.size + size).astype(np.int64).reshape(3, size)
+    bins = np.zeros((_BINS, size), np.int64)
+    for one, count in zip(bins, counts, strict=True):
+        _unpack_bin(raw, ends, one, count)
+        ends += _bin_bytes(count, size)
     try:
         return ExactSum.of_parts(additions, anchors, bins)
     except ValueError as error:
         raise invalid_value("no updates can have led to this sum") from error
+
+
+def _bin_bytes(count: int, size: int) -> int:
+    """How many bytes a bin takes of which so many numbers are told."""
+    return count * _BIN_BYTES + (_places_bytes(size) if 0 < count < size else 0)
+
+
+def _places_bytes(size: int) -> int:
+    return -(-size // 8)
+
+
+def _pack_bin(one: NDArray[np.int64]) -> tuple[int, tuple[bytes, ...]]:
+    """How many numbers of a bin are told, and its bytes."""
+    told = int(np.count_nonzero(one))
+    if told == 0:
+        return 0, ()
+    if _bin_bytes(told, one.size) >= one.size * _BIN_BYTES:
+        return one.size, (one.astype("<i8", copy=False).tobytes(),)
+    there = one != 0
+    return told, (np.packbits(there).tobytes(), one[there].astype("<i8", copy=False).tobytes())
+
+
+def _unpack_bin(raw: bytes | memoryview, start: int, one: NDArray[np.int64], count: int) -> None:
+    """Read a bin of which so many numbers are told into one of zeros; FederatedError INVALID_VALUE."""
+    if count == one.size:
+        one[:] = np.frombuffer(raw, "<i8", count, start)
+        return
+    if count == 0:
+        return
+    length = _places_bytes(one.size)
+    bits = np.unpackbits(np.frombuffer(raw, np.uint8, length, start))
+    there = bits.view(np.bool_)
+    if np.count_nonzero(there) != count or there[one.size :].any():
+        raise invalid_value("the sum's places are not as many as its numbers")
+    one[there[: one.size]] = np.frombuffer(raw, "<i8", count, start + length)
 
 
 def sketch_size(size: int) -> int:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -61,6 +61,10 @@ _BEATS_A_GREETING = 3
 _LEFT_ALONE = "auto_reconnect is false: it is dialled again once ALTER FEDERATED NODE asks for it"
 
 
+_MET_AT_ONCE = 32
+"""Nodes: of a thousand handshakes at once each would take longer than a node may take to answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A node that is there: how to ask it, and what it shares."""
@@ -98,6 +102,7 @@ class Directory:
         self._peers: dict[int, Peer] = {}
         self._changed = asyncio.Event()
         self._seen_once = False
+        self._meetings = asyncio.Semaphore(_MET_AT_ONCE)
         self._expiry = ExpiryWarnings(self._clock)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -305,7 +310,9 @@ class Directory:
         record = peer.record
         if record.outside is not None:
             raise FederatedError(ErrorCode.NOT_SUPPORTED, record.outside)
-        peer.introduction = await peer.link.meet(record, lambda pins: self._check_not_taken(peer, pins))
+        # Who dials in is waited for, and takes no work meanwhile.
+        async with nullcontext() if record.link.nodes_dial else self._meetings:
+            peer.introduction = await peer.link.meet(record, lambda pins: self._check_not_taken(peer, pins))
         await self._activate(peer)
 
     async def _greet(self, peer: Peer) -> None:
@@ -320,11 +327,11 @@ class Directory:
 
     def _check_not_taken(self, peer: Peer, pins: Pins) -> None:
         """One participant under two names would count, and could spend, twice."""
+        wanted, stored = frozenset(pins), frozenset(pin.decode(errors="replace") for pin in pins)
         for other in self._of(peer.record.workspace):
-            theirs = {(other.stored.certificate or "").encode()}
-            if other.link.client is not None:
-                theirs.update(other.link.pins)
-            if other is not peer and theirs & set(pins):
+            accepted = () if other.link.client is None else other.link.pins
+            is_same = other.stored.certificate in stored or not wanted.isdisjoint(accepted)
+            if is_same and other is not peer:
                 raise catalog.already_registered(other.record.name)
 
     async def _listen(self, peer: Peer) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from federated_sql.clause_values import MAX_NAME_BYTES
 from federated_sql.errors import FederatedError, invalid_value
-from federated_sql.lexer import MAX_NAME_BYTES
 
 
 def unrecognized(kind: str, given: str, known: Sequence[str]) -> FederatedError:

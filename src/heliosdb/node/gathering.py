@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import replace
@@ -134,7 +135,7 @@ class Aggregator:
             )
 
 
-class _Gathering:
+class _Gathering(ABC):
     """One request under way: all below are asked at once, until all have answered or patience is over."""
 
     def __init__(self, request: GatherRequest, contacts: Contacts, *, waiting: int) -> None:
@@ -155,14 +156,15 @@ class _Gathering:
             asking.cancel()
             await asyncio.wait([asking])
 
+    @abstractmethod
     async def _ask(self, asked: GatheredNode, task: SignedTask) -> None:
         """Ask a node that this one asks itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _gather_below(self, contact: Contact, request: GatherRequest) -> None:
         """Have a node below gather its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _settle(self) -> None:
         """Wait for what is not to be left half done."""
 
@@ -189,6 +191,9 @@ class _Passing(_Gathering):
     def __init__(self, request: GatherRequest, contacts: Contacts) -> None:
         super().__init__(request, contacts, waiting=_AT_ONCE)
         self._turn = asyncio.Lock()
+
+    async def _settle(self) -> None:
+        """Nothing: what was passed on is whole, or not taken in."""
 
     async def _ask(self, asked: GatheredNode, task: SignedTask) -> None:
         client, state = self._contacts.find(asked.contact), self._request.state.raw

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from heliosdb.aggregation.partial_sum import (
     PartialSum,
     check_length,
-    sum_bytes,
+    most_sum_bytes,
     sum_from_bytes,
     sum_to_bytes,
 )
@@ -156,7 +156,8 @@ class GatherCollector:
         adding = self._request.adding
         assert adding is not None
         terms, usages = [], {}
-        at, each = sum_bytes(adding.size), found_bytes(adding)
+        each = found_bytes(adding)
+        at = max(len(plain) - each * len(header.nodes), 0)
         try:
             added = sum_from_bytes(plain[:at], adding.size)
             for node in header.nodes:
@@ -200,7 +201,8 @@ class GatherCollector:
             raise rejected("the sum is not of the updates that were told of")
         assert self._request.adding is not None
         told = len(header.nodes) * found_bytes(self._request.adding)
-        if header.payload_bytes != sum_bytes(self._request.shape.size) + told + limits.TAG_BYTES:
+        most = most_sum_bytes(self._request.shape.size)
+        if not 0 < header.payload_bytes - told - limits.TAG_BYTES <= most:
             raise rejected("the sum is of another length than was asked for")
         self._sum = header, Gatherer(header.payload_bytes)
         return header.payload_bytes

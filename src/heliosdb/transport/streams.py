@@ -21,8 +21,12 @@ def cut(*payloads: bytes | memoryview) -> Iterator[bytes]:
 
 
 def cut_first(payload: bytes) -> tuple[bytes, memoryview]:
-    """The first chunk of `payload`, which travels with its header, and the rest."""
-    return payload[:CHUNK_BYTES], memoryview(payload)[CHUNK_BYTES:]
+    """What of `payload` travels with its header, and the rest.
+
+    All of it where that is one chunk, else nothing: whoever takes many headers then holds no payloads.
+    """
+    first = payload if len(payload) <= CHUNK_BYTES else b""
+    return first, memoryview(payload)[len(first) :]
 
 
 class Gatherer:

@@ -18,14 +18,14 @@ from heliosdb.aggregation.partial_sum import (
     PartialGathering,
     PartialSum,
     check_length,
-    sum_bytes,
+    most_sum_bytes,
     sum_from_bytes,
     sum_to_bytes,
 )
 from heliosdb.aggregation.summation import CHUNK, ExactSum
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.update import Total, Update
+from heliosdb.domain.update import Total, Update, norm
 from heliosdb.domain.vector import Dtype, Vector
 
 SCATTERED = st.one_of(
@@ -170,24 +170,99 @@ def test_a_sum_longer_than_its_terms_is_found_out() -> None:
         check_length(PartialSum(other, honest.terms), equally=False)
 
 
+ANCHORS = 44
+"""Where the anchors begin, behind format, size, terms and a number for each bin."""
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda raw: raw[:-1],
         lambda raw: raw + b"\0",
-        lambda raw: b"sum2" + raw[4:],
+        lambda raw: raw[:20],
+        lambda raw: b"sum1" + raw[4:],
         lambda raw: raw[:4] + struct.pack("<Q", 4) + raw[12:],
         lambda raw: raw[:12] + struct.pack("<Q", 0) + raw[20:],
         lambda raw: raw[:12] + struct.pack("<Q", 1 << 40) + raw[20:],
-        lambda raw: raw[:20] + b"\xff" + raw[21:],
-        lambda raw: raw[:23] + struct.pack("<q", 1 << 60) + raw[31:],
-        lambda raw: raw[:23] + struct.pack("<q", -(1 << 63)) + raw[31:],
+        lambda raw: raw[:20] + struct.pack("<Q", 2) + raw[28:],
+        lambda raw: raw[:20] + struct.pack("<Q", 4) + raw[28:],
+        lambda raw: raw[:20] + struct.pack("<Q", 1 << 63) + raw[28:],
+        lambda raw: raw[:ANCHORS] + b"\xff" + raw[ANCHORS + 1 :],
+        lambda raw: raw[: ANCHORS + 3] + struct.pack("<q", 1 << 60) + raw[ANCHORS + 11 :],
+        lambda raw: raw[: ANCHORS + 3] + struct.pack("<q", -(1 << 63)) + raw[ANCHORS + 11 :],
     ],
 )
 def test_bytes_that_no_sum_has_are_refused(spoil: object) -> None:
     raw = sum_to_bytes(gathered(updates(4, 3), adding(3)).sum)
-    assert len(raw) == sum_bytes(3)
+    assert len(raw) <= most_sum_bytes(3)
     assert sum_to_bytes(sum_from_bytes(raw, 3)) == raw
 
     with pytest.raises(FederatedError):
         sum_from_bytes(spoil(raw), 3)  # type: ignore[operator]
+
+
+SIZE = 100
+
+
+def sum_with_few_digits() -> ExactSum:
+    """At all places but three the values are whole numbers, whose lower bins hold nothing."""
+    made, vector = ExactSum(SIZE), np.arange(1.0, SIZE + 1)
+    vector[[0, 7, 99]] += 2.0**-40
+    made.add(vector)
+    made.add(vector, 3.0)
+    return made
+
+
+def test_bins_that_hold_little_take_few_bytes() -> None:
+    made = sum_with_few_digits()
+    raw = sum_to_bytes(made)
+
+    assert len(raw) < most_sum_bytes(SIZE) // 2
+    again = sum_from_bytes(raw, SIZE)
+    assert again.total().tobytes() == made.total().tobytes()
+    assert [one.tobytes() for one in again.parts()[1:]] == [one.tobytes() for one in made.parts()[1:]]
+
+
+@pytest.mark.parametrize("bits", [b"\x00", b"\xff"], ids=["fewer", "more"])
+def test_places_that_are_not_as_many_as_the_numbers_are_refused(bits: bytes) -> None:
+    raw = sum_to_bytes(sum_with_few_digits())
+    at = next(place for place in range(ANCHORS + SIZE, len(raw)) if raw[place : place + 2] == b"\x81\x00")
+
+    with pytest.raises(FederatedError, match="places"):
+        sum_from_bytes(raw[:at] + bits + raw[at + 1 :], SIZE)
+
+
+def test_a_place_beyond_the_last_is_refused() -> None:
+    """Of 100 places the bits end in the middle of a byte."""
+    raw = bytearray(sum_to_bytes(sum_with_few_digits()))
+    at = next(place for place in range(ANCHORS + SIZE, len(raw)) if raw[place : place + 2] == b"\x81\x00")
+    assert raw[at + 12] == 0b00010000
+    raw[at + 12] = 0b00001000
+
+    with pytest.raises(FederatedError, match="places"):
+        sum_from_bytes(bytes(raw), SIZE)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e290])
+def test_the_length_of_a_sum_is_that_of_its_total(scale: float) -> None:
+    rng, made = np.random.default_rng(5), ExactSum(CHUNK + 100)
+    for _ in range(4):
+        made.add(rng.standard_normal(made.size) * scale * 10.0 ** rng.integers(-12, 12, made.size), 7.0)
+
+    assert made.length() == pytest.approx(norm(made.total()), rel=1e-12)
+
+
+def test_a_sum_that_is_no_double_has_no_length() -> None:
+    made = ExactSum(2)
+    for _ in range(20):
+        made.add(np.array([1.7e308, 0.0]))
+
+    assert math.isnan(made.length())
+
+
+def test_the_length_of_what_cancels_is_small() -> None:
+    made = ExactSum(3)
+    made.add(np.array([1e10, 1.0, -5.0]))
+    made.add(np.array([1e10, 1.0, -5.0]), -1.0)
+
+    assert made.length() == 0.0

@@ -359,8 +359,9 @@ def _of_another_request() -> list[bytes]:
         (_lying_about(weight=-1.0), "a weight is none"),
         (_lying_about(norm=float("nan")), "a norm"),
         (_lying_about(norms=(-1.0,)), "a norm"),
-        (_lying_about(norms=(1.0, 2.0)), "another length"),
-        (_lying_about(sketch=np.zeros(1)), "another length"),
+        (_lying_about(norms=(1.0, 2.0)), "length that it announces"),
+        (_lying_about(sketch=np.zeros(1)), "length that it announces"),
+        (_lying_about(norms=(1.0,) * 100), "of another length than was asked for"),
         (lambda: answer(*told(), usages={**USAGES, C: Usage(-1.0, 0.0, 0.0)}), "time and memory"),
     ],
 )  # fmt: skip
