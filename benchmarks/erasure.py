@@ -107,7 +107,7 @@ def _start(world: World, number: int, sites: Sequence[Site]) -> subprocess.Popen
     """A process that serves nodes, as in benchmarks.subscriptions."""
     configs = [world.federation.node_config(world.cluster, site.database, site.name) for site in sites]
     plain = [
-        config.model_dump(mode="json")
+        config.model_dump(mode="json", exclude_unset=True)
         | {"database": config.database.get_secret_value(), "reader": config.reader.get_secret_value()}
         for config in configs
     ]

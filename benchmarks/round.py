@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.harness import Figure, publish
 from benchmarks.wide import FEATURES
@@ -130,11 +131,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that serves."""
+    """A node that serves, over a database of the cluster."""
 
     name: str
     certificate: Path
     port: int
+    database: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def main() -> None:
     most = max(case.nodes for case in cases)
     cluster = create_cluster(free_port(), fsync=True, max_connections=most + 100)
     try:
-        _prepare(cluster)
+        prepare(cluster)
         with tempfile.TemporaryDirectory() as directory:
             publish("round", _measure_all(cluster, Federation(Path(directory)), cases))
     finally:
@@ -219,7 +221,8 @@ async def _serve(configs: list[NodeConfig]) -> None:
     await serve_many(configs, lambda ports: print(json.dumps(ports), flush=True))
 
 
-def _prepare(cluster: Cluster) -> None:
+def prepare(cluster: Cluster) -> None:
+    """Put what every database of the cluster needs into its template, and make the daemons' roles."""
     with cluster.connect("template1") as connection:
         connection.execute("CREATE EXTENSION plpython3u")
         connection.execute("CREATE EXTENSION heliosdb_federated_learning")
@@ -229,7 +232,7 @@ def _prepare(cluster: Cluster) -> None:
 
 def _measure_all(cluster: Cluster, federation: Federation, cases: Sequence[Case]) -> list[Figure]:
     figures = []
-    with _serving(cluster, federation, cases) as nodes:
+    with serving(cluster, federation, cases) as nodes:
         for case in cases:
             found = _figures(case, _measure(cluster, federation, nodes[: case.nodes], case))
             print("; ".join(f"{one.name}: {one.value:.4g} {one.unit}" for one in found), flush=True)
@@ -253,18 +256,18 @@ def _figures(case: Case, found: Measured) -> list[Figure]:
 
 
 def _measure(cluster: Cluster, federation: Federation, nodes: Sequence[Node], case: Case) -> Measured:
-    with _coordinated(cluster, federation, nodes, case, case.plain) as (connection, coordinator):
+    with coordinated(cluster, federation, nodes, case, case.plain) as (connection, coordinator):
         evaluated = None
         if case.model.part is None:
-            evaluated = statistics.median(_run(connection, case, 1) for _ in range(case.runs))
+            evaluated = statistics.median(run_training(connection, case, 1) for _ in range(case.runs))
         began = _processor_time(coordinator)
-        plain = statistics.median(_run(connection, case, case.rounds) for _ in range(case.runs))
+        plain = statistics.median(run_training(connection, case, case.rounds) for _ in range(case.runs))
         processor = (_processor_time(coordinator) - began) / (case.runs * (case.rounds + 1))
         plain_memory = _peak_memory(coordinator)
     seconds, memory = [], []
     for workspace in case.private:
-        with _coordinated(cluster, federation, nodes, case, workspace, BUDGET) as (connection, coordinator):
-            seconds.append(_run(connection, case, case.rounds))
+        with coordinated(cluster, federation, nodes, case, workspace, BUDGET) as (connection, coordinator):
+            seconds.append(run_training(connection, case, case.rounds))
             memory.append(_peak_memory(coordinator))
     if not seconds:
         return Measured(plain, plain_memory, processor, evaluated)
@@ -285,8 +288,11 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> float:
 
 
 @contextlib.contextmanager
-def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) -> Iterator[list[Node]]:
-    """As many nodes as the largest case needs; each shares rows with the workspaces of the cases it is in."""
+def serving(
+    cluster: Cluster, federation: Federation, cases: Sequence[Case], processes: int = PROCESSES
+) -> Iterator[list[Node]]:
+    """As many nodes as the largest case needs, in so many processes; each shares rows with the workspaces of
+    the cases it is in, in tables named like them."""
     template = _make_template(cluster, cases)
     _write_certificates(
         federation, max(case.nodes for case in cases), max(case.aggregators for case in cases)
@@ -295,7 +301,7 @@ def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) ->
         _make_node(cluster, federation, template, [case for case in cases if number < case.nodes], number)
         for number in range(max(case.nodes for case in cases))
     ]
-    parts = [configs[part::PROCESSES] for part in range(min(PROCESSES, len(configs)))]
+    parts = [configs[part::processes] for part in range(min(processes, len(configs)))]
     servers = [_start_nodes(federation, number, part) for number, part in enumerate(parts)]
     with _ended(servers):
         ports = {
@@ -303,7 +309,15 @@ def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) ->
             for part, server in zip(parts, servers, strict=True)
             for (name, _), port in zip(part, _ports(server), strict=True)
         }
-        yield [Node(name, federation.directory / f"{name}.pem", ports[name]) for name, _ in configs]
+        yield [
+            Node(
+                name,
+                federation.directory / f"{name}.pem",
+                ports[name],
+                conninfo_to_dict(config.database.get_secret_value())["dbname"],
+            )
+            for name, config in configs
+        ]
 
 
 def _write_certificates(federation: Federation, nodes: int, aggregators: int) -> None:
@@ -353,7 +367,7 @@ def _start_nodes(
 ) -> subprocess.Popen[bytes]:
     path = federation.directory / f"nodes-{part}.json"
     plain = [
-        config.model_dump(mode="json")
+        config.model_dump(mode="json", exclude_unset=True)
         | {"database": config.database.get_secret_value(), "reader": config.reader.get_secret_value()}
         for _, config in configs
     ]
@@ -382,7 +396,7 @@ def _ended(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _coordinated(
+def coordinated(
     cluster: Cluster,
     federation: Federation,
     nodes: Sequence[Node],
@@ -448,7 +462,8 @@ def _register(
     )
 
 
-def _run(connection: psycopg.Connection, case: Case, every: int) -> float:
+def run_training(connection: psycopg.Connection, case: Case, every: int) -> float:
+    """Train to the end, evaluating every so many rounds; return seconds a round."""
     with connection.transaction():
         _execute(connection, f"START FEDERATED TRAINING risk WITH (validation_frequency = {every})")
         connection.execute(
