@@ -125,7 +125,7 @@ def _table(sizes: Sequence[int], figures: Sequence[Figure]) -> Iterator[str]:
         cells = []
         for size in sizes:
             seconds, times = values.get(f"{size} nodes, {name}"), values.get(f"{size} nodes, {name}{RATIO}")
-            cells.append("" if seconds is None else f"{seconds:.2g} s" + (f" ({times:.2g})" if times else ""))
+            cells.append("" if seconds is None else f"{seconds:.2g} s" + (f" ({times:.3g})" if times else ""))
         yield f"| {name} | {' | '.join(cells)} |"
 
 
