@@ -1,9 +1,10 @@
 """Flower: a SuperLink and as many SuperNodes, each a process, over HTTP without TLS; `flower_app` is what they run.
 
-Without TLS is to its favour. A SuperNode asks for messages every 3 s, starts a process for each one it has, and looks
-for the answer every half second; the server's part looks for answers every 3 s: in 1.42 none of these has an option
-(`--isolation process` starts the same process from elsewhere). What has one is how often a SuperNode's executor looks
-for something to start. Its simulation has no network, needs ray, and is left out.
+Without TLS is to its favour, and so is that no run installs what its app depends on: the environment has it. A
+SuperNode asks for messages every 3 s, starts a process for each one it has, and looks for the answer every half second;
+the server's part looks for answers every 3 s: in 1.42 none of these has an option (`--isolation process` starts the same
+process from elsewhere). What has one is how often a SuperNode's executor looks for something to start. Its simulation
+has no network, needs ray, and is left out.
 """
 
 from __future__ import annotations
