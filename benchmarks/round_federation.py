@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks import processes
 from benchmarks.round_cases import Case
@@ -38,11 +39,12 @@ _MANY = 300
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that serves."""
+    """A node that serves, over a database of the cluster."""
 
     name: str
     certificate: Path
     port: int
+    database: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ def serving(
             for part, server in zip(parts, servers, strict=True)
             for (name, _), port in zip(part, _ports(server), strict=True)
         }
-        yield [Node(name, federation.directory / f"{name}.pem", ports[name]) for name, _ in configs]
+        yield [
+            Node(name, federation.directory / f"{name}.pem", ports[name], _database(config))
+            for name, config in configs
+        ]
 
 
 def make_nodes(
@@ -141,6 +146,10 @@ def settings_of(config: NodeConfig) -> dict[str, object]:
         "database": config.database.get_secret_value(),
         "reader": config.reader.get_secret_value(),
     }
+
+
+def _database(config: NodeConfig) -> str:
+    return str(conninfo_to_dict(config.database.get_secret_value())["dbname"])
 
 
 def execute(connection: psycopg.Connection[Any], statement: str) -> None:
