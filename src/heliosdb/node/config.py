@@ -57,7 +57,9 @@ class NodeConfig(TracedSettings):
     node through which this one answers too, in the same form; None: through none. aggregates: whether this
     one asks other nodes what the coordinator has it ask them. listen_port 0: any free one. dial: where the
     coordinator listens, `https://host:port`, or several such addresses, tried in turn; the node then listens
-    nowhere. proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`. keepalive_interval:
+    nowhere. flower_socket: where Flower's ClientApp connects, a Unix socket in a directory that is closed to
+    others; the node then neither listens nor dials.
+    proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`. keepalive_interval:
     of a node that dials, the seconds after which it asks a silent connection for a sign of life.
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
@@ -79,6 +81,7 @@ class NodeConfig(TracedSettings):
     listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a node is there to be reached
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8443
     dial: tuple[Annotated[str, AfterValidator(_check_address)], ...] = ()
+    flower_socket: Path | None = None
     proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = None
     keepalive_interval: Annotated[int, Field(ge=1, le=3_600)] = KEEPALIVE
     certificate: Path
@@ -106,10 +109,17 @@ class NodeConfig(TracedSettings):
 
     @model_validator(mode="after")
     def _listens_or_dials(self) -> Self:
-        idle = ("listen_host", "listen_port") if self.dial else ("proxy", "keepalive_interval")
+        of_dialling, of_listening = ("proxy", "keepalive_interval"), ("listen_host", "listen_port")
+        idle: tuple[str, ...]
+        if self.flower_socket is not None:
+            idle, why = (*of_listening, *of_dialling, "dial"), "with flower_socket"
+        elif self.dial:
+            idle, why = of_listening, "with dial"
+        else:
+            idle, why = of_dialling, "without dial"
         for name in idle:
-            if name in self.model_fields_set and getattr(self, name) is not None:
-                raise ValueError(f"{name} has no effect {'with' if self.dial else 'without'} dial")
+            if name in self.model_fields_set and getattr(self, name) not in (None, ()):
+                raise ValueError(f"{name} has no effect {why}")
         return self
 
     @property

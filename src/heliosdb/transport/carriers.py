@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from heliosdb.domain.errors import FederatedError, StrangerError
 
@@ -63,6 +63,15 @@ class Carrier(Protocol):
 
     async def close(self) -> None:
         """Carry no more; calls under way fail."""
+        ...
+
+
+@runtime_checkable
+class Awaiting(Protocol):
+    """A carrier to a node that comes by itself."""
+
+    async def arrival(self, seconds: float) -> None:
+        """Wait until the node is there, at most `seconds`."""
         ...
 
 

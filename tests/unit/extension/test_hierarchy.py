@@ -21,7 +21,7 @@ BELOW = Node(NodeName("b"), "active", {"aggregator": "a"}, None)
         ({"async_aggregation": True}, "async_aggregation is not supported where nodes have aggregators yet"),
         (
             {"communication_protocol": "https"},
-            "aggregators are not supported where it is the nodes that dial yet",
+            "aggregators are not supported with communication_protocol = 'https' yet",
         ),
     ],
 )
