@@ -6860,7 +6860,7 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
     'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
 
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials or that Flower reaches';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
 
@@ -12905,7 +12905,7 @@ COMMENT ON COLUMN @extschema@.federated_nodes.status IS 'pending: not met yet; a
 
 COMMENT ON COLUMN @extschema@.federated_nodes.failure_reason IS 'Why it is slow or failed; NULL of all others';
 
-COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials';
+COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials or that Flower reaches';
 
 COMMENT ON COLUMN @extschema@.federated_nodes.data_residency IS 'Where its data lie, as registered; NULL where nothing was said';
 

@@ -36,14 +36,22 @@ class Courier:
         *,
         down: Meddle = honest,
         up: Meddle = honest,
+        lasting: bool = False,
     ) -> None:
+        """lasting: whether it connects again where the coordinator has closed the connection."""
         self.places, self.down, self.up = places, down, up
         self.socket = socket
+        self._lasting = lasting
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer: asyncio.StreamWriter | None = None
 
     async def run(self) -> None:
-        """Carry until cancelled; a coordinator that does not listen yet is waited for."""
+        """Carry until the connection ends; a coordinator that does not listen yet is waited for."""
+        await self._carry_all()
+        while self._lasting:
+            await self._carry_all()
+
+    async def _carry_all(self) -> None:
         reader, self._writer = await self._connected()
         try:
             await self.tell_places()
