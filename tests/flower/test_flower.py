@@ -27,6 +27,9 @@ def world(cluster: Cluster, tmp_path: Path, federated_database: str) -> Iterator
     """A catalog with nothing in it; processes that are started end with the test."""
     with make_world(cluster, tmp_path, federated_database) as made:
         yield made
+        # Shown where the test has failed.
+        for coordinator in made.coordinators:
+            print(coordinator.log.read_text())
 
 
 @pytest.fixture
@@ -42,6 +45,8 @@ def flower(tmp_path: Path) -> Iterator[FlowerFederation]:
     (tmp_path / "flower").mkdir()
     with flower_federation(tmp_path / "flower") as federation:
         yield federation
+        for log in sorted((tmp_path / "flower").glob("*.log")):
+            print(f"{log.name}:\n{log.read_text()[-5000:]}")
 
 
 async def test_a_training_over_flower_outlives_a_supernode_and_ends_in_the_same_bits(

@@ -46,6 +46,21 @@ async def test_a_model_has_the_bits_that_it_has_where_the_coordinator_dials(
     assert latest(world) == await train_where_the_coordinator_dials(world)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"async_aggregation": True, "aggregation_batch_size": 1}, {"privacy_budget": 4}],
+    ids=["asynchronous", "budget"],
+)
+async def test_runs_of_every_kind_go_over_it(world: World, sockets: Path, options: dict[str, object]) -> None:
+    coordinator = await start(world, sockets, **options)
+    create_model(world)
+    async with carrying(courier(world, sockets)):
+        world.execute(f"START FEDERATED TRAINING {MODEL}")
+        run = await world.finished()
+    assert run["status"] in ("completed", "converged"), run
+    assert "Traceback" not in coordinator.log.read_text()
+
+
 async def test_a_coordinator_without_a_socket_says_so(world: World, sockets: Path) -> None:
     coordinator = await start(world, sockets, ("east",))
     coordinator.kill()

@@ -23,6 +23,10 @@ BELOW = Node(NodeName("b"), "active", {"aggregator": "a"}, None)
             {"communication_protocol": "https"},
             "aggregators are not supported with communication_protocol = 'https' yet",
         ),
+        (
+            {"communication_protocol": "flower"},
+            "aggregators are not supported with communication_protocol = 'flower' yet",
+        ),
     ],
 )
 def test_a_run_that_could_not_go_by_aggregators_is_refused(policy: dict[str, Any], message: str) -> None:
