@@ -61,11 +61,11 @@ class Link:
         config: CoordinatorConfig,
         identity: Callable[[], Identity],
         clock: Clock,
-        arrivals: Arrivals,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        """arrivals: where nodes come in by themselves."""
+        """arrivals: where nodes come in by themselves; None: nowhere."""
         self._config = config
-        self._arrivals = arrivals
+        self._arrivals = arrivals or Arrivals()
         self._identity = identity
         self._clock = clock
         self._terms: _Terms | None = None
