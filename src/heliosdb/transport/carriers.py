@@ -42,6 +42,14 @@ class CannotAnswerError(Exception):
     """The node cannot answer a call for which its protocol has no refusal; the text is public."""
 
 
+def read_method(name: str) -> Method:
+    """What a node is asked; raises CannotAnswerError for what it does not know."""
+    try:
+        return Method(name)
+    except ValueError:
+        raise CannotAnswerError("the node does not know what it is asked") from None
+
+
 class Carrier(Protocol):
     """Brings calls to one node."""
 

@@ -16,6 +16,7 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.carriers import Method, UnsentError
 from heliosdb.transport.limits import MAX_RELAYED_BYTES
 from heliosdb.transport.messages import printable
+from heliosdb.transport.reception import dismiss_soon
 from heliosdb.transport.relay import Outgoing, Relay, Session
 
 CARRIED_SECONDS = 120.0
@@ -32,7 +33,7 @@ class RelayedCarrier:
         relay.expect(self._pinned)
         loop = asyncio.get_running_loop()
         # Whoever drops it without closing it expects the node no more either.
-        self._dismissal = finalize(self, _dismiss_soon, loop, relay, self._pinned)
+        self._dismissal = finalize(self, dismiss_soon, loop, relay, self._pinned)
         self._dismissal.atexit = False
 
     async def arrival(self, seconds: float) -> None:
@@ -117,9 +118,3 @@ class RelayedCarrier:
         elif not session.over:
             told = session.sealing.seal(session.next_number(), pb.RelayCall(cancelled=number))
             self._relay.send(session.place, told)
-
-
-def _dismiss_soon(loop: asyncio.AbstractEventLoop, relay: Relay, pinned: tuple[bytes, ...]) -> None:
-    """Of a carrier that was dropped: that may be noticed in any thread, and after the loop has ended."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(relay.dismiss, pinned)

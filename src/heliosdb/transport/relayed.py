@@ -16,7 +16,7 @@ from contextlib import aclosing
 from heliosdb.domain.errors import place_of
 from heliosdb.observing.tracing import HEADER
 from heliosdb.transport import federation_pb2 as pb
-from heliosdb.transport.carriers import Answering, CannotAnswerError, Method
+from heliosdb.transport.carriers import Answering, CannotAnswerError, read_method
 from heliosdb.transport.checks import parse
 from heliosdb.transport.limits import MAX_BATCH_BYTES, MAX_OFFERS, MAX_RELAYED_BYTES
 from heliosdb.transport.relay_sealing import Numbers, SealedSession, UnsealedError, welcome
@@ -142,7 +142,7 @@ class RelayedCalls:
         head = call.head
         metadata = ((HEADER, head.traceparent),) if head.HasField("traceparent") else ()
         try:
-            method = Method(head.method)
+            method = read_method(head.method)
             asked = _each(call.messages)
             async with aclosing(self._answering.answer(method, asked, metadata)) as messages:
                 async for message in messages:
@@ -152,8 +152,6 @@ class RelayedCalls:
                     answer.messages.append(message)
         except CannotAnswerError as error:
             return pb.RelayAnswer(end=pb.CallEnd(cannot=str(error)))
-        except ValueError:
-            return pb.RelayAnswer(end=pb.CallEnd(cannot="the node does not know what it is asked"))
         except Exception as error:  # noqa: BLE001 -- a node outlives what one call could not handle
             log.error("answering a call failed: %s", place_of(error))
             return pb.RelayAnswer(end=pb.CallEnd(cannot="answering failed inside the node"))
