@@ -19,6 +19,7 @@ from tests.integration.coordinator.support import MODEL, World, create_model, ma
 from tests.support.cluster import Cluster
 from tests.support.flower import FlowerFederation, flower_federation
 
+AFTER_ROUND_1 = "EXISTS (SELECT FROM federated.round WHERE round_number = 1 AND status = 'closed')"
 IN_ROUND_1 = "EXISTS (SELECT FROM federated.round WHERE round_number = 1)"
 
 
@@ -65,6 +66,7 @@ async def test_a_training_over_flower_outlives_a_supernode_and_ends_in_the_same_
     await world.reached(IN_ROUND_1)
     flower.kill("west")
     flower.start_node("west", sockets / "west.sock")
+    await world.reached(AFTER_ROUND_1)
     assert (await world.finished())["status"] == "completed"
     assert "Traceback" not in coordinator.log.read_text()
     flower.close()
