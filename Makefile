@@ -10,7 +10,7 @@ DISTRIBUTION ?= bookworm
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ forwarder harness pooled processes round_cases round_federation serving_load tables wide yardstick,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test compiled check format privileges installcheck fuzz soak faults watch page pictures bench reference lock deb debtest clean
+.PHONY: help setup demo test compiled check format privileges installcheck fuzz soak faults watch page pictures flower bench reference lock deb debtest clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,9 +21,10 @@ setup:  ## install what is missing: PostgreSQL, PL/Python, .venv, the extension
 demo: setup  ## the quick start on private clusters, from nothing to a prediction
 	.venv/bin/heliosdb demo
 
+# What needs Flower has a target of its own.
 test: setup  ## all tests, against a real PostgreSQL
 	@scripts/setup.sh --clients
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/flower $(PYTEST_ARGS) $(TESTS)
 
 compiled: setup  ## compile what the proxy does with each read (needs cc) and run all its tests on what came out
 	rm -rf build/compiled
@@ -48,6 +49,10 @@ page:  ## bundle web/ into what `heliosdb api` serves (needs Node)
 pictures: setup  ## take the pictures of docs/page.md anew
 	@scripts/setup.sh --clients
 	HELIOSDB_PICTURES=docs/page $(PYTHON) -m pytest $(PYTEST_ARGS) -k "pictures or run_is" tests/page/test_page.py
+
+flower: setup  ## a training over a federation of Flower's, which has an environment of its own
+	scripts/flower-environment.sh
+	$(PYTHON) -m pytest $(PYTEST_ARGS) tests/flower
 
 fuzz: setup  ## long fuzz run of the proxy, the scanner and the API: make fuzz SESSIONS=100000 (a fifth with a real server)
 	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \

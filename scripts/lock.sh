@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Rewrite the locks from pyproject.toml, every pin with its hashes: requirements.lock (this checkout),
 # requirements-runtime.lock (the daemons and the API), requirements-servers.lock (all that a Debian package brings),
-# requirements-extension.lock (inside the server) and requirements-pgspot.lock (scripts/pgspot.sh, whose pglast is an older one).
+# requirements-extension.lock (inside the server), requirements-pgspot.lock (scripts/pgspot.sh, whose pglast is an older one)
+# and requirements-flower.lock (make flower: Flower's own environment, for flower/).
 # Which package index is asked is the business of uv's own configuration; none is named here or in the locks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,12 +43,14 @@ target = pathlib.Path(sys.argv[1])
 (target / "requirements-servers.in").write_text("\n".join(servers) + "\n")
 (target / "requirements-extension.in").write_text("\n".join(inside) + "\n")
 (target / "requirements-pgspot.in").write_text("\n".join(apart) + "\n")
+carrying = tomllib.loads(pathlib.Path("flower/pyproject.toml").read_text())["project"]["dependencies"]
+(target / "requirements-flower.in").write_text("\n".join(carrying) + "\n")
 PYTHON
 
-# The smaller locks take their versions from the first, so that all three agree; pgspot's stands alone.
+# The smaller locks take their versions from the first, so that they agree; pgspot's and Flower's stand alone.
 : > "$inputs/pins.txt"
-for lock in requirements requirements-runtime requirements-servers requirements-extension requirements-pgspot; do
-    [ "$lock" != requirements-pgspot ] || : > "$inputs/pins.txt"
+for lock in requirements requirements-runtime requirements-servers requirements-extension requirements-pgspot requirements-flower; do
+    case $lock in requirements-pgspot | requirements-flower) : > "$inputs/pins.txt" ;; esac
     # The hashes are the index's own, so that no file is fetched for them.
     "$tools/bin/uv" pip compile --quiet --python "$python" --generate-hashes --no-header --no-annotate \
         --no-emit-index-url --no-emit-find-links "$@" \

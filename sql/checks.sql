@@ -97,6 +97,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN f.weak THEN 'FAIL' WHEN f.nodes = 0 THEN 'MANUAL' ELSE 'PASS' END,
            CASE WHEN f.weak THEN 'Set tls_version to 1.3, certificate_validation to true and https endpoints.'
                 WHEN f.nodes = 0 THEN 'No node is registered yet: look again when there are some.'
+                WHEN f.flower THEN 'Flower carries what coordinator and nodes seal to each other under keys that both certificates have signed, and vectors are sealed besides.'
                 ELSE 'Coordinator and nodes speak TLS 1.3 with certificates on both sides, and vectors are sealed besides.' END,
            format('tls_version %s, certificate_validation %s, encryption %s, %s of %s endpoints are not https',
                   f.tls, f.validated, f.cipher, f.plain, f.nodes)
@@ -105,14 +106,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM (
             SELECT coalesce(w.options ->> 'tls_version', '1.3') AS tls,
                    coalesce(w.options ->> 'certificate_validation', 'true') AS validated,
-                   coalesce(w.options ->> 'encryption', 'AES-256-GCM') AS cipher
+                   coalesce(w.options ->> 'encryption', 'AES-256-GCM') AS cipher,
+                   coalesce(w.options ->> 'communication_protocol' = 'flower', false) AS flower
             FROM federated.workspace AS w WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS o
         CROSS JOIN (
-            -- Nodes that dial have no endpoint.
+            -- Nodes that dial, or are reached over Flower, have no endpoint.
             SELECT count(*) AS nodes,
                    count(*) FILTER (WHERE (q.options ->> 'endpoint' ILIKE 'https://%') IS NOT TRUE
-                                      AND w.options ->> 'communication_protocol' IS DISTINCT FROM 'https') AS plain
+                                      AND coalesce(w.options ->> 'communication_protocol', 'grpc') = 'grpc') AS plain
             FROM federated.node AS q JOIN federated.workspace AS w USING (workspace_id)
             WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS n

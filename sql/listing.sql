@@ -41,7 +41,7 @@ COMMENT ON COLUMN @extschema@.federated_nodes.workspace_name IS 'Where it is reg
 COMMENT ON COLUMN @extschema@.federated_nodes.node_name IS 'Name of the node in its workspace';
 COMMENT ON COLUMN @extschema@.federated_nodes.status IS 'pending: not met yet; active; slow: it misses heartbeats; failed: failure_reason says why';
 COMMENT ON COLUMN @extschema@.federated_nodes.failure_reason IS 'Why it is slow or failed; NULL of all others';
-COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials';
+COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials or that Flower reaches';
 COMMENT ON COLUMN @extschema@.federated_nodes.data_residency IS 'Where its data lie, as registered; NULL where nothing was said';
 COMMENT ON COLUMN @extschema@.federated_nodes.datasets IS 'What it shares with the workspace, by its own word when it was last greeted; NULL where it was not met or shares nothing';
 COMMENT ON COLUMN @extschema@.federated_nodes.dataset_size IS

@@ -143,7 +143,7 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.workspace IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of the node in its workspace';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
     'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials or that Flower reaches';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';

@@ -43,7 +43,7 @@ __all__ = [
     "check_workspace",
     "defaults",
     "drop_options",
-    "nodes_dial",
+    "nodes_come",
     "read_options",
     "require_built",
     "specs",
@@ -175,9 +175,15 @@ _AT_MOST = (
     ("aggregation_batch_size", "max_nodes"),
     ("privacy_per_round", "privacy_budget"),
 )
-_OF_WHO_DIALS = {
-    "keepalive_interval": "The nodes dial: it is a setting of each of them.",
-    "reconnect_interval": "The nodes dial, and dial again within 5 seconds.",
+_OF_WHO_COMES = {
+    "https": {
+        "keepalive_interval": "The nodes dial: it is a setting of each of them.",
+        "reconnect_interval": "The nodes dial, and dial again within 5 seconds.",
+    },
+    "flower": {
+        "keepalive_interval": "Flower keeps its connections up itself.",
+        "reconnect_interval": "A node is there again once Flower brings its messages again.",
+    },
 }
 _NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold")
 
@@ -204,16 +210,16 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
         for name in _NEEDS_BUDGET:
             if name in options:
                 raise _conflict(f"{name} has no effect without a privacy_budget", "Set privacy_budget too.")
-    if nodes_dial(options):
-        for name, instead in _OF_WHO_DIALS.items():
-            if name in options:
-                raise _conflict(f"{name} has no effect with communication_protocol = 'https'", instead)
+    protocol = str(options.get("communication_protocol"))
+    for name, instead in _OF_WHO_COMES.get(protocol, {}).items():
+        if name in options:
+            raise _conflict(f"{name} has no effect with communication_protocol = '{protocol}'", instead)
     check_mode(merged)
 
 
-def nodes_dial(options: Mapping[str, OptionJson]) -> bool:
-    """Whether the nodes of a workspace with these options dial the coordinator."""
-    return options.get("communication_protocol") == "https"
+def nodes_come(options: Mapping[str, OptionJson]) -> bool:
+    """Whether the nodes of a workspace with these options come to the coordinator, and have no endpoint."""
+    return options.get("communication_protocol") in _OF_WHO_COMES
 
 
 def _check_selection(merged: Mapping[str, OptionJson]) -> None:

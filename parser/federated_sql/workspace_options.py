@@ -122,8 +122,9 @@ WORKSPACE = (
         _CHOICE,
         "grpc",
         "who dials: under grpc the coordinator, each node at its endpoint; under https each node the"
-        " coordinator, and nothing listens at a node",
-        choices=("grpc", "https"),
+        " coordinator, and nothing listens at a node; under flower nobody: a Flower federation that is there"
+        " already carries the messages",
+        choices=("grpc", "https", "flower"),
     ),
     OptionSpec(
         "batch_communication",

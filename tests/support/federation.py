@@ -108,7 +108,7 @@ class Federation:
             "state_directory": self.directory / f"{name}-state",
             "plain_answers": True,
         }
-        if "dial" not in changes:
+        if not {"dial", "flower_socket"} & changes.keys():
             settings |= {"listen_host": "127.0.0.1", "listen_port": 0}
         return NodeConfig.model_validate(settings | changes)
 

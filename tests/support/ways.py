@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from heliosdb.domain.limits import NO_LIMITS, Limits
@@ -12,7 +14,11 @@ from heliosdb.transport.client import NodeClient
 from heliosdb.transport.dialling import Line
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.reception import Reception
+from heliosdb.transport.relay import Relay
+from heliosdb.transport.relay_carrier import RelayedCarrier
+from heliosdb.transport.relayed import RelayedCalls
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
+from tests.support.courier import Courier, carrying
 
 ARRIVAL = 60.0
 
@@ -75,4 +81,35 @@ async def receiving(coordinator: Identity) -> AsyncIterator[tuple[Reception, int
         await reception.close()
 
 
-WAYS: tuple[Way, ...] = (listening, dialling)
+@asynccontextmanager
+async def relayed(
+    performer: Performer, node: Identity, coordinator: Identity, limits: Limits = NO_LIMITS
+) -> AsyncIterator[NodeClient]:
+    """Somebody else carries the messages, as Flower does, and neither listens on a network."""
+    pinned = (coordinator.certificate_pem,)
+    calls = RelayedCalls(lambda: ServerIdentity(node, pinned), Answerer(performer, lambda: pinned))
+    async with relaying(coordinator) as (relay, socket), carrying(Courier(socket, {7: calls.exchange})):
+        carrier = RelayedCarrier(relay, [node.certificate_pem], "the node")
+        client = NodeClient("the node", [node.certificate_pem], coordinator, limits=limits, carrier=carrier)
+        try:
+            await client.arrival(ARRIVAL)
+            yield client
+        finally:
+            await client.close()
+            await calls.close()
+
+
+@asynccontextmanager
+async def relaying(coordinator: Identity) -> AsyncIterator[tuple[Relay, Path]]:
+    """A coordinator that hands batches over, and the socket at which it does."""
+    relay = Relay(lambda: coordinator, hold=0.5)
+    with TemporaryDirectory() as directory:
+        socket = Path(directory) / "coordinator.sock"
+        await relay.listen(socket)
+        try:
+            yield relay, socket
+        finally:
+            await relay.close()
+
+
+WAYS: tuple[Way, ...] = (listening, dialling, relayed)

@@ -66,24 +66,37 @@ class Residency:
         return None
 
 
+class CommunicationProtocol(StrEnum):
+    """How coordinator and nodes of a workspace come together, by the values of its option of this name."""
+
+    GRPC = "grpc"
+    HTTPS = "https"
+    FLOWER = "flower"
+
+
 @dataclass(frozen=True, slots=True)
 class LinkPolicy:
     """How a workspace's nodes are held on to, by its options of these names; intervals in seconds.
 
-    reconnect_interval None: the coordinator's own setting. nodes_dial: whether it is the nodes that connect.
+    reconnect_interval None: the coordinator's own setting.
     """
 
     keepalive_interval: int = 30
     auto_reconnect: bool = True
     reconnect_interval: int | None = None
-    nodes_dial: bool = False
+    protocol: CommunicationProtocol = CommunicationProtocol.GRPC
+
+    @property
+    def nodes_come(self) -> bool:
+        """Whether it is the nodes that come to the coordinator: they have no endpoint."""
+        return self.protocol is not CommunicationProtocol.GRPC
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None.
 
-    endpoint: "" of one that dials.
+    endpoint: "" of one that comes to the coordinator.
     outside: how it lies outside the workspace's data residency, None where it does not. residency: what there
     is to say about where its data lie. backup_endpoint: where else it is called. endpoint_in_use: where it
     last was, None before it was met. link: as its workspace says. limits: what its registration asks of its
@@ -144,7 +157,10 @@ def _from_row(row: Row) -> NodeRecord:
         backup_endpoint=options.get("backup_endpoint"),
         endpoint_in_use=row["endpoint_in_use"],
         link=LinkPolicy(
-            row["keepalive_interval"], row["auto_reconnect"], row["reconnect_interval"], row["dials"]
+            row["keepalive_interval"],
+            row["auto_reconnect"],
+            row["reconnect_interval"],
+            CommunicationProtocol(row["protocol"]),
         ),
         limits=asked_limits(options),
     )

@@ -88,8 +88,8 @@ def _node(path: Path) -> Iterator[Question]:
 
     config = load_config(path)
     yield daemon_question(config.health_socket)
-    if not config.dial:
-        # Of one that dials, its own word says whether it is connected.
+    if not config.dial and config.flower_socket is None:
+        # Of one that dials, its own word says whether it is connected; one that Flower reaches waits for it.
         yield Question(
             "its port", lambda seconds: _shake_hands(config.listen_host, config.listen_port, seconds)
         )

@@ -105,12 +105,13 @@ class CoordinatorConfig(TracedSettings):
     database: libpq connection string of a role that is a member of federated_daemon. ca_bundle: authorities
     for the first contact with nodes registered without a certificate; None: the system's. state_directory
     holds the sealing keys; coordinators that stand by for each other share it. listen_port: where nodes dial
-    in, while this coordinator leads; None: it does not listen. Intervals in seconds. reconnect_interval: the
-    longest pause between two attempts to reach a node that is away, where its workspace does not say, and
-    before what failed is done again. parts: modules that register further parts of rounds; what they hold
-    runs with all rights of this process. health_socket: where the daemon answers `heliosdb health`, a file of
-    its own. audit_head_interval: while somebody trains in a workspace, the next head of its audit log is
-    signed after so long.
+    in, while this coordinator leads; None: it does not listen. flower_socket: where Flower's ServerApp
+    connects, a Unix socket in a directory that is closed to others; None: nowhere. Intervals in seconds.
+    reconnect_interval: the longest pause between two attempts to reach a node that is away, where its
+    workspace does not say, and before what failed is done again. parts: modules that register further parts
+    of rounds; what they hold runs with all rights of this process. health_socket: where the daemon answers
+    `heliosdb health`, a file of its own. audit_head_interval: while somebody trains in a workspace, the next
+    head of its audit log is signed after so long.
     alerts: a table. metrics, tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
@@ -123,6 +124,7 @@ class CoordinatorConfig(TracedSettings):
     state_directory: Path
     listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - nodes come from elsewhere
     listen_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    flower_socket: Path | None = None
     ready_file: Path | None = None
     health_socket: Path | None = None
     poll_interval: Annotated[float, Field(gt=0, le=0.5)] = 0.5

@@ -20,8 +20,9 @@ import psycopg
 from heliosdb.catalog import deliveries
 from heliosdb.catalog import nodes as catalog
 from heliosdb.catalog.lease import fenced
-from heliosdb.catalog.nodes import NodeRecord, NodeStatus
+from heliosdb.catalog.nodes import CommunicationProtocol, NodeRecord, NodeStatus
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.arrivals import Arrivals
 from heliosdb.coordinator.breaches import Breach, breach_of, raise_breach
 from heliosdb.coordinator.certificates import PASSING, check_not_expired
 from heliosdb.coordinator.config import CoordinatorConfig
@@ -39,7 +40,6 @@ from heliosdb.transport.client import NodeClient
 from heliosdb.transport.expiry import ExpiryWarnings
 from heliosdb.transport.identity import Identity, expires
 from heliosdb.transport.messages import NodeRefusedError, reason_of
-from heliosdb.transport.reception import Reception
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ _SETTLED_MISTAKE = 30.0
 
 _BEATS_A_GREETING = 3
 """After so many heartbeats the node is greeted again: what its DBA allows is seen without a run."""
+
+_LEAST_FLOWER_HEARTBEAT = 60.0
+"""Flower starts a process at the node for what it brings there."""
 
 _LEFT_ALONE = "auto_reconnect is false: it is dialled again once ALTER FEDERATED NODE asks for it"
 
@@ -90,15 +93,15 @@ class Directory:
         epoch: Epoch,
         *,
         clock: Clock | None = None,
-        reception: Reception | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        """reception: where nodes dial in; None: nowhere."""
+        """arrivals: where nodes come in by themselves; None: nowhere."""
         self._config = config
         self._identity = identity
         self._session = session
         self._epoch = epoch
         self._clock = clock or SystemClock()
-        self._reception = reception
+        self._arrivals = arrivals or Arrivals()
         self._peers: dict[int, Peer] = {}
         self._changed = asyncio.Event()
         self._seen_once = False
@@ -228,7 +231,7 @@ class Directory:
 
     def _meet_anew(self, record: NodeRecord) -> None:
         stored = Stored(record.status, record.certificate, record.endpoint_in_use)
-        peer = Peer(record, Link(self._config, self._identity, self._clock, self._reception), stored=stored)
+        peer = Peer(record, Link(self._config, self._identity, self._clock, self._arrivals), stored=stored)
         self._peers[record.id] = peer
         peer.keeper = asyncio.create_task(self._keep(peer), name=f"node {record.workspace}/{record.name}")
         peer.keeper.add_done_callback(self._keeper_ended)
@@ -296,7 +299,7 @@ class Directory:
     def _pause(self, peer: Peer, error: FederatedError, attempt: int) -> float:
         if not may_pass(error):
             return _SETTLED_MISTAKE
-        if peer.record.link.nodes_dial and isinstance(error, UnsentError):
+        if peer.record.link.nodes_come and isinstance(error, UnsentError):
             # Meeting it is waiting for it.
             return 0.0
         pause = min(_FIRST_RETRY * 2.0 ** min(attempt, 30), self._reconnect_interval(peer))
@@ -305,6 +308,11 @@ class Directory:
     def _reconnect_interval(self, peer: Peer) -> float:
         own = peer.record.link.reconnect_interval
         return self._config.reconnect_interval if own is None else float(own)
+
+    def _heartbeat_interval(self, peer: Peer) -> float:
+        over_flower = peer.record.link.protocol is CommunicationProtocol.FLOWER
+        least = _LEAST_FLOWER_HEARTBEAT if over_flower else 0.0
+        return max(self._config.heartbeat_interval, least)
 
     async def _meet(self, peer: Peer) -> None:
         record = peer.record
@@ -338,7 +346,7 @@ class Directory:
         misses, beats, loop = 0, 0, asyncio.get_running_loop()
         looked_back = loop.time()
         while True:
-            await asyncio.sleep(self._config.heartbeat_interval)
+            await asyncio.sleep(self._heartbeat_interval(peer))
             beats += 1
             check_not_expired([peer.link.certificate], self._clock.time())
             if await peer.link.is_outdated(peer.record):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 from heliosdb.catalog.nodes import NodeRecord
+from heliosdb.coordinator.arrivals import Arrivals
 from heliosdb.coordinator.certificates import (
     PASSING,
     check_not_expired,
@@ -29,12 +30,11 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, fingerprint
-from heliosdb.transport.reception import Reception
 
 log = logging.getLogger(__name__)
 
 _ARRIVAL_SECONDS = 10.0
-"""How long a node that dials may take until it is there: longer than it pauses between two attempts."""
+"""How long a node that comes by itself may take: longer than one that dials pauses between two attempts."""
 
 Pins = tuple[bytes, ...]
 """Certificates (PEM), one of which a node must show and sign with."""
@@ -61,11 +61,11 @@ class Link:
         config: CoordinatorConfig,
         identity: Callable[[], Identity],
         clock: Clock,
-        reception: Reception | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        """reception: where nodes dial in; None: nowhere."""
+        """arrivals: where nodes come in by themselves; None: nowhere."""
         self._config = config
-        self._reception = reception
+        self._arrivals = arrivals or Arrivals()
         self._identity = identity
         self._clock = clock
         self._terms: _Terms | None = None
@@ -89,10 +89,9 @@ class Link:
         terms = await self._find_terms(record)
         check(terms.pins)
         await self._take(terms, record.name)
-        if self._reception is not None and record.link.nodes_dial:
+        if record.link.nodes_come:
             # From here on it is let in.
-            self._client_at(record.endpoint, record)
-            await self._reception.arrival(terms.pins, _ARRIVAL_SECONDS)
+            await self._client_at(record.endpoint, record).arrival(_ARRIVAL_SECONDS)
         first, *others = record.endpoints
         try:
             return await self._greet_at(first, record)
@@ -187,24 +186,18 @@ class Link:
         return said
 
     def _client_at(self, endpoint: str, record: NodeRecord) -> NodeClient:
-        """The client for an endpoint under the terms of now; "": for a node that dials."""
+        """The client for an endpoint under the terms of now; "": for a node that comes by itself."""
         if endpoint not in self._clients:
             assert self._terms is not None
             self._clients[endpoint] = self._connect(endpoint, record, self._terms)
         return self._clients[endpoint]
 
     def _connect(self, endpoint: str, record: NodeRecord, terms: _Terms) -> NodeClient:
-        if not record.link.nodes_dial:
+        if not record.link.nodes_come:
             return NodeClient(
                 endpoint, terms.pins, terms.identity, keepalive=terms.keepalive, limits=record.limits
             )
-        if self._reception is None:
-            raise FederatedError(
-                ErrorCode.WRONG_STATE,
-                "nodes of its workspace dial the coordinator, and the coordinator does not listen",
-                hint="Set listen_port in the coordinator's settings.",
-            )
-        carrier = self._reception.carrier(terms.pins, "the node")
+        carrier = self._arrivals.carrier(record.link.protocol, terms.pins)
         return NodeClient("the node", terms.pins, terms.identity, limits=record.limits, carrier=carrier)
 
     async def _use(self, endpoint: str, client: NodeClient, record: NodeRecord) -> None:

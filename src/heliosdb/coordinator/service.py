@@ -34,6 +34,7 @@ from heliosdb.catalog.failures import connection_obstacle
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.alerts import Alerts
 from heliosdb.coordinator.allocation import give_back_large_blocks
+from heliosdb.coordinator.arrivals import Arrivals
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
 from heliosdb.coordinator.deliveries import Deliveries
 from heliosdb.coordinator.directory import Directory
@@ -59,7 +60,6 @@ from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
-from heliosdb.transport.reception import Reception
 from heliosdb.transport.sealing import AtRestKey, SealingKey
 
 log = logging.getLogger(__name__)
@@ -184,29 +184,19 @@ class Coordinator:
         notify(READY=1)
 
     async def _lead(self, session: CatalogSession) -> None:
-        """Lead for a term, and let nodes dial in meanwhile: whoever only stands by does not listen."""
+        """Lead for a term, and let nodes in meanwhile: whoever only stands by does not listen."""
         try:
-            reception = await self._listen()
+            arrivals = await Arrivals.open(self._config, self._keys.identity.current)
         except FederatedError as error:
-            remedy = "choose another listen_port, or end who listens there"
+            remedy = error.hint or "choose another listen_port, or end who listens there"
             self._standing.waits(Obstacle("listen", f"not leading: {error.message}", remedy))
             return
         try:
-            await self._lead_with(session, reception)
+            await self._lead_with(session, arrivals)
         finally:
-            if reception is not None:
-                await reception.close()
+            await arrivals.close()
 
-    async def _listen(self) -> Reception | None:
-        host, port = self._config.listen_host, self._config.listen_port
-        if port is None:
-            return None
-        reception = Reception(self._keys.identity.current)
-        await reception.listen(host, port)
-        log.info("nodes dial in at %s port %d", host, port)
-        return reception
-
-    async def _lead_with(self, session: CatalogSession, reception: Reception | None) -> None:
+    async def _lead_with(self, session: CatalogSession, arrivals: Arrivals) -> None:
         epoch = await session.call(_take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._standing.ready(f"leading: epoch={epoch}")
@@ -214,7 +204,7 @@ class Coordinator:
         self._leads = True
         try:
             async with CatalogSession(self._conninfo, "nodes") as node_session:
-                term = Term(self._config, self._keys, epoch, session, node_session, reception=reception)
+                term = Term(self._config, self._keys, epoch, session, node_session, arrivals=arrivals)
                 await term.run()
         finally:
             self._leads = False
@@ -258,12 +248,12 @@ class Term:
         session: CatalogSession,
         node_session: CatalogSession,
         *,
-        reception: Reception | None = None,
+        arrivals: Arrivals,
     ) -> None:
         self._config = config
         self._session = session
         self._epoch = epoch
-        self._directory = Directory(config, keys.identity.current, node_session, epoch, reception=reception)
+        self._directory = Directory(config, keys.identity.current, node_session, epoch, arrivals=arrivals)
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)

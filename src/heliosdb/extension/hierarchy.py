@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from federated_sql.options import nodes_come
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.hierarchy import check_hierarchy
 from heliosdb.domain.ids import NodeName
@@ -51,5 +52,9 @@ def check_runs_by_aggregators(policy: catalog.Options, nodes: Sequence[catalog.N
     hint = "ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask all nodes itself."
     if policy.get("async_aggregation"):
         raise not_supported("async_aggregation is not supported where nodes have aggregators yet", hint=hint)
-    if policy.get("communication_protocol") == "https":
-        raise not_supported("aggregators are not supported where it is the nodes that dial yet", hint=hint)
+    if nodes_come(policy):
+        over = str(policy.get("communication_protocol"))
+        reason = f"aggregators are not supported with communication_protocol = '{over}' yet"
+        raise not_supported(
+            reason, detail="No node has an endpoint at which another could call it.", hint=hint
+        )

@@ -13,7 +13,7 @@ from federated_sql.options import (
     OptionKind,
     defaults,
     drop_options,
-    nodes_dial,
+    nodes_come,
     read_options,
     require_built,
 )
@@ -160,22 +160,28 @@ def _find_node(
     return workspace, node, [n for n in nodes if n is not node]
 
 
+_NAMES_COORDINATOR = "the node's own settings name the coordinator (dial = ...)"
+
+
 def _check_way(workspace: catalog.Workspace, node: str, options: catalog.Options, hint: str) -> None:
-    """Raise 22023 where nobody finds the node: by its endpoint, or where it dials, by its certificate."""
-    if not nodes_dial(workspace.options):
+    """Raise 22023 where nobody finds the node: by its endpoint or, where it has none, its certificate."""
+    if not nodes_come(workspace.options):
         if "endpoint" not in options:
             raise invalid_value(f'node "{node}" has no endpoint', hint=hint)
         return
+    over_flower = workspace.options.get("communication_protocol") == "flower"
+    come = "are reached over Flower" if over_flower else "dial the coordinator"
+    setting = "Flower's ClientApp comes to the node's flower_socket" if over_flower else _NAMES_COORDINATOR
     for name in ("endpoint", "backup_endpoint"):
         if name in options:
             raise invalid_value(
-                f'{name} has no effect: the nodes of workspace "{workspace.name}" dial the coordinator',
-                hint=f"Leave out {name}: the node's own settings name the coordinator (dial = ...).",
+                f'{name} has no effect: the nodes of workspace "{workspace.name}" {come}',
+                hint=f"Leave out {name}: {setting}.",
             )
     if "certificate" not in options:
         raise invalid_value(
             f'node "{node}" has no certificate',
-            detail=f'The nodes of workspace "{workspace.name}" dial, and are known by their certificates.',
+            detail=f'The nodes of workspace "{workspace.name}" {come}, and are known by their certificates.',
             hint="Add WITH (certificate = '...'), PEM text or a path on the coordinator's machine.",
         )
 

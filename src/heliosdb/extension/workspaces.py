@@ -9,7 +9,6 @@ from federated_sql.options import (
     check_workspace,
     defaults,
     drop_options,
-    nodes_dial,
     read_options,
     require_built,
 )
@@ -142,6 +141,10 @@ def _check_training(session: Session, workspace: catalog.Workspace, mode: str) -
         )
 
 
+def _protocol(options: catalog.Options) -> object:
+    return options.get("communication_protocol", "grpc")
+
+
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:
     nodes = catalog.list_nodes(session.connection, workspace)
     most = {**defaults(OptionKind.WORKSPACE, session.built), **merged}["max_nodes"]
@@ -151,11 +154,11 @@ def _check_members(session: Session, workspace: catalog.Workspace, merged: catal
             f"max_nodes cannot be {most}: the workspace has {counted(len(nodes), 'node')}",
             hint="Unregister nodes first.",
         )
-    if nodes and nodes_dial(merged) != nodes_dial(workspace.options):
+    if nodes and _protocol(merged) != _protocol(workspace.options):
         raise FederatedError(
             ErrorCode.WRONG_STATE,
             f"communication_protocol cannot be changed: the workspace has {counted(len(nodes), 'node')}",
-            detail="Nodes that are dialled are registered with an endpoint, and nodes that dial without one.",
+            detail="Nodes that are dialled are registered with an endpoint, and all others without one.",
             hint="Unregister the nodes first, and register them again as they are to be.",
         )
     residency = merged.get("data_residency")

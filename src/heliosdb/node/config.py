@@ -110,20 +110,22 @@ class NodeConfig(TracedSettings):
     one asks other nodes what the coordinator has it ask them. peers: a file with the certificates of the
     other participants, with whom the node adds up what the coordinator is to know the sum of alone; None:
     with nobody. listen_port 0: any free one. dial: where the coordinator listens, `https://host:port`, or
-    several such addresses, tried in turn; the node then listens nowhere. proxy: the HTTP proxy on the way
-    there, `http://[user:password@]host:port`. keepalive_interval: of a node that dials, the seconds after
-    which it asks a silent connection for a sign of life. plain_answers: whether datasets whose own DBA
-    has not said so may be answered about without noise. data_residency: where this site's data lie (EU,
-    DE, US-EAST), told the coordinator in each greeting. retention_days: after so many days releases that
-    cost nothing, refusals and runs are deleted here; None: they stay. max_memory_gb: what the training
-    process holds, in GiB; a task that needs more is refused. max_cpu_cores: on how many cores it runs.
-    max_bandwidth_mbps: 10^6 bits a second of what is sent; None: as fast as the line takes it. Of these a
-    registration may ask for less. task_limit_seconds: of a computation. scratch_directory: where rows
-    lie, in files without a name, that do not fit into that memory; None: in state_directory. engine:
-    where rows are read and computed on, `process` or `dask`; dask: its workers (docs/engines.md). parts:
-    modules that register further parts of rounds; what they hold runs beside the rows, with all rights of
-    this process and of the training process. health_socket: where the daemon answers `heliosdb health`, a
-    file of its own. metrics, tracing, log_format: how it is observed (docs/monitoring.md).
+    several such addresses, tried in turn; the node then listens nowhere. flower_socket: where Flower's
+    ClientApp connects, a Unix socket in a directory that is closed to others; the node then neither
+    listens nor dials. proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`.
+    keepalive_interval: of a node that dials, the seconds after which it asks a silent connection for a
+    sign of life. plain_answers: whether datasets whose own DBA has not said so may be answered about
+    without noise. data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in
+    each greeting. retention_days: after so many days releases that cost nothing, refusals and runs are
+    deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task that
+    needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
+    second of what is sent; None: as fast as the line takes it. Of these a registration may ask for less.
+    task_limit_seconds: of a computation. scratch_directory: where rows lie, in files without a name, that
+    do not fit into that memory; None: in state_directory. engine: where rows are read and computed on,
+    `process` or `dask`; dask: its workers (docs/engines.md). parts: modules that register further parts
+    of rounds; what they hold runs beside the rows, with all rights of this process and of the training
+    process. health_socket: where the daemon answers `heliosdb health`, a file of its own. metrics,
+    tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -133,6 +135,7 @@ class NodeConfig(TracedSettings):
     listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a node is there to be reached
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8443
     dial: tuple[Annotated[str, AfterValidator(_check_address)], ...] = ()
+    flower_socket: Path | None = None
     proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = None
     keepalive_interval: Annotated[int, Field(ge=1, le=3_600)] = KEEPALIVE
     certificate: Path
@@ -163,10 +166,17 @@ class NodeConfig(TracedSettings):
 
     @model_validator(mode="after")
     def _listens_or_dials(self) -> Self:
-        idle = ("listen_host", "listen_port") if self.dial else ("proxy", "keepalive_interval")
+        of_dialling, of_listening = ("proxy", "keepalive_interval"), ("listen_host", "listen_port")
+        idle: tuple[str, ...]
+        if self.flower_socket is not None:
+            idle, why = (*of_listening, *of_dialling, "dial"), "with flower_socket"
+        elif self.dial:
+            idle, why = of_listening, "with dial"
+        else:
+            idle, why = of_dialling, "without dial"
         for name in idle:
-            if name in self.model_fields_set and getattr(self, name) is not None:
-                raise ValueError(f"{name} has no effect {'with' if self.dial else 'without'} dial")
+            if name in self.model_fields_set and getattr(self, name) not in (None, ()):
+                raise ValueError(f"{name} has no effect {why}")
         return self
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ from heliosdb.node.gathering import Aggregator
 from heliosdb.node.identity_files import NodeIdentityFiles
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
+from heliosdb.node.relaying import relayed_at
 from heliosdb.node.retention import keep_retention
 from heliosdb.node.signatory import PeerSignatory
 from heliosdb.node.site import Site
@@ -47,6 +48,7 @@ from heliosdb.parts.loading import load_parts
 from heliosdb.transport.answering import Answerer
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.pacing import Pace
+from heliosdb.transport.relayed import RelayedCalls
 from heliosdb.transport.sealing import load_or_create_secret
 from heliosdb.transport.server import make_server, server_credentials
 
@@ -149,7 +151,7 @@ async def _end(watching: asyncio.Future[Any]) -> None:
 
 
 def _site(config: NodeConfig) -> Site:
-    listens = config.listen_port and not config.dial
+    listens = config.listen_port and not config.dial and config.flower_socket is None
     whose = f"node on port {config.listen_port}: " if listens else ""
     standing = Standing(config.ready_file, log, whose)
     return Site(config.database.get_secret_value(), config.reader.get_secret_value(), standing)
@@ -157,7 +159,7 @@ def _site(config: NodeConfig) -> Site:
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """Where a node listens, 0: nowhere, and what answers."""
+    """At which port a node listens, 0: at none, and what answers."""
 
     port: int
     tasks: NodeTasks
@@ -171,9 +173,14 @@ def _connect(config: NodeConfig, purpose: str = "") -> Database:
 async def _reached(
     config: NodeConfig, tasks: NodeTasks, identity: NodeIdentityFiles, site: Site
 ) -> AsyncIterator[int]:
-    """Listen, or dial, for the length of a block; gives the port, 0 where it listens nowhere."""
+    """Listen, dial, or take in what Flower brings, for the length of a block; gives the port, 0 for none."""
+    pace = Pace(config.max_bandwidth_mbps)
+    if config.flower_socket is not None:
+        answerer = Answerer(tasks, lambda: identity.current().pinned, pace)
+        async with relayed_at(config.flower_socket, RelayedCalls(identity.current, answerer)):
+            yield 0
+        return
     if config.dial:
-        pace = Pace(config.max_bandwidth_mbps)
         answerer = Answerer(tasks, lambda: identity.current().pinned, pace)
         dialling = asyncio.create_task(Dialler(config, identity.current, answerer, site).run(), name="dial")
         try:
@@ -188,7 +195,7 @@ async def _reached(
         config.listen_host,
         config.listen_port,
         aggregators=lambda: identity.current().aggregators,
-        pace=Pace(config.max_bandwidth_mbps),
+        pace=pace,
     )
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
@@ -254,7 +261,8 @@ async def _beside(
     history: Database,
 ) -> AsyncIterator[None]:
     """Do for the length of a block what a node does while nobody asks."""
-    where = f"on port {port}" if port else "which dials"
+    silent = "which dials" if config.dial else "which Flower reaches"
+    where = f"on port {port}" if port else silent
     parts = [
         asyncio.create_task(watch_consents, name="consents"),
         asyncio.create_task(_keep_retention(config, history, identity), name="retention"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from heliosdb.domain.errors import FederatedError, StrangerError
 
@@ -42,6 +42,14 @@ class CannotAnswerError(Exception):
     """The node cannot answer a call for which its protocol has no refusal; the text is public."""
 
 
+def read_method(name: str) -> Method:
+    """What a node is asked; raises CannotAnswerError for what it does not know."""
+    try:
+        return Method(name)
+    except ValueError:
+        raise CannotAnswerError("the node does not know what it is asked") from None
+
+
 class Carrier(Protocol):
     """Brings calls to one node."""
 
@@ -63,6 +71,15 @@ class Carrier(Protocol):
 
     async def close(self) -> None:
         """Carry no more; calls under way fail."""
+        ...
+
+
+@runtime_checkable
+class Awaiting(Protocol):
+    """A carrier to a node that comes by itself."""
+
+    async def arrival(self, seconds: float) -> None:
+        """Wait until the node is there, at most `seconds`."""
         ...
 
 

@@ -26,7 +26,7 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb
-from heliosdb.transport.carriers import Carrier, Method
+from heliosdb.transport.carriers import Awaiting, Carrier, Method
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import encode_delivery
 from heliosdb.transport.gather_messages import (
@@ -301,6 +301,11 @@ class NodeClient:
         """Verify what is answered from now on against these certificates too: of a rotation that came
         meanwhile."""
         self._pinned = tuple(dict.fromkeys((*self._pinned, *pinned)))
+
+    async def arrival(self, seconds: float) -> None:
+        """Wait until the node has come, where it is the one to come; at most `seconds`."""
+        if isinstance(self._carrier, Awaiting):
+            await self._carrier.arrival(seconds)
 
     async def close(self) -> None:
         """Close what carries the calls; those under way fail."""

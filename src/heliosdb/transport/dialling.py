@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, place_of
 from heliosdb.observing.tracing import HEADER
 from heliosdb.transport import federation_pb2 as pb
-from heliosdb.transport.carriers import Answering, CannotAnswerError, Method
+from heliosdb.transport.carriers import Answering, CannotAnswerError, read_method
 from heliosdb.transport.checks import parse
 from heliosdb.transport.grpc_carrier import CONNECTION_FAILURES
 from heliosdb.transport.identity import pinned_bundle, split_endpoint
@@ -188,7 +188,7 @@ class Line:
         # What is in the way of writing is that the coordinator has left the call.
         with suppress(aio.AioRpcError, asyncio.InvalidStateError):
             try:
-                method = _method(head.method)
+                method = read_method(head.method)
                 async with aclosing(self._answering.answer(method, _asked(call), metadata)) as answers:
                     async for answer in answers:
                         await call.write(pb.Answered(message=answer).SerializeToString())
@@ -210,13 +210,6 @@ async def _asked(call: _Call) -> AsyncIterator[bytes]:
                 return
             case _:
                 raise invalid_value("the call's messages are out of order")
-
-
-def _method(name: str) -> Method:
-    try:
-        return Method(name)
-    except ValueError:
-        raise CannotAnswerError("the node does not know what it is asked") from None
 
 
 def _failure(where: str, code: grpc.StatusCode, details: str) -> FederatedError:

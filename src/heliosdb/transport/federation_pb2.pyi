@@ -718,3 +718,83 @@ class GatherAnswer(_message.Message):
     sum: SignedHeader
     chunk: bytes
     def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ..., passed: _Optional[_Union[PassedOn, _Mapping]] = ..., term: _Optional[_Union[SumTerm, _Mapping]] = ..., sum: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class RelayHello(_message.Message):
+    __slots__ = ("ephemeral_key", "random", "signature")
+    EPHEMERAL_KEY_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    ephemeral_key: bytes
+    random: bytes
+    signature: bytes
+    def __init__(self, ephemeral_key: _Optional[bytes] = ..., random: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class RelayWelcome(_message.Message):
+    __slots__ = ("session", "ephemeral_key", "sealed")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_KEY_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    session: bytes
+    ephemeral_key: bytes
+    sealed: bytes
+    def __init__(self, session: _Optional[bytes] = ..., ephemeral_key: _Optional[bytes] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+
+class RelayIdentity(_message.Message):
+    __slots__ = ("certificate", "signature")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    signature: bytes
+    def __init__(self, certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class RelaySealed(_message.Message):
+    __slots__ = ("session", "number", "sealed")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    session: bytes
+    number: int
+    sealed: bytes
+    def __init__(self, session: _Optional[bytes] = ..., number: _Optional[int] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+
+class RelayCall(_message.Message):
+    __slots__ = ("head", "messages", "cancelled", "alone")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
+    head: CallHead
+    messages: _containers.RepeatedScalarFieldContainer[bytes]
+    cancelled: int
+    alone: bool
+    def __init__(self, head: _Optional[_Union[CallHead, _Mapping]] = ..., messages: _Optional[_Iterable[bytes]] = ..., cancelled: _Optional[int] = ..., alone: _Optional[bool] = ...) -> None: ...
+
+class RelayAnswer(_message.Message):
+    __slots__ = ("messages", "end")
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedScalarFieldContainer[bytes]
+    end: CallEnd
+    def __init__(self, messages: _Optional[_Iterable[bytes]] = ..., end: _Optional[_Union[CallEnd, _Mapping]] = ...) -> None: ...
+
+class RelayEnvelope(_message.Message):
+    __slots__ = ("hello", "welcome", "sealed", "unknown_session")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_SESSION_FIELD_NUMBER: _ClassVar[int]
+    hello: RelayHello
+    welcome: RelayWelcome
+    sealed: RelaySealed
+    unknown_session: bytes
+    def __init__(self, hello: _Optional[_Union[RelayHello, _Mapping]] = ..., welcome: _Optional[_Union[RelayWelcome, _Mapping]] = ..., sealed: _Optional[_Union[RelaySealed, _Mapping]] = ..., unknown_session: _Optional[bytes] = ...) -> None: ...
+
+class RelayBatch(_message.Message):
+    __slots__ = ("envelopes", "hold_ms", "pending")
+    ENVELOPES_FIELD_NUMBER: _ClassVar[int]
+    HOLD_MS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    envelopes: _containers.RepeatedCompositeFieldContainer[RelayEnvelope]
+    hold_ms: int
+    pending: int
+    def __init__(self, envelopes: _Optional[_Iterable[_Union[RelayEnvelope, _Mapping]]] = ..., hold_ms: _Optional[int] = ..., pending: _Optional[int] = ...) -> None: ...

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from weakref import finalize
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -194,7 +194,7 @@ class DialledCarrier:
         self._peer = peer
         # Whoever drops it without closing it lets the node in no more either.
         loop = asyncio.get_running_loop()
-        self._dismissal = finalize(self, _dismiss_soon, loop, reception, self._pinned)
+        self._dismissal = finalize(self, dismiss_soon, loop, reception, self._pinned)
         self._dismissal.atexit = False
 
     def is_there(self) -> bool:
@@ -268,7 +268,15 @@ class DialledCarrier:
                 raise rejected("it is of an unknown kind")
 
 
-def _dismiss_soon(loop: asyncio.AbstractEventLoop, reception: Reception, pinned: tuple[bytes, ...]) -> None:
+class Dismissing(Protocol):
+    """Expects nodes, until it is told not to."""
+
+    def dismiss(self, pinned: Sequence[bytes]) -> None:
+        """Expect the holder of these certificates no more."""
+        ...
+
+
+def dismiss_soon(loop: asyncio.AbstractEventLoop, reception: Dismissing, pinned: tuple[bytes, ...]) -> None:
     """Of a carrier that was dropped: that may be noticed in any thread, and after the loop has ended."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(reception.dismiss, pinned)

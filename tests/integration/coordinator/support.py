@@ -35,6 +35,7 @@ class Site:
     name: str
     database: str
     port: int = 0
+    # Or is reached over Flower: it has no endpoint.
     dials: bool = False
     process: NodeProcess | None = None
 
@@ -86,8 +87,8 @@ class World:
     async def start_site(
         self, site: Site, *, faults: str = "", log: Path | None = None, **settings: object
     ) -> None:
-        """Start the node's process, at its former port where it had one and does not dial."""
-        site.dials = "dial" in settings
+        """Start the node's process, at its former port where it had one and listens."""
+        site.dials = bool({"dial", "flower_socket"} & settings.keys())
         if not site.dials:
             settings["listen_port"] = site.port
         config = self.federation.node_config(

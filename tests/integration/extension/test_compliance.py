@@ -204,10 +204,11 @@ def test_links_to_nodes_are_judged_by_options_and_endpoints(catalog: psycopg.Con
         with changed(catalog, change):
             assert status_of(catalog, "HIPAA", requirement) == "FAIL"
             assert audit(catalog)["node_links"][0] == "FAIL"
-    dials = 'UPDATE federated.workspace SET options = options || \'{"communication_protocol": "https"}\''
-    with changed(catalog, dials):
-        catalog.execute("UPDATE federated.node SET options = '{}'")
-        assert status_of(catalog, "HIPAA", requirement) == "PASS"
+    for protocol in ("https", "flower"):
+        come = {"communication_protocol": protocol}
+        with changed(catalog, f"UPDATE federated.workspace SET options = options || '{json.dumps(come)}'"):
+            catalog.execute("UPDATE federated.node SET options = '{}'")
+            assert status_of(catalog, "HIPAA", requirement) == "PASS"
 
 
 def test_a_budget_is_kept_or_it_is_not(catalog: psycopg.Connection) -> None:

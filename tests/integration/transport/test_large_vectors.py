@@ -59,7 +59,7 @@ class Doubler(Unsubscribed):
         """Nothing to note."""
 
 
-@pytest.fixture(params=WAYS, ids=["the node listens", "the node dials"])
+@pytest.fixture(params=WAYS, ids=["the node listens", "the node dials", "another carries"])
 def doubler(request: pytest.FixtureRequest) -> Doubled:
     """Connects to a doubler, in either way."""
     way: Way = request.param

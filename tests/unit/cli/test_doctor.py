@@ -21,6 +21,7 @@ from heliosdb.cli.doctor.files import (
     examine_pins,
     examine_port,
     examine_secret,
+    examine_socket,
     examine_way,
 )
 from heliosdb.cli.doctor.findings import Finding, Mark, lines, warning
@@ -155,6 +156,22 @@ def test_a_way_is_open_where_one_address_answers_or_the_proxy() -> None:
 
 
 # Servers.
+
+
+def test_a_socket_for_flower_is_closed_to_others_and_somebody_answers_there(tmp_path: Path) -> None:
+    def marks(path: Path) -> list[Mark]:
+        return [one.mark for one in examine_socket(path)]
+
+    path = tmp_path / "sockets" / "n.sock"
+    assert marks(path) == [Mark.FAULT]
+    path.parent.mkdir(mode=0o755)
+    assert marks(path) == [Mark.FAULT]
+    path.parent.chmod(0o750)
+    assert marks(path) == [Mark.WARNING]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert marks(path) == [Mark.GOOD]
 
 
 def test_a_server_that_is_well_is_good() -> None:

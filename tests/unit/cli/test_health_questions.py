@@ -20,9 +20,12 @@ health_socket = "health"
 
 
 @pytest.mark.parametrize(
-    ("further", "asked"), [("", True), ('dial = "https://coordinator.example:8444"', False)]
+    ("further", "asked"),
+    [("", True), ('dial = "https://coordinator.example:8444"', False), ('flower_socket = "s"', False)],
 )
-def test_a_node_that_dials_has_no_port_to_be_asked(tmp_path: Path, further: str, asked: bool) -> None:
+def test_a_node_that_listens_nowhere_has_no_port_to_be_asked(
+    tmp_path: Path, further: str, asked: bool
+) -> None:
     path = tmp_path / "node.toml"
     path.write_text(SETTINGS + further)
     assert ("its port" in [question.what for question in _node(path)]) is asked

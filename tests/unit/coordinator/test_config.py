@@ -124,6 +124,12 @@ def test_a_wrong_setting_of_alerts_is_refused_without_its_value(
     assert "short" not in (caught.value.detail or "")
 
 
+def test_a_coordinator_may_have_a_socket_for_flower(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, 'flower_socket = "/run/f/c.sock"\n' + WHOLE))
+    assert config.flower_socket == Path("/run/f/c.sock")
+    assert load_config(write(tmp_path, WHOLE)).flower_socket is None
+
+
 def test_a_coordinator_listens_where_it_has_a_port_and_nowhere_else(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, 'listen_host = "::"\nlisten_port = 8444\n' + WHOLE))
     assert (config.listen_host, config.listen_port) == ("::", 8444)

@@ -8,12 +8,16 @@ import pytest
 
 from tests.unit.extension.accepting_server import NODE, WORKSPACE, refused, run, server
 
+FLOWER = {**WORKSPACE, "options": '{"communication_protocol": "flower"}'}
 HTTPS = {**WORKSPACE, "options": '{"communication_protocol": "https"}'}
 DIALLING = {**NODE, "options": '{"certificate": "/etc/n.pem"}'}
 
 
-def test_a_node_that_dials_is_registered_by_its_certificate_alone() -> None:
-    plpy = server(lock_workspace=[HTTPS], list_nodes=[])
+@pytest.mark.parametrize("workspace", [HTTPS, FLOWER])
+def test_a_node_that_is_not_dialled_is_registered_by_its_certificate_alone(
+    workspace: dict[str, object],
+) -> None:
+    plpy = server(lock_workspace=[workspace], list_nodes=[])
     statement = "REGISTER FEDERATED NODE 'b' IN WORKSPACE w WITH (certificate = '/etc/b.pem')"
     assert run(plpy, statement) is None
     ((name, values),) = [one for one in plpy.written if one[0] == "insert_node"]
@@ -49,8 +53,29 @@ def test_what_has_no_effect_or_finds_no_node_is_refused(statement: str, told: st
 
 
 @pytest.mark.parametrize(
+    ("statement", "told", "hint"),
+    [
+        ("REGISTER FEDERATED NODE 'b' IN WORKSPACE w WITH (endpoint = 'https://b:1', certificate = '/b.pem')",
+         'endpoint has no effect: the nodes of workspace "w" are reached over Flower', "flower_socket"),
+        ("REGISTER FEDERATED NODE 'b' IN WORKSPACE w", 'node "b" has no certificate', "Add WITH (certificate"),
+        ("ALTER FEDERATED WORKSPACE w SET (keepalive_interval = 10)",
+         "keepalive_interval has no effect with communication_protocol = 'flower'", "Flower keeps"),
+        ("ALTER FEDERATED WORKSPACE w SET (reconnect_interval = 10)",
+         "reconnect_interval has no effect with communication_protocol = 'flower'", "there again"),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_over_flower_is_refused(statement: str, told: str, hint: str) -> None:
+    error = refused(server(lock_workspace=[FLOWER], list_nodes=[DIALLING]), statement)
+    assert error["sqlstate"] == "22023"
+    assert told in error["message"]
+    assert hint in error["hint"]
+
+
+@pytest.mark.parametrize(
     ("workspace", "node", "change"),
     [
+        (HTTPS, DIALLING, "SET (communication_protocol = 'flower')"),
+        (FLOWER, DIALLING, "SET (communication_protocol = 'https')"),
         (WORKSPACE, NODE, "SET (communication_protocol = 'https')"),
         (HTTPS, DIALLING, "SET (communication_protocol = 'grpc')"),
         (HTTPS, DIALLING, "RESET (communication_protocol)"),

@@ -21,7 +21,11 @@ BELOW = Node(NodeName("b"), "active", {"aggregator": "a"}, None)
         ({"async_aggregation": True}, "async_aggregation is not supported where nodes have aggregators yet"),
         (
             {"communication_protocol": "https"},
-            "aggregators are not supported where it is the nodes that dial yet",
+            "aggregators are not supported with communication_protocol = 'https' yet",
+        ),
+        (
+            {"communication_protocol": "flower"},
+            "aggregators are not supported with communication_protocol = 'flower' yet",
         ),
     ],
 )

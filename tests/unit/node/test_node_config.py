@@ -51,9 +51,22 @@ def test_a_node_that_dials_listens_nowhere_and_may_have_several_addresses(tmp_pa
     assert load_config(write(tmp_path, WHOLE)).dial == ()
 
 
+def test_a_node_that_flower_reaches_has_a_socket(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, WHOLE + 'flower_socket = "/run/f/n.sock"')).flower_socket == Path(
+        "/run/f/n.sock"
+    )
+    assert load_config(write(tmp_path, WHOLE)).flower_socket is None
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ('flower_socket = "/s"\nlisten_port = 8443', "listen_port has no effect with flower_socket"),
+        ('flower_socket = "/s"\ndial = "https://c.example:1"', "dial has no effect with flower_socket"),
+        (
+            'flower_socket = "/s"\nkeepalive_interval = 9',
+            "keepalive_interval has no effect with flower_socket",
+        ),
         ('dial = "c.example:8444"', "https://host:port"),
         ('dial = ["https://c.example:8444", "https://c.example"]', "https://host:port"),
         ('dial = "https://c.example:8444"\nlisten_port = 8443', "listen_port has no effect with dial"),

@@ -5,7 +5,7 @@ SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.sta
        coalesce((w.options ->> 'keepalive_interval')::integer, 30) AS keepalive_interval,
        coalesce((w.options ->> 'auto_reconnect')::boolean, true) AS auto_reconnect,
        (w.options ->> 'reconnect_interval')::integer AS reconnect_interval,
-       coalesce(w.options ->> 'communication_protocol', 'grpc') = 'https' AS dials
+       coalesce(w.options ->> 'communication_protocol', 'grpc') AS protocol
 FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
 ORDER BY n.node_id
 

@@ -20,6 +20,7 @@ from heliosdb.cli.doctor.files import (
     examine_pins,
     examine_port,
     examine_secret,
+    examine_socket,
     examine_way,
 )
 from heliosdb.cli.doctor.findings import Finding, Mark, fault, good, lines, warning
@@ -89,7 +90,9 @@ def _node(path: Path) -> Iterator[Finding]:
     yield from examine_identity(config.certificate, config.private_key)
     yield from examine_pins(config.coordinator_certificate, "coordinator_certificate")
     yield from examine_directory(config.state_directory, "state_directory")
-    if config.dial:
+    if config.flower_socket is not None:
+        yield from examine_socket(config.flower_socket)
+    elif config.dial:
         yield from examine_way(config.dial, config.proxy)
     else:
         yield from examine_node_port(config.listen_host, config.listen_port, config.certificate)
@@ -115,6 +118,8 @@ def _coordinator(path: Path) -> Iterator[Finding]:
         yield from examine_certificates(config.ca_bundle, "ca_bundle")
     if config.listen_port is not None:
         yield from examine_port(config.listen_host, config.listen_port)
+    if config.flower_socket is not None:
+        yield from examine_socket(config.flower_socket)
     yield from examine_directory(config.state_directory, "state_directory")
     yield from _daemon(config.health_socket)
     database = config.database.get_secret_value()

@@ -20,6 +20,7 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.wording import counted
 from heliosdb.transport.expiry import SOON
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
+from heliosdb.transport.relay_sockets import check_directory
 
 _LITTLE_BYTES, _NO_BYTES = 2**30, 100 * 2**20
 _ANSWER_SECONDS = 5.0
@@ -175,6 +176,23 @@ def examine_way(addresses: Sequence[str], proxy: SecretStr | None) -> Iterator[F
         yield _way("proxy", [(parts.hostname or "", parts.port or 0)])
     else:
         yield _way("dial", [split_endpoint(address) for address in addresses])
+
+
+def examine_socket(path: Path) -> Iterator[Finding]:
+    """Examine whether a socket for Flower's programs could be at `path`, and whether a daemon is there."""
+    about = "flower_socket"
+    try:
+        check_directory(path)
+    except FederatedError as error:
+        yield fault(about, error.message, error.hint or "Make the directory, for the daemon's user alone.")
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(str(path))
+        except OSError as error:
+            yield warning(about, f"nobody answers at {path}: {error.strerror}", "Start the daemon.")
+        else:
+            yield good(about, f"{path} answers")
 
 
 def _way(about: str, places: Sequence[tuple[str, int]]) -> Finding:
