@@ -6862,7 +6862,7 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
     'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
 
-COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called: its endpoint or, while it cannot be reached there, its backup_endpoint; NULL of a node that dials or that Flower reaches';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
 
@@ -8796,6 +8796,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN f.weak THEN 'FAIL' WHEN f.nodes = 0 THEN 'MANUAL' ELSE 'PASS' END,
            CASE WHEN f.weak THEN 'Set tls_version to 1.3, certificate_validation to true and https endpoints.'
                 WHEN f.nodes = 0 THEN 'No node is registered yet: look again when there are some.'
+                WHEN f.flower THEN 'Flower carries what coordinator and nodes seal to each other under keys that both certificates have signed, and vectors are sealed besides.'
                 ELSE 'Coordinator and nodes speak TLS 1.3 with certificates on both sides, and vectors are sealed besides.' END,
            format('tls_version %s, certificate_validation %s, encryption %s, %s of %s endpoints are not https',
                   f.tls, f.validated, f.cipher, f.plain, f.nodes)
@@ -8804,14 +8805,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM (
             SELECT coalesce(w.options ->> 'tls_version', '1.3') AS tls,
                    coalesce(w.options ->> 'certificate_validation', 'true') AS validated,
-                   coalesce(w.options ->> 'encryption', 'AES-256-GCM') AS cipher
+                   coalesce(w.options ->> 'encryption', 'AES-256-GCM') AS cipher,
+                   coalesce(w.options ->> 'communication_protocol' = 'flower', false) AS flower
             FROM federated.workspace AS w WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS o
         CROSS JOIN (
-            -- Nodes that dial have no endpoint.
+            -- Nodes that dial, or are reached over Flower, have no endpoint.
             SELECT count(*) AS nodes,
                    count(*) FILTER (WHERE (q.options ->> 'endpoint' ILIKE 'https://%') IS NOT TRUE
-                                      AND w.options ->> 'communication_protocol' IS DISTINCT FROM 'https') AS plain
+                                      AND coalesce(w.options ->> 'communication_protocol', 'grpc') = 'grpc') AS plain
             FROM federated.node AS q JOIN federated.workspace AS w USING (workspace_id)
             WHERE w.workspace_id = _check_node_links.workspace_id
         ) AS n
@@ -9368,9 +9370,12 @@ CREATE TRIGGER audit AFTER INSERT ON federated.node_key
 -- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. The purpose
 -- 'explanation' is one of explanations alone: a dataset without a purpose is still about who has withdrawn it. What the
 -- node's own DBA has said was withdrawn, only he takes back.
+-- In PL/pgSQL, here and where withdrawals are read: a session plans it once, and not at each of the calls for each task.
 CREATE FUNCTION federated._consent_words(workspace text, purpose text)
 RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     -- Of each subject and purpose the last grant and the last withdrawal; own_: of what was said at this node.
     WITH said AS (
         SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, max(c.recorded_at) AS heard_at,
@@ -9415,26 +9420,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    OR coalesce(a.own_revoked >= a.own_granted, a.own_revoked IS NOT NULL) AS is_withdrawn
         FROM asked AS a
     )
-    SELECT s.digest, s.row_set_digest, NOT s.is_withdrawn, s.heard_at FROM standing AS s WHERE s.is_given OR s.is_withdrawn
+    SELECT s.digest, s.row_set_digest, NOT s.is_withdrawn, s.heard_at FROM standing AS s WHERE s.is_given OR s.is_withdrawn;
+END
 $$;
 
 COMMENT ON FUNCTION federated._consent_words(text, text) IS
     'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';
 
 CREATE FUNCTION federated._granted(dataset_id bigint) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
     FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
-    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted
+    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted);
+END
 $$;
 
 COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
 
 CREATE FUNCTION federated._unexplained(dataset_id bigint) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
     FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, 'explanation') AS c
-    WHERE d.dataset_id = _unexplained.dataset_id AND NOT c.is_granted
+    WHERE d.dataset_id = _unexplained.dataset_id AND NOT c.is_granted);
+END
 $$;
 
 COMMENT ON FUNCTION federated._unexplained(bigint) IS
@@ -9551,7 +9561,13 @@ SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
 
 CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (digest bytea, row_set_digest bytea, is_accepted boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- As it is at most nodes: nobody has said anything, and no task waits for what that leads to.
+    IF NOT EXISTS (SELECT FROM federated.withdrawn_subject) AND NOT EXISTS (SELECT FROM federated.consent) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     SELECT w.digest, w.row_set_digest,
            coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
     FROM federated.dataset AS d
@@ -9562,16 +9578,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE NOT c.is_granted
     ) AS w
     LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
-    WHERE d.dataset_id = _withdrawals.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id;
+END
 $$;
 
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
     'Those whose rows no answer from a dataset is about, erased or without their consent, and whether its DBA lets answers without noise go on without them';
 
 CREATE FUNCTION federated._withdrawn(dataset_id bigint) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
-    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s);
+END
 $$;
 
 COMMENT ON FUNCTION federated._withdrawn(bigint) IS 'Digests of those whose rows no answer from a dataset is about, rising';
@@ -12985,7 +13004,7 @@ COMMENT ON COLUMN @extschema@.federated_nodes.status IS 'pending: not met yet; a
 
 COMMENT ON COLUMN @extschema@.federated_nodes.failure_reason IS 'Why it is slow or failed; NULL of all others';
 
-COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials';
+COMMENT ON COLUMN @extschema@.federated_nodes.endpoint IS 'Where it answers; NULL of a node that dials or that Flower reaches';
 
 COMMENT ON COLUMN @extschema@.federated_nodes.data_residency IS 'Where its data lie, as registered; NULL where nothing was said';
 

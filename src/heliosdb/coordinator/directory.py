@@ -319,7 +319,7 @@ class Directory:
         if record.outside is not None:
             raise FederatedError(ErrorCode.NOT_SUPPORTED, record.outside)
         # Who dials in is waited for, and takes no work meanwhile.
-        async with nullcontext() if record.link.nodes_dial else self._meetings:
+        async with nullcontext() if record.link.nodes_come else self._meetings:
             peer.introduction = await peer.link.meet(record, lambda pins: self._check_not_taken(peer, pins))
         await self._activate(peer)
 
