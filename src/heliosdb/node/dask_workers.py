@@ -33,6 +33,9 @@ _CONNECT_SECONDS = 20
 _START_SECONDS = 90
 """Until a worker is there: after one has died another one is started, which takes seconds."""
 
+_LOOK_SECONDS = 2
+"""How often it is looked whether workers are still there, while a task is waited for."""
+
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _QUIET = {
@@ -64,6 +67,7 @@ class Workers:
         self._cores = sorted(os.sched_getaffinity(0))
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
+        self._there = frozenset[str]()
 
     @property
     def are_local(self) -> bool:
@@ -75,10 +79,12 @@ class Workers:
         client = self._connected()
         try:
             client.wait_for_workers(self._place.workers or 1, timeout=_START_SECONDS)
-            return sorted(client.nthreads())
+            places = sorted(client.nthreads())
         except (TimeoutError, OSError, CommClosedError):
             self.close()
             raise _unreachable(self._place) from None
+        self._there = frozenset(places)
+        return places
 
     def tell(self, name: str, told: Told) -> None:
         """Tell each of them of a reading; this is kept in no task."""
@@ -114,6 +120,7 @@ class Workers:
         if any(task.client is not client for task in tasks):
             raise PartsLostError
         try:
+            self._wait(client, tasks)
             found: list[Any] = client.gather(list(tasks))
         except PartFailedError as error:
             raise _told_error(error) from None
@@ -123,10 +130,25 @@ class Workers:
 
     def done(self, tasks: Sequence[Held]) -> None:
         """Wait until tasks are done; errors as of `gather`."""
-        wait(list(tasks))
+        try:
+            self._wait(self._current(), tasks)
+        except (CancelledError, CommClosedError, OSError) as error:
+            raise PartsLostError from error
         for task in tasks:
             if task.status != "finished":
                 self.gather([task])
+
+    def _wait(self, client: Client, tasks: Sequence[Held]) -> None:
+        """Wait until tasks are done, or a worker is gone: what it held is lost, and dask may wait for it for
+        ever."""
+        while True:
+            try:
+                wait(list(tasks), timeout=_LOOK_SECONDS)
+            except TimeoutError:
+                if not self._there <= set(client.nthreads()):
+                    raise PartsLostError from None
+            else:
+                return
 
     def close(self) -> None:
         """Let go of them; those of this machine end."""

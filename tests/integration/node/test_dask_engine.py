@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from operator import add
 from pathlib import Path
@@ -264,6 +265,20 @@ def test_row_sets_of_earlier_answers_decide_as_they_do_in_one_process(
     assert np.asarray(found[1].table.features).tobytes() == found[0].table.features.tobytes()
 
 
+def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task has one: rows that were fetched for it would cross the network in every round."""
+    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
+    for fetching in ("column", "rows", "take"):
+        monkeypatch.delattr(DaskMatrix, fetching)
+    for table in tables:
+        check_scaling(SCALING, table, NUMBERS)
+        for place, name in enumerate(NUMBERS):
+            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
+            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
+                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)
+
+
+# The last one: the tables that the others share are lost with the worker.
 def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
     read: Read, engine: DaskEngine, cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
@@ -279,19 +294,11 @@ def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
     table = reader.read(conninfo, PLAIN, ()).table
     with pytest.raises(PartsLostError):
         sum_parts(table.training_blocks(), count_or_die, add)
-    again = reader.read(conninfo, PLAIN, ())
+    for _ in range(3):
+        # As the training process does: what was on its way to the one that died may be lost once more.
+        with suppress(PartsLostError):
+            again = reader.read(conninfo, PLAIN, ())
+            counted = sum_parts(again.table.training_blocks(), count_or_die, add)
+            break
     assert again.rows_read == first.rows_read
-    assert sum_parts(again.table.training_blocks(), count_or_die, add) == first.table.training_rows
-
-
-def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each task has one: rows that were fetched for it would cross the network in every round."""
-    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
-    for fetching in ("column", "rows", "take"):
-        monkeypatch.delattr(DaskMatrix, fetching)
-    for table in tables:
-        check_scaling(SCALING, table, NUMBERS)
-        for place, name in enumerate(NUMBERS):
-            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
-            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
-                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)
+    assert counted == first.table.training_rows
