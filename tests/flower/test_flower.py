@@ -58,7 +58,7 @@ async def test_a_training_over_flower_outlives_a_supernode_and_ends_in_the_same_
     create_model(world, rounds=2)
     for site in world.sites:
         flower.start_node(site.name, sockets / f"{site.name}.sock")
-    flower.run_app(sockets / "coordinator.sock")
+    await flower.run_app(sockets / "coordinator.sock")
     await world.reached(ACTIVE, 2)
     assert not listening_ports(world)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from tests.support.federation import until
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -39,17 +43,25 @@ class FlowerFederation:
         link = ("--insecure", "--superlink", f"127.0.0.1:{self.port}", "--node-config", at)
         self._start(name, "flower-supernode", *link, *self._listens(free_port()))
 
-    def run_app(self, socket: Path) -> None:
-        """Have the app run, with the coordinator at `socket`."""
+    async def run_app(self, socket: Path) -> None:
+        """Have the app run, with the coordinator at `socket`, once the SuperLink listens."""
+        await until(lambda: "Uvicorn running" in self.log("superlink"))
         setting = f'coordinator-socket="{socket}"'
         command = [str(PROGRAMS / "flwr"), "run", str(APP), "here", "--run-config", setting]
-        done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=self._environment(), capture_output=True, text=True, check=False
+        )
         assert "Successfully started run" in done.stdout, done.stdout + done.stderr
 
     def kill(self, name: str) -> None:
         """End a process and all that it has started, as a power cut would."""
         process = self._groups.pop(name)
+        # Some of them have sessions of their own.
+        started = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
+        for one in started:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
 
     def log(self, name: str) -> str:
