@@ -10017,7 +10017,13 @@ BEGIN
              ELSE format('None: min_nodes is %s.', o.min_nodes) END
     FROM (SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes
           FROM federated.workspace AS w WHERE w.workspace_id = found_id) AS o;
-    RETURN QUERY SELECT 'secure_aggregation', 'WARN', 'The coordinator sees each node''s vector by itself, since this version has no secure aggregation: run it where every participant trusts it.';
+    RETURN QUERY SELECT 'secure_aggregation', CASE WHEN m.open_models = 0 AND m.models > 0 THEN 'PASS' ELSE 'WARN' END,
+        CASE WHEN m.open_models = 0 AND m.models > 0 THEN 'None: all models are trained with secure_aggregation.'
+             WHEN m.models = 0 THEN 'Create models with secure_aggregation, or run the coordinator where every participant trusts it: without it it sees each node''s vector by itself.'
+             ELSE format('The coordinator sees each node''s vector by itself for %s of %s models: train them with secure_aggregation, or run it where every participant trusts it.', m.open_models, m.models) END
+    FROM (SELECT count(*) AS models,
+                 count(*) FILTER (WHERE NOT coalesce((o.options ->> 'secure_aggregation')::boolean, false)) AS open_models
+          FROM federated.model AS o WHERE o.workspace_id = found_id) AS m;
     RETURN QUERY SELECT 'audit_log', c.status, format('%s (%s)', c.details, c.evidence) FROM federated._check_audit(workspace) AS c;
     RETURN QUERY SELECT s.* FROM federated._role_security() AS s;
     RETURN QUERY SELECT s.* FROM federated._server_security() AS s;

@@ -226,7 +226,7 @@ BAD: list[tuple[str, dict[str, Any] | str, int, str]] = [
     ("linear", {"inputs": [{**ONE[0], "datatype": "FP16"}]}, 422, "datatype"),
     ("linear", {"inputs": [{**ONE[0], "data": ["47"]}]}, 422, "not all FP64"),
     ("linear", {"inputs": [{**ONE[0], "datatype": "INT8", "data": [300]}]}, 422, "no INT8"),
-    ("linear", {"inputs": [{**ONE[0], "shape": [2]}]}, 422, "1 elements"),
+    ("linear", {"inputs": [{**ONE[0], "shape": [2]}]}, 422, "1 element,"),
     ("linear", {"inputs": [{**ONE[0], "shape": [1, 2], "data": [1, 2]}]}, 422, "shape"),
     ("linear", {"inputs": [{**ONE[0], "name": "smoker", "data": [0.5]}]}, 422, "boolean"),
     ("linear", {"inputs": [{**ONE[0], "name": "site"}]}, 422, "to be BYTES"),

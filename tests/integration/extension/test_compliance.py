@@ -68,6 +68,22 @@ def test_every_requirement_names_its_place_and_what_was_seen(
     assert all(place.startswith(reference) for *_, place in found.values())
 
 
+def test_the_audit_says_for_how_many_models_the_coordinator_sees_single_vectors(
+    catalog: psycopg.Connection,
+) -> None:
+    """A workspace without a model, then with one that is summed in secret, then with another that is not."""
+    with changed(catalog, "DELETE FROM federated.model"):
+        assert audit(catalog)["secure_aggregation"][0] == "WARN"
+        catalog.execute(
+            "CALL federated.execute('CREATE FEDERATED MODEL hidden WITH (secure_aggregation = true)')"
+        )
+        assert audit(catalog)["secure_aggregation"][0] == "PASS"
+        catalog.execute("CALL federated.execute('CREATE FEDERATED MODEL shown')")
+        status, told = audit(catalog)["secure_aggregation"]
+    assert status == "WARN"
+    assert "for 1 of 2 models" in told
+
+
 def test_no_row_says_that_a_function_is_missing(catalog: psycopg.Connection) -> None:
     for row in (*check(catalog, "HIPAA").values(), *check(catalog, "GDPR").values()):
         assert not any("this version" in text.casefold() or "0A000" in text for text in row), row
