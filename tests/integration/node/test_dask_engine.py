@@ -226,9 +226,10 @@ def test_categories_and_arrays_become_the_same_inputs(read: Read) -> None:
             ColumnEncoding("series", ColumnKind.ARRAY, elements=2),
         )
     )
-    own, parted = (encode(one.table, encoding, smallest_cell=5) for one in read(PLAIN))
-    assert isinstance(parted.features, DaskMatrix)
-    assert np.asarray(parted.features).tobytes() == own.features.tobytes()
+    for smallest in (0, 5):
+        own, parted = (encode(one.table, encoding, smallest_cell=smallest) for one in read(PLAIN))
+        assert isinstance(parted.features, DaskMatrix)
+        assert np.asarray(parted.features).tobytes() == own.features.tobytes()
     scaling = Scaling((1.0,) * own.features.shape[1], (2.0,) * own.features.shape[1])
     start = np.linspace(-0.1, 0.1, own.features.shape[1] + 1)
     both_sums = [LOGISTIC_REGRESSION.curvature(one, start, scaling).to_vector() for one in (own, parted)]
@@ -238,13 +239,13 @@ def test_categories_and_arrays_become_the_same_inputs(read: Read) -> None:
 def test_what_is_no_sum_over_blocks_is_computed_in_the_process_where_it_fits(read: Read) -> None:
     own, parted = read(replace(PLAIN, features=NUMBERS))
     forest, linear = algorithm("random_forest").steps, algorithm("logistic_regression").steps
-    assert parted.for_step(linear[LEVELS], Allowance()) is parted
+    assert parted.for_step(linear[LEVELS], PLAIN, Allowance()) is parted
     for step in forest.values():
-        fetched = parted.for_step(step, Allowance())
+        fetched = parted.for_step(step, PLAIN, Allowance())
         assert fetched.table.space.is_memory
         assert fetched.table.features.tobytes() == own.table.features.tobytes()
-        assert parted.for_step(step, Allowance()) is fetched
-        assert parted.for_step(step, Allowance(memory_bytes=1 << 20)) is parted
+        assert parted.for_step(step, PLAIN, Allowance()) is fetched
+        assert parted.for_step(step, PLAIN, Allowance(memory_bytes=1 << 20)) is parted
 
 
 def test_row_sets_of_earlier_answers_decide_as_they_do_in_one_process(
@@ -262,6 +263,22 @@ def test_row_sets_of_earlier_answers_decide_as_they_do_in_one_process(
     assert bytes(found[0].row_set or b"") == bytes(found[1].row_set or b"") == lacking
     assert found[0].rows_read == found[1].rows_read
     assert np.asarray(found[1].table.features).tobytes() == found[0].table.features.tobytes()
+
+
+def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task has one: rows that were fetched for it would cross the network in every round."""
+    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
+    for fetching in ("column", "rows", "take"):
+        monkeypatch.delattr(DaskMatrix, fetching)
+    for table in tables:
+        check_scaling(SCALING, table, NUMBERS)
+        for place, name in enumerate(NUMBERS):
+            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
+            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
+                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)
+
+
+# Last: the rows that were read before lie with a worker that is killed.
 
 
 def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
@@ -282,16 +299,3 @@ def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
     again = reader.read(conninfo, PLAIN, ())
     assert again.rows_read == first.rows_read
     assert sum_parts(again.table.training_blocks(), count_or_die, add) == first.table.training_rows
-
-
-def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each task has one: rows that were fetched for it would cross the network in every round."""
-    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
-    for fetching in ("column", "rows", "take"):
-        monkeypatch.delattr(DaskMatrix, fetching)
-    for table in tables:
-        check_scaling(SCALING, table, NUMBERS)
-        for place, name in enumerate(NUMBERS):
-            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
-            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
-                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)
