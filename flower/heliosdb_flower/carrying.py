@@ -27,13 +27,16 @@ def to_records(blob: bytes) -> RecordDict:
 
 
 def from_records(content: RecordDict) -> bytes:
-    """The blob that a message holds; ValueError for anything else."""
-    parts = []
+    """The blob that a message holds; ValueError for anything else, and for more than a batch may be."""
+    parts, size = [], 0
     for at, name in enumerate(sorted(content)):
         record = content[name]
         part = record.get("part") if isinstance(record, ConfigRecord) else None
         if name != f"{at:05d}" or not isinstance(part, bytes):
             raise ValueError("the message holds no batch")
+        size += len(part)
+        if size > MAX_BATCH_BYTES:
+            raise ValueError(f"the message holds more than the {MAX_BATCH_BYTES} bytes of a batch")
         parts.append(part)
     return b"".join(parts)
 

@@ -39,8 +39,9 @@ def vectors(nodes: Collection[NodeName] = NODES, size: int = SIZE) -> dict[NodeN
 
 
 def key(node: NodeName, exchange: int) -> TaskKey:
+    # 60: where a sum begins, of however many of a few stages.
     return TaskKey(
-        WorkspaceName("w"), RunId(UUID(int=3)), RoundNumber(2), 4 + exchange, StepName("train"), node
+        WorkspaceName("w"), RunId(UUID(int=3)), RoundNumber(2), 60 + exchange, StepName("train"), node
     )
 
 

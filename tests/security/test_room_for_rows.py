@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsW
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Reading, Scaling, Task
+from heliosdb.node.config import DaskSettings
 from heliosdb.transport.limits import MAX_INPUTS, MAX_LEVELS
 from tests.support.cluster import Cluster
 from tests.support.federation import (
@@ -80,15 +82,25 @@ def tasks(levels: int) -> list[Task]:
     ]
 
 
-@pytest.mark.parametrize("people", [People(3000, 0), People(3, 1500)], ids=str)
+@pytest.mark.parametrize(
+    ("people", "engine"),
+    [
+        (People(3000, 0), {}),
+        (People(3, 1500), {}),
+        (People(6000, 0), {"engine": "dask", "dask": DaskSettings(workers=2)}),
+    ],
+    ids=str,
+)
 async def test_the_most_levels_that_a_task_may_name_are_answered_about_however_many_rows(
-    people: People, cluster: Cluster, federated_database: str, tmp_path: Path
+    people: People, engine: dict[str, Any], cluster: Cluster, federated_database: str, tmp_path: Path
 ) -> None:
     federation = Federation(tmp_path)
     create(cluster, federated_database, people)
     # The least memory that a node may have: the rows of the first would be 384 MB as that many inputs, and those of
-    # one person of the second 192.
-    config = federation.node_config(cluster, federated_database, max_memory_gb=0.25)
+    # one person of the second 192. Those of the third, 768, would neither fit with its workers nor with the node.
+    config = federation.node_config(
+        cluster, federated_database, max_memory_gb=0.5 if engine else 0.25, **engine
+    )
     async with running_node(config) as port:
         client = federation.client(port)
         for task in [*tasks(1), *tasks(MAX_LEVELS - 1)]:

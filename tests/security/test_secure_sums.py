@@ -11,7 +11,7 @@ from heliosdb.aggregation.secure_keys import KEYS_BYTES, Group, Secrets
 from heliosdb.aggregation.secure_sum import _Seat
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.state import make_state, state_to_bytes
+from heliosdb.domain.state import freeze, make_state, state_to_bytes
 from heliosdb.domain.vector import AnyVector
 from heliosdb.privacy.masks import mask
 from heliosdb.privacy.ring import NARROW, WIDE, add, ring_for, subtract
@@ -50,14 +50,17 @@ def test_a_node_that_is_lost_before_it_is_masked_is_not_in_the_sum() -> None:
 
 
 def _before(one: str, other: str) -> bool:
-    order = ("keys", "shares", "masked", "unmask")
-    return order.index(one) < order.index(other)
+    return STAGES.index(one) < STAGES.index(other)
 
 
 def test_a_node_that_is_lost_after_it_was_masked_is_in_the_sum() -> None:
-    play = Play(FIVE).until("masked")
-    play.stage("unmask", NODES[1:])
-    assert play.total().tolist() == exact(NODES)
+    """Before it has signed who is left, or after that."""
+    early = Play(FIVE).until("masked")
+    early.stage("consistency", NODES[1:])
+    early.stage("unmask", NODES[1:])
+    late = Play(FIVE).until("consistency")
+    late.stage("unmask", NODES[1:])
+    assert early.total().tolist() == late.total().tolist() == exact(NODES)
 
 
 # By the coordinator.
@@ -68,30 +71,57 @@ def test_one_node_in_both_lists() -> None:
     play = Play(FIVE).until("masked")
     twice = np.array([0, 1, 2, 3, 3, 4], dtype=np.uint64)
     with refused("not of its group"):
-        play.answer("unmask", NODES[0], survivors=twice)
+        play.answer("consistency", NODES[0], survivors=twice)
 
 
-def test_different_survivors_to_different_nodes_open_neither_sum() -> None:
-    """Each node tells one share of each, so that of two sets of survivors at most one gets its threshold."""
-    play = Play(FIVE).until("masked")
-    everybody, without = places(0, 1, 2, 3, 4), places(0, 1, 2, 3)
-    alive = [node for node in NODES if play.place(node) != 4]
-    told: dict[str, int] = {"own": 0, "pairwise": 0}
-    for number, node in enumerate(alive):
-        survivors = everybody if number % 2 else without
-        answer = play.answer("unmask", node, survivors=survivors).reshape(-1, SHARE_BYTES)
-        assert answer[4].any()
-        told["own" if number % 2 else "pairwise"] += 1
-    # The node at place 4 tells shares of the others too, and of itself those of one kind.
-    assert max(told.values()) + 1 < int(play.heard["threshold"][0])
+def test_a_vector_on_its_own_is_not_opened_by_different_survivors_to_different_nodes() -> None:
+    """The victim masks its vector towards two nodes alone. Each of the others is told by itself who is left,
+    in sets that are each large enough: three tell of the victim's own mask, and three each of the pairwise
+    masks of those two. So none is told what it has not signed, and what three have signed alike."""
+    play = Play(FIVE, threshold=3).until("shares")
+    at = {play.place(node): node for node in NODES}
+    few, alive = [0, 1, 2], {1: (0, 1, 3, 4), 2: (0, 2, 3, 4), 3: (0, 3, 4), 4: (0, 3, 4)}
+    play.answer("masked", at[0], senders=places(*few), boxes=play.heard["boxes"][few, 0])
+    signed = {}
+    for place, left in alive.items():
+        play.answer("masked", at[place])
+        signed[place] = play.answer("consistency", at[place], note=_note(survivors=places(*left)))
+    with refused("not of its group"):
+        play.answer("consistency", at[0], note=_note(survivors=places(0, 3, 4)))
+    signed[0] = play.answer("consistency", at[0], note=_note(survivors=places(*few)))
+    for place, left in alive.items():
+        signatures = np.stack([signed[one] for one in left])
+        with refused("agree on who is left in the sum, and the threshold is 3"):
+            play.answer("unmask", at[place], note=_note(signers=places(*left), signatures=signatures))
+
+
+def test_who_is_left_is_signed_by_peers_for_this_sum() -> None:
+    """Neither a signature of a round before counts, nor one by another, nor one node's for two."""
+    old, play = Play(FIVE).until("consistency"), Play(FIVE, round=2).until("consistency")
+    signatures, own = play.heard["signatures"], play.place(NODES[0])
+    others = [place for place in range(5) if place != own]
+    for wrong in (old.heard["signatures"], signatures[[1, 2, 3, 4, 0]], signatures[[own] * 5]):
+        changed = np.array(signatures)
+        changed[others[:2]] = wrong[others[:2]]
+        with refused("3 nodes agree"):
+            play.answer("unmask", NODES[0], signatures=changed)
+    kept = {"signers": places(*others), "signatures": signatures[others]}
+    assert play.answer("unmask", NODES[0], note=_note(**kept)).size == 2 * 4 * SHARE_BYTES
+
+
+def test_a_wrong_signature_of_one_node_stops_nobody() -> None:
+    play, liar = Play(FIVE).until("masked"), NODES[2]
+    play.stage("consistency", NODES, lambda node, answer: answer ^ 1 if node == liar else answer)
+    play.stage("unmask", NODES)
+    assert play.total().tolist() == exact(NODES)
 
 
 def test_a_node_says_each_message_once() -> None:
     """After the last message nothing is kept that could be told again; node/summing.py refuses the turn."""
-    play = Play(FIVE).until("masked")
+    play = Play(FIVE).until("consistency")
     play.answer("unmask", NODES[0])
     with pytest.raises((FederatedError, KeyError)):
-        play.answer("unmask", NODES[0], survivors=places(0, 1, 2, 3))
+        play.answer("unmask", NODES[0])
 
 
 def test_keys_of_an_old_round_are_no_keys() -> None:
@@ -184,13 +214,22 @@ def test_a_sum_of_fewer_than_the_threshold_is_not_unmasked() -> None:
     own = play.place(NODES[0])
     for left in ([own], [own, (own + 1) % 5], [own, (own + 1) % 5, (own + 2) % 5]):
         with refused("the threshold is 4"):
-            play.answer("unmask", NODES[0], survivors=places(*left))
+            play.answer("consistency", NODES[0], survivors=places(*left))
+
+
+def test_two_of_three_open_no_sum() -> None:
+    """Each of them knows its own vector, and so by the sum the other's."""
+    three = vectors(3)
+    play = Play(three).until("keys")
+    assert int(play.heard["threshold"][0]) == 3
+    with refused("2 of 3 nodes cannot be the threshold"):
+        play.answer("shares", NODES[0], threshold=np.array([2], dtype=np.uint64))
 
 
 def test_a_node_does_not_unmask_a_sum_in_which_it_is_not() -> None:
     play = Play(FIVE).until("masked")
     with refused("not among those"):
-        play.answer("unmask", NODES[0], survivors=places(*(set(range(5)) - {play.place(NODES[0])})))
+        play.answer("consistency", NODES[0], survivors=places(*(set(range(5)) - {play.place(NODES[0])})))
 
 
 def test_a_group_of_two_has_no_secret() -> None:
@@ -217,8 +256,9 @@ def test_the_late_vector_of_a_node_that_was_said_to_be_lost_does_not_open() -> N
     add(words, own, ring.limbs)
     assert not np.isclose(ring.decode(words), FIVE[late]).any()
     alive = NODES[:4]
-    survivors = places(*(play.place(node) for node in alive))
-    told = [play.answer("unmask", node, survivors=survivors).reshape(-1, SHARE_BYTES) for node in alive]
+    play.heard = freeze({**play.heard, "survivors": places(*(play.place(node) for node in alive))})
+    play.stage("consistency", alive)
+    told = [play.answer("unmask", node).reshape(-1, SHARE_BYTES) for node in alive]
     shares = {
         play.place(node) + 1: row[play.place(late)].tobytes() for node, row in zip(alive, told, strict=True)
     }
@@ -254,14 +294,14 @@ def _seat(play: Play, node: NodeName) -> _Seat:
 
 
 def test_one_wrong_share_among_enough_is_found_and_not_used() -> None:
-    play = Play(FIVE).until("masked")
+    play = Play(FIVE).until("consistency")
     liar = NODES[1]
     play.stage("unmask", NODES, lambda node, answer: answer ^ 1 if node == liar else answer)
     assert play.total().tolist() == exact(NODES)
 
 
 def test_wrong_shares_where_none_is_to_spare_are_refused_by_name() -> None:
-    play = Play(FIVE).until("masked")
+    play = Play(FIVE).until("consistency")
     with refused("do not fit what it stated"):
         play.stage("unmask", NODES[1:], lambda node, answer: answer ^ 1 if node == NODES[1] else answer)
 
@@ -272,7 +312,7 @@ def test_keys_with_the_certificate_of_another_node() -> None:
         Play(FIVE, sites=twin).until("keys")
 
 
-@pytest.mark.parametrize("stage", ["shares", "masked", "unmask"])
+@pytest.mark.parametrize("stage", ["shares", "masked", "consistency", "unmask"])
 def test_fewer_than_the_threshold_open_nothing(stage: str) -> None:
     play = Play(FIVE)
     for one in STAGES:
@@ -341,7 +381,7 @@ def test_a_sum_beyond_all_doubles_is_refused_and_does_not_wrap_around() -> None:
 def test_long_vectors_add_up_to_a_unit_of_2_to_the_minus_64() -> None:
     long = vectors(4, size=5000, seed=3)
     play = Play(long)
-    for stage, nodes in zip(STAGES, (4, 4, 3, 3), strict=True):
+    for stage, nodes in zip(STAGES, (4, 4, 3, 3, 3), strict=True):
         play.stage(stage, sorted(long)[:nodes])
     expected = np.array(exact(sorted(long)[:3], long))
     assert np.abs(play.total() - expected).max() < 1e-13
@@ -349,7 +389,7 @@ def test_long_vectors_add_up_to_a_unit_of_2_to_the_minus_64() -> None:
 
 def test_what_is_answered_is_as_long_as_the_protocol_says() -> None:
     play = Play(FIVE).until("unmask")
-    for stage, nodes in (("keys", 5), ("shares", 5), ("masked", 5), ("unmask", 5)):
+    for stage, nodes in (("keys", 5), ("shares", 5), ("masked", 5), ("consistency", 5), ("unmask", 5)):
         shape = play.protocol.shape(stage, play.size, nodes)
         answers: dict[NodeName, AnyVector] = play.said[stage]
         assert {(answer.size, answer.dtype.name) for answer in answers.values()} == {

@@ -16,7 +16,7 @@ from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.parts.protocols import ShamirSettings
 from tests.support.sums import Site
 
-STAGES = ("keys", "shares", "masked", "unmask")
+STAGES = ("keys", "shares", "masked", "consistency", "unmask")
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Play:
             WorkspaceName("w"),
             RunId(UUID(int=9)),
             RoundNumber(self.round),
-            4 + STAGES.index(stage),
+            len(STAGES) + STAGES.index(stage),
             StepName("train"),
             node,
         )

@@ -35,7 +35,9 @@ MOST_NODES = 1_000
 _FINGERPRINT = 32
 _STATED = _FINGERPRINT + 3 * PUBLIC_BYTES
 _SIGNATURE = 79
-KEYS_BYTES = _STATED + 1 + _SIGNATURE
+SIGNED_BYTES = 1 + _SIGNATURE
+"""A signature with its length in front."""
+KEYS_BYTES = _STATED + SIGNED_BYTES
 
 MASKS, SHARES = b"masks", b"shares"
 
@@ -107,11 +109,10 @@ class Keys:
 
     def is_signed(self, key: TaskKey, site: Signatory) -> bool:
         """Whether a participant whom the site knows signed them for this sum."""
-        length = self.raw[_STATED]
-        signature = self.raw[_STATED + 1 :]
-        if length > _SIGNATURE or any(signature[length:]):
+        signature = signature_in(self.raw[_STATED:])
+        if signature is None:
             return False
-        return site.knows(self.fingerprint, _stated(key, self.raw[:_STATED]), signature[:length])
+        return site.knows(self.fingerprint, _stated(key, self.raw[:_STATED]), signature)
 
 
 def commit(own: bytes) -> bytes:
@@ -122,10 +123,20 @@ def commit(own: bytes) -> bytes:
 def state_keys(key: TaskKey, drawn: Secrets, site: Signatory) -> bytes:
     """A node's keys for the sum of a task, signed."""
     stated = site.fingerprint + drawn.mask_keys.public + drawn.share_keys.public + commit(drawn.own)
-    signature = site.sign(_stated(key, stated))
+    return stated + padded(site.sign(_stated(key, stated)))
+
+
+def padded(signature: bytes) -> bytes:
+    """A signature as it travels, SIGNED_BYTES; FederatedError INVALID_VALUE for one that is too long."""
     if len(signature) > _SIGNATURE:
-        raise invalid_value("the signature of the node's keys is too long")
-    return stated + bytes([len(signature)]) + signature.ljust(_SIGNATURE, b"\0")
+        raise invalid_value("the node's signature is too long")
+    return bytes([len(signature)]) + signature.ljust(_SIGNATURE, b"\0")
+
+
+def signature_in(raw: bytes) -> bytes | None:
+    """The signature in SIGNED_BYTES; None where these are none."""
+    length, signature = raw[0], raw[1:]
+    return None if length > _SIGNATURE or any(signature[length:]) else signature[:length]
 
 
 @dataclass(frozen=True)
@@ -151,8 +162,11 @@ class Group:
         count, names = len(self.keys), [one.fingerprint for one in self.keys]
         if not LEAST_NODES <= count <= MOST_NODES:
             return f"a secure sum takes {LEAST_NODES} to {MOST_NODES} nodes, and there are {count}"
-        if not count < 2 * self.threshold <= 2 * count:
-            return f"{self.threshold} of {count} nodes cannot be the threshold: more than half have to be"
+        if not max(count + 1, 2 * LEAST_NODES) <= 2 * self.threshold <= 2 * count:
+            return (
+                f"{self.threshold} of {count} nodes cannot be the threshold: more than half have to be, and "
+                f"at least {LEAST_NODES}"
+            )
         if any(one >= other for one, other in itertools.pairwise(names)):
             return "a node is there twice, or not in order"
         if any(len({public(one) for one in self.keys}) < count for public in (_mask_key, _share_key)):
@@ -211,5 +225,5 @@ def _sum_of(key: TaskKey) -> bytes:
     return packed + key.run.bytes + struct.pack("<II", key.round, key.exchange // STAGES)
 
 
-STAGES = 4
+STAGES = 5
 """Messages of a secure sum, which are so many exchanges of a round."""

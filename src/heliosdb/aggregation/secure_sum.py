@@ -1,21 +1,23 @@
 """The sum protocol `shamir`: the coordinator learns the sum of the nodes' vectors and no vector.
 
 Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving Machine Learning", figure 4, on a
-complete graph, with the nodes' signatures under their keys. Its four messages:
+complete graph, with the nodes' signatures under their keys and under who is left. Its five messages:
 
 * keys: each node states two public keys of this sum and a commitment, signed (secure_keys.py);
 * shares: it shares two seeds among all of the group, each share in a box that one node opens;
 * masked: its vector in fixed point, plus the mask of a seed of its own, plus or minus a mask for each other
   node whose boxes came, which the other one takes away again;
+* consistency: its signature under whose boxes and whose vectors came (secure_consistency.py);
 * unmask: of each node a share, of its own mask's seed where its vector is in the sum, of its pairwise masks'
   key where it is not. Never of both: who answers once, as `node/summing.py` has it, opens one set of
   survivors.
 
 What always holds, at a node: nothing leaves but what the message says; a share is told only of whoever sent
-boxes before the vector was masked; more than half of the group has to be left. Two sets of survivors open
-only where nodes tell two shares: with a threshold t of n these have to be 2 t - n or more, so with two
-thirds, a third of the nodes. At the coordinator: a share that does not fit what its secret's owner committed
-itself to is not used, and names who told it.
+boxes before the vector was masked; more than half of the group, and three, have to be left; and as many as
+the threshold have to have signed that it is these. A threshold t of n keeps a node's vector from a
+coordinator with which fewer than 2 t - n nodes collude: with two thirds, a third of the nodes. At the
+coordinator: a share that does not fit what its secret's owner committed itself to is not used, and names who
+told it.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.aggregation.secure_consistency import check_agreed, sign_survivors
 from heliosdb.aggregation.secure_keys import (
     KEYS_BYTES,
     MASKS,
     MOST_NODES,
+    SIGNED_BYTES,
     Bytes,
     Group,
     Keys,
@@ -55,7 +59,7 @@ from heliosdb.privacy.sharing import SHARE_BYTES, is_share, join, split, weights
 _BOX = 2 * SHARE_BYTES + TAG_BYTES
 """A share of the pairwise masks' key and one of the seed of the own mask, sealed."""
 
-KEYS, BOXES, MASKED, UNMASK = "keys", "shares", "masked", "unmask"
+KEYS, BOXES, MASKED, CONSISTENCY, UNMASK = "keys", "shares", "masked", "consistency", "unmask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class SecureSum:
         Stage(KEYS, carries=False),
         Stage(BOXES, carries=False),
         Stage(MASKED, carries=True),
+        Stage(CONSISTENCY, carries=False),
         Stage(UNMASK, carries=False),
     )
 
@@ -82,14 +87,16 @@ class SecureSum:
         return ring_for(size).largest(nodes)
 
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
-        """Keys; a box for each; words of the ring; shares of at most twice as many as are left."""
+        """Keys; a box for each; words of the ring; a signature; shares of twice as many as signed."""
         if stage == MASKED:
             return Shape(size * ring_for(size).limbs, Dtype.UINT64)
-        each = {KEYS: KEYS_BYTES, BOXES: nodes * _BOX, UNMASK: 2 * nodes * SHARE_BYTES}
+        each = {KEYS: KEYS_BYTES, CONSISTENCY: SIGNED_BYTES}
+        each |= {BOXES: nodes * _BOX, UNMASK: 2 * nodes * SHARE_BYTES}
         return Shape(each[stage], Dtype.UINT8)
 
     def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
-        """shares: the group. masked: whose boxes came, and those for the node. unmask: who is left."""
+        """shares: the group. masked: whose boxes came, and those for the node. consistency: who is left.
+        unmask: who has signed that, and with what."""
         if stage == KEYS:
             return b""
         if stage == BOXES:
@@ -97,7 +104,9 @@ class SecureSum:
         if stage == MASKED:
             place = _names(heard["names"]).index(node)
             return state_to_bytes(make_state(senders=heard["senders"], boxes=heard["boxes"][:, place]))
-        return state_to_bytes(make_state(survivors=heard["survivors"]))
+        if stage == CONSISTENCY:
+            return state_to_bytes(make_state(survivors=heard["survivors"]))
+        return state_to_bytes(make_state(signers=heard["signers"], signatures=heard["signatures"]))
 
     def take(self, stage: str, size: int, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
         """What is known after a stage."""
@@ -116,6 +125,8 @@ class SecureSum:
         if stage == MASKED:
             left = {name: array for name, array in heard.items() if name != "boxes"}
             return make_state(**{**left, "survivors": there, "sum": _summed(rows, ring_for(size).limbs)})
+        if stage == CONSISTENCY:
+            return make_state(**{**heard, "signers": there, "signatures": np.stack(rows)})
         shares = {place: row.reshape(-1, SHARE_BYTES) for place, row in zip(places, rows, strict=True)}
         return make_state(sum=_Opening(heard, shares).open(ring_for(size).limbs))
 
@@ -141,7 +152,9 @@ class SecureSum:
             return _boxes(key, told, memory, site)
         if stage == MASKED:
             return _masked(told, memory, vector)
-        return _shares_for(told, memory), NO_STATE
+        if stage == CONSISTENCY:
+            return _left(told, memory, site)
+        return _shares_for(told, memory, site), NO_STATE
 
 
 SECURE_SUM = SecureSum(ShamirSettings())
@@ -223,6 +236,7 @@ def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, S
     words = ring.encode(vector)
     seat.hide(words, senders, ring.limbs)
     kept = make_state(
+        keys=memory["keys"],
         threshold=memory["threshold"],
         place=memory["place"],
         senders=np.array(senders, dtype=np.uint64),
@@ -231,15 +245,29 @@ def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, S
     return words, kept
 
 
-def _shares_for(told: State, memory: State) -> Bytes:
-    """Of whoever sent boxes, in order: a share of the own mask's seed, or of the pairwise masks' key."""
-    senders = [int(place) for place in memory["senders"]]
+def _left(told: State, memory: State, site: Signatory) -> tuple[Bytes, State]:
+    """The signature under who is left, which is kept and never signed anew."""
+    group, senders = Group.read(memory["keys"], int(memory["threshold"][0])), memory["senders"].tolist()
     survivors = _places(told, "survivors", senders)
-    _check_told(survivors, int(memory["place"][0]), int(memory["threshold"][0]))
-    answer = np.zeros((2 * len(survivors), SHARE_BYTES), dtype=np.uint8)
-    pairs = memory["pairs"].reshape(-1, 2, SHARE_BYTES)
+    _check_told(survivors, int(memory["place"][0]), group.threshold)
+    kept = make_state(**{**memory, "survivors": np.array(survivors, dtype=np.uint64)})
+    return sign_survivors(group, senders, survivors, site), kept
+
+
+def _shares_for(told: State, memory: State, site: Signatory) -> Bytes:
+    """Of whoever sent boxes, in order: a share of the own mask's seed, or of the pairwise masks' key."""
+    group, senders = Group.read(memory["keys"], int(memory["threshold"][0])), memory["senders"].tolist()
+    survivors = memory["survivors"].tolist()
+    signers, signatures = _places(told, "signers", survivors), _told(told, "signatures")
+    if signatures.dtype != np.uint8 or signatures.shape != (len(signers), SIGNED_BYTES):
+        raise invalid_value("there are not as many signatures as nodes that signed")
+    signed = dict(zip(signers, signatures, strict=True))
+    check_agreed(group, senders, survivors, signed, site, own=int(memory["place"][0]))
+    # More than half of the group signed: there is room for each of it.
+    answer = np.zeros((2 * len(signers), SHARE_BYTES), dtype=np.uint8)
+    pairs, left = memory["pairs"].reshape(-1, 2, SHARE_BYTES), set(survivors)
     for number, sender in enumerate(senders):
-        answer[number] = pairs[number, 1 if sender in survivors else 0]
+        answer[number] = pairs[number, 1 if sender in left else 0]
     return answer.reshape(-1)
 
 
@@ -342,8 +370,8 @@ def _take_keys(answers: Mapping[NodeName, AnyVector], threshold: int | None) -> 
 
 
 def least_survivors(nodes: int) -> int:
-    """How many of so many nodes open a sum where no threshold is given: two thirds, rounded up."""
-    return -(-2 * nodes // 3)
+    """How many of so many nodes open a sum where no threshold is given: two thirds, rounded up, and three."""
+    return max(LEAST_NODES, -(-2 * nodes // 3))
 
 
 def _check_enough(count: int, threshold: int) -> None:

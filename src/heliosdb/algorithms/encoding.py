@@ -10,12 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
 
 from heliosdb.algorithms.neighbours import gather
 from heliosdb.algorithms.parted import Parted
+from heliosdb.algorithms.space import Space
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain.classes import BINARY_LABELS, class_number
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -84,6 +86,12 @@ def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table
         return replace(table, columns=())
     cells = _Cells(table, smallest_cell)
     if isinstance(table.features, Parted):
+        if not smallest_cell:
+            # Where rows lie: what is made of one may be thousands of numbers, which a task decides.
+            made_there = table.features.map_rows(
+                len(encoding.inputs), partial(_encode_rows, encoding=encoding, raw=raw)
+            )
+            return replace(table, features=cast(Matrix, made_there), columns=())
         return replace(
             table, features=_encode_parted(table, table.features, encoding, raw, cells), columns=()
         )
@@ -93,6 +101,14 @@ def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table
         _fill(inputs, table.features[:, start : start + read.width], read, column, cells)
         start, place = start + read.width, place + len(column.inputs)
     return replace(table, features=made, columns=())
+
+
+def _encode_rows(features: Matrix, space: Space, *, encoding: Encoding, raw: Sequence[RawColumn]) -> Matrix:
+    """The inputs of some rows, each by itself."""
+    rows = len(features)
+    subjects, nobody = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.bool_)
+    table = Table(features, np.zeros(rows), subjects, nobody, columns=tuple(raw), space=space)
+    return encode(table, encoding).features
 
 
 def _encode_parted(

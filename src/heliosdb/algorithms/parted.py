@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from heliosdb.algorithms.space import Space
     from heliosdb.algorithms.table import Table
 
 Made = TypeVar("Made")
@@ -37,6 +38,11 @@ class Parted(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
+
+    @property
+    @abstractmethod
+    def are_in_memory(self) -> tuple[bool, ...]:
+        """Of each part whether it lies in memory, and what is made of it there too."""
 
     @property
     def nbytes(self) -> int:
@@ -87,6 +93,11 @@ class Parted(ABC):
     @abstractmethod
     def derive(self, columns: Sequence[int | NDArray[Any]]) -> Parted:
         """Return a matrix of these columns: own ones by place, others given, (n, k) each."""
+
+    @abstractmethod
+    def map_rows(self, width: int, of: Callable[[NDArray[Any], Space], NDArray[Any]]) -> Parted:
+        """Return what `of` makes of some rows and where they lie, (m, width), each row by itself; it lies
+        there."""
 
     @abstractmethod
     def map_blocks(self, table: Table, rows: Rows, size: int, of: Callable[[Table], Made]) -> Iterator[Made]:

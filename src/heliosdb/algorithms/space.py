@@ -98,7 +98,9 @@ def keep(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
 
 
 def keep_columns(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
-    """Return the columns of a mask, in their order."""
+    """Return the columns of a mask, in their order; of a matrix that lies with workers they stay there."""
+    if isinstance(array, Parted):
+        return cast(NDArray[Any], array[:, mask])
     if space.is_memory:
         return array[:, mask]
     kept = space.empty((len(array), int(np.count_nonzero(mask))), array.dtype)

@@ -106,7 +106,9 @@ class DaskEngine:
         allowance: Allowance,
     ) -> Arranged:
         space = _Elsewhere(_space_of(names, allowance))
-        parts = [Part(held, one.target.size) for held, one in zip(features, names, strict=True)]
+        parts = [
+            Part(held, one.target.size, one.in_memory) for held, one in zip(features, names, strict=True)
+        ]
         width = sum(column.width for column in names[0].columns)
         matrix = DaskMatrix(self._workers, parts, width)
         rows = _joined(cast(Matrix, matrix), names, request, space)

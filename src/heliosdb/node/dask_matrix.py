@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.parted import Parted, Rows
-from heliosdb.algorithms.space import slices
+from heliosdb.algorithms.space import Space, slices
 from heliosdb.algorithms.table import Codes, Mask, Table
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node import dask_parts
@@ -31,10 +31,11 @@ _BLOCKS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part's rows, so many. held: where they are."""
+    """A part's rows, so many. held: where they are; in_memory: whether that is in a worker's memory."""
 
     held: Held
     rows: int
+    in_memory: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class DaskMatrix(Parted):
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return int(self._starts[-1]), self._width
+
+    @property
+    def are_in_memory(self) -> tuple[bool, ...]:
+        """See `Parted`."""
+        return tuple(part.in_memory for part in self._parts)
 
     def column(self, place: int) -> Vector:
         """See `Parted`."""
@@ -100,7 +106,7 @@ class DaskMatrix(Parted):
         for part, some in zip(self._parts, self._slices(), strict=True):
             own = mask[some]
             task = (dask_parts.keep_of, part.held, np.packbits(own).tobytes(), part.rows)
-            parts.append(Part(self._workers.submit(*task), int(np.count_nonzero(own))))
+            parts.append(Part(self._workers.submit(*task), int(np.count_nonzero(own)), part.in_memory))
         return DaskMatrix(self._workers, parts, self._width)
 
     def derive(self, columns: Sequence[int | NDArray[Any]]) -> DaskMatrix:
@@ -113,8 +119,16 @@ class DaskMatrix(Parted):
         for part, some in zip(self._parts, self._slices(), strict=True):
             sent = [self._workers.send(np.ascontiguousarray(one[some]), part.held) for one in given]
             made = self._workers.submit(dask_parts.derive_of, part.held, places, sent)
-            parts.append(Part(made, part.rows))
+            parts.append(Part(made, part.rows, part.in_memory))
         width = sum(1 if isinstance(column, int) else column.shape[1] for column in columns)
+        return DaskMatrix(self._workers, parts, width)
+
+    def map_rows(self, width: int, of: Callable[[Matrix, Space], Matrix]) -> DaskMatrix:
+        """See `Parted`."""
+        parts = [
+            Part(self._workers.submit(dask_parts.map_rows, of, part.held), part.rows, part.in_memory)
+            for part in self._parts
+        ]
         return DaskMatrix(self._workers, parts, width)
 
     def map_blocks(self, table: Table, rows: Rows, size: int, of: Callable[[Table], Made]) -> Iterator[Made]:

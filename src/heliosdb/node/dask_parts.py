@@ -206,6 +206,7 @@ class PartNames:
     row_numbers: Codes
     columns: tuple[RawColumn, ...]
     labels: tuple[str, ...] | None
+    in_memory: bool = True
 
 
 @_guarded
@@ -216,7 +217,7 @@ def order_part(name: str, raw: Resident, columns: Sequence[ColumnReading]) -> tu
     read = number_levels(rows, told.request)
     ordered = order_rows(read.values, read.codes, told.request, space)
     names = _names_of(ordered, told.request)
-    names.columns, names.labels = read.columns, read.labels
+    names.columns, names.labels, names.in_memory = read.columns, read.labels, space.is_memory
     return Resident((ordered.features,), space), names
 
 
@@ -294,6 +295,12 @@ def derive_of(part: Resident, columns: Sequence[int | None], given: Sequence[NDA
         made[:, start : start + one.shape[1]] = one
         start += one.shape[1]
     return Resident((made,), part.space)
+
+
+@_guarded
+def map_rows(of: Callable[[Matrix, Space], Matrix], part: Resident) -> Resident:
+    """Return the part with what is made of its rows."""
+    return Resident((of(part.features, part.space),), part.space)
 
 
 @dataclass(frozen=True, slots=True)

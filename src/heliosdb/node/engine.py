@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import psycopg
 
+from heliosdb.algorithms.space import MEMORY, Space
 from heliosdb.catalog.dataset_rows import RowQuery
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.allowance import Allowance
@@ -95,7 +96,19 @@ def spool_of(allowance: Allowance, request: TableRequest) -> RowSpool:
     memory, scratch = allowance.memory_bytes, allowance.scratch
     if memory is None or scratch is None:
         return RowSpool(None, None)
-    return RowSpool(memory // _ROWS_SHARE * request.width // request.most_width, Scratch(scratch))
+    return RowSpool(_most_read(memory, request), Scratch(scratch))
+
+
+def space_of(allowance: Allowance, request: TableRequest, size: int) -> Space:
+    """Return where what is made of rows belongs that take so many bytes as they are read: as `spool_of`."""
+    memory, scratch = allowance.memory_bytes, allowance.scratch
+    if memory is None or scratch is None or size <= _most_read(memory, request):
+        return MEMORY
+    return Scratch(scratch)
+
+
+def _most_read(memory: int, request: TableRequest) -> int:
+    return memory // _ROWS_SHARE * request.width // request.most_width
 
 
 def make_engine(place: DaskPlace | None, allowance: Allowance) -> Engine:

@@ -24,6 +24,7 @@ import psycopg
 
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.encoding import task_classes
+from heliosdb.algorithms.parted import Parted
 from heliosdb.algorithms.space import MEMORY
 from heliosdb.algorithms.steps import (
     Step,
@@ -55,7 +56,15 @@ from heliosdb.node.database import unreachable, unreadable
 from heliosdb.node.datasets import TableRequest, read_consenting
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
-from heliosdb.node.engine import DaskPlace, Engine, OneProcess, PartsLostError, make_engine, query_of
+from heliosdb.node.engine import (
+    DaskPlace,
+    Engine,
+    OneProcess,
+    PartsLostError,
+    make_engine,
+    query_of,
+    space_of,
+)
 from heliosdb.node.frames import (
     ComputeAnswer,
     Computed,
@@ -139,16 +148,23 @@ class ReadTable:
         """Whether it lies there, and not in scratch files or with workers."""
         return self.table.space.is_memory
 
-    def for_step(self, step: Step, allowance: Allowance) -> ReadTable:
+    @property
+    def lies(self) -> tuple[bool, ...]:
+        """Whether it lies in memory, and of a table that lies with workers each part of it in theirs."""
+        features = self.table.features
+        return (self.is_in_memory, *(features.are_in_memory if isinstance(features, Parted) else ()))
+
+    def for_step(self, step: Step, request: TableRequest, allowance: Allowance) -> ReadTable:
         """Return the table on which a step computes: where rows lie with workers a sum over blocks goes to
-        them, and what else fits into this process is fetched."""
+        them, and what else fits into this process is fetched. Under a budget what is made of it is put where
+        it would be had this process read it."""
         if not self.table.is_parted or adds_blocks(step) or not fits(self.table, allowance.memory_bytes):
             return self
         if not self.fetched:
             features = np.asarray(self.table.features)
-            self.fetched.append(
-                replace(self, table=replace(self.table, features=features, space=MEMORY), encoded={})
-            )
+            space = MEMORY if request.plain else space_of(allowance, request, features.nbytes)
+            table = replace(self.table, features=features, space=space)
+            self.fetched.append(replace(self, table=table, encoded={}))
         return self.fetched[0]
 
 
@@ -245,8 +261,10 @@ class Tables:
         """The same with the arrays of another run's table where that holds the same rows."""
         for other in self._kept.values():
             # One that lies in memory would not have room there for the other's inputs.
-            if other.rows_read == read.rows_read and other.is_in_memory == read.is_in_memory:
-                return replace(read, table=other.table, encoded=other.encoded, fetched=other.fetched)
+            if other.rows_read == read.rows_read and other.lies == read.lies:
+                # What was fetched may lie where there is no room for what this run makes of it.
+                fetched = [] if read.row_set is None else other.fetched
+                return replace(read, table=other.table, encoded=other.encoded, fetched=fetched)
         return read
 
 
@@ -325,7 +343,7 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
             read = tables.get(request.reader, table, row_sets)
             if read is None:
                 return None
-            chosen = read.for_step(find_step(task), request.allowance)
+            chosen = read.for_step(find_step(task), table, request.allowance)
             try:
                 computed = compute(task, chosen.table, table, memory, chosen.encoded)
             except MemoryError:

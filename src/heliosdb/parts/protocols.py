@@ -19,7 +19,7 @@ LEAST_NODES = 3
 class ShamirSettings:
     """Of shamir. threshold: how many nodes open a sum together; None: two thirds of those that begin it."""
 
-    threshold: int | None = within(Bounds(2, 10_000), default=None)
+    threshold: int | None = within(Bounds(LEAST_NODES, 10_000), default=None)
 
 
 PROTOCOLS = Registry("sum protocol")

@@ -42,6 +42,7 @@ MAX_OFFERS = 32
 MAX_RELAYED_BYTES = MAX_VECTOR_BYTES + MAX_NOTE_BYTES + 2 * MAX_HEADER_BYTES
 # What such a system is handed at once: one call, or many small ones.
 MAX_BATCH_BYTES = MAX_RELAYED_BYTES + 16 * 1024 * 1024
+MAX_BATCH_ENVELOPES = 1024
 # Of a version; its arrays are a state, and bounded as one.
 MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 

@@ -20,8 +20,17 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import relay_sockets
 from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, fingerprint
-from heliosdb.transport.limits import MAX_BATCH_BYTES, MAX_OFFERS
-from heliosdb.transport.relay_lines import FRAME_BYTES, Batch, Frame, Lost, Places, batch_frame, read_frame
+from heliosdb.transport.limits import MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES, MAX_OFFERS
+from heliosdb.transport.relay_lines import (
+    FRAME_BYTES,
+    Batch,
+    Frame,
+    Lost,
+    Places,
+    batch_frame,
+    read_batch,
+    read_frame,
+)
 from heliosdb.transport.relay_sealing import Hello, SealedSession, UnsealedError
 
 log = logging.getLogger(__name__)
@@ -214,7 +223,7 @@ class Relay:
 
     def _take(self, place: Place, content: bytes) -> None:
         try:
-            batch = parse(pb.RelayBatch, content)
+            batch = read_batch(content)
             place.pending = batch.pending
             for envelope in batch.envelopes:
                 self._open(place, envelope)
@@ -301,7 +310,7 @@ class Relay:
         if place.on_its_way or self._writer is None or not (place.waiting or place.pending):
             return
         batch, size = pb.RelayBatch(hold_ms=round(self._hold * 1000)), 0
-        while place.waiting:
+        while place.waiting and len(batch.envelopes) < MAX_BATCH_ENVELOPES:
             size += place.waiting[0].envelope.ByteSize() + _OVERHEAD
             if size > MAX_BATCH_BYTES - _OVERHEAD and batch.envelopes:
                 break

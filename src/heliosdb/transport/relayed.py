@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from heliosdb.domain.errors import place_of
@@ -18,7 +18,8 @@ from heliosdb.observing.tracing import HEADER
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.carriers import Answering, CannotAnswerError, read_method
 from heliosdb.transport.checks import parse
-from heliosdb.transport.limits import MAX_BATCH_BYTES, MAX_OFFERS, MAX_RELAYED_BYTES
+from heliosdb.transport.limits import MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES, MAX_OFFERS, MAX_RELAYED_BYTES
+from heliosdb.transport.relay_lines import read_batch
 from heliosdb.transport.relay_sealing import Numbers, SealedSession, UnsealedError, welcome
 from heliosdb.transport.server import ServerIdentity
 
@@ -63,9 +64,9 @@ class RelayedCalls:
 
         FederatedError INVALID_VALUE or NOT_SUPPORTED for what is no batch.
         """
-        batch = parse(pb.RelayBatch, raw)
+        batch = read_batch(raw)
         self._drop_strangers()
-        replies = [reply for one in batch.envelopes if (reply := self._take(one)) is not None]
+        replies = [reply for one in _asked_of(batch) if (reply := self._take(one)) is not None]
         if not replies:
             await self._answered(min(batch.hold_ms / 1000, _LONGEST_HOLD))
         return self._fetch(replies).SerializeToString()
@@ -180,8 +181,9 @@ class RelayedCalls:
         left = 0
         for session in self._sessions.values():
             while session.answers:
+                full = len(batch.envelopes) >= MAX_BATCH_ENVELOPES
                 size += session.answers[0].ByteSize() + _OVERHEAD
-                if size > MAX_BATCH_BYTES and len(batch.envelopes) > len(replies):
+                if full or (size > MAX_BATCH_BYTES and len(batch.envelopes) > len(replies)):
                     left += len(session.answers)
                     break
                 batch.envelopes.append(session.answers.popleft())
@@ -201,3 +203,14 @@ class RelayedCalls:
 async def _each(messages: Sequence[bytes]) -> AsyncIterator[bytes]:
     for message in messages:
         yield message
+
+
+def _asked_of(batch: pb.RelayBatch) -> Iterator[pb.RelayEnvelope]:
+    """What a batch asks; of offers the first alone: each costs a signature, and anybody may repeat one."""
+    is_offered = False
+    for one in batch.envelopes:
+        if one.HasField("hello"):
+            if is_offered:
+                continue
+            is_offered = True
+        yield one

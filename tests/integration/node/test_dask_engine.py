@@ -227,9 +227,10 @@ def test_categories_and_arrays_become_the_same_inputs(read: Read) -> None:
             ColumnEncoding("series", ColumnKind.ARRAY, elements=2),
         )
     )
-    own, parted = (encode(one.table, encoding, smallest_cell=5) for one in read(PLAIN))
-    assert isinstance(parted.features, DaskMatrix)
-    assert np.asarray(parted.features).tobytes() == own.features.tobytes()
+    for smallest in (0, 5):
+        own, parted = (encode(one.table, encoding, smallest_cell=smallest) for one in read(PLAIN))
+        assert isinstance(parted.features, DaskMatrix)
+        assert np.asarray(parted.features).tobytes() == own.features.tobytes()
     scaling = Scaling((1.0,) * own.features.shape[1], (2.0,) * own.features.shape[1])
     start = np.linspace(-0.1, 0.1, own.features.shape[1] + 1)
     both_sums = [LOGISTIC_REGRESSION.curvature(one, start, scaling).to_vector() for one in (own, parted)]
@@ -239,13 +240,13 @@ def test_categories_and_arrays_become_the_same_inputs(read: Read) -> None:
 def test_what_is_no_sum_over_blocks_is_computed_in_the_process_where_it_fits(read: Read) -> None:
     own, parted = read(replace(PLAIN, features=NUMBERS))
     forest, linear = algorithm("random_forest").steps, algorithm("logistic_regression").steps
-    assert parted.for_step(linear[LEVELS], Allowance()) is parted
+    assert parted.for_step(linear[LEVELS], PLAIN, Allowance()) is parted
     for step in forest.values():
-        fetched = parted.for_step(step, Allowance())
+        fetched = parted.for_step(step, PLAIN, Allowance())
         assert fetched.table.space.is_memory
         assert fetched.table.features.tobytes() == own.table.features.tobytes()
-        assert parted.for_step(step, Allowance()) is fetched
-        assert parted.for_step(step, Allowance(memory_bytes=1 << 20)) is parted
+        assert parted.for_step(step, PLAIN, Allowance()) is fetched
+        assert parted.for_step(step, PLAIN, Allowance(memory_bytes=1 << 20)) is parted
 
 
 def test_row_sets_of_earlier_answers_decide_as_they_do_in_one_process(

@@ -20,6 +20,7 @@ from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.relay import Relay
 from heliosdb.transport.relay_carrier import RelayedCarrier
+from heliosdb.transport.relay_sealing import Hello
 from heliosdb.transport.relayed import RelayedCalls
 from heliosdb.transport.server import ServerIdentity
 from tests.support.courier import Courier, carrying
@@ -150,6 +151,17 @@ async def test_what_is_repeated_later_is_heard_once_and_changes_nothing() -> Non
         assert all(not pb.RelayBatch.FromString(one).envelopes for one in answers)
         assert await net.east.residency() == "EAST"
         assert net.east.greeter.greetings == 3
+
+
+async def test_an_offer_that_is_repeated_within_a_batch_is_answered_once() -> None:
+    """Each answer costs the node a signature."""
+    async with relaying(COORDINATOR) as (relay, _):
+        east = node(EAST, "EAST", relay)
+        batch = pb.RelayBatch(envelopes=[pb.RelayEnvelope(hello=Hello(COORDINATOR).message)] * 100)
+        answer = pb.RelayBatch.FromString(await east.calls.exchange(batch.SerializeToString()))
+        assert [one.WhichOneof("kind") for one in answer.envelopes] == ["welcome"]
+        await east.client.close()
+        await east.calls.close()
 
 
 async def test_a_session_offer_that_is_repeated_ends_none() -> None:

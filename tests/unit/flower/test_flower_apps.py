@@ -147,6 +147,19 @@ def test_a_batch_may_be_as_large_as_the_daemons_take_it(apps: SimpleNamespace) -
     assert apps.carrying.MAX_BATCH_BYTES == limits.MAX_BATCH_BYTES
 
 
+def test_an_answer_that_is_larger_than_a_batch_is_lost_and_nothing_else(
+    served: Served, apps: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon would leave the connection over it, and with it the sessions of all nodes."""
+    served.say(relay_lines.batch_frame(7, b"ask"))
+    served.turn()
+    large = apps.carrying.to_records(bytes(100))
+    monkeypatch.setattr(apps.carrying, "MAX_BATCH_BYTES", 99)
+    served.grid.replies.append(Message(large, reply_to="1"))
+    served.turn()
+    assert served.heard() == relay_lines.Lost(7)
+
+
 @pytest.mark.parametrize("length", [0, 1, 4 * 1024 * 1024, 9 * 1024 * 1024])
 def test_a_blob_comes_out_of_records_as_it_went_in(apps: SimpleNamespace, length: int) -> None:
     blob = bytes(range(251)) * (length // 251 + 1)

@@ -164,6 +164,7 @@ def test_a_computation_that_meets_the_limit_gets_the_room_of_other_runs_once(
     monkeypatch.setattr(worker, "compute", computed)
     monkeypatch.setattr(worker, "with_state", lambda *_: None)
     monkeypatch.setattr(worker, "task_from_header", lambda _: SimpleNamespace(task=None))
+    monkeypatch.setattr(worker, "find_step", lambda _: None)
     asked = ComputeRequest(1, "one", request("own"), b"", b"")
     most = SIZE
     assert isinstance(answer(asked, tables).outcome, Computed)

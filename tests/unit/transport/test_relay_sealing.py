@@ -8,7 +8,8 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.identity import Identity, fingerprint
-from heliosdb.transport.relay_lines import Batch, Lost, Places, batch_frame, read_frame
+from heliosdb.transport.limits import MAX_BATCH_ENVELOPES
+from heliosdb.transport.relay_lines import Batch, Lost, Places, batch_frame, read_batch, read_frame
 from heliosdb.transport.relay_sealing import Hello, Numbers, SealedSession, UnsealedError, welcome
 
 AUTHORITY = Authority.create("authority")
@@ -142,3 +143,25 @@ def test_frames_are_read_as_they_are_written_and_nothing_else_is_one() -> None:
     for wrong in (b"", b"X", b"P" + bytes(7), b"B", b"L", b"L" + bytes(9), b"P" + bytes(8 * 10_001)):
         with pytest.raises(FederatedError, match="no frame"):
             read_frame(wrong)
+
+
+def test_a_batch_is_read_as_it_was_written() -> None:
+    ours, _ = met()
+    for count in (0, 1, MAX_BATCH_ENVELOPES):
+        envelopes = [ours.seal(1, CALL)] * count
+        batch = pb.RelayBatch(envelopes=envelopes, hold_ms=2**32 - 1, pending=2**32 - 1)
+        assert read_batch(batch.SerializeToString()) == batch
+
+
+def test_envelopes_are_counted_before_they_are_made() -> None:
+    """Two bytes are an empty one: a batch of 300 MB would take ten times as much."""
+    with pytest.raises(FederatedError, match="more than 1024 envelopes"):
+        read_batch(b"\n\0" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\n", b"\n\x05abc", b"\x0b\x01", b"\xff" * 12, b"\n" + b"\xff" * 9, b"\x20\x01"]
+)
+def test_what_is_no_batch_is_refused(raw: bytes) -> None:
+    with pytest.raises(FederatedError):
+        read_batch(raw)
