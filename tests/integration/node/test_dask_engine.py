@@ -265,13 +265,27 @@ def test_row_sets_of_earlier_answers_decide_as_they_do_in_one_process(
     assert np.asarray(found[1].table.features).tobytes() == found[0].table.features.tobytes()
 
 
+def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task has one: rows that were fetched for it would cross the network in every round."""
+    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
+    for fetching in ("column", "rows", "take"):
+        monkeypatch.delattr(DaskMatrix, fetching)
+    for table in tables:
+        check_scaling(SCALING, table, NUMBERS)
+        for place, name in enumerate(NUMBERS):
+            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
+            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
+                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)
+
+
 def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
     read: Read, engine: DaskEngine, cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
+    # The last test: rows that others have read die too.
     first, died = read(PLAIN)[0], tmp_path / "died"
 
     def count_or_die(rows: Table) -> int:
-        # One of the two alone: where both see that no one has died, the later death is the next test's.
+        # One of the two alone: where both see that no one has died, two die.
         with suppress(FileExistsError):
             died.touch(exist_ok=False)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -284,16 +298,3 @@ def test_a_worker_that_dies_takes_its_rows_with_it_and_they_are_read_again(
     again = reader.read(conninfo, PLAIN, ())
     assert again.rows_read == first.rows_read
     assert sum_parts(again.table.training_blocks(), count_or_die, add) == first.table.training_rows
-
-
-def test_a_scaling_is_looked_at_where_the_rows_are(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each task has one: rows that were fetched for it would cross the network in every round."""
-    tables = [one.table for one in read(replace(PLAIN, features=NUMBERS))]
-    for fetching in ("column", "rows", "take"):
-        monkeypatch.delattr(DaskMatrix, fetching)
-    for table in tables:
-        check_scaling(SCALING, table, NUMBERS)
-        for place, name in enumerate(NUMBERS):
-            scales = tuple(1e-9 if place == one else scale for one, scale in enumerate(SCALING.scales))
-            with pytest.raises(FederatedError, match=f'the scaling of column "{name}"'):
-                check_scaling(replace(SCALING, scales=scales), table, NUMBERS)
