@@ -20,7 +20,15 @@ from pathlib import Path
 from benchmarks import processes
 from benchmarks.harness import Figure, publish
 from benchmarks.round_cases import Case, Measure, Model
-from benchmarks.round_federation import Node, coordinated, make_nodes, prepare, settings_of, train
+from benchmarks.round_federation import (
+    Node,
+    coordinated,
+    database_of,
+    make_nodes,
+    prepare,
+    settings_of,
+    train,
+)
 from heliosdb.node.config import NodeConfig
 from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.federation import Federation
@@ -44,7 +52,7 @@ def main() -> None:
         for name, config in make_nodes(cluster, federation, list(cases.values())):
             port = free_port()
             daemons.append(_start(federation, name, config, port))
-            nodes.append(Node(name, federation.directory / f"{name}.pem", port))
+            nodes.append(Node(name, federation.directory / f"{name}.pem", port, database_of(config)))
         stack.enter_context(processes.ended(daemons))
         for node in nodes:
             _wait_for(federation.directory / f"{node.name}.ready")

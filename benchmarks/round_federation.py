@@ -93,7 +93,7 @@ def serving(
             for (name, _), port in zip(part, _ports(server), strict=True)
         }
         yield [
-            Node(name, federation.directory / f"{name}.pem", ports[name], _database(config))
+            Node(name, federation.directory / f"{name}.pem", ports[name], database_of(config))
             for name, config in configs
         ]
 
@@ -148,7 +148,8 @@ def settings_of(config: NodeConfig) -> dict[str, object]:
     }
 
 
-def _database(config: NodeConfig) -> str:
+def database_of(config: NodeConfig) -> str:
+    """Name a node's database."""
     return str(conninfo_to_dict(config.database.get_secret_value())["dbname"])
 
 

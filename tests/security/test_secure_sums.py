@@ -13,10 +13,9 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import freeze, make_state, state_to_bytes
 from heliosdb.domain.vector import AnyVector
-from heliosdb.privacy.masks import mask
 from heliosdb.privacy.ring import NARROW, WIDE, add, ring_for, subtract
 from heliosdb.privacy.sharing import PRIME, SHARE_BYTES, join, weights_at_zero
-from tests.support.secure_sums import STAGES, Play, vectors
+from tests.support.secure_sums import STAGES, Play, mask, vectors
 from tests.support.sums import Site
 
 FIVE = vectors(5)

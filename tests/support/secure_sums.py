@@ -14,6 +14,8 @@ from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes, sta
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.parts.protocols import ShamirSettings
+from heliosdb.privacy.masks import Masks
+from heliosdb.privacy.ring import Words
 from tests.support.sums import Site
 
 STAGES = ("keys", "shares", "masked", "consistency", "unmask")
@@ -99,3 +101,10 @@ def vectors(count: int, size: int = 20, seed: int = 1) -> dict[NodeName, Vector]
     """As many nodes, each with a vector of its own."""
     rng = np.random.default_rng(seed)
     return {NodeName(f"node_{number}"): rng.normal(size=size) * 100 for number in range(count)}
+
+
+def mask(seed: bytes, words: int) -> Words:
+    """The mask of a seed, by itself."""
+    masks = Masks(words, 1)
+    masks.add(seed)
+    return masks.total()

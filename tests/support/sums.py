@@ -56,6 +56,7 @@ class Masked:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bool, dict[str, object]]] = []
+        self.carried: list[int] = []
 
     def with_settings(self, settings: object) -> Masked:
         """It has none."""
@@ -98,6 +99,7 @@ class Masked:
         if stage == "tell":
             return secret.copy(), NO_STATE
         assert vector is not None
+        self.carried.append(vector.size)
         values = np.rint(vector * 2.0**20).astype(np.int64).astype(np.uint64)
         return values + mask(secret, values.size), self.keep(memory, vector)
 
@@ -123,6 +125,15 @@ class Marking(Masked):
 
     def keep(self, memory: State, vector: Vector) -> State:
         return make_state(**memory, said=np.ones(1))
+
+
+class Counting(Masked):
+    """Keeps how many values it was given."""
+
+    name = "counting"
+
+    def keep(self, memory: State, vector: Vector) -> State:
+        return make_state(**memory, size=np.array([vector.size], dtype=np.uint64))
 
 
 def mask(secret: np.ndarray, size: int) -> np.ndarray:

@@ -52,7 +52,7 @@ from heliosdb.domain.state import NO_STATE, State, make_state, state_from_bytes,
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.parts.protocols import LEAST_NODES, ShamirSettings
-from heliosdb.privacy.masks import TAG_BYTES, Agreement, mask, seal, unseal
+from heliosdb.privacy.masks import TAG_BYTES, Agreement, Masks, seal, unseal
 from heliosdb.privacy.ring import Words, add, ring_for, subtract
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, join, split, weights_at_zero
 
@@ -194,12 +194,14 @@ class _Seat:
 
     def hide(self, words: Words, senders: Iterable[int], limbs: int) -> None:
         """Add the own mask, and those towards all who sent boxes, in place."""
-        add(words, mask(self.drawn.own, words.size), limbs)
-        agreement = self.drawn.mask_keys
+        agreement, added, taken = self.drawn.mask_keys, Masks(words.size, limbs), Masks(words.size, limbs)
+        added.add(self.drawn.own)
         for other in senders:
             if other != self.place:
-                moved = mask(_mask_seed(agreement, self.group, self.place, other), words.size)
-                (add if self.place < other else subtract)(words, moved, limbs)
+                seed = _mask_seed(agreement, self.group, self.place, other)
+                (added if self.place < other else taken).add(seed)
+        add(words, added.total(), limbs)
+        subtract(words, taken.total(), limbs)
 
 
 def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[Bytes, State]:
@@ -302,20 +304,22 @@ class _Opening:
     def open(self, limbs: int) -> Words:
         """The sum without masks; FederatedError UPDATE_REJECTED where shares lead to no secret."""
         total = np.array(self._heard["sum"])
+        added, taken = Masks(total.size, limbs), Masks(total.size, limbs)
         for number, sender in enumerate(self._senders):
             secret = self._secret(number, sender)
             if sender in self._survivors:
-                subtract(total, mask(secret, total.size), limbs)
+                added.add(secret)
             else:
-                self._drop(total, sender, secret, limbs)
+                self._find(added, taken, sender, secret)
+        subtract(total, added.total(), limbs)
+        add(total, taken.total(), limbs)
         return total
 
-    def _drop(self, total: Words, lost: int, secret: bytes, limbs: int) -> None:
-        """Take away what the others put in towards a node whose own vector did not come."""
+    def _find(self, added: Masks, taken: Masks, lost: int, secret: bytes) -> None:
+        """What the others added and took away towards a node whose own vector did not come."""
         agreement = Agreement.of(secret, MASKS)
         for other in sorted(self._survivors):
-            moved = mask(_mask_seed(agreement, self._group, lost, other), total.size)
-            (subtract if other < lost else add)(total, moved, limbs)
+            (added if other < lost else taken).add(_mask_seed(agreement, self._group, lost, other))
 
     def _secret(self, number: int, sender: int) -> bytes:
         secret = self._joined(number, self._tellers, self._weights)

@@ -7,14 +7,14 @@ the coordinator's notes and random numbers alone.
 
 Why: in stages without a vector a protocol is given the task's key and note, and what it kept of the stage
 before. In the stage that carries one it keeps what it kept before, or else just what it would keep, bit for
-bit, had the vector been zeros: so it draws what it has to remember in a stage without a vector. Nothing else
-ever gets into its memory.
+bit, had the vector been zeros, or a single zero: so it draws what it has to remember in a stage without a
+vector. Nothing else ever gets into its memory.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,9 +85,12 @@ def say_message(task: Task, memory: Memory, site: Signatory) -> Said:
 
 
 def rehearse(task: Task, memory: Memory, site: Signatory) -> None:
-    """FederatedError where the protocol cannot carry a vector of the task's, whatever it holds."""
+    """FederatedError where the protocol cannot carry a vector of the task's, whatever it holds.
+
+    It is asked about one value: masks of all values are made once, with the vector.
+    """
     if not is_open(task):
-        _ask(task, np.zeros(task.work.size + 1), _kept_before(task, memory), site)
+        _ask_about_zeros(_of_one_value(task), _kept_before(task, memory), site)
 
 
 def carry(
@@ -105,11 +108,27 @@ def carry(
     summand = _within(task, summand)
     before = _kept_before(task, memory)
     said = _ask(task, summand, before, site)
-    if not _equal(said.keeps, before):
-        without = _ask(task, np.zeros(task.work.size + 1), before, site)
-        if not _equal(said.keeps, without.keeps):
-            raise FederatedError(ErrorCode.INTERNAL, "the sum protocol would keep something of the vector")
+    if not _keeps_without(task, said.keeps, before, site):
+        raise FederatedError(ErrorCode.INTERNAL, "the sum protocol would keep something of the vector")
     return said
+
+
+def _keeps_without(task: Task, keeps: State, before: State, site: Signatory) -> bool:
+    """Whether a protocol keeps what it would without the vector. Of one value first, which costs next to
+    nothing; of all of them for a protocol that remembers how many there are."""
+    if _equal(keeps, before):
+        return True
+    asked = (_of_one_value(task), task)
+    return any(_equal(keeps, _ask_about_zeros(one, before, site).keeps) for one in asked)
+
+
+def _of_one_value(task: Task) -> Task:
+    """A task of the same sum whose vector is the weight alone."""
+    return replace(task, work=replace(task.work, size=0))
+
+
+def _ask_about_zeros(task: Task, before: State, site: Signatory) -> Said:
+    return _ask(task, np.zeros(task.work.size + 1), before, site)
 
 
 def _within(task: Task, summand: Vector) -> Vector:

@@ -144,6 +144,11 @@ class ReadTable:
         return sum(arrays.values()) + len(self.row_set or b"")
 
     @property
+    def held_bytes(self) -> int:
+        """What it takes of this process's memory: of rows that lie elsewhere, what was fetched."""
+        return self.nbytes if self.is_in_memory else sum(one.nbytes for one in self.fetched)
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether it lies there, and not in scratch files or with workers."""
         return self.table.space.is_memory
@@ -187,14 +192,13 @@ class Tables:
     @property
     def nbytes(self) -> int:
         """What is kept takes of memory; runs that read the same rows share them."""
-        there = (one for one in self._kept.values() if one.is_in_memory)
-        return sum({id(one.table): one.nbytes for one in there}.values())
+        return sum({id(one.table): one.held_bytes for one in self._kept.values()}.values())
 
     def keep_to(self, most_bytes: int) -> None:
         """Keep no more than so many bytes from here on."""
         # Of all tables only the last can have grown since: by what was made of it.
         last = next(reversed(self._kept.values()), None)
-        size = 0 if last is None else last.nbytes
+        size = 0 if last is None else last.held_bytes
         if most_bytes != self._most or self._fitted.get(id(last)) != size:
             self._most = most_bytes
             self._make_room()

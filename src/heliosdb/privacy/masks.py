@@ -24,6 +24,14 @@ _KEY_BYTES = 32
 _NONCE = bytes(12)
 """Fixed, since each key encrypts one message."""
 
+_BLOCK = 8_192
+"""Words of a mask that are made at once."""
+
+_ZEROS = bytes(8 * _BLOCK)
+
+_MOST_UNCARRIED = 254
+"""Carries of so many masks, and one of the word below, are counted in a byte."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -49,11 +57,49 @@ class Agreement:
         return _derived(shared, about)
 
 
-def mask(seed: bytes, words: int) -> Words:
-    """So many words of 64 bits which only the holder of the seed tells from chance."""
-    key = _derived(seed, b"mask")
-    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-    return np.frombuffer(stream.update(bytes(8 * words)), dtype="<u8").astype(np.uint64, copy=False)
+class Masks:
+    """Masks that are added up. words: of all numbers, in the layout of `privacy/ring.py`; limbs: of each.
+
+    Each is made a block at a time, which stays in the processor's cache; what is carried from a word to the
+    one above it is counted, and added for many masks at once.
+    """
+
+    def __init__(self, words: int, limbs: int) -> None:
+        self._rows = np.zeros((limbs, words // limbs), dtype=np.uint64)
+        self._carried = np.zeros((limbs - 1, words // limbs), dtype=np.uint8)
+        self._uncarried = 0
+
+    def add(self, seed: bytes) -> None:
+        """Add the mask of a seed: words which only its holder tells from chance."""
+        stream = Cipher(algorithms.AES(_derived(seed, b"mask")), modes.CTR(bytes(16))).encryptor()
+        # A library may ask for the rest of a cipher's block behind what it writes.
+        raw = bytearray(8 * _BLOCK + 16)
+        block = np.frombuffer(raw, dtype="<u8")
+        for place, row in enumerate(self._rows):
+            for start in range(0, row.size, _BLOCK):
+                part = row[start : start + _BLOCK]
+                stream.update_into(memoryview(_ZEROS)[: part.nbytes], raw)
+                np.add(part, block[: part.size], out=part)
+                if place < len(self._carried):
+                    carried = self._carried[place, start : start + _BLOCK]
+                    carried += (part < block[: part.size]).view(np.uint8)
+        self._uncarried += 1
+        if self._uncarried == _MOST_UNCARRIED:
+            self._carry()
+
+    def total(self) -> Words:
+        """Their sum so far."""
+        self._carry()
+        return self._rows.reshape(-1)
+
+    def _carry(self) -> None:
+        for place, carried in enumerate(self._carried):
+            above = self._rows[place + 1]
+            np.add(above, carried, out=above)
+            if place + 1 < len(self._carried):
+                self._carried[place + 1] += (above < carried).view(np.uint8)
+        self._carried[:] = 0
+        self._uncarried = 0
 
 
 def seal(key: bytes, message: bytes) -> bytes:

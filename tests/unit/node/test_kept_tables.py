@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -145,6 +146,28 @@ def test_rows_in_files_are_not_taken_for_the_same_ones_in_memory(tmp_path: Path)
     tables = Tables(10 * SIZE, lambda *_: next(reads))
     kept = [tables.get("one", request(run), None) for run in "abcd"]
     assert [one.is_in_memory for one in kept if one is not None] == [True, False, True, False]
+
+
+def test_what_was_fetched_of_rows_that_lie_elsewhere_counts(tmp_path: Path) -> None:
+    """They are not in the process; a step that needs them all has them here."""
+
+    reads = Reads()
+
+    def elsewhere(*asked: Any) -> ReadTable:
+        held = reads(*asked)
+        return replace(held, table=replace(held.table, space=Scratch(str(tmp_path))))
+
+    tables = Tables(SIZE, elsewhere)
+    for number, run in enumerate(("a", "b"), start=1):
+        found = tables.get("one", request(run), None)
+        assert found is not None
+        assert tables.nbytes == (number - 1) * SIZE
+        found.fetched.append(table(float(number)))
+        assert tables.nbytes == number * SIZE
+    tables.keep_to(SIZE)
+    assert tables.nbytes == SIZE
+    assert tables.get("one", request("b"), None) is found
+    assert reads.count == 2
 
 
 def test_a_computation_that_meets_the_limit_gets_the_room_of_other_runs_once(

@@ -16,8 +16,18 @@ from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.node.memory import NO_MEMORY, Memory
 from heliosdb.node.summing import Said, carry, is_message, is_open, rehearse, say_message, stage_of
+from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.transport import limits
-from tests.support.sums import SECRET_BYTES, Leaking, Marking, Masked, Site, registered, unmasked
+from tests.support.sums import (
+    SECRET_BYTES,
+    Counting,
+    Leaking,
+    Marking,
+    Masked,
+    Site,
+    registered,
+    unmasked,
+)
 
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 3, StepName("train"), NodeName("node"))
 VECTOR = np.array([0.5, -2.25, 4.0])
@@ -125,6 +135,25 @@ def test_a_protocol_may_keep_what_no_vector_decides() -> None:
     memory = drawn("marking")
     said = carry(task("mask", protocol="marking"), VECTOR, 1.0, memory, SITE, weighted=True)
     assert sorted(said.keeps) == ["said", "secret"]
+
+
+def test_a_protocol_makes_masks_of_all_values_once(masked: Masked) -> None:
+    """It is asked beforehand, and what it would keep of other values, about one value."""
+    for name in ("masked", "marking"):
+        protocol = PROTOCOLS.get(name)
+        assert isinstance(protocol, Masked)
+        memory = drawn(name)
+        rehearse(task("mask", protocol=name), memory, SITE)
+        carry(task("mask", protocol=name), VECTOR, 1.0, memory, SITE, weighted=True)
+        assert protocol.carried.count(VECTOR.size + 1) == 1
+        assert set(protocol.carried) == {1, VECTOR.size + 1}
+
+
+def test_a_protocol_may_keep_how_many_values_there_are() -> None:
+    with registered(Counting()):
+        memory = drawn("counting")
+        said = carry(task("mask", protocol="counting"), VECTOR, 1.0, memory, SITE, weighted=True)
+    assert said.keeps["size"].tolist() == [VECTOR.size + 1]
 
 
 @pytest.mark.parametrize("vector", [np.array([1e300, 0.0, 0.0]), np.array([np.nan, 0.0, 0.0])])

@@ -1,0 +1,158 @@
+"""What hiding single updates costs: secure sums beside plain ones, all parties in one process.
+
+Each node has a vector of its own. In each case as many nodes as it says are lost after they sent their shares and
+before they send their vectors, which is the dearest moment: of each of these, the coordinator makes the masks
+towards all who are left. Figures are processor seconds: the coordinator's of each message, the plain sum's of the
+same vectors beside them, and the mean node's of each message; and how many bytes all parties send in all messages,
+to and fro, for one byte of the plain sum. Keys are signed with ECDSA on P-256, as certificates are; transport, sealing
+and databases are not in the figures, neither of the secure sum nor of the plain one.
+
+    make bench NAME=secagg [ARGS="--nodes 10 30 100 --size 100000 --lost 0 10 33"]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import numpy as np
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from benchmarks.harness import Figure, publish
+from heliosdb.aggregation.plain import PLAIN
+from heliosdb.aggregation.secure_sum import SECURE_SUM, UNMASK
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import TaskKey
+from heliosdb.domain.vector import AnyVector, Vector
+
+TARGET = {("unmask", 100, 10, 100_000): "<= 0.5"}
+
+_SIGNED = ec.ECDSA(hashes.SHA256())
+
+
+class Site:
+    """A node of the benchmark and its peers. known: the public keys of all, by what stands for a certificate."""
+
+    def __init__(self, name: NodeName, known: dict[bytes, ec.EllipticCurvePublicKey]) -> None:
+        self.fingerprint = hashlib.sha256(name.encode()).digest()
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._known = known
+        known[self.fingerprint] = self._key.public_key()
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign as this node."""
+        return self._key.sign(message, _SIGNED)
+
+    def knows(self, fingerprint: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether the node with that fingerprint has signed."""
+        try:
+            self._known[fingerprint].verify(signature, message, _SIGNED)
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass
+class Cost:
+    """Of one sum. server, node: processor seconds by message, the node's of the mean one; sent: bytes."""
+
+    server: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    node: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    sent: int = 0
+    total: Vector | None = None
+
+
+@contextmanager
+def timed(times: dict[str, float], name: str, share: int = 1) -> Iterator[None]:
+    """Add the processor seconds of what is done meanwhile, divided by `share`, to those of that name."""
+    began = time.process_time()
+    yield
+    times[name] += (time.process_time() - began) / share
+
+
+def secure(vectors: Mapping[NodeName, Vector], lost: int) -> Cost:
+    """One secure sum, of which so many nodes are lost before they send their vectors."""
+    cost, known = Cost(), dict[bytes, ec.EllipticCurvePublicKey]()
+    sites = {node: Site(node, known) for node in vectors}
+    size, heard, memories = next(iter(vectors.values())).size, NO_STATE, dict.fromkeys(vectors, NO_STATE)
+    asked = list(vectors)
+    for number, stage in enumerate(SECURE_SUM.stages):
+        if stage.carries:
+            asked = asked[lost:]
+        answers: dict[NodeName, AnyVector] = {}
+        for node in asked:
+            with timed(cost.server, stage.name):
+                note = SECURE_SUM.ask(stage.name, node, heard)
+            said, before = vectors[node] if stage.carries else None, memories[node]
+            with timed(cost.node, stage.name, len(asked)):
+                answers[node], memories[node] = SECURE_SUM.answer(
+                    stage.name, _key(number, node), note, said, before, site=sites[node]
+                )
+            cost.sent += len(note) + answers[node].nbytes
+        with timed(cost.server, stage.name):
+            heard = SECURE_SUM.take(stage.name, size, heard, answers)
+    with timed(cost.server, UNMASK):
+        cost.total = SECURE_SUM.total(size, heard)
+    return cost
+
+
+def _key(exchange: int, node: NodeName) -> TaskKey:
+    run = RunId(UUID(int=1))
+    return TaskKey(WorkspaceName("w"), run, RoundNumber(1), exchange, StepName("train"), node)
+
+
+def plain(vectors: Mapping[NodeName, Vector]) -> Cost:
+    """The plain sum of the same vectors."""
+    cost, size = Cost(), next(iter(vectors.values())).size
+    with timed(cost.server, "sum"):
+        heard = PLAIN.take("vector", size, NO_STATE, vectors)
+    cost.total = PLAIN.total(size, heard)
+    cost.sent = sum(vector.nbytes for vector in vectors.values())
+    return cost
+
+
+def measure(nodes: int, size: int, percent: int) -> list[Figure]:
+    """Figures of one case, whose secure sum is compared with its plain one."""
+    rng = np.random.default_rng(nodes)
+    vectors = {NodeName(f"node_{place:04}"): rng.normal(size=size) for place in range(nodes)}
+    lost = nodes * percent // 100
+    hidden, seen = secure(vectors, lost), plain(dict(list(vectors.items())[lost:]))
+    assert hidden.total is not None
+    assert seen.total is not None
+    if not np.allclose(hidden.total, seen.total, rtol=2.0**-51, atol=nodes * 2.0**-64):
+        raise SystemExit("the secure sum is not the plain one")
+    case = f"{nodes} nodes, {lost} lost"
+    figures = [Figure(f"{case}: coordinator, plain sum", seen.server["sum"], "s")]
+    for stage in hidden.server:
+        target = TARGET.get((stage, nodes, percent, size), "")
+        figures.append(Figure(f"{case}: coordinator, {stage}", hidden.server[stage], "s", target))
+    figures += [Figure(f"{case}: a node, {stage}", seconds, "s") for stage, seconds in hidden.node.items()]
+    return [*figures, Figure(f"{case}: bytes / plain sum's", hidden.sent / seen.sent, "")]
+
+
+def main() -> None:
+    """Measure all cases, and publish."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--nodes", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument("--size", type=int, default=100_000, help="values of a vector")
+    parser.add_argument("--lost", type=int, nargs="+", default=[0, 10, 33], help="percent of the nodes")
+    given = parser.parse_args()
+    if min(given.nodes) < 3 or given.size < 1 or not all(0 <= one <= 33 for one in given.lost):
+        parser.error("a secure sum takes 3 nodes, and opens while a third of them is lost")
+    cases = [(nodes, percent) for nodes in given.nodes for percent in given.lost]
+    publish("secagg", [figure for case in cases for figure in measure(case[0], given.size, case[1])])
+
+
+if __name__ == "__main__":
+    main()
