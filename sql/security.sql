@@ -110,7 +110,11 @@ BEGIN
              ELSE format('None: min_nodes is %s.', o.min_nodes) END
     FROM (SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes
           FROM federated.workspace AS w WHERE w.workspace_id = found_id) AS o;
-    RETURN QUERY SELECT 'secure_aggregation', 'WARN', 'The coordinator sees each node''s vector by itself, since this version has no secure aggregation: run it where every participant trusts it.';
+    RETURN QUERY SELECT 'secure_aggregation', CASE WHEN o.open > 0 THEN 'WARN' ELSE 'PASS' END,
+        CASE WHEN o.open > 0 THEN format('The coordinator sees each node''s vector by itself where a model does not say secure_aggregation = true (%s of %s): run it where every participant trusts it, or set that.', o.open, o.models)
+             ELSE format('None: models without secure_aggregation: 0 of %s. A START may say otherwise.', o.models) END
+    FROM (SELECT count(*) AS models, count(*) FILTER (WHERE m.options ->> 'secure_aggregation' IS DISTINCT FROM 'true') AS open
+          FROM federated.model AS m WHERE m.workspace_id = found_id) AS o;
     RETURN QUERY SELECT 'audit_log', c.status, format('%s (%s)', c.details, c.evidence) FROM federated._check_audit(workspace) AS c;
     RETURN QUERY SELECT s.* FROM federated._role_security() AS s;
     RETURN QUERY SELECT s.* FROM federated._server_security() AS s;
