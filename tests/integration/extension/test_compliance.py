@@ -73,12 +73,18 @@ def test_models_whose_single_updates_the_coordinator_sees_are_counted(catalog: p
     assert models
     status, told = audit(catalog)["secure_aggregation"]
     assert (status, f"({models} of {models})" in told) == ("WARN", True)
-    with changed(catalog, """UPDATE federated.model SET options = options || '{"secure_aggregation": true}'"""):
+    with changed(
+        catalog, """UPDATE federated.model SET options = options || '{"secure_aggregation": true}'"""
+    ):
         assert audit(catalog)["secure_aggregation"][0] == "PASS"
 
 
 def test_no_row_says_that_a_function_is_missing(catalog: psycopg.Connection) -> None:
-    for row in (*check(catalog, "HIPAA").values(), *check(catalog, "GDPR").values(), *audit(catalog).values()):
+    for row in (
+        *check(catalog, "HIPAA").values(),
+        *check(catalog, "GDPR").values(),
+        *audit(catalog).values(),
+    ):
         assert not any("this version" in text.casefold() or "0A000" in text for text in row), row
 
 
