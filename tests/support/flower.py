@@ -69,9 +69,14 @@ class FlowerFederation:
         return (self.directory / f"{name}.log").read_text()
 
     def close(self) -> None:
-        """End all of it."""
+        """End all of it; the SuperLink starts the ServerApp in a session of its own."""
         for name in list(self._groups):
             self.kill(name)
+        own = f"FLWR_HOME={self.directory / 'home'}".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if own in environment.read_bytes().split(b"\0"):
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
 
     def _start(self, name: str, program: str, *arguments: str) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:

@@ -42,12 +42,14 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """preparing, training: the steps of round 0 and of each later round, each an exchange or more.
+    messages: how many exchanges the sum protocol takes for each.
 
     further, asks_further: whether more exchanges may follow in a training round, and in round 0, by what
     answers say. evaluations: how many rounds
     end with one. reports: whether the model that is published is reported on. parameters: how many numbers
     move. bytes_down, bytes_up: of one training exchange with one node, of the values alone,
-    as many as are sent and in as many bits, neither compressed nor sealed.
+    as many as are sent and in as many bits, neither compressed nor sealed; None under a sum protocol of
+    several messages, whose size goes by who answered the one before.
     """
 
     preparing: tuple[str, ...]
@@ -57,6 +59,7 @@ class Forecast:
     rounds: int
     evaluations: int
     reports: bool
+    messages: int = 1
     inputs: int | None = None
     parameters: int | None = None
     bytes_down: int | None = None

@@ -18,7 +18,7 @@ from heliosdb.domain.wording import counted
 from heliosdb.extension.plan_tree import Group, Listed, Part, Property
 from heliosdb.extension.starting import Start
 from heliosdb.parts.algorithms import extra_of
-from heliosdb.parts.protocols import PLAIN
+from heliosdb.parts.protocols import LEAST_NODES, PLAIN, SHAMIR
 from heliosdb.parts.selections import count_chosen
 
 _USUAL_SHARE = 1.0 / 3.0
@@ -114,11 +114,17 @@ def _method(explained: Explained) -> Iterator[Part]:
     yield Property("Aggregation", chosen.get("aggregation") or "fedavg")
 
 
-def _answers(policy: Mapping[str, Any]) -> int:
+def _answers(start: Start) -> int:
     """Return how many updates close a round."""
-    size: int = policy["aggregation_batch_size"]
-    needed: int = policy.get("min_nodes_per_round") or policy["min_nodes"]
-    return size if policy["async_aggregation"] else needed
+    policy, chosen = start.policy, start.chosen
+    if policy["async_aggregation"]:
+        return int(policy["aggregation_batch_size"])
+    needed = int(policy.get("min_nodes_per_round") or policy["min_nodes"])
+    return needed if _protocol(chosen) == PLAIN else max(needed, LEAST_NODES, chosen.get("threshold") or 0)
+
+
+def _protocol(chosen: Mapping[str, Any]) -> str:
+    return str(chosen.get("aggregation_protocol") or SHAMIR) if chosen.get("secure_aggregation") else PLAIN
 
 
 def _engine(algorithm: str | None) -> str | None:
@@ -142,7 +148,7 @@ def _nodes(explained: Explained) -> Group:
             Property("Needed", policy["min_nodes"]),
             Property("Selection", policy["node_selection"]),
             Property("Asked a Round", asked, "at most" if asynchronous else ""),
-            Property("Answers a Round Needs", _answers(policy)),
+            Property("Answers a Round Needs", _answers(explained.start)),
             *([Property("Rounds", "asynchronous")] if asynchronous else []),
             Listed("Members", tuple(map(_node, nodes))),
         ),
@@ -173,15 +179,18 @@ def _work(explained: Explained) -> Iterator[Part]:
     if forecast is None:
         yield Group("Rounds", f"unknown: {explained.obstacle}")
         return
+    each = forecast.messages
     yield Group(
         "Rounds",
         f"preparation and at most {counted(forecast.rounds, 'training round')}",
         (
             Property("Training Rounds", forecast.rounds),
             Property("Preparation", forecast.preparing),
-            Property("Exchanges in Preparation", len(forecast.preparing), _more(forecast.asks_further)),
+            Property(
+                "Exchanges in Preparation", each * len(forecast.preparing), _more(forecast.asks_further)
+            ),
             Property("Training Round", forecast.training),
-            Property("Exchanges in a Training Round", len(forecast.training), _more(forecast.further)),
+            Property("Exchanges in a Training Round", each * len(forecast.training), _more(forecast.further)),
             Property("Rounds with an Evaluation", forecast.evaluations),
             Property("Report of the Published Model", forecast.reports),
             Property("Inputs", forecast.inputs),
@@ -289,7 +298,6 @@ def _refuses(node: Node, parameters: int | None) -> str | None:
 def _protection(explained: Explained) -> Group:
     policy, chosen = explained.start.policy, explained.start.chosen
     mode = str(policy.get("compliance_mode") or "none")
-    protocol = chosen.get("aggregation_protocol") if chosen.get("secure_aggregation") else PLAIN
     return Group(
         "Protection",
         f"compliance mode {mode}",
@@ -297,7 +305,7 @@ def _protection(explained: Explained) -> Group:
             Property("Compliance Mode", mode),
             Property("Held by It", tuple(rule.name for rule in rules_of(mode))),
             Property("Aggregation Rule", _rule(chosen)),
-            Property("Sum Protocol", _sums(protocol)),
+            Property("Sum Protocol", _sums(_protocol(chosen))),
             Property("Noise", _noise(policy)),
             Property(
                 "Encryption",
@@ -314,7 +322,7 @@ def _rule(chosen: Mapping[str, object]) -> str:
     return f"{chosen.get('aggregation') or 'fedavg'}: combines the nodes' updates at the coordinator"
 
 
-def _sums(protocol: object) -> str:
+def _sums(protocol: str) -> str:
     if protocol == PLAIN:
         return "plain: the coordinator sees each node's update; nodes see none of each other's"
     return f"{protocol}: the coordinator sees the sum of the updates, and none of them by itself"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.strategy import companions, strategy
+from heliosdb.aggregation.sums import protocol
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.opening import describe_columns
@@ -81,6 +82,7 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
         rounds=last_round(options),
         evaluations=count_evaluations(options),
         reports=not private and options.validation_split > 0 and REPORT in learned.steps,
+        messages=len(protocol(options.protocol).stages),
     )
 
 
@@ -158,6 +160,8 @@ def _with_sizes(told: Forecast, learned: Algorithm, opening: RunPlan) -> Forecas
             raise
         return replace(told, inputs=len(plan.inputs))
     parameters = flatten(state, step.moving or tuple(state)).size
+    if told.messages > 1:
+        return replace(told, inputs=len(plan.inputs), parameters=parameters)
     rule = companions(strategy(plan.run.options.aggregation)) if step.gathers == "rule" else ()
     item = asked.work.dtype.itemsize
     down = sum(array.nbytes for array in asked.state.values()) + len(rule) * parameters * item

@@ -5,6 +5,7 @@ What always holds: an unknown key is refused; connection strings are shown nowhe
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -27,6 +28,7 @@ from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.limits import LEAST_MEMORY_GB, Limits
 from heliosdb.node.engine import DaskPlace
 from heliosdb.observing.settings import TracedSettings
+from heliosdb.observing.settings_file import name_faults
 from heliosdb.parts.loading import MODULE_NAME
 from heliosdb.transport.identity import split_endpoint
 from heliosdb.transport.rpc import KEEPALIVE
@@ -51,6 +53,12 @@ def _check_proxy(proxy: SecretStr) -> SecretStr:
     return proxy
 
 
+def _check_scheduler(address: str) -> str:
+    if re.fullmatch(r"tls://[^/@?#\s]+:[0-9]{1,5}", address) is None:
+        raise ValueError("it is not of the form tls://host:port; dask is spoken to by TLS alone")
+    return address
+
+
 class DaskSettings(BaseModel):
     """Which dask workers read rows and compute on them.
 
@@ -63,7 +71,7 @@ class DaskSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
-    scheduler: Annotated[str, Field(pattern=r"^tls://[^/@?#]+:[0-9]{1,5}$")] | None = None
+    scheduler: Annotated[str, AfterValidator(_check_scheduler)] | None = None
     certificate: Path | None = None
     private_key: Path | None = None
     ca: Path | None = None
@@ -214,6 +222,6 @@ def load_config(path: Path) -> NodeConfig:
     try:
         return NodeConfig.model_validate(settings)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise invalid_value(f'setting "{name}" of {path} is wrong: {first["msg"]}') from None
+        name, wrong = next(name_faults(error))
+        what = f'setting "{name}" of {path} is wrong' if name else f"the settings {path} are wrong"
+        raise invalid_value(f"{what}: {wrong}") from None

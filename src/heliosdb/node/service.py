@@ -217,6 +217,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         return identity.current().identity
 
     signatory = PeerSignatory(own, config.peers)
+    signatory.check()
     orders = Orders(_connect(config, " orders"), own, identity.is_ours, secret)
     consents = Consents(database, secret)
     aggregator = Aggregator(identity.current, wanted=config.aggregates)

@@ -1,7 +1,7 @@
 """Who a node is in a secure sum, and who the other participants are, as its own DBA says.
 
 What always holds: a peer is one whose certificate is in the DBA's file, whatever the coordinator says; the
-file is read again when it changes, and one that cannot be read leaves nobody a peer.
+file is read again when it changes, and one that cannot be read then leaves nobody a peer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class PeerSignatory:
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
         self._peers: Mapping[bytes, bytes] = {}
+
+    def check(self) -> None:
+        """FederatedError IDENTITY where there is a file and no certificate can be read from it."""
+        if self._path is not None:
+            load_certificates(self._path)
 
     @property
     def fingerprint(self) -> bytes:

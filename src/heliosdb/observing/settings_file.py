@@ -7,6 +7,7 @@ password.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,5 +33,11 @@ def read_settings(path: Path, kind: type[Settings]) -> Settings:
 
 
 def _explain(path: Path, error: ValidationError) -> FederatedError:
-    faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+    faults = (f"{name}: {wrong}" if name else wrong for name, wrong in name_faults(error))
     return invalid_value(f"the configuration {path} is not valid", detail="; ".join(faults))
+
+
+def name_faults(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Give the setting of each fault, "" for what is about several, and what is wrong, without its value."""
+    for fault in error.errors(include_input=False, include_url=False):
+        yield ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")

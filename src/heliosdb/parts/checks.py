@@ -237,10 +237,16 @@ def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool
         )
 
 
+_NAMES_PROTOCOL = frozenset({"aggregation_protocol"})
+"""Read where sums are secure, by no part: it says which one."""
+
+
 def explain_unread(option: str, options: TrainingOptions) -> tuple[str, str]:
     """Say of an option that `unread_option` found who does not read it, and what to choose instead."""
     if option in _read_by(CODECS.entries()):
         return f"compression {options.codec} does not read it.", "choose another compression"
+    if option in _read_by(PROTOCOLS.entries()) | _NAMES_PROTOCOL:
+        return "It is of secure_aggregation, which is not chosen.", "set secure_aggregation = true"
     return (
         f"Neither {options.algorithm} nor {options.aggregation} reads it.",
         "choose another algorithm or aggregation",
@@ -251,6 +257,9 @@ def unread_option(given: Iterable[str], *runs: TrainingOptions) -> str | None:
     """Return the first of the given options that some part reads, and none of those of these runs."""
     read = _read_by(registry.entry(name) for options in runs for registry, name in _chosen(options))
     known = _read_by(entry for registry in READ_FROM_OPTIONS for entry in registry.entries())
+    known |= _NAMES_PROTOCOL
+    if any(options.protocol != PLAIN for options in runs):
+        read |= _NAMES_PROTOCOL
     return next((option for option in given if option in known - read), None)
 
 

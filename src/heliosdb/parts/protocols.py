@@ -11,6 +11,9 @@ from heliosdb.parts.registry import Registry
 PLAIN = "plain"
 """The one under which the coordinator sees every update; every other is for secure_aggregation."""
 
+SHAMIR = "shamir"
+"""The one that secure_aggregation has where nothing else is named."""
+
 LEAST_NODES = 3
 """Of a secure sum: of two nodes each knows the other's vector once it knows the sum."""
 
@@ -24,4 +27,4 @@ class ShamirSettings:
 
 PROTOCOLS = Registry("sum protocol")
 PROTOCOLS.register(PLAIN, "heliosdb.aggregation.plain:PLAIN")
-PROTOCOLS.register("shamir", "heliosdb.aggregation.secure_sum:SECURE_SUM", settings=ShamirSettings)
+PROTOCOLS.register(SHAMIR, "heliosdb.aggregation.secure_sum:SECURE_SUM", settings=ShamirSettings)

@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from federated_sql.errors import invalid_value
 from heliosdb.observing.settings import ObservingSettings
+from heliosdb.observing.settings_file import name_faults
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -180,7 +181,7 @@ def load_config(path: Path) -> ProxyConfig:
     except OSError as error:
         raise invalid_value(f"cannot read the configuration {path}: {error.strerror}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{name or 'file'}: {wrong}" for name, wrong in name_faults(error))
         raise invalid_value(f"the configuration {path} is not valid", detail=faults) from error
     except RecursionError as error:
         raise invalid_value(f"the configuration {path} is not valid: it is nested too deeply") from error

@@ -107,6 +107,17 @@ def test_a_start_that_is_allowed_is_told_whole_and_changes_nothing(clinics: psyc
     assert fetch(clinics, "SELECT status FROM federated.run") == []
 
 
+def test_a_secure_sum_is_told_with_its_messages_and_how_many_it_takes(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE clinics", MODEL)
+    for name in ("north", "south", "west"):
+        meet(session, name)
+    plain, told = plan(session), plan(session, f"{START} WITH (secure_aggregation = true)")
+    assert (plain["Nodes"]["Answers a Round Needs"], told["Nodes"]["Answers a Round Needs"]) == (2, 3)
+    assert told["Protection"]["Sum Protocol"].startswith("shamir: the coordinator sees the sum")
+    name = "Exchanges in a Training Round"
+    assert told["Rounds"][name] == 4 * plain["Rounds"][name]
+
+
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:
     for name, said in {"paused": {"paused": True}, "texts": {"age": "text"}}.items():
         meet(clinics, name, **said)

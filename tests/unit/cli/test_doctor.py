@@ -18,6 +18,7 @@ from heliosdb.cli.doctor.files import (
     examine_directory,
     examine_identity,
     examine_node_port,
+    examine_peers,
     examine_pins,
     examine_port,
     examine_secret,
@@ -82,6 +83,19 @@ def test_a_key_that_others_may_read_is_a_fault_and_its_group_a_warning(identity:
     assert f"chmod 600 {key}" in said(examine_secret(key, "key"), Mark.FAULT)
     key.chmod(0o640)
     assert f"chmod 600 {key}" in said(examine_secret(key, "key"), Mark.WARNING)
+
+
+def test_peers_are_at_least_two_others(
+    authority: Authority, identity: tuple[Path, Path], tmp_path: Path
+) -> None:
+    certificate, _ = identity
+    path = tmp_path / "peers.pem"
+    assert f"{path}: No such file" in said(examine_peers(path, certificate), Mark.FAULT)
+    others = [authority.issue(name, ["localhost"]).certificate_pem for name in ("north", "south")]
+    path.write_bytes(certificate.read_bytes() + others[0])
+    assert "names 1 participant but this one" in said(examine_peers(path, certificate), Mark.WARNING)
+    path.write_bytes(b"".join(others))
+    assert marks(examine_peers(path, certificate)) == ["good", "good"]
 
 
 def test_a_key_of_another_certificate_and_files_that_are_not_there_are_faults(

@@ -12,7 +12,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from heliosdb.cli.embedded.layout import COORDINATOR, Layout
 from heliosdb.cli.embedded.pki import AuthorityFiles, CertificatePaths, ensure_authority, ensure_identity
+from heliosdb.cli.embedded.plan import ensure_certificates
+from heliosdb.cli.embedded.state import State
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
 
@@ -115,3 +118,10 @@ def test_a_file_that_is_no_certificate_is_named(authority: AuthorityFiles, tmp_p
     with pytest.raises(FederatedError, match=r"node_1\.pem") as caught:
         ensure_identity(authority, tmp_path / "c", "node_1")
     assert caught.value.code is ErrorCode.IDENTITY
+
+
+def test_nodes_name_one_another_as_peers(tmp_path: Path) -> None:
+    state = State(6432, {COORDINATOR: 1, "node_1": 2, "node_2": 3}, {"node_1": 4, "node_2": 5})
+    made = ensure_certificates(Layout(tmp_path), state)
+    named = x509.load_pem_x509_certificates(made.peers.read_bytes())
+    assert named == [certificate_of(made.identities[name]) for name in state.nodes]

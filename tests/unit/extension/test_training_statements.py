@@ -94,6 +94,16 @@ def test_start_takes_no_option_that_no_part_of_the_run_reads() -> None:
     assert error["position"] == str(statement.index("trees") + 1)
 
 
+@pytest.mark.parametrize("option", ["threshold = 5", "aggregation_protocol = 'shamir'"])
+def test_an_option_of_secure_sums_says_what_it_is_of(option: str) -> None:
+    error = refused(server(), f"START FEDERATED TRAINING m WITH ({option})")
+    assert (error["message"], error["detail"]) == (
+        f'option "{option.partition(" ")[0]}" has no effect on this run',
+        "It is of secure_aggregation, which is not chosen.",
+    )
+    assert "set secure_aggregation = true" in error["hint"]
+
+
 def _of(algorithm: str, **options: object) -> dict[str, object]:
     return {**MODEL, "options": json.dumps({**MODEL_OPTIONS, "algorithm": algorithm, **options})}
 

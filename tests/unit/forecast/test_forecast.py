@@ -62,6 +62,13 @@ def test_a_plain_run_is_told_by_its_steps_and_sizes() -> None:
     assert told.cost is None
 
 
+def test_a_secure_sum_takes_four_messages_a_step_whose_sizes_are_not_known() -> None:
+    told = forecast(run({"secure_aggregation": True}))
+    assert (told.training, told.messages, told.parameters) == (("train",), 4, 3)
+    assert (told.bytes_down, told.bytes_up) == (None, None)
+    assert forecast(run()).messages == 1
+
+
 def test_rules_that_tell_nodes_arrays_take_as_much_again() -> None:
     told = forecast(run({"aggregation": "scaffold"}))
     assert (told.parameters, told.bytes_down, told.bytes_up) == (3, 48, 48)

@@ -119,13 +119,16 @@ def test_an_engine_has_workers_of_its_own_or_those_of_a_scheduler(tmp_path: Path
     ("settings", "said"),
     [
         ('engine = "spark"', "engine"),
-        ('engine = "dask"', "go together"),
+        ('engine = "dask"', "toml are wrong: engine = 'dask' and a table .dask. go together"),
         ("[dask]\nworkers = 2", "go together"),
         ('engine = "dask"\n[dask]', "either workers or scheduler"),
         ('engine = "dask"\n[dask]\nworkers = 0', "dask.workers"),
         ('engine = "dask"\n[dask]\nworkers = 2\nca = "ca.pem"', "ca has no effect with workers"),
         (SCHEDULER + "workers = 2\n", "either workers or scheduler"),
-        (SCHEDULER.replace("tls://", "tcp://"), "dask.scheduler"),
+        (
+            SCHEDULER.replace("tls://", "tcp://"),
+            'dask.scheduler" of .* is wrong: it is not of the form tls://host:port',
+        ),
         (SCHEDULER.replace('ca = "ca.pem"\n', ""), "scheduler needs certificate, private_key, ca, reader"),
         (SCHEDULER.replace("user=reader", "user=reader password=hunter2"), "reader holds a password"),
     ],

@@ -17,6 +17,7 @@ from heliosdb.cli.doctor.files import (
     examine_directory,
     examine_identity,
     examine_node_port,
+    examine_peers,
     examine_pins,
     examine_port,
     examine_secret,
@@ -89,6 +90,10 @@ def _node(path: Path) -> Iterator[Finding]:
     yield from _passwords(path, config.database, config.reader)
     yield from examine_identity(config.certificate, config.private_key)
     yield from examine_pins(config.coordinator_certificate, "coordinator_certificate")
+    if config.aggregator_certificate is not None:
+        yield from examine_pins(config.aggregator_certificate, "aggregator_certificate")
+    if config.peers is not None:
+        yield from examine_peers(config.peers, config.certificate)
     yield from examine_directory(config.state_directory, "state_directory")
     if config.flower_socket is not None:
         yield from examine_socket(config.flower_socket)
@@ -96,6 +101,8 @@ def _node(path: Path) -> Iterator[Finding]:
         yield from examine_way(config.dial, config.proxy)
     else:
         yield from examine_node_port(config.listen_host, config.listen_port, config.certificate)
+    if config.engine_place is not None:
+        yield _engine()
     yield from _daemon(config.health_socket)
     database, reader = config.database.get_secret_value(), config.reader.get_secret_value()
     yield from examine_database(database, "database", needs="federated_daemon", pinned=True)
@@ -105,6 +112,16 @@ def _node(path: Path) -> Iterator[Finding]:
         yield from examine_reach(reader, "reader")
     else:
         yield fault("reader", obstacle.reason, obstacle.remedy)
+
+
+def _engine() -> Finding:
+    from heliosdb.node.engine import check_installed
+
+    try:
+        check_installed()
+    except FederatedError as error:
+        return fault("engine", error.message, error.hint or "")
+    return good("engine", "dask is installed")
 
 
 def _coordinator(path: Path) -> Iterator[Finding]:

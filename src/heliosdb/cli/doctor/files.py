@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from heliosdb.cli.doctor.findings import Finding, fault, good, warning
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.wording import counted
+from heliosdb.parts.protocols import LEAST_NODES
 from heliosdb.transport.expiry import SOON
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 from heliosdb.transport.relay_sockets import check_directory
@@ -93,6 +94,24 @@ def examine_pins(path: Path, about: str) -> Iterator[Finding]:
         return
     except FederatedError as error:
         yield fault(about, error.message, error.hint or "Name the peer's own certificate.")
+
+
+def examine_peers(path: Path, certificate: Path) -> Iterator[Finding]:
+    """Examine the certificates of those with whom a node of this certificate takes part in secure sums."""
+    about = "peers"
+    yield from examine_certificates(path, about)
+    try:
+        own = set(x509.load_pem_x509_certificates(certificate.read_bytes()))
+        others = set(x509.load_pem_x509_certificates(path.read_bytes())) - own
+    except (OSError, ValueError):
+        return
+    if len(others) + 1 < LEAST_NODES:
+        yield warning(
+            about,
+            f"{path} names {counted(len(others), 'participant')} but this one, and a secure sum takes"
+            f" {LEAST_NODES} nodes",
+            "Put the certificates of the other participants into the file.",
+        )
 
 
 def examine_directory(path: Path, about: str) -> Iterator[Finding]:

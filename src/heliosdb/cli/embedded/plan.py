@@ -33,10 +33,12 @@ class DaemonPlan:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """The certificate authority's bundle and the identity of every daemon that has one, by name."""
+    """The certificate authority's bundle, the identity of every daemon that has one, by name, and a file with
+    the nodes' certificates."""
 
     bundle: Path
     identities: dict[str, CertificatePaths]
+    peers: Path
 
 
 def plan_clusters(
@@ -60,7 +62,9 @@ def ensure_certificates(layout: Layout, state: State) -> Certificates:
     """Make or renew the certificates that the daemons of `state` need."""
     authority = ensure_authority(layout.authority)
     identities = {name: ensure_identity(authority, layout.certificates, name) for name in state.clusters}
-    return Certificates(authority.bundle, identities)
+    peers = layout.certificates / "peers.pem"
+    write_atomically(peers, b"".join(identities[name].certificate.read_bytes() for name in state.nodes))
+    return Certificates(authority.bundle, identities, peers)
 
 
 def plan_daemons(
@@ -154,6 +158,7 @@ def _node_settings(layout: Layout, state: State, cluster: Cluster, certificates:
         "certificate": str(identity.certificate),
         "private_key": str(identity.private_key),
         "coordinator_certificate": str(certificates.identities[COORDINATOR].certificate),
+        "peers": str(certificates.peers),
         "state_directory": str(_state_directory(layout, cluster.name)),
         "ready_file": str(layout.ready_file(cluster.name)),
         "health_socket": str(layout.health_socket(cluster.name)),
