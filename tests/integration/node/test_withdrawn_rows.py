@@ -109,7 +109,7 @@ def test_a_table_without_the_withdrawn_is_the_one_that_never_had_them(
         before = TableReader().read(reader, asked, ())
         found = TableReader().read(reader, withdrawn, ())
         with monkeypatch.context() as context:
-            context.setattr("heliosdb.node.engine.spool_of", lambda _: RowSpool(64, Scratch(str(tmp_path))))
+            context.setattr("heliosdb.node.engine.spool_of", lambda *_: RowSpool(64, Scratch(str(tmp_path))))
             stored = TableReader().read(reader, withdrawn, ())
         connection.execute("DELETE FROM visit WHERE patient IN ('Ann', 'p7')")
         never = TableReader().read(reader, asked, ())
