@@ -13,6 +13,7 @@ from federated_sql.options import nodes_come
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.hierarchy import check_hierarchy
 from heliosdb.domain.ids import NodeName
+from heliosdb.parts.protocols import PLAIN
 
 
 def check_aggregator(
@@ -43,6 +44,18 @@ def check_gathers_for_none(node: str, nodes: Sequence[catalog.Node]) -> None:
             f'federated node "{node}" aggregates for {quoted}',
             hint="ALTER FEDERATED NODE ... RESET (aggregator) has the coordinator ask these itself.",
         )
+
+
+def describe_aggregators(protocol: str, nodes: Sequence[catalog.Node]) -> list[str]:
+    """Say which aggregators a run under a sum protocol that hides single updates would pass by."""
+    if protocol == PLAIN:
+        return []
+    passed_by = sorted({str(name) for node in nodes if (name := node.options.get("aggregator"))})
+    if not passed_by:
+        return []
+    return [
+        f"secure_aggregation has every node answer by itself: {', '.join(passed_by)} would gather nothing"
+    ]
 
 
 def check_runs_by_aggregators(policy: catalog.Options, nodes: Sequence[catalog.Node]) -> None:

@@ -26,7 +26,7 @@ from heliosdb.extension.contract import (
     check_target_classes,
     check_transforms,
 )
-from heliosdb.extension.hierarchy import check_runs_by_aggregators
+from heliosdb.extension.hierarchy import check_runs_by_aggregators, describe_aggregators
 from heliosdb.extension.models import check_columns, find_model, in_training
 from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
@@ -143,7 +143,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     check_algorithm(options, private=private)
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
-    return [*left_out, *describe_rule(options, most_nodes)]
+    passed_by = describe_aggregators(options.protocol, nodes)
+    return [*left_out, *describe_rule(options, most_nodes), *passed_by]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

@@ -9,7 +9,7 @@ import pytest
 from heliosdb.catalog.commands import Node
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
-from heliosdb.extension.hierarchy import check_runs_by_aggregators
+from heliosdb.extension.hierarchy import check_runs_by_aggregators, describe_aggregators
 
 ALONE = Node(NodeName("a"), "active", {}, None)
 BELOW = Node(NodeName("b"), "active", {"aggregator": "a"}, None)
@@ -37,3 +37,10 @@ def test_a_run_that_could_not_go_by_aggregators_is_refused(policy: dict[str, Any
         check_runs_by_aggregators(policy, [ALONE, BELOW])
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
     assert "RESET (aggregator)" in (caught.value.hint or "")
+
+
+def test_a_run_that_hides_single_updates_says_whom_it_passes_by() -> None:
+    assert describe_aggregators("plain", [ALONE, BELOW]) == []
+    assert describe_aggregators("shamir", [ALONE]) == []
+    (said,) = describe_aggregators("shamir", [ALONE, BELOW])
+    assert said.endswith(f"{BELOW.options['aggregator']} would gather nothing")
