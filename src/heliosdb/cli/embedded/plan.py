@@ -148,7 +148,9 @@ def _coordinator_settings(layout: Layout, cluster: Cluster, certificates: Certif
 
 def _node_settings(layout: Layout, state: State, cluster: Cluster, certificates: Certificates) -> Settings:
     identity = certificates.identities[cluster.name]
+    peers = {"peers": str(certificates.peers)} if len(state.nodes) >= LEAST_NODES else {}
     return {
+        **peers,
         "database": cluster.socket_conninfo(DAEMON),
         "reader": cluster.socket_conninfo(READER),
         # Here one person tries everything out on data of their own; elsewhere each node's DBA decides.
@@ -158,7 +160,6 @@ def _node_settings(layout: Layout, state: State, cluster: Cluster, certificates:
         "certificate": str(identity.certificate),
         "private_key": str(identity.private_key),
         "coordinator_certificate": str(certificates.identities[COORDINATOR].certificate),
-        "peers": str(certificates.peers),
         "state_directory": str(_state_directory(layout, cluster.name)),
         "ready_file": str(layout.ready_file(cluster.name)),
         "health_socket": str(layout.health_socket(cluster.name)),
