@@ -115,7 +115,7 @@ def test_a_secure_sum_is_told_with_its_messages_and_how_many_it_takes(session: p
     assert (plain["Nodes"]["Answers a Round Needs"], told["Nodes"]["Answers a Round Needs"]) == (2, 3)
     assert told["Protection"]["Sum Protocol"].startswith("shamir: the coordinator sees the sum")
     name = "Exchanges in a Training Round"
-    assert told["Rounds"][name] == 4 * plain["Rounds"][name]
+    assert told["Rounds"][name] == 5 * plain["Rounds"][name]
 
 
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:

@@ -19,6 +19,7 @@ from heliosdb.cli.embedded.server import ServerPrograms
 from heliosdb.cli.embedded.state import State
 from heliosdb.cli.embedded.toml import Scalar, Settings, render_toml
 from heliosdb.domain.sealed_subject import KEY_FILE
+from heliosdb.parts.protocols import LEAST_NODES
 
 
 @dataclass(frozen=True, slots=True)
