@@ -52,6 +52,7 @@ def test_the_messages_lead_to_the_exact_sum(nodes: int, lost: int, size: int) ->
     left = sorted(sent)[lost:]
     play = Play(sent).until("shares")
     play.stage("masked", left)
+    play.stage("consistency", left)
     group = Group.read(play.heard["keys"], int(play.heard["threshold"][0]))
     told = {play.place(node): play.answer("unmask", node).reshape(-1, 32) for node in left}
     ring, limbs = ring_for(size), ring_for(size).limbs

@@ -200,6 +200,26 @@ class Group:
         stated = b"".join(one.raw for one in self.keys)
         return hashlib.sha256(struct.pack("<I", self.threshold) + stated).digest()
 
+    def mask_seed(self, agreement: Agreement, one: int, other: int) -> bytes:
+        """Of the mask between the nodes at two places, the same for both. agreement: of the one.
+
+        FederatedError INVALID_VALUE as `agreed`.
+        """
+        lower, upper = self.keys[min(one, other)], self.keys[max(one, other)]
+        about = b"mask\0" + self.digest + lower.fingerprint + upper.fingerprint
+        return agreed(agreement, self.keys[other], self.keys[other].mask_key, about)
+
+
+def agreed(agreement: Agreement, whose: Keys, public: bytes, about: bytes) -> bytes:
+    """The key that a node has with another one for one purpose.
+
+    FederatedError INVALID_VALUE for a public key with which nobody agrees, by name of its node.
+    """
+    found = agreement.agree(public, about)
+    if found is None:
+        raise invalid_value(f"a key of the node with certificate {whose.name} is none to agree with")
+    return found
+
 
 def as_array(raw: bytes) -> Bytes:
     """Bytes as an array."""

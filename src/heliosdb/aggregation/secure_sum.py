@@ -33,17 +33,16 @@ from numpy.typing import NDArray
 from heliosdb.aggregation.secure_consistency import check_agreed, sign_survivors
 from heliosdb.aggregation.secure_keys import (
     KEYS_BYTES,
-    MASKS,
     MOST_NODES,
     SIGNED_BYTES,
     Bytes,
     Group,
-    Keys,
     Secrets,
+    agreed,
     as_array,
-    commit,
     state_keys,
 )
+from heliosdb.aggregation.secure_opening import Opening
 from heliosdb.aggregation.sums import Shape, Signatory, Stage
 from heliosdb.aggregation.updates import rejected
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -52,9 +51,9 @@ from heliosdb.domain.state import NO_STATE, State, make_state, state_from_bytes,
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.parts.protocols import LEAST_NODES, ShamirSettings
-from heliosdb.privacy.masks import TAG_BYTES, Agreement, Masks, seal, unseal
+from heliosdb.privacy.masks import TAG_BYTES, Masks, seal, unseal
 from heliosdb.privacy.ring import Words, add, ring_for, subtract
-from heliosdb.privacy.sharing import SHARE_BYTES, is_share, join, split, weights_at_zero
+from heliosdb.privacy.sharing import SHARE_BYTES, is_share, split
 
 _BOX = 2 * SHARE_BYTES + TAG_BYTES
 """A share of the pairwise masks' key and one of the seed of the own mask, sealed."""
@@ -128,7 +127,7 @@ class SecureSum:
         if stage == CONSISTENCY:
             return make_state(**{**heard, "signers": there, "signatures": np.stack(rows)})
         shares = {place: row.reshape(-1, SHARE_BYTES) for place, row in zip(places, rows, strict=True)}
-        return make_state(sum=_Opening(heard, shares).open(ring_for(size).limbs))
+        return make_state(sum=Opening(heard, _names(heard["names"]), shares).open(ring_for(size).limbs))
 
     def total(self, size: int, heard: State) -> Vector:
         """The sum, out of the ring."""
@@ -173,7 +172,7 @@ class _Seat:
         keys = self.group.keys
         about = b"shares\0" + self.group.digest + keys[sender].fingerprint + keys[recipient].fingerprint
         other = keys[recipient if sender == self.place else sender]
-        return _agreed(self.drawn.share_keys, other, other.share_key, about)
+        return agreed(self.drawn.share_keys, other, other.share_key, about)
 
     def boxes(self, pairs: Sequence[bytes]) -> Bytes:
         """A pair of shares for each node of the group, sealed; nothing in the box to oneself."""
@@ -198,7 +197,7 @@ class _Seat:
         added.add(self.drawn.own)
         for other in senders:
             if other != self.place:
-                seed = _mask_seed(agreement, self.group, self.place, other)
+                seed = self.group.mask_seed(agreement, self.place, other)
                 (added if self.place < other else taken).add(seed)
         add(words, added.total(), limbs)
         subtract(words, taken.total(), limbs)
@@ -271,86 +270,6 @@ def _shares_for(told: State, memory: State, site: Signatory) -> Bytes:
     for number, sender in enumerate(senders):
         answer[number] = pairs[number, 1 if sender in left else 0]
     return answer.reshape(-1)
-
-
-def _mask_seed(agreement: Agreement, group: Group, one: int, other: int) -> bytes:
-    """Of the mask between two nodes, the same for both. agreement: of the one."""
-    lower, upper = group.keys[min(one, other)], group.keys[max(one, other)]
-    about = b"mask\0" + group.digest + lower.fingerprint + upper.fingerprint
-    return _agreed(agreement, group.keys[other], group.keys[other].mask_key, about)
-
-
-def _agreed(agreement: Agreement, whose: Keys, public: bytes, about: bytes) -> bytes:
-    found = agreement.agree(public, about)
-    if found is None:
-        raise invalid_value(f"a key of the node with certificate {whose.name} is none to agree with")
-    return found
-
-
-class _Opening:
-    """The last step at the coordinator: seeds from shares, and masks taken away."""
-
-    def __init__(self, heard: State, shares: Mapping[int, NDArray[np.uint8]]) -> None:
-        self._heard = heard
-        self._shares = shares
-        self._threshold = int(heard["threshold"][0])
-        self._group = Group.read(heard["keys"], self._threshold)
-        self._senders = [int(place) for place in heard["senders"]]
-        self._survivors = {int(place) for place in heard["survivors"]}
-        self._names = _names(heard["names"])
-        self._tellers = sorted(shares)[: self._threshold]
-        self._weights = weights_at_zero([place + 1 for place in self._tellers])
-
-    def open(self, limbs: int) -> Words:
-        """The sum without masks; FederatedError UPDATE_REJECTED where shares lead to no secret."""
-        total = np.array(self._heard["sum"])
-        added, taken = Masks(total.size, limbs), Masks(total.size, limbs)
-        for number, sender in enumerate(self._senders):
-            secret = self._secret(number, sender)
-            if sender in self._survivors:
-                added.add(secret)
-            else:
-                self._find(added, taken, sender, secret)
-        subtract(total, added.total(), limbs)
-        add(total, taken.total(), limbs)
-        return total
-
-    def _find(self, added: Masks, taken: Masks, lost: int, secret: bytes) -> None:
-        """What the others added and took away towards a node whose own vector did not come."""
-        agreement = Agreement.of(secret, MASKS)
-        for other in sorted(self._survivors):
-            (added if other < lost else taken).add(_mask_seed(agreement, self._group, lost, other))
-
-    def _secret(self, number: int, sender: int) -> bytes:
-        secret = self._joined(number, self._tellers, self._weights)
-        if secret is not None and self._fits(secret, sender):
-            return secret
-        return self._searched(number, sender)
-
-    def _searched(self, number: int, sender: int) -> bytes:
-        """As `_secret`, where somebody told a wrong share: without one teller, if enough are left."""
-        for liar in sorted(self._shares):
-            tellers = [place for place in sorted(self._shares) if place != liar][: self._threshold]
-            if len(tellers) < self._threshold:
-                break
-            secret = self._joined(number, tellers, weights_at_zero([place + 1 for place in tellers]))
-            if secret is not None and self._fits(secret, sender):
-                self._tellers, self._weights = tellers, weights_at_zero([place + 1 for place in tellers])
-                return secret
-        raise rejected(
-            f'The shares of node "{self._names[sender]}" do not fit what it stated: it is not honest, or one '
-            "of those that told them."
-        )
-
-    def _joined(self, number: int, tellers: Sequence[int], weights: Sequence[int]) -> bytes | None:
-        told = {place + 1: self._shares[place][number].tobytes() for place in tellers}
-        return join(told, weights)
-
-    def _fits(self, secret: bytes, sender: int) -> bool:
-        keys = self._group.keys[sender]
-        if sender in self._survivors:
-            return commit(secret) == keys.commitment
-        return Agreement.of(secret, MASKS).public == keys.mask_key
 
 
 def _take_keys(answers: Mapping[NodeName, AnyVector], threshold: int | None) -> State:
