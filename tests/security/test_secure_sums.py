@@ -90,7 +90,7 @@ def test_a_vector_on_its_own_is_not_opened_by_different_survivors_to_different_n
     signed[0] = play.answer("consistency", at[0], note=_note(survivors=places(*few)))
     for place, left in alive.items():
         signatures = np.stack([signed[one] for one in left])
-        with refused("agree on who is left in the sum, and the threshold is 3"):
+        with refused("signed who is left in the sum, and the threshold is 3"):
             play.answer("unmask", at[place], note=_note(signers=places(*left), signatures=signatures))
 
 
@@ -102,7 +102,7 @@ def test_who_is_left_is_signed_by_peers_for_this_sum() -> None:
     for wrong in (old.heard["signatures"], signatures[[1, 2, 3, 4, 0]], signatures[[own] * 5]):
         changed = np.array(signatures)
         changed[others[:2]] = wrong[others[:2]]
-        with refused("3 nodes agree"):
+        with refused("3 nodes signed"):
             play.answer("unmask", NODES[0], signatures=changed)
     kept = {"signers": places(*others), "signatures": signatures[others]}
     assert play.answer("unmask", NODES[0], note=_note(**kept)).size == 2 * 4 * SHARE_BYTES

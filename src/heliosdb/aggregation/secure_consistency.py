@@ -24,6 +24,7 @@ from heliosdb.aggregation.secure_keys import (
 )
 from heliosdb.aggregation.sums import Signatory
 from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.wording import counted
 
 
 def sign_survivors(group: Group, senders: Sequence[int], survivors: Sequence[int], site: Signatory) -> Bytes:
@@ -54,7 +55,7 @@ def check_agreed(
         agreed += is_signed
     if agreed < group.threshold:
         raise invalid_value(
-            f"{agreed} nodes agree on who is left in the sum, and the threshold is {group.threshold}"
+            f"{counted(agreed, 'node')} signed who is left in the sum, and the threshold is {group.threshold}"
         )
 
 

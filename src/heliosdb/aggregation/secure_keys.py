@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from heliosdb.aggregation.sums import Signatory
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.task import TaskKey
+from heliosdb.domain.wording import counted
 from heliosdb.parts.protocols import LEAST_NODES
 from heliosdb.privacy.masks import PUBLIC_BYTES, Agreement
 from heliosdb.privacy.sharing import SECRET_BYTES
@@ -163,10 +164,8 @@ class Group:
         if not LEAST_NODES <= count <= MOST_NODES:
             return f"a secure sum takes {LEAST_NODES} to {MOST_NODES} nodes, and there are {count}"
         if not max(count + 1, 2 * LEAST_NODES) <= 2 * self.threshold <= 2 * count:
-            return (
-                f"{self.threshold} of {count} nodes cannot be the threshold: more than half have to be, and "
-                f"at least {LEAST_NODES}"
-            )
+            of_all = f"{self.threshold} of {counted(count, 'node')}"
+            return f"{of_all} cannot be the threshold: more than half have to be, and at least {LEAST_NODES}"
         if any(one >= other for one, other in itertools.pairwise(names)):
             return "a node is there twice, or not in order"
         if any(len({public(one) for one in self.keys}) < count for public in (_mask_key, _share_key)):

@@ -50,6 +50,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State, make_state, state_from_bytes, state_to_bytes
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
+from heliosdb.domain.wording import counted
 from heliosdb.parts.protocols import LEAST_NODES, ShamirSettings
 from heliosdb.privacy.masks import TAG_BYTES, Masks, seal, unseal
 from heliosdb.privacy.ring import Words, add, ring_for, subtract
@@ -310,7 +311,7 @@ def _check_told(places: Sequence[int], own: int, threshold: int) -> None:
     if own not in places:
         raise invalid_value("the node itself is not among those who are left")
     if len(places) < threshold:
-        raise invalid_value(f"{len(places)} nodes are left, and the threshold is {threshold}")
+        raise invalid_value(f"{counted(len(places), 'node')} left, and the threshold is {threshold}")
 
 
 def _told(told: State, name: str) -> NDArray[np.generic]:

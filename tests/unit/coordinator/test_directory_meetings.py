@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from heliosdb.catalog.nodes import LinkPolicy, NodeRecord, NodeStatus
+from heliosdb.catalog.nodes import CommunicationProtocol, LinkPolicy, NodeRecord, NodeStatus
 from heliosdb.coordinator import directory
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory
@@ -61,7 +61,7 @@ async def known(link: LinkPolicy) -> Directory:
 
 def record(number: int, link: LinkPolicy) -> NodeRecord:
     name = NodeName(f"n{number:02}")
-    at = "" if link.nodes_dial else f"https://{name}"
+    at = "" if link.nodes_come else f"https://{name}"
     return NodeRecord(
         number, name, WorkspaceName("w"), "{}", at, None, None, NodeStatus.PENDING, None, link=link
     )
@@ -88,7 +88,7 @@ async def test_many_nodes_are_met_some_at_a_time(meetings: Meetings) -> None:
 
 
 async def test_nodes_that_dial_are_all_waited_for(meetings: Meetings) -> None:
-    nodes = await known(LinkPolicy(nodes_dial=True))
+    nodes = await known(LinkPolicy(protocol=CommunicationProtocol.HTTPS))
     await turns()
     await nodes.close()
 

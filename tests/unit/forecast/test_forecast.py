@@ -62,9 +62,9 @@ def test_a_plain_run_is_told_by_its_steps_and_sizes() -> None:
     assert told.cost is None
 
 
-def test_a_secure_sum_takes_four_messages_a_step_whose_sizes_are_not_known() -> None:
+def test_a_secure_sum_takes_five_messages_a_step_whose_sizes_are_not_known() -> None:
     told = forecast(run({"secure_aggregation": True}))
-    assert (told.training, told.messages, told.parameters) == (("train",), 4, 3)
+    assert (told.training, told.messages, told.parameters) == (("train",), 5, 3)
     assert (told.bytes_down, told.bytes_up) == (None, None)
     assert forecast(run()).messages == 1
 
