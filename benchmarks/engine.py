@@ -107,7 +107,7 @@ def _watched() -> Iterator[dict[str, int]]:
 
     def look() -> None:
         while not ended.wait(0.1):
-            for trainer in _children(Path("/proc/self"), "heliosdb.node.worker"):
+            for trainer in _children(Path("/proc/self"), "heliosdb.node.training_process"):
                 peaks["training process"] = max(peaks["training process"], _own_memory(trainer))
                 for worker in _children(trainer, "spawn_main"):
                     peaks["largest worker"] = max(peaks.get("largest worker", 0), _own_memory(worker))

@@ -175,6 +175,7 @@ def _import() -> None:
         "heliosdb.algorithms.sgd",
         "heliosdb.coordinator.service",
         "heliosdb.node.service",
+        "heliosdb.node.training_process",
         "heliosdb.node.worker",
         "scipy.special",
         *os.environ[IMPORTS].split(),
@@ -249,10 +250,10 @@ def _coordinator(parent: socket.socket, config: str) -> None:
 
 
 def _worker(parent: socket.socket, memory: str, *parts: str) -> None:
-    from heliosdb.node import worker
+    from heliosdb.node import training_process
 
     parent.close()
-    worker.main(int(memory) or None, parts)
+    training_process.main(int(memory) or None, parts)
 
 
 _PROGRAMS: dict[str, Callable[..., None]] = {"node": _node, "coordinator": _coordinator, "worker": _worker}

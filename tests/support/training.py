@@ -18,7 +18,7 @@ from heliosdb.node.config import NodeConfig
 from tests.support.daemons import ask
 
 STARTED_WORKERS = "HELIOSDB_TEST_STARTED_WORKERS"
-_COMMAND = ("-m", "heliosdb.node.worker")
+_COMMAND = ("-P", "-m", "heliosdb.node.training_process")
 _MEMORY = int(NodeConfig.model_fields["max_memory_gb"].default * 2**30)
 
 
@@ -57,9 +57,9 @@ def use_forked_workers(parent: socket.socket) -> None:
     start = asyncio.create_subprocess_exec
 
     async def fork_or_start(program: str, *arguments: str, env: dict[str, str], **pipes: Any) -> Any:
-        usual = env.get("OMP_NUM_THREADS") == "1" and int(arguments[2]) >= _MEMORY
-        if arguments[:2] == _COMMAND and usual:
-            return await _fork(parent, arguments[2:], env)
+        usual = env.get("OMP_NUM_THREADS") == "1" and int(arguments[3]) >= _MEMORY
+        if arguments[:3] == _COMMAND and usual:
+            return await _fork(parent, arguments[3:], env)
         return await start(program, *arguments, env=env, **pipes)
 
     asyncio.create_subprocess_exec = fork_or_start  # type: ignore[assignment]

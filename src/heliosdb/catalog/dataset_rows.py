@@ -87,6 +87,13 @@ _KIND_OF = {oid: kind for kind, oids in _KINDS.items() for oid in oids} | dict.f
 )
 
 
+def export_snapshot(raw: psycopg.Connection[Any]) -> str:
+    """Return by which name other sessions may read in the snapshot of the transaction that is open."""
+    row = raw.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 def type_name(raw: psycopg.Connection[Any], type_oid: int) -> str:
     """Return the SQL name of a type."""
     row = raw.execute("SELECT pg_catalog.format_type(%s::oid, NULL)", [type_oid]).fetchone()
@@ -184,6 +191,19 @@ def _values_of(
         if text is not None:
             found.setdefault(number, text)
     return found
+
+
+def sample_texts(
+    raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[str], longest: int, rows: int
+) -> list[list[str]]:
+    """Return some values of each column as text, cut to `longest` characters, of so many rows; none that a
+    database without an encoding gives as bytes."""
+    shown = sql.SQL(", ").join(
+        sql.SQL("left({}::text, {})").format(sql.Identifier(name), sql.Literal(longest)) for name in columns
+    )
+    statement = sql.SQL("SELECT {} FROM {} LIMIT {}").format(shown, _view(query), sql.Literal(rows))
+    found = raw.execute(statement).fetchall()
+    return [[row[place] for row in found if isinstance(row[place], str)] for place in range(len(columns))]
 
 
 def hashes_of(raw: psycopg.Connection[Any], values: Sequence[str]) -> dict[int, str]:

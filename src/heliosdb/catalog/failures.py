@@ -37,6 +37,15 @@ _REMEDIES: Final = {
 }
 
 
+class ToldError(psycopg.Error):
+    """An error of a connection that another process has: its code, and whether the connection is lost."""
+
+    def __init__(self, sqlstate: str | None, *, is_lost: bool) -> None:
+        super().__init__()
+        self.sqlstate = sqlstate
+        self.is_lost = is_lost
+
+
 def condition(sqlstate: str | None) -> str:
     """A code with PostgreSQL's name for it: "22012 division_by_zero"."""
     if sqlstate is None:
@@ -53,6 +62,8 @@ def is_connection_lost(error: psycopg.Error) -> bool:
 
     A foreign server's failure has a code and is an ERROR: the session goes on.
     """
+    if isinstance(error, ToldError):
+        return error.is_lost
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     return error.sqlstate is None or error.diag.severity_nonlocalized in _ENDS_A_SESSION

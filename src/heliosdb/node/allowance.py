@@ -20,8 +20,6 @@ from heliosdb.node.datasets import TableRequest
 
 log = logging.getLogger(__name__)
 
-_OPEN_FILES = 256
-
 _TIMES_A_BLOCK = 3
 """What is held at once for a block: as it was sent, its numbers, and what is made of these."""
 
@@ -39,17 +37,6 @@ class Allowance:
     memory_bytes: int | None = None
     cores: int | None = None
     scratch: str | None = None
-
-
-def set_limits(memory_bytes: int | None) -> None:
-    """Bound memory and open files for the life of this process, and leave no core behind, which would hold
-    rows."""
-    # Of 0 bytes a core is still handed to a program that kernel.core_pattern names (core(5)); of 1 to nobody
-    # (fs/coredump.c), and no file is written that is smaller than a page.
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    if memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
 class Holder:

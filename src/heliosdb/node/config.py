@@ -26,6 +26,7 @@ from pydantic import (
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.limits import LEAST_MEMORY_GB, Limits
+from heliosdb.node.confinement import ConfinementWish
 from heliosdb.node.engine import DaskPlace
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.observing.settings_file import name_faults
@@ -130,9 +131,10 @@ class NodeConfig(TracedSettings):
     second of what is sent; None: as fast as the line takes it. Of these a registration may ask for less.
     task_limit_seconds: of a computation. scratch_directory: where rows lie, in files without a name, that
     do not fit into that memory; None: in state_directory. engine: where rows are read and computed on,
-    `process` or `dask`; dask: its workers (docs/engines.md). parts: modules that register further parts
-    of rounds; what they hold runs beside the rows, with all rights of this process and of the training
-    process. health_socket: where the daemon answers `heliosdb health`, a file of its own. metrics,
+    `process` or `dask`; dask: its workers (docs/engines.md). confinement: of the training process, as far as
+    the machine can (`available`), wholly or it computes nothing (`required`), or `off`. parts: modules that
+    register further parts of rounds; what they hold runs beside the rows, with all rights of the training
+    process and of this one. health_socket: where the daemon answers `heliosdb health`, a file of its own. metrics,
     tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
@@ -165,6 +167,7 @@ class NodeConfig(TracedSettings):
     scratch_directory: Path | None = None
     engine: Literal["process", "dask"] = "process"
     dask: DaskSettings | None = None
+    confinement: ConfinementWish = "available"
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
 
     @field_validator("dial", mode="before")
@@ -191,6 +194,10 @@ class NodeConfig(TracedSettings):
     def _has_its_engine(self) -> Self:
         if (self.engine == "dask") != (self.dask is not None):
             raise ValueError("engine = 'dask' and a table [dask] go together")
+        if self.engine == "dask" and self.confinement == "required":
+            raise ValueError(
+                "confinement = 'required' needs engine = 'process': workers are reached over the network"
+            )
         return self
 
     @property

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-import psycopg
 from numpy.typing import DTypeLike, NDArray
 
 from heliosdb.algorithms.space import MEMORY, Space
@@ -40,6 +39,7 @@ from heliosdb.node.dask_workers import Held, Workers
 from heliosdb.node.datasets import OpenReading, TableRequest, opened
 from heliosdb.node.disclosure import ROW_SET_PURPOSE
 from heliosdb.node.engine import DaskPlace, query_of
+from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import Scratch
 
 log = logging.getLogger(__name__)
@@ -56,13 +56,13 @@ class DaskEngine:
         self._workers = Workers(place, allowance)
 
     def read(
-        self, raw: psycopg.Connection[Any], reader: str, request: TableRequest, allowance: Allowance
+        self, rows: Rows, reader: str, request: TableRequest, allowance: Allowance
     ) -> tuple[Arranged, Described]:
         """See `Engine`."""
         places = self._workers.addresses()
         told = Told(self._place.reader or reader, request, allowance if self._workers.are_local else None)
         name = secrets.token_hex(8)
-        with opened(raw, query_of(request), request) as reading:
+        with opened(rows, query_of(request), request) as reading:
             self._workers.tell(name, told)
             raws = self._read_parts(name, reading, len(places))
             vocabularies = reading.vocabularies(self._counts(raws, reading))
@@ -81,9 +81,7 @@ class DaskEngine:
         self._workers.close()
 
     def _read_parts(self, name: str, reading: OpenReading, count: int) -> list[Held]:
-        row = reading.raw.execute("SELECT pg_export_snapshot()").fetchone()
-        assert row is not None
-        given = (name, str(row[0]), reading.query, list(reading.columns))
+        given = (name, reading.rows.export_snapshot(), reading.query, list(reading.columns))
         parts = [self._workers.submit(dask_parts.read_part, *given, within) for within in split_codes(count)]
         self._workers.done(parts)
         return parts

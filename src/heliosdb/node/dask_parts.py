@@ -41,7 +41,7 @@ from heliosdb.node.datasets import (
 )
 from heliosdb.node.disclosure import ROW_SET_PURPOSE
 from heliosdb.node.engine import spool_of
-from heliosdb.node.reader import connect_reader
+from heliosdb.node.reader import DirectRows, connect_reader
 from heliosdb.node.scratch import RowSpool, ScratchFullError
 
 P = ParamSpec("P")
@@ -150,7 +150,8 @@ def read_part(
             raw.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             _take_snapshot(raw, snapshot)
             return Resident(
-                copy_admitted(raw, query, columns, told.request, spool=spool, within=within), spool.space
+                copy_admitted(DirectRows(raw), query, columns, told.request, spool=spool, within=within),
+                spool.space,
             )
     except psycopg.Error as error:
         raise unreadable(error, told.request.dataset) from None

@@ -17,32 +17,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import psycopg
 
 from heliosdb.algorithms.encoding import number_classes
 from heliosdb.algorithms.space import MEMORY, Space, slices
 from heliosdb.algorithms.table import Codes, RawColumn
-from heliosdb.catalog.dataset_rows import (
-    NULL_HASH,
-    CodeRange,
-    ColumnReading,
-    RowQuery,
-    column_types,
-    copy_consenting,
-    copy_lengths,
-    copy_rows,
-    hashes_of,
-    kind_of_type,
-    longest_array,
-    type_name,
-    values_by_hash,
-)
+from heliosdb.catalog.dataset_rows import NULL_HASH, CodeRange, ColumnReading, RowQuery
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.admission import EVERYBODY, Admission
+from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import RowSpool, spool_of
 from heliosdb.transport.limits import MAX_LEVEL_BYTES
 
@@ -149,23 +135,23 @@ class RawRows:
     space: Space = MEMORY
 
 
-def read_rows(raw: psycopg.Connection[Any], request: TableRequest, spool: RowSpool | None = None) -> Reading:
+def read_rows(rows: Rows, request: TableRequest, spool: RowSpool | None = None) -> Reading:
     """Read a dataset's numbers and codes in one snapshot; NOT_SUPPORTED for what is neither number nor
     category, PROGRAM_LIMIT for arrays that are too long, or more than there is room for.
 
     spool: where they are put; None: in memory.
     """
     query = RowQuery(request.dataset, request.columns, request.names)
-    return number_levels(read_raw_rows(raw, query, request, spool), request)
+    return number_levels(read_raw_rows(rows, query, request, spool), request)
 
 
 def read_raw_rows(
-    raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest, spool: RowSpool | None = None
+    rows: Rows, query: RowQuery, request: TableRequest, spool: RowSpool | None = None
 ) -> RawRows:
     """Read them as `read_rows` does, before what a task says of levels and classes is applied to them."""
     spool = spool or RowSpool(None, None)
-    with opened(raw, query, request) as reading:
-        values, codes = copy_admitted(raw, query, reading.columns, request, spool=spool)
+    with opened(rows, query, request) as reading:
+        values, codes = copy_admitted(rows, query, reading.columns, request, spool=spool)
         counts = count_values(values, reading.columns) if request.admission.leaves_out else None
         vocabularies = reading.vocabularies(counts)
     return RawRows(values, codes, reading.columns, vocabularies, spool.space)
@@ -180,7 +166,7 @@ class OpenReading:
     """A snapshot in which a dataset is being read. columns: how each is. known: under a budget the values of
     categories by their hash."""
 
-    raw: psycopg.Connection[Any]
+    rows: Rows
     query: RowQuery
     request: TableRequest
     columns: Sequence[ColumnReading]
@@ -194,8 +180,8 @@ class OpenReading:
         if not self.request.plain:
             return self.known
         return {
-            column.name: values_by_hash(
-                self.raw, self.query, column.name, None if counts is None else counts[column.name]
+            column.name: self.rows.values_by_hash(
+                self.query, column.name, None if counts is None else counts[column.name]
             )
             for column in self.columns
             if column.is_hashed
@@ -203,14 +189,13 @@ class OpenReading:
 
 
 @contextmanager
-def opened(raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest) -> Iterator[OpenReading]:
+def opened(rows: Rows, query: RowQuery, request: TableRequest) -> Iterator[OpenReading]:
     """Begin to read a dataset, in one snapshot until the block ends; errors as `read_rows` has them."""
-    kinds = _find_kinds(raw, query, len(request.features))
+    kinds = _find_kinds(rows, query, len(request.features))
     # Before the snapshot: what the database cannot hold ends a transaction.
-    known = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
-    with raw.transaction():
-        raw.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        columns = [_with_elements(raw, query, column, request) for column in kinds]
+    known = _private_vocabularies(rows, query, kinds, request) if not request.plain else {}
+    with rows.snapshot():
+        columns = [_with_elements(rows, query, column, request) for column in kinds]
         numbers = sum(column.width for column in columns)
         if numbers + len(query.names) > MOST_NUMBERS:
             raise FederatedError(
@@ -219,11 +204,11 @@ def opened(raw: psycopg.Connection[Any], query: RowQuery, request: TableRequest)
                 f" {MOST_NUMBERS}",
                 hint="Leave arrays out, or share a part of them.",
             )
-        yield OpenReading(raw, query, request, columns, known)
+        yield OpenReading(rows, query, request, columns, known)
 
 
 def copy_admitted(
-    raw: psycopg.Connection[Any],
+    rows: Rows,
     query: RowQuery,
     columns: Sequence[ColumnReading],
     request: TableRequest,
@@ -237,15 +222,15 @@ def copy_admitted(
     """
     numbers = sum(column.width for column in columns)
     hashed = [place for column in columns for place in [column.is_hashed] * column.width]
-    with closing(copy_rows(raw, query, columns, within)) as copied:
+    with closing(rows.copy_rows(query, columns, within)) as copied:
         blocks = parse_blocks(copied, numbers, len(query.names), hashed)
         leaves_out = request.admission.leaves_out
         return spool_of((_admitted(*block, request) for block in blocks) if leaves_out else blocks, spool)
 
 
-def read_consenting(raw: psycopg.Connection[Any], request: TableRequest) -> Codes:
+def read_consenting(rows: Rows, request: TableRequest) -> Codes:
     """The codes of who is in the dataset's consent_query; (n,)."""
-    return np.unique(parse_copy(copy_consenting(raw, request.dataset), 0, 1)[1])
+    return np.unique(parse_copy(rows.copy_consenting(request.dataset), 0, 1)[1])
 
 
 def _admitted(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Matrix, Codes]:
@@ -275,11 +260,11 @@ def _count_hashes(column: Vector) -> Counter[int]:
     return counts
 
 
-def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery, features: int) -> list[ColumnReading]:
+def _find_kinds(rows: Rows, query: RowQuery, features: int) -> list[ColumnReading]:
     """How each column is read: so many features, then what has a role, then the target."""
     found: list[ColumnReading] = []
-    for column, type_oid in zip(query.columns, column_types(raw, query), strict=True):
-        kind, place = kind_of_type(raw, type_oid), len(found)
+    for column, type_oid in zip(query.columns, rows.column_types(query), strict=True):
+        kind, place = rows.kind_of_type(type_oid), len(found)
         fits: tuple[ColumnKind, ...] = tuple(ColumnKind)
         role = "it is no feature"
         if place == len(query.columns) - 1:
@@ -288,7 +273,7 @@ def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery, features: int) ->
             fits, role = _NUMBERS, "what is beside features and target is a number, or true or false"
         if kind is None or kind not in fits:
             raise not_supported(
-                f'column "{column}" of dataset "{query.dataset}" has type {type_name(raw, type_oid)}; {role}'
+                f'column "{column}" of dataset "{query.dataset}" has type {rows.type_name(type_oid)}; {role}'
             )
         found.append(ColumnReading(column, type_oid, kind))
     return found
@@ -299,27 +284,27 @@ _TARGETS = (*_NUMBERS, ColumnKind.CATEGORY)
 
 
 def _with_elements(
-    raw: psycopg.Connection[Any], query: RowQuery, column: ColumnReading, request: TableRequest
+    rows: Rows, query: RowQuery, column: ColumnReading, request: TableRequest
 ) -> ColumnReading:
     if column.kind is not ColumnKind.ARRAY:
         return column
     if request.admission.leaves_out and request.subject is not None:
-        lengths = parse_copy(copy_lengths(raw, query, column.name, request.subject), 0, 2)[1]
+        lengths = parse_copy(rows.copy_lengths(query, column.name, request.subject), 0, 2)[1]
         admitted = request.admission.admits(lengths[:, 1], request.key)
         longest = int(lengths[admitted, 0].max(initial=0))
     else:
-        longest = longest_array(raw, query, column.name)
+        longest = rows.longest_array(query, column.name)
     return replace(column, elements=min(longest, MOST_NUMBERS))
 
 
 def _private_vocabularies(
-    raw: psycopg.Connection[Any], query: RowQuery, kinds: Sequence[ColumnReading], request: TableRequest
+    rows: Rows, query: RowQuery, kinds: Sequence[ColumnReading], request: TableRequest
 ) -> dict[str, dict[int, str]]:
     """Under a budget the levels are the task's: which of them a row has is nobody else's matter."""
     of_roles: list[tuple[str, ...]] = [()] * len(request.roles)
     levels = [*(request.levels or [()] * len(request.features)), *of_roles, request.classes]
     pairs = zip(kinds, levels, strict=True)
-    return {column.name: hashes_of(raw, known) for column, known in pairs if column.is_hashed}
+    return {column.name: rows.hashes_of(known) for column, known in pairs if column.is_hashed}
 
 
 def number_levels(rows: RawRows, request: TableRequest) -> Reading:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any, Protocol
-
-import psycopg
+from typing import Protocol
 
 from heliosdb.algorithms.space import MEMORY, Space
 from heliosdb.catalog.dataset_rows import RowQuery
@@ -19,6 +17,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.arranging import Arranged, Described, arrange, order_rows
 from heliosdb.node.datasets import TableRequest, read_rows
+from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import RowSpool, Scratch
 from heliosdb.parts.extras import how_to_install
 
@@ -60,11 +59,11 @@ class Engine(Protocol):
     """Reads datasets; what it has read it also computes on."""
 
     def read(
-        self, raw: psycopg.Connection[Any], reader: str, request: TableRequest, allowance: Allowance
+        self, rows: Rows, reader: str, request: TableRequest, allowance: Allowance
     ) -> tuple[Arranged, Described]:
         """Read a dataset in one snapshot, and arrange its rows; how its columns stand.
 
-        raw: a connection of the reader's role, made by the connection string `reader`. psycopg's errors,
+        rows: asked as the reader's role, by the connection string `reader`. psycopg's errors,
         FederatedError, MemoryError; PartsLostError where workers were lost.
         """
         ...
@@ -78,13 +77,13 @@ class OneProcess:
     """Reads into the process itself."""
 
     def read(
-        self, raw: psycopg.Connection[Any], reader: str, request: TableRequest, allowance: Allowance
+        self, rows: Rows, reader: str, request: TableRequest, allowance: Allowance
     ) -> tuple[Arranged, Described]:
         """See `Engine`."""
         del reader
-        read = read_rows(raw, request, spool_of(allowance, request))
-        rows = order_rows(read.values, read.codes, request, read.space)
-        return arrange(rows, request, read.space), read
+        read = read_rows(rows, request, spool_of(allowance, request))
+        ordered = order_rows(read.values, read.codes, request, read.space)
+        return arrange(ordered, request, read.space), read
 
     def close(self) -> None:
         """Nothing is held."""

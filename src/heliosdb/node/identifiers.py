@@ -14,11 +14,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import psycopg
-from psycopg import sql
 
 from federated_sql.compliance import refuses_phi
 from heliosdb.catalog.compliance import TellingColumns, read_telling_columns, record_trained_findings
-from heliosdb.catalog.dataset_rows import RowQuery, column_types, type_name
+from heliosdb.catalog.dataset_rows import RowQuery
 from heliosdb.catalog.failures import condition
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.domain.errors import FederatedError
@@ -26,6 +25,7 @@ from heliosdb.domain.task import Task
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.policy import refused
+from heliosdb.node.reader import Rows
 from heliosdb.phi.kinds import Finding
 from heliosdb.phi.scan import (
     LONGEST,
@@ -119,38 +119,27 @@ def identifiers_refused(dataset: SharedDataset) -> FederatedError:
     )
 
 
-def look_at_values(raw: psycopg.Connection, query: RowQuery) -> tuple[Finding, ...]:
+def look_at_values(rows: Rows, query: RowQuery) -> tuple[Finding, ...]:
     """Return what a sample of the values looks like, of the columns that a table is made of.
 
     It is not what answers are computed from, and an error in it is none of the task's.
     """
     try:
-        oids = column_types(raw, query)
-        columns = [Column(name, type_name(raw, oid)) for name, oid in zip(query.columns, oids, strict=True)]
+        oids = rows.column_types(query)
+        columns = [Column(name, rows.type_name(oid)) for name, oid in zip(query.columns, oids, strict=True)]
         telling = [column for column in columns if has_telling_values(column)]
-        shown = _sample(raw, query, telling) if telling else []
+        shown = _sample(rows, query, telling) if telling else []
     except psycopg.Error as error:
         log.warning("dataset %s was not looked through: %s", query.dataset, condition(error.sqlstate))
         return ()
     except UnicodeError:
         log.warning("dataset %s was not looked through: its text is not in its encoding", query.dataset)
         return ()
-    return tuple(one for column, values in shown for one in find_in_values(column, values))
+    return tuple(
+        one for column, values in zip(telling, shown, strict=True) for one in find_in_values(column, values)
+    )
 
 
-def _sample(
-    raw: psycopg.Connection, query: RowQuery, columns: Sequence[Column]
-) -> list[tuple[Column, list[str]]]:
-    """Values of columns, as text: a database without an encoding gives bytes, which nobody looks at."""
-    shown = sql.SQL(", ").join(
-        sql.SQL("left({}::text, {})").format(sql.Identifier(column.name), sql.Literal(LONGEST))
-        for column in columns
-    )
-    statement = sql.SQL("SELECT {} FROM {} LIMIT {}").format(
-        shown, sql.Identifier("federated_dataset", query.dataset), sql.Literal(sample_size(len(columns)))
-    )
-    rows = raw.execute(statement).fetchall()
-    return [
-        (column, [row[place] for row in rows if isinstance(row[place], str)])
-        for place, column in enumerate(columns)
-    ]
+def _sample(rows: Rows, query: RowQuery, columns: Sequence[Column]) -> list[list[str]]:
+    names = [column.name for column in columns]
+    return rows.sample_texts(query, names, LONGEST, sample_size(len(columns)))

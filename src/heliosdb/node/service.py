@@ -23,6 +23,7 @@ from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import Standing
 from heliosdb.node.coding import UpdateCoder
 from heliosdb.node.config import NodeConfig, load_config
+from heliosdb.node.confinement import strictest
 from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.dialling import Dialler
@@ -107,6 +108,7 @@ async def serve_many(
             parts=parts,
             log_format=first.log_format,
             engine=first.engine_place,
+            confinement=strictest(config.confinement for config in configs),
         )
         stack.push_async_callback(trainer.close)
         sites = [_site(config) for config in configs]

@@ -20,6 +20,7 @@ from typing import Literal
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.node.allowance import Allowance
+from heliosdb.node.confinement import CONFINEMENT, SCRATCH, Confinement, ConfinementWish
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.engine import DaskPlace
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_pieces, read_frame_async
@@ -47,6 +48,8 @@ class Trainer:
     makes a run repeatable; what a workspace asks for lowers the cores alone). scratch: the directory for rows
     that do not fit into memory. parts: names of the modules in which further parts are registered.
     log_format: of what it logs. engine: the workers with which rows lie; None: the training process itself.
+    confinement: whether the training process is confined as far as the machine can (`available`), computes
+    nothing where that is not whole (`required`), or is not confined (`off`).
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Trainer:
         parts: Sequence[str] = (),
         log_format: Literal["text", "json"] = "text",
         engine: DaskPlace | None = None,
+        confinement: ConfinementWish = "available",
     ) -> None:
         self._log_format = log_format
         self._engine = engine
@@ -66,6 +70,8 @@ class Trainer:
         self._limits = Limits(max_memory_gb, max_cpu_cores)
         self._scratch = None if scratch is None else str(scratch)
         self._limit = task_limit_seconds
+        self._confinement: ConfinementWish = confinement
+        self._in_force: Confinement | None = None
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         self._numbers = itertools.count(1)
@@ -100,6 +106,7 @@ class Trainer:
             try:
                 # Not wait_for: before Python 3.12 it drops a cancellation that comes with the answer.
                 async with asyncio.timeout(self._limit):
+                    await self._hear_what_is_in_force(process)
                     answer = await _ask(process, request)
             except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
                 await self._end()
@@ -133,8 +140,10 @@ class Trainer:
             await self._end()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                # What lies in the directory in which the daemon was started is none of its code.
+                "-P",
                 "-m",
-                "heliosdb.node.worker",
+                "heliosdb.node.training_process",
                 str(_bytes_of(self._limits.max_memory_gb) or 0),
                 *self._parts,
                 stdin=PIPE,
@@ -145,15 +154,37 @@ class Trainer:
 
     def _environment(self) -> dict[str, str]:
         made = _environment(self._limits.max_cpu_cores or 1, self._log_format)
+        made |= {} if self._scratch is None else {SCRATCH: self._scratch}
+        made |= {CONFINEMENT: "off"} if self._confinement == "off" else {}
         if self._engine is None:
             return made
         home = {name: os.environ[name] for name in _INHERITED_BY_WORKERS if name in os.environ}
-        scratch = {} if self._scratch is None else {"HELIOSDB_SCRATCH": self._scratch}
         # What is killed leaves semaphores, of which Python's own tracker warns when it removes them.
         quiet = {"PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}
-        return {**made, **home, **scratch, **quiet, "HELIOSDB_ENGINE": self._engine.to_json()}
+        return {**made, **home, **quiet, "HELIOSDB_ENGINE": self._engine.to_json()}
+
+    async def _hear_what_is_in_force(self, process: Process) -> None:
+        """Take the first frame of a new process; FederatedError WRONG_STATE where that is not enough."""
+        if self._in_force is not None:
+            return
+        assert process.stdout is not None
+        (told,) = await read_frame_async(process.stdout)
+        in_force = Confinement.from_json(told)
+        if self._confinement == "required" and not in_force.is_whole:
+            await self._end()
+            log.error("the training process is not confined as required: %s", in_force)
+            raise FederatedError(
+                ErrorCode.WRONG_STATE,
+                "the node computes nothing: its training process cannot be confined as its settings require",
+                hint="The node's own log says what the machine lacks.",
+            )
+        self._in_force = in_force
+        log.log(
+            logging.INFO if in_force.is_whole else logging.WARNING, "the training process has %s", in_force
+        )
 
     async def _end(self) -> None:
+        self._in_force = None
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,4 +1,4 @@
-"""The training process: holds tables and computes contributions; started by the daemon, ended with it.
+"""What the training process does: holds tables and computes contributions; ended with the daemon.
 
 What always holds: it has the reader's access to the database and nothing else that is secret but the key of
 the held-out choice; what it computes goes to the daemon, whose release door decides what leaves. Limits are
@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import select
-import signal
 import sys
 import threading
 from collections import OrderedDict
@@ -49,9 +48,9 @@ from heliosdb.node.allowance import (
     check_one_block,
     held_memory,
     out_of_memory,
-    set_limits,
 )
 from heliosdb.node.arranging import content_hash, described, settle
+from heliosdb.node.confinement import SCRATCH, Confinement
 from heliosdb.node.database import unreachable, unreadable
 from heliosdb.node.datasets import TableRequest, read_consenting
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
@@ -76,7 +75,7 @@ from heliosdb.node.frames import (
 )
 from heliosdb.node.identifiers import look_at_values
 from heliosdb.node.policy import find_step
-from heliosdb.node.reader import connect_reader
+from heliosdb.node.reader import OpensRows, rows_of
 from heliosdb.node.scratch import ScratchFullError
 from heliosdb.observing.logs import use_format
 from heliosdb.parts.loading import load_parts
@@ -90,9 +89,6 @@ LOG_FORMAT = "HELIOSDB_LOG_FORMAT"
 
 ENGINE = "HELIOSDB_ENGINE"
 """Of the environment: a `DaskPlace`, as JSON; empty for the process itself."""
-
-SCRATCH = "HELIOSDB_SCRATCH"
-"""Of the environment: the directory for what does not fit into memory."""
 
 _KEPT_SHARE = 4
 """Tables may take one part in so many of the process's memory: reading one and training need the rest."""
@@ -316,10 +312,10 @@ def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -
     return made[asked]
 
 
-def answer(request: ComputeRequest, tables: Tables) -> ComputeAnswer:
+def answer(request: ComputeRequest, tables: Tables, open_rows: OpensRows = rows_of) -> ComputeAnswer:
     """Compute what a request asks for; an error that is not the product's own is logged, not told."""
     try:
-        return ComputeAnswer(request.number, _answer(request, tables))
+        return ComputeAnswer(request.number, _answer(request, tables, open_rows))
     except FederatedError as error:
         return ComputeAnswer(request.number, error)
     except psycopg.Error as error:
@@ -333,14 +329,14 @@ def answer(request: ComputeRequest, tables: Tables) -> ComputeAnswer:
     return ComputeAnswer(request.number, public)
 
 
-def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
+def _answer(request: ComputeRequest, tables: Tables, open_rows: OpensRows) -> Computed | None:
     start = Moment.now()
     task = with_state(task_from_header(request.header).task, request.state)
     memory = state_from_bytes(request.memory) if request.memory else NO_STATE
     table, row_sets = request.table, request.row_sets
     consenting = b""
     if table.has_consent_query:
-        table, row_sets = with_consenting(request.reader, table, row_sets)
+        table, row_sets = with_consenting(request.reader, table, row_sets, open_rows)
         consenting = hashlib.sha256(table.admission.admitted or b"").digest()
     for _ in range(_ATTEMPTS):
         try:
@@ -370,7 +366,7 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
 
 
 def with_consenting(
-    reader: str, request: TableRequest, row_sets: Sequence[bytes] | None
+    reader: str, request: TableRequest, row_sets: Sequence[bytes] | None, open_rows: OpensRows
 ) -> tuple[TableRequest, Sequence[bytes] | None]:
     """A request with who is in the dataset's consent_query now, and its row sets: where its DBA lets plain
     answers go on without who is not in it any more, without these.
@@ -378,13 +374,13 @@ def with_consenting(
     FederatedError WRONG_STATE where the query fails: of its error nothing is told, nor logged but its name.
     """
     try:
-        with connect_reader(reader) as raw:
-            codes = read_consenting(raw, request)
+        with open_rows(reader) as rows:
+            codes = read_consenting(rows, request)
     except psycopg.Error as error:
         raise _unreadable_consent(error, request.dataset) from None
     if row_sets is not None and request.lets_withdraw:
-        rows = (of_subjects_alone(RowSet.from_bytes(one), codes, request.key) for one in row_sets)
-        row_sets = [one.to_bytes() for one in rows]
+        kept = (of_subjects_alone(RowSet.from_bytes(one), codes, request.key) for one in row_sets)
+        row_sets = [one.to_bytes() for one in kept]
     admission = replace(request.admission, admitted=admit_alone(codes, request.key))
     return replace(request, admission=admission), row_sets
 
@@ -404,12 +400,13 @@ def _unreadable_consent(error: psycopg.Error, dataset: str) -> FederatedError:
 class TableReader:
     """Reads tables within an allowance, which a request may change. taken: of the memory, without tables.
 
-    engine: where rows are read, and lie.
+    engine: where rows are read, and lie. open_rows: by whom the database is asked.
     """
 
     allowance: Allowance = field(default_factory=Allowance)
     taken: int = field(default_factory=held_memory)
     engine: Engine = field(default_factory=OneProcess)
+    open_rows: OpensRows = rows_of
 
     @property
     def most_kept(self) -> int:
@@ -419,12 +416,12 @@ class TableReader:
     def read(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
         """Read a table through the reader's connection; psycopg's errors, and those of plain answers'
         rules."""
-        with connect_reader(reader) as raw:
+        with self.open_rows(reader) as rows:
             check_one_block(request, self.allowance, self.taken)
-            arranged, read = self.engine.read(raw, reader, request, self.allowance)
+            arranged, read = self.engine.read(rows, reader, request, self.allowance)
             findings: tuple[Finding, ...] = ()
             if request.phi_check:
-                findings = look_at_values(raw, query_of(request))
+                findings = look_at_values(rows, query_of(request))
         if not request.plain:
             table = described(arranged.table, read)
             return ReadTable(table, content_hash(table, request.key), findings=findings)
@@ -458,15 +455,15 @@ def _next_frame(stream: BinaryIO) -> Parts:
     return parts
 
 
-def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
-    """Answer frames from stdin on stdout until stdin ends. parts: modules that register further parts."""
-    # The daemon decides when to stop; a Ctrl-C in its terminal reaches this process too.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def run(memory_bytes: int | None, parts: Sequence[str], in_force: Confinement, open_rows: OpensRows) -> None:
+    """Say what is in force, and answer frames from stdin on stdout until stdin ends.
+
+    parts: modules that register further parts. open_rows: by whom the database is asked.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Its warnings quote the server, which may quote a row; errors are logged by their condition (unreadable).
     logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)
     use_format("json" if os.environ.get(LOG_FORMAT) == "json" else "text")
-    set_limits(memory_bytes)
     answers = os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into a frame.
     os.dup2(2, 1)
@@ -475,21 +472,17 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     threading.Thread(target=_end_with, args=(stream,), daemon=True).start()
     own = Allowance(memory_bytes, scratch=os.environ.get(SCRATCH))
     engine = make_engine(_place(), own)
-    holder, reader = Holder(), TableReader(own, engine=engine)
+    holder, reader = Holder(), TableReader(own, engine=engine, open_rows=open_rows)
     tables = Tables(reader.most_kept, reader.read)
+    write_frame(answers, [in_force.to_json()])
     while True:
         request = ComputeRequest.from_parts(_next_frame(stream))
         reader.allowance = request.allowance
         tables.keep_to(reader.most_kept)
         holder.hold(request.allowance)
-        write_frame(answers, answer(request, tables).to_parts())
+        write_frame(answers, answer(request, tables, open_rows).to_parts())
 
 
 def _place() -> DaskPlace | None:
     told = os.environ.get(ENGINE)
     return DaskPlace.from_json(told) if told else None
-
-
-if __name__ == "__main__":
-    limit, *modules = sys.argv[1:] or ["0"]
-    main(int(limit) or None, modules)

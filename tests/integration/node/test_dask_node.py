@@ -215,7 +215,7 @@ def dask_workers(count: int) -> list[int]:
 def dask_processes() -> list[int]:
     found = []
     for trainer in descendants(os.getpid()):
-        if b"heliosdb.node.worker" in command_of(trainer):
+        if b"heliosdb.node.training_process" in command_of(trainer):
             found += [pid for pid in descendants(trainer) if b"spawn_main" in command_of(pid)]
     return found
 

@@ -163,7 +163,7 @@ def _workers() -> list[int]:
     found = []
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
         for child in (task / "children").read_text().split():
-            if b"heliosdb.node.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"heliosdb.node.training_process" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
 

@@ -463,7 +463,7 @@ def _children(parent: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{parent}/task").iterdir():
         for child in (task / "children").read_text().split():
-            if b"heliosdb.node.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"heliosdb.node.training_process" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
 

@@ -132,7 +132,7 @@ async def test_under_a_budget_other_rows_are_logged_and_told_nobody(
 
 async def end_training_process() -> None:
     """Kill the training process of this test's node: it loses what it holds."""
-    found = [pid for pid in children() if b"heliosdb.node.worker" in command(pid)]
+    found = [pid for pid in children() if b"heliosdb.node.training_process" in command(pid)]
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     assert found

@@ -12,7 +12,8 @@ import pytest
 _LESS = """
 import json, os, resource, sys
 import numpy as np
-from heliosdb.node.allowance import Allowance, Holder, held_memory, set_limits
+from heliosdb.node.allowance import Allowance, Holder, held_memory
+from heliosdb.node.confinement import set_limits
 
 def fits(count):
     try:

@@ -136,9 +136,11 @@ async def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
 def test_a_training_process_ends_with_its_pipe_even_within_a_frame(cut: int) -> None:
     parts = REQUEST.to_parts()
     raw = b"".join(frame_pieces(parts))
-    command = [sys.executable, "-m", "heliosdb.node.worker"]
+    command = [sys.executable, "-m", "heliosdb.node.training_process"]
     ended = subprocess.run(command, input=raw[:cut], capture_output=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout) == (0, b"")
+    # It may have had the time to say what is in force.
+    assert ended.returncode == 0
+    assert b"number" not in ended.stdout
 
 
 async def test_a_frame_cut_short_is_an_error() -> None:

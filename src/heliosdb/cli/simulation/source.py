@@ -34,6 +34,7 @@ from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Vector
 from heliosdb.domain.wording import counted
 from heliosdb.node.datasets import RawRows, TableRequest, read_raw_rows
+from heliosdb.node.reader import DirectRows
 
 _BOOLEANS = {"true": 1.0, "t": 1.0, "false": 0.0, "f": 0.0}
 _LONGEST_FIELD = 1_000_000
@@ -103,7 +104,7 @@ def read_table(conninfo: str, table: str, settings: SimulationSettings, by: str 
             known_by = (*options.columns, *(() if subject is None else (subject,)))
             names = (known_by, *((one,) for one in (subject, by) if one is not None))
             query = RowQuery(DatasetName(relation[1]), options.columns, names, relation)
-            rows = read_raw_rows(raw, query, _request(settings, DatasetName(relation[1])))
+            rows = read_raw_rows(DirectRows(raw), query, _request(settings, DatasetName(relation[1])))
             types = tuple(_type(raw, column) for column in rows.columns)
             values = None if by is None else values_by_hash(raw, query, by)
     except psycopg.Error as error:
