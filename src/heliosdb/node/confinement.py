@@ -151,6 +151,22 @@ def confine(scratch: str | None) -> Confinement:
     return Confinement(version, not no_seccomp, "; ".join(filter(None, (no_landlock, no_seccomp))))
 
 
+def try_out() -> Confinement:
+    """Return what would be in force, as a process finds that is confined for it."""
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writes, confine(None).to_json())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as told:
+        found = told.read()
+    os.waitpid(pid, 0)
+    return Confinement.from_json(found)
+
+
 def _restrict_files(libc: Any, scratch: str | None) -> tuple[int, str]:
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
     if version < 1:

@@ -180,7 +180,7 @@ class Trainer:
             )
         self._in_force = in_force
         log.log(
-            logging.INFO if in_force.is_whole else logging.WARNING, "the training process has %s", in_force
+            logging.INFO if in_force.is_whole else logging.WARNING, "the training process is left %s", in_force
         )
 
     async def _end(self) -> None:

@@ -103,6 +103,8 @@ def _node(path: Path) -> Iterator[Finding]:
         yield from examine_node_port(config.listen_host, config.listen_port, config.certificate)
     if config.engine_place is not None:
         yield _engine()
+    elif config.confinement != "off":
+        yield _confinement(required=config.confinement == "required")
     yield from _daemon(config.health_socket)
     database, reader = config.database.get_secret_value(), config.reader.get_secret_value()
     yield from examine_database(database, "database", needs="federated_daemon", pinned=True)
@@ -112,6 +114,17 @@ def _node(path: Path) -> Iterator[Finding]:
         yield from examine_reach(reader, "reader")
     else:
         yield fault("reader", obstacle.reason, obstacle.remedy)
+
+
+def _confinement(*, required: bool) -> Finding:
+    from heliosdb.node.confinement import try_out
+
+    found = try_out()
+    if found.is_whole:
+        return good("confinement", f"the training process is left {found}")
+    said = f"the training process is left {found}"
+    remedy = "Use a kernel with Landlock (5.13 or newer) that a container does not hide, and install libseccomp2."
+    return fault("confinement", said, remedy) if required else warning("confinement", said, remedy)
 
 
 def _engine() -> Finding:

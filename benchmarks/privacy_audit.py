@@ -1,0 +1,249 @@
+"""Whether what leaves a node is as private as its ledger says, as an attacker finds out.
+
+Of each step that has a private form the very code of a node answers two tables, many times each: one with a
+data subject made to be found, one without. The attacker is the coordinator: it knows both tables and all that
+it asked, sees every answer, and guesses. From how often it is right follows an ε below which no mechanism can
+be that answers like this (Jagielski, Ullman and Oprea 2020, "Auditing differentially private machine
+learning"), with a confidence of 95 % by Clopper and Pearson; the threshold is chosen on trials that are not
+counted. It has to stay below what the accountant charges; and three mechanisms that are broken on purpose have
+to be found out, else the attacker proves nothing.
+
+    make bench NAME=privacy_audit ARGS="2000"
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import urandom
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Figure, publish
+from heliosdb.algorithms import Table, derive_rng
+from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.task import Scaling
+from heliosdb.domain.vector import ClippedSum, Contribution, Vector
+from heliosdb.privacy.accountant import epsilon
+from heliosdb.privacy.gaussian import gaussian_epsilon
+from heliosdb.privacy.mechanisms import Entropy, Integers, Secret, add_noise
+
+DELTA = 1e-5
+CONFIDENCE = 0.99
+TRIALS = 1000
+MODEL = LOGISTIC_REGRESSION
+FEATURES, ROWS = 4, 12
+SCALING = Scaling((0.0,) * FEATURES, (1.0,) * FEATURES)
+
+_QUIET, _LOOKS = 0.05, 30
+"""The noise multiplier under which the attacker looks for a direction, and how often."""
+
+Trial = Callable[[Table, Entropy], Vector]
+"""What the attacker sees of a table: shape (d,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """claimed: the ε that a ledger shows. found: the ε that the attacker's guesses prove, 0 for none."""
+
+    claimed: float
+    found: float
+
+
+def tables() -> tuple[Table, Table]:
+    """Return a small table without and with the subject to be found: of two rows, as far out as can be."""
+    rng = np.random.default_rng(5)
+    features, target = rng.normal(size=(ROWS, FEATURES)), (np.arange(ROWS) % 2).astype(float)
+    found, classes = np.full((2, FEATURES), 3.0), np.zeros(2)
+    subjects = np.r_[np.arange(ROWS), [ROWS, ROWS]]
+    both = Table.from_rows(
+        np.vstack([features, found]), np.r_[target, classes], subjects, np.zeros(ROWS + 2, dtype=np.bool_)
+    )
+    return Table.from_rows(features, target, np.arange(ROWS), np.zeros(ROWS, dtype=np.bool_)), both
+
+
+def released(answer: Contribution, noise: float, entropy: Entropy) -> Vector:
+    """Return what the release door lets out of an answer."""
+    if not isinstance(answer.guard, ClippedSum):
+        return answer.vector
+    return add_noise(answer.vector, answer.guard.sensitivity, noise, entropy)
+
+
+def statistics_trial(noise: float) -> Trial:
+    """One answer of round 0."""
+    work = StatisticsWork(MODEL.name, noise, ((-3.0, 3.0),) * FEATURES, classes=2)
+    return lambda table, entropy: released(statistics(table, work), noise, entropy)
+
+
+def evaluation_trial(noise: float) -> Trial:
+    """One evaluation, with everybody held out."""
+    work, at = EvaluateWork(MODEL.name, SCALING, noise, classes=2), np.full(FEATURES + 1, 0.7)
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        held = Table.from_rows(
+            table.features, table.target, table.subjects, np.ones(table.rows, dtype=np.bool_)
+        )
+        return released(MODEL.evaluate(held, at, work), noise, entropy)
+
+    return trial
+
+
+def training_trial(
+    noise: float, *, norm: float = 1.0, rate: float = 1.0, steps: int = 1, rounds: int = 1
+) -> Trial:
+    """So many rounds of local training, each from what the one before led to; all updates."""
+    privacy = PrivateTraining(noise, norm, rate, steps, float(ROWS))
+    work = TrainWork(MODEL.name, SCALING, 1, 4, 0.1, privacy, classes=2)
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        parameters, seen = np.zeros(FEATURES + 1), []
+        for number in range(rounds):
+            moved = MODEL.train(table, parameters, work, derive_rng(1, number, "a", b""), Secret(entropy))
+            seen.append(moved.vector)
+            parameters = parameters + moved.vector
+        return np.concatenate(seen)
+
+    return trial
+
+
+def audit(
+    make: Callable[[float], Trial], mechanisms: Sequence[Mechanism], trials: int, entropy: Entropy = urandom
+) -> Audit:
+    """Have the attacker guess `trials` times of each table.
+
+    make: what is answered under a noise multiplier; that of `mechanisms` is audited. The attacker projects
+    what it sees on how the two tables' answers differ all but without noise, which it can compute by itself:
+    for noise that is the same in every coordinate no test of the answer is better.
+    """
+    quiet, trial = make(_QUIET), make(mechanisms[0].noise_multiplier)
+    known = [np.mean([quiet(one, entropy) for _ in range(_LOOKS)], axis=0) for one in tables()]
+    seen = [np.array([trial(one, entropy) for _ in range(2 * trials)]) for one in tables()]
+    direction = known[1] - known[0]
+    spread = seen[0][:trials].std(axis=0)
+    direction /= np.where(spread > 0.0, spread, 1.0) ** 2
+    scores = [answers @ direction for answers in seen]
+    is_gaussian = all(one.sampling_rate >= 1.0 for one in mechanisms)
+    bound = _gaussian_bound if is_gaussian else _bound
+    threshold, tells = _choose(scores[0][:trials], scores[1][:trials], bound)
+    found = bound(tells(scores[0][trials:], threshold), tells(scores[1][trials:], threshold))
+    return Audit(epsilon(mechanisms, DELTA), found)
+
+
+Guesses = NDArray[np.bool_]
+Tells = Callable[[Vector, float], Guesses]
+Bound = Callable[[Guesses, Guesses], float]
+
+
+def _choose(without: Vector, with_subject: Vector, bound: Bound) -> tuple[float, Tells]:
+    """Choose where to draw the line, and which side of it speaks for the subject, or against it."""
+    best: tuple[float, float, Tells] = (-1.0, 0.0, _above)
+    for threshold in np.quantile(np.r_[without, with_subject], np.linspace(0.01, 0.99, 99)):
+        for tells in (_above, _below):
+            found = bound(tells(without, threshold), tells(with_subject, threshold))
+            best = max(best, (found, float(threshold), tells), key=lambda one: one[0])
+    return best[1], best[2]
+
+
+def _above(scores: Vector, threshold: float) -> Guesses:
+    return scores > threshold
+
+
+def _below(scores: Vector, threshold: float) -> Guesses:
+    return scores < threshold
+
+
+def _rates(without: Guesses, with_subject: Guesses) -> tuple[float, float]:
+    """Return how often at most a guess is wrong that the subject is there, and at least right."""
+    from scipy.stats import beta
+
+    error, n = (1.0 - CONFIDENCE) / 2.0, without.size
+    false, true = int(without.sum()), int(with_subject.sum())
+    most = 1.0 if false == n else float(beta.ppf(1.0 - error, false + 1, n - false))
+    return most, 0.0 if true == 0 else float(beta.ppf(error, true, n - true + 1))
+
+
+def _bound(without: Guesses, with_subject: Guesses) -> float:
+    """Return the ε that so many guesses prove, whatever the mechanism."""
+    most, least = _rates(without, with_subject)
+    return max(0.0, math.log((least - DELTA) / most)) if least > DELTA else 0.0
+
+
+def _gaussian_bound(without: Guesses, with_subject: Guesses) -> float:
+    """Return the ε that they prove of Gaussian noise without sampling: by the μ of its trade-off (Dong, Roth
+    and Su 2022, "Gaussian differential privacy"; Nasr et al. 2023, "Tight auditing of differentially private
+    machine learning", section 4)."""
+    from scipy.special import ndtri
+
+    most, least = _rates(without, with_subject)
+    mu = float(ndtri(least) - ndtri(most)) if least > 0.0 and most < 1.0 else 0.0
+    return gaussian_epsilon(1.0 / mu, DELTA) if mu > 0.0 else 0.0
+
+
+class HalfNoise(Secret):
+    """Broken on purpose: of the noise half is drawn."""
+
+    def noise(self, shape: tuple[int, ...]) -> Integers:
+        """Draw."""
+        return super().noise(shape) // 2
+
+
+def half_noise(noise: float) -> Trial:
+    """Half of the noise that is charged."""
+    privacy = PrivateTraining(noise, 1.0, 1.0, 1, float(ROWS))
+    work, start = TrainWork(MODEL.name, SCALING, 1, 4, 0.1, privacy, classes=2), np.zeros(FEATURES + 1)
+    return lambda table, entropy: (
+        MODEL.train(table, start, work, derive_rng(1, 0, "a", b""), HalfNoise(entropy)).vector
+    )
+
+
+def unclipped(noise: float) -> Trial:
+    """What a longer clipping norm lets through, with the noise of the shorter one."""
+    return training_trial(noise / 5.0, norm=5.0)
+
+
+def free_loss(noise: float) -> Trial:
+    """An update, and the loss of the rows beside it as it is."""
+    train = training_trial(noise)
+    work, at = TrainWork(MODEL.name, SCALING, 1, 4, 0.1, classes=2), np.full(FEATURES + 1, 0.5)
+    return lambda table, entropy: np.append(train(table, entropy), MODEL.objective(table, at, work))
+
+
+BROKEN = {"half the noise": half_noise, "clipping skipped": unclipped, "a loss for free": free_loss}
+"""Mechanisms that are not what their charge says."""
+
+
+def sampled(noise: float) -> Trial:
+    """Two rounds of four steps, each over a quarter of the subjects."""
+    return training_trial(noise, rate=0.25, steps=4, rounds=2)
+
+
+def main() -> None:
+    """Audit; the argument is how many trials each table gets to be guessed by (1,000)."""
+    trials = int(sys.argv[1]) if len(sys.argv) > 1 else TRIALS
+    figures = []
+    for noise in (4.0, 1.0, 0.5):
+        one = [Mechanism(noise)]
+        audits: dict[str, tuple[Callable[[float], Trial], list[Mechanism]]] = {
+            "statistics": (statistics_trial, one),
+            "evaluation": (evaluation_trial, one),
+            "training, one step": (training_trial, one),
+            "training, 2 rounds of 4 steps of a quarter": (sampled, [Mechanism(noise, 0.25, 8)]),
+        }
+        for name, (make, mechanisms) in audits.items():
+            found = audit(make, mechanisms, trials)
+            target = f"<= {found.claimed:.4g}, what is charged"
+            figures.append(Figure(f"{name}, sigma {noise:g}: found", found.found, "eps", target))
+    for name, make in BROKEN.items():
+        found = audit(make, [Mechanism(1.0)], trials)
+        figures.append(Figure(f"broken, {name}: found", found.found, "eps", f"> {found.claimed:.4g}: caught"))
+    publish("privacy_audit", figures)
+
+
+if __name__ == "__main__":
+    main()

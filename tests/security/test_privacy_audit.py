@@ -1,0 +1,51 @@
+"""An attacker who knows all but one subject finds out no more than the ledger says, and finds out what is broken.
+
+`make bench NAME=privacy_audit` does the same with more trials. Noise comes from a seed, so that a guess is right in
+every run or in none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from benchmarks.privacy_audit import (
+    BROKEN,
+    Trial,
+    audit,
+    evaluation_trial,
+    sampled,
+    statistics_trial,
+    training_trial,
+)
+from heliosdb.domain.privacy import Mechanism
+
+TRIALS = 400
+ONE = [Mechanism(0.5)]
+
+
+@pytest.mark.parametrize(
+    ("make", "mechanisms"),
+    [
+        (statistics_trial, ONE),
+        (evaluation_trial, ONE),
+        (training_trial, ONE),
+        (sampled, [Mechanism(0.5, 0.25, 8)]),
+    ],
+)
+def test_what_leaves_is_as_private_as_is_charged(
+    make: Callable[[float], Trial], mechanisms: list[Mechanism]
+) -> None:
+    found = audit(make, mechanisms, TRIALS, np.random.default_rng(7).bytes)
+
+    # An attacker that would find nothing of anything proves nothing.
+    assert (0.1 if mechanisms is not ONE else 0.5) * min(found.claimed, 10.0) < found.found <= found.claimed
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_mechanism_that_is_broken_is_found_out(name: str) -> None:
+    found = audit(BROKEN[name], [Mechanism(1.0)], TRIALS, np.random.default_rng(7).bytes)
+
+    assert found.found > found.claimed
