@@ -557,7 +557,7 @@ GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, fe
 -- What the exchanges of a round take adds up.
 GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
 ON federated.phase TO federated_daemon;
-GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
+GRANT INSERT, UPDATE (alignment, direction, length, likeness) ON federated.contribution TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 -- What was sealed is nobody's to read, and only the database's backup has it.
 GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,

@@ -197,3 +197,10 @@ DROP FUNCTION @extschema@.federated_audit_verify(text);
 -- done: comment FUNCTION federated._gdpr_findings(bigint, text)
 DROP FUNCTION federated._hipaa_findings(bigint, text);
 DROP FUNCTION federated._gdpr_findings(bigint, text);
+
+-- What speaks against a node.
+-- done: table federated.contribution
+ALTER TABLE federated.contribution
+    ADD COLUMN direction  double precision CHECK (direction BETWEEN -1 AND 1),
+    ADD COLUMN length     double precision CHECK (length >= 0),
+    ADD COLUMN likeness   double precision CHECK (likeness BETWEEN -1 AND 1);

@@ -202,6 +202,13 @@ DROP FUNCTION @extschema@.federated_audit_verify(text);
 DROP FUNCTION federated._hipaa_findings(bigint, text);
 DROP FUNCTION federated._gdpr_findings(bigint, text);
 
+-- What speaks against a node.
+-- done: table federated.contribution
+ALTER TABLE federated.contribution
+    ADD COLUMN direction  double precision CHECK (direction BETWEEN -1 AND 1),
+    ADD COLUMN length     double precision CHECK (length >= 0),
+    ADD COLUMN likeness   double precision CHECK (likeness BETWEEN -1 AND 1);
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
 -- aggregation functions. federated_api authenticates those who call by HTTP, and has no other right: who logs in as a member of
@@ -6731,6 +6738,14 @@ COMMENT ON TABLE federated.phase IS
 COMMENT ON COLUMN federated.contribution.alignment IS
     'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured). Of updates of more than 4,096 values an estimate, with a standard error of about 0.016';
 
+COMMENT ON COLUMN federated.contribution.direction IS
+    'Cosine between the node''s update and the median of all in every coordinate; NULL where these point nowhere in common, and of fewer than three updates';
+
+COMMENT ON COLUMN federated.contribution.length IS
+    'Norm of the node''s update as a multiple of the median norm, divided by as many times the median rows as it has where these are more; NULL of fewer than three updates';
+
+COMMENT ON COLUMN federated.contribution.likeness IS 'The largest cosine with another node''s update; NULL of fewer than three updates';
+
 CREATE OR REPLACE VIEW @extschema@.federated_performance_metrics AS
 SELECT m.name AS model_name, p.round_number, p.phase, p.duration_seconds,
        100 * p.cpu_seconds / nullif(p.busy_seconds, 0) AS cpu_usage_percent,
@@ -6849,9 +6864,36 @@ SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
              CASE WHEN NOT w.options ? 'privacy_budget' THEN (n.options ->> 'max_memory_gb')::double precision END) AS max_memory_gb,
        least((n.limits ->> 'max_cpu_cores')::integer, (n.options ->> 'max_cpu_cores')::integer) AS max_cpu_cores,
        least((n.limits ->> 'max_bandwidth_mbps')::double precision, (n.options ->> 'max_bandwidth_mbps')::double precision) AS max_bandwidth_mbps,
-       (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds
+       (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds,
+       s.suspicion IS NOT NULL AS suspicious, s.suspicion
 FROM federated.node AS n
-JOIN federated.workspace AS w USING (workspace_id);
+JOIN federated.workspace AS w USING (workspace_id)
+-- Of one round any figure may be chance; who deviates for good deviates in most.
+LEFT JOIN LATERAL (
+    SELECT nullif(concat_ws('; ',
+               CASE WHEN 2 * c.against > c.rounds THEN format('its update points against the others'' in %s', c.against) END,
+               CASE WHEN 2 * c.long > c.rounds THEN format('it is %s times as long as usual in the median, far too long in %s',
+                                                           round(c.length::numeric, 1), c.long) END,
+               CASE WHEN 2 * c.empty > c.rounds THEN format('it moves nothing in %s', c.empty) END,
+               CASE WHEN 2 * c.alike > c.rounds THEN format('it is another node''s too in %s', c.alike) END
+           ), '') || format(' of its last %s rounds', c.rounds) AS suspicion
+    FROM (
+        SELECT count(*) AS rounds,
+               count(*) FILTER (WHERE r.direction < -0.3) AS against,
+               count(*) FILTER (WHERE r.length > 3) AS long,
+               count(*) FILTER (WHERE r.length < 0.001) AS empty,
+               count(*) FILTER (WHERE r.likeness > 1 - 1e-12) AS alike,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY r.length) AS length
+        FROM (
+            SELECT o.direction, o.length, o.likeness
+            FROM federated.contribution AS o JOIN federated.round AS d USING (run_id, round_number)
+            WHERE o.node_id = n.node_id AND o.length IS NOT NULL
+            ORDER BY d.started_at DESC, o.round_number DESC
+            LIMIT 10
+        ) AS r
+    ) AS c
+    WHERE c.rounds >= 3
+) AS s ON true;
 
 COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
 
@@ -6878,6 +6920,12 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, the lower of the two: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.task_limit_seconds IS 'Seconds after which the node ends a computation; NULL until the node was met';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.suspicious IS
+    'Whether something speaks against the node in more than half of its last ten training rounds with three updates or more (of three such rounds at least); false too where nothing can be seen of single updates: under secure_aggregation, and of what adds sums up';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.suspicion IS
+    'What that is: updates that point against the median of all (cosine below -0.3, where these point anywhere in common), more than three times as long as the median update and as the node''s rows explain, that move nothing, or that are the very update of another node; NULL where it is nothing. It decides nothing: who attacks with care is not found this way, and a node whose people are unlike all others'' may be; the aggregation rule is what withstands';
 
 -- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
 --
@@ -13990,7 +14038,7 @@ GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, fe
 GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
 ON federated.phase TO federated_daemon;
 
-GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
+GRANT INSERT, UPDATE (alignment, direction, length, likeness) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 

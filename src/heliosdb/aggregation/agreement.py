@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.aggregation.suspects import Evidence, find_evidence
 from heliosdb.aggregation.updates import in_order, sent_twice
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Term, Update
@@ -44,11 +45,13 @@ class Agreement:
     """variance: weighted mean of the squared L2 distances of the updates from their weighted mean.
 
     alignments: by node, in [-1, 1], the cosine between its update and the weighted mean of all others'. None
-    where there is nothing to compare: a single update, or a vector without direction.
+    where there is nothing to compare: a single update, or a vector without direction. evidence: by node,
+    what speaks against it.
     """
 
     variance: float | None = None
     alignments: Mapping[NodeName, float | None] = field(default_factory=dict)
+    evidence: Mapping[NodeName, Evidence] = field(default_factory=dict)
 
 
 class AgreementMeter:
@@ -138,6 +141,7 @@ def measure_agreement(updates: Sequence[Update]) -> Agreement:
             update.node: _alignment(share, length, *each)
             for update, share, each in zip(ordered, shares, zip(along, apart, strict=True), strict=True)
         },
+        find_evidence(ordered),
     )
 
 

@@ -57,7 +57,11 @@ def record_measured(connection: Connection, run: Run, number: RoundNumber, measu
     What several exchanges of one round took adds up; how updates agree is of the last of them.
     """
     agreement = measured.agreement
-    aligned = [{"node": node, "alignment": value} for node, value in agreement.alignments.items()]
+    aligned = [
+        {"node": node, "alignment": value}
+        | ({} if (found := agreement.evidence.get(node)) is None else asdict(found))
+        for node, value in agreement.alignments.items()
+    ]
     _SQL.query(
         connection,
         "record_measured",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -74,6 +75,27 @@ async def test_rows_stated_in_round_zero_bound_a_weight_in_every_life_of_the_coo
     assert rejections(world) == [{"name": "b", "round": 1, "step": "train", "reason": reason}]
     [said] = world.query("SELECT message FROM federated.round WHERE round_number = 1")
     assert said["message"] == f"without b: {reason}"
+
+
+async def test_a_node_that_works_against_the_others_is_marked(world: World) -> None:
+    def turned_round(task: Task, vector: AnyVector, weight: float) -> Said:
+        return (-5 * vector, weight) if task.key.step == TRAIN else (vector, weight)
+
+    create_workspace(world, min_nodes=2)
+    async with served(world, {"b": turned_round}):
+        create_model(world, rounds=4, aggregation="median")
+        world.execute("START FEDERATED TRAINING risk")
+        world.start_coordinator()
+        run = await world.finished()
+        found = world.query(
+            "SELECT node_name, suspicious, suspicion FROM federated_node_diagnostics ORDER BY node_name"
+        )
+
+    assert run["status"] == "completed", run
+    assert [one["suspicious"] for one in found] == [False, True, False]
+    assert [one["suspicion"] for one in found][::2] == [None, None]
+    told = r"(its update points against the others' in [34]; )?it is \d\.\d times as long as usual in the median, far"
+    assert re.fullmatch(told + r" too long in [34] of its last 4 rounds", found[1]["suspicion"])
 
 
 async def test_updates_that_all_pass_max_update_norm_end_the_run_as_diverged_with_each_nodes_reason(

@@ -46,7 +46,7 @@ COLUMNS = {
     "federated_node_status": "workspace node_name status last_seen rounds_participated avg_round_time_seconds"
     " dataset_size contribution_score",
     "federated_node_diagnostics": "workspace node_name last_heartbeat connection_status failure_reason endpoint_in_use"
-    " certificate_expires max_memory_gb max_cpu_cores max_bandwidth_mbps task_limit_seconds",
+    " certificate_expires max_memory_gb max_cpu_cores max_bandwidth_mbps task_limit_seconds suspicious suspicion",
     "federated_performance_metrics": "model_name round_number phase duration_seconds cpu_usage_percent memory_usage_gb"
     " network_sent_mb network_received_mb",
     "federated_audit_log": "workspace chain_position recorded_at session_role acting_role action object_kind"

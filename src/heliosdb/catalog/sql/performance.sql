@@ -13,11 +13,13 @@ WITH measured AS (
         memory_bytes = greatest(phase.memory_bytes, excluded.memory_bytes),
         bytes_sent = phase.bytes_sent + excluded.bytes_sent, bytes_received = phase.bytes_received + excluded.bytes_received
 ), aligned AS (
-    INSERT INTO federated.contribution (run_id, round_number, node_id, alignment)
-    SELECT $1::uuid, $2, n.node_id, c.alignment
-    FROM jsonb_to_recordset($5::jsonb) AS c (node text, alignment double precision)
+    INSERT INTO federated.contribution (run_id, round_number, node_id, alignment, direction, length, likeness)
+    SELECT $1::uuid, $2, n.node_id, c.alignment, c.direction, c.length, c.likeness
+    FROM jsonb_to_recordset($5::jsonb) AS c (
+        node text, alignment double precision, direction double precision, length double precision, likeness double precision)
     JOIN federated.node AS n ON n.workspace_id = $3 AND n.name = c.node
-    ON CONFLICT (run_id, round_number, node_id) DO UPDATE SET alignment = excluded.alignment
+    ON CONFLICT (run_id, round_number, node_id) DO UPDATE
+    SET alignment = excluded.alignment, direction = excluded.direction, length = excluded.length, likeness = excluded.likeness
 )
 UPDATE federated.round SET node_variance = $6::double precision
 WHERE run_id = $1::uuid AND round_number = $2 AND $6::double precision IS NOT NULL
