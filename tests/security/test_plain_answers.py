@@ -234,6 +234,7 @@ async def test_a_step_without_a_scaling_keeps_to_the_rows_and_columns_of_its_run
     monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
     monkeypatch.setattr(ALGORITHMS, "_loaded", dict(ALGORITHMS._loaded))
     monkeypatch.delitem(sys.modules, "tests.support.visiting", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     share(dba, "people", COLUMNS)
     federation = Federation(tmp_path)
     config = federation.node_config(cluster, database, parts=("tests.support.visiting",))

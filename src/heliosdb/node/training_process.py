@@ -7,6 +7,7 @@ imported after that. It says what is in force before it answers anything.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     """Answer frames from stdin on stdout until stdin ends. parts: modules that register further parts."""
     # The daemon decides when to stop; a Ctrl-C in its terminal reaches this process too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Its warnings quote the server, which may quote a row; errors are told by their condition (unreadable).
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)
     set_limits(memory_bytes)
     reader, in_force = None, UNCONFINED
     if os.environ.get("HELIOSDB_ENGINE"):

@@ -461,8 +461,6 @@ def run(memory_bytes: int | None, parts: Sequence[str], in_force: Confinement, o
     parts: modules that register further parts. open_rows: by whom the database is asked.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Its warnings quote the server, which may quote a row; errors are logged by their condition (unreadable).
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)
     use_format("json" if os.environ.get(LOG_FORMAT) == "json" else "text")
     answers = os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into a frame.

@@ -42,6 +42,7 @@ def algorithms_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
     monkeypatch.setattr(ALGORITHMS, "_loaded", dict(ALGORITHMS._loaded))
     monkeypatch.delitem(sys.modules, PART, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
 
 
 @pytest.fixture

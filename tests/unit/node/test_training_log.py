@@ -20,11 +20,11 @@ def test_the_training_process_is_told_the_format(log_format: str) -> None:
 def test_it_writes_its_log_so(log_format: str, formatter: str) -> None:
     # Without a frame to answer it ends with its stdin; what it set up is looked at where it would wait.
     program = (
-        "import logging\nfrom heliosdb.node import worker\n"
+        "import logging\nfrom heliosdb.node import training_process, worker\n"
         "def look(_modules):\n"
         "    print(type(logging.getLogger().handlers[0].formatter).__name__, flush=True)\n"
         "    raise SystemExit(0)\n"
-        "worker.load_parts = look\nworker.main(None, ())\n"
+        "worker.load_parts = look\ntraining_process.main(None, ())\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program],
