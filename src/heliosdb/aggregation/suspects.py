@@ -1,9 +1,10 @@
-"""What speaks against a node in one round: how its update lies to the others', told by figures that a few hostile
+"""What speaks against a node in one round: how its update lies to the others', in figures that a few hostile
 nodes cannot move.
 
-What always holds: what an update is compared with is the median of all in every coordinate (Yin et al. 2018), so
-that fewer than half of the nodes do not decide where it points or how long it is; no figure decides about a node,
-nor changes what a round's rule makes of its update. Figures are of one round: who deviates for good shows in many.
+What always holds: what an update is compared with is the median of all in every coordinate (Yin et al. 2018),
+so that fewer than half of the nodes do not decide where it points or how long it is; no figure decides about
+a node, nor changes what a round's rule makes of its update. Figures are of one round: who deviates for good
+shows in many.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def find_evidence(updates: Sequence[Update]) -> Mapping[NodeName, Evidence]:
 def _more_steps(updates: Sequence[Update]) -> Vector:
     """How many times the usual number of steps each node may have taken, 1 at least; shape (n,)."""
     weights = np.array([update.weight for update in updates])
-    return np.maximum(1.0, weights / np.median(weights))
+    times: Vector = np.maximum(1.0, weights / np.median(weights))
+    return times
 
 
 def _largest_cosines(vectors: Matrix, norms: Vector) -> Vector:

@@ -134,8 +134,8 @@ class NodeConfig(TracedSettings):
     `process` or `dask`; dask: its workers (docs/engines.md). confinement: of the training process, as far as
     the machine can (`available`), wholly or it computes nothing (`required`), or `off`. parts: modules that
     register further parts of rounds; what they hold runs beside the rows, with all rights of the training
-    process and of this one. health_socket: where the daemon answers `heliosdb health`, a file of its own. metrics,
-    tracing, log_format: how it is observed (docs/monitoring.md).
+    process and of this one. health_socket: where the daemon answers `heliosdb health`, a file of its own.
+    metrics, tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

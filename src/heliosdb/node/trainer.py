@@ -179,9 +179,8 @@ class Trainer:
                 hint="The node's own log says what the machine lacks.",
             )
         self._in_force = in_force
-        log.log(
-            logging.INFO if in_force.is_whole else logging.WARNING, "the training process is left %s", in_force
-        )
+        level = logging.INFO if in_force.is_whole else logging.WARNING
+        log.log(level, "the training process is left %s", in_force)
 
     async def _end(self) -> None:
         self._in_force = None

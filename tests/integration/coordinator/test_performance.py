@@ -318,7 +318,12 @@ def test_every_figure_that_may_be_unknown_says_why(world: World) -> None:
     for view, names in {
         "federated_performance_metrics": ("duration_seconds", "cpu_usage_percent", "memory_usage_gb"),
         "federated_node_status": ("last_seen", "avg_round_time_seconds", "contribution_score"),
-        "federated_node_diagnostics": ("last_heartbeat", "failure_reason", "certificate_expires", "suspicion"),
+        "federated_node_diagnostics": (
+            "last_heartbeat",
+            "failure_reason",
+            "certificate_expires",
+            "suspicion",
+        ),
     }.items():
         for name in names:
             assert "NULL" in comments[view, name], (view, name)

@@ -123,7 +123,7 @@ def _confinement(*, required: bool) -> Finding:
     if found.is_whole:
         return good("confinement", f"the training process is left {found}")
     said = f"the training process is left {found}"
-    remedy = "Use a kernel with Landlock (5.13 or newer) that a container does not hide, and install libseccomp2."
+    remedy = "Use a kernel with Landlock (5.13 or newer), which no container hides, and install libseccomp2."
     return fault("confinement", said, remedy) if required else warning("confinement", said, remedy)
 
 
