@@ -20,6 +20,7 @@ from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
+from heliosdb.algorithms.private_wish import wished_report
 from heliosdb.algorithms.registry import check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.space import keep_columns
@@ -188,7 +189,7 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
         about = {"training_per_node": summary.training_per_node(split), "held_out": summary.held_out(split)}
         made = plan_rounds(plan, made, nodes, **about)
         found = replace(found, plan=made)
-        notes += [] if made.reason is None else [made.reason]
+        notes += [why for why in (made.reason, made.report_reason) if why is not None]
     return Taken(NO_STATE, found, notes=tuple(notes))
 
 
@@ -345,6 +346,7 @@ def plan_rounds(
         accuracy=measure(len(classes_of(plan))).noise,
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
+        report=wished_report(plan),
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
@@ -358,6 +360,8 @@ def plan_rounds(
         evaluation_noise=made.evaluation_noise_multiplier,
         reason=made.reason,
         epsilon=made.epsilon,
+        report_noise=made.report_noise_multiplier,
+        report_reason=made.report_reason,
     )
 
 

@@ -26,8 +26,9 @@ class PrivacyPlan:
     them, in which a target's classes are counted; None where that is not asked.
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
-    fixed denominator of each node's training. budget_epsilon: how far of the workspace's budget the run may
-    go; None in plans of before this was kept, which may go to its end.
+    fixed denominator of each node's training. report_noise None after round 0: no report is made, and
+    report_reason says why where it was wished for. budget_epsilon: how far of the workspace's budget
+    the run may go; None in plans of before this was kept, which may go to its end.
     """
 
     statistics_noise: float
@@ -41,6 +42,8 @@ class PrivacyPlan:
     epsilon: float | None = None
     classes_noise: float | None = None
     budget_epsilon: float | None = None
+    report_noise: float | None = None
+    report_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
