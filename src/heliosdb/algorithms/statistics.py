@@ -182,7 +182,9 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     """What round 0 ends with: no state, since the model begins when it is closed."""
     run, made = plan.run, plan.findings.plan
     scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
-    found = replace(plan.findings, scaling=scaling)
+    told = zip(measured_inputs(plan), summary.missing, strict=False)
+    missing = tuple((name, count, error) for name, (count, error) in told)
+    found = replace(plan.findings, scaling=scaling, missing=missing)
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         split = run.options.validation_split

@@ -113,6 +113,7 @@ class DataQuality(Answer):
     feature_statistics: dict[str, Any] | None
     missing_values: dict[str, int | None] | None
     outliers: dict[str, int | None] | None
+    missing_values_std_error: dict[str, float | None] | None
 
 
 class Charge(Answer):

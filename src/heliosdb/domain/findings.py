@@ -54,6 +54,8 @@ class Findings:
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
     learn classes as well learns a number. ended: None while further rounds have something to find.
+    missing: under a budget of each input that was described about how many subjects' rows lack a value, and
+    the standard error.
     """
 
     scaling: Scaling | None = None
@@ -63,6 +65,7 @@ class Findings:
     encoding: Encoding | None = None
     number_target: bool = False
     ended: Ended | None = None
+    missing: tuple[tuple[str, float, float], ...] = ()
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -82,6 +85,7 @@ class Findings:
             None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
             scaling is not None and scaling.get("number_target", False),
             None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
+            () if scaling is None else tuple((name, *pair) for name, *pair in scaling.get("missing", ())),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -97,6 +101,8 @@ class Findings:
             columns["encoding"] = self.encoding.to_json()
             # For those who read the row: the names of what means and scales are of.
             columns["inputs"] = list(self.encoding.inputs)
+        if self.missing:
+            columns["missing"] = [list(one) for one in self.missing]
         if self.ended is not None:
             columns["ended"] = asdict(self.ended)
         return columns | ({} if self.scaling is None else asdict(self.scaling))

@@ -25,7 +25,7 @@ COLUMNS = {
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
     " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error retired_at",
     "federated_evaluate(text)": "metric value",
-    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers",
+    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers missing_values_std_error",
     "federated_confusion_matrix(text)": "predicted actual count std_error",
     "federated_roc_curve(text)": "threshold fpr tpr fpr_std_error tpr_std_error",
     "federated_calibration(text)": "bin predicted observed count observed_std_error count_std_error",
@@ -264,6 +264,8 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
         ("global_f1_score", None), ("global_loss_std_error", None), ("global_accuracy_std_error", None),
         ("base_loss", None), ("global_rmse", None), ("global_auc", None), ("global_auc_std_error", None),
         ("global_brier", None), ("global_mae", None), ("global_r2", None), ("global_c_index", None),
+        ("global_precision_std_error", None), ("global_recall_std_error", None), ("global_f1_score_std_error", None),
+        ("global_rmse_std_error", None), ("global_brier_std_error", None), ("global_mae_std_error", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
     assert catalog.execute(
@@ -326,7 +328,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
     )
     statistics = {"age": {"mean": 50, "scale": 10}, "bmi": {"mean": 25.5, "scale": 4}}
     assert catalog.execute("SELECT * FROM federated_data_quality_check('risk')").fetchall() == [
-        (None, statistics, None, None)
+        (None, statistics, None, None, None)
     ]
     columns = ["outliers", "feature_statistics"]
     assert catalog.execute(
@@ -370,7 +372,9 @@ def test_an_unknown_column_of_an_evaluation_names_those_there_are(catalog: psyco
     assert caught.value.diag.message_hint == (
         "Its columns are global_loss, global_accuracy, global_precision, global_recall, global_f1_score,"
         " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse,"
-        " global_auc, global_auc_std_error, global_brier, global_mae, global_r2, global_c_index."
+        " global_auc, global_auc_std_error, global_brier, global_mae, global_r2, global_c_index,"
+        " global_precision_std_error, global_recall_std_error, global_f1_score_std_error, global_rmse_std_error,"
+        " global_brier_std_error, global_mae_std_error."
     )
 
 
