@@ -236,7 +236,11 @@ def _check_levels(plan: RunPlan) -> None:
     encoding = plan.findings.encoding
     for column in encoding.columns if encoding is not None else ():
         if column.kind is ColumnKind.CATEGORY and column.form == "value":
-            raise not_supported(f'the levels of feature "{column.column}" are not declared at every node')
+            raise not_supported(
+                f'the levels of feature "{column.column}" are not declared at every node',
+                hint="Under a privacy_budget each node's DBA declares them, by a CHECK, a domain or an enum of"
+                " the column, which costs nothing: to name values of rows would cost a delta of its own.",
+            )
 
 
 def share_of(plan: RunPlan, budget: Budget, spent: float) -> Budget:

@@ -110,3 +110,53 @@ async def test_too_few_people_for_a_report_leave_its_budget_to_training_and_are_
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
         world.query("SELECT * FROM federated_roc_curve('risk')")
     assert "No report is made of the model: with about" in (refused.value.diag.message_detail or "")
+
+
+async def test_a_coordinator_killed_while_it_asks_for_the_report_charges_it_once(world: World) -> None:
+    await start(world, rows=5000, budget=8.0, rounds=1)
+    coordinator = world.start_coordinator()
+    await world.reached("SELECT count(*) = 2 FROM federated.ledger WHERE step = 'report'")
+    coordinator.kill()
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "completed", run
+    assert world.query("SELECT node_name, state FROM federated.ledger WHERE step = 'report' ORDER BY 1") == [
+        {"node_name": "north", "state": "charged"},
+        {"node_name": "south", "state": "charged"},
+    ]
+    assert len(world.query("SELECT * FROM federated_roc_curve('risk')")) == 25
+
+
+SPENT_MEANWHILE = """
+CREATE FUNCTION public.spend() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF NEW.step = 'evaluate' AND NEW.node_name = 'south' THEN
+        INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, noise_multiplier,
+            sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)
+        VALUES (NEW.workspace, gen_random_uuid(), 'other', 1, 'train', 'south', 1.0, 1, 1, 4.4, NEW.epsilon_basic + 4.4,
+                NEW.epsilon_tight + 4.4);
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER spend AFTER INSERT ON federated.ledger FOR EACH ROW EXECUTE FUNCTION public.spend();
+"""
+
+
+async def test_a_report_that_others_have_spent_the_budget_of_is_left_out_and_the_version_stands(
+    world: World,
+) -> None:
+    with world.catalog() as connection:
+        connection.execute(SPENT_MEANWHILE)
+    await start(world, rows=5000, budget=8.0, rounds=1)
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "completed", run
+    assert world.query("SELECT 1 FROM federated.ledger WHERE step = 'report'") == []
+    [closed] = world.query("SELECT status::text, message FROM federated.round WHERE round_number = 1")
+    assert closed["status"] == "closed" and "no report is made of the model" in closed["message"]
+    assert world.query("SELECT report FROM federated.version") == [{"report": None}]
