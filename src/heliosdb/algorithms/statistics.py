@@ -238,8 +238,8 @@ def _check_levels(plan: RunPlan) -> None:
         if column.kind is ColumnKind.CATEGORY and column.form == "value":
             raise not_supported(
                 f'the levels of feature "{column.column}" are not declared at every node',
-                hint="Under a privacy_budget each node's DBA declares them, by a CHECK, a domain or an enum of"
-                " the column, which costs nothing: to name values of rows would cost a delta of its own.",
+                hint="Under a privacy_budget each node's DBA declares them, by a CHECK, a domain or an enum"
+                " of the column, which costs nothing: to name values of rows would cost a delta of its own.",
             )
 
 
