@@ -384,7 +384,7 @@ def test_analysts_and_auditors_evaluate(
 ) -> None:
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
-        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 15
+        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 21
         session.execute("SELECT federated._evaluate_columns('risk', columns => '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):
@@ -445,6 +445,6 @@ def test_what_shows_a_version_takes_its_tag_or_number(
             with pytest.raises(errors.UndefinedObject, match='federated model "risk" has no version "x"'):
                 auditor.execute(SQL("SELECT * FROM {}('risk@x')").format(Identifier(function)))
         with pytest.raises(errors.FeatureNotSupported) as caught:
-            auditor.execute("SELECT * FROM federated_confusion_matrix('risk@1')")
+            auditor.execute("SELECT * FROM federated_explain_model('risk@1')")
         hint = "SELECT * FROM federated_evaluate('risk@1') has what such a run measures."
         assert caught.value.diag.message_hint == hint
