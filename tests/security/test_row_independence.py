@@ -176,8 +176,7 @@ def report_task(given: Case, model: LinearModel) -> Task:
 
 
 def report_steps(given: Case, model: LinearModel, table: Table) -> Integers:
-    answer = report_privately(model, held_out(table), report_task(given, model))
-    return of(answer, given.noise_multiplier)
+    return of(report_privately(model, held_out(table), report_task(given, model)), given.noise_multiplier)
 
 
 OF_STEPS: dict[str, tuple[Steps, ...]] = {
