@@ -30,7 +30,10 @@ RETURNS TABLE (global_loss double precision, global_accuracy double precision, g
                global_loss_std_error double precision, global_accuracy_std_error double precision,
                base_loss double precision, global_rmse double precision, global_auc double precision,
                global_auc_std_error double precision, global_brier double precision, global_mae double precision,
-               global_r2 double precision, global_c_index double precision)
+               global_r2 double precision, global_c_index double precision, global_precision_std_error double precision,
+               global_recall_std_error double precision, global_f1_score_std_error double precision,
+               global_rmse_std_error double precision, global_brier_std_error double precision,
+               global_mae_std_error double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v      federated.version := federated._read_reference(model);
@@ -38,9 +41,12 @@ DECLARE
 BEGIN
     global_loss := v.global_loss;
     global_accuracy := v.global_accuracy;
-    global_precision := v.global_precision;
-    global_recall := v.global_recall;
-    global_f1_score := v.global_f1_score;
+    global_precision := coalesce(v.global_precision, (v.report ->> 'precision')::double precision);
+    global_precision_std_error := (v.report ->> 'precision_std_error')::double precision;
+    global_recall := coalesce(v.global_recall, (v.report ->> 'recall')::double precision);
+    global_recall_std_error := (v.report ->> 'recall_std_error')::double precision;
+    global_f1_score := coalesce(v.global_f1_score, (v.report ->> 'f1_score')::double precision);
+    global_f1_score_std_error := (v.report ->> 'f1_score_std_error')::double precision;
     per_node_metrics := (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
                          WHERE jsonb_typeof(n.value -> 'figures') = 'object');
     global_loss_std_error := v.global_loss_std_error;
@@ -51,6 +57,10 @@ BEGIN
     global_auc_std_error := (v.report ->> 'auc_std_error')::double precision;
     global_brier := (v.report ->> 'brier')::double precision;
     global_mae := (v.report ->> 'mae')::double precision;
+    global_brier_std_error := (v.report ->> 'brier_std_error')::double precision;
+    global_mae_std_error := (v.report ->> 'mae_std_error')::double precision;
+    -- Of the root of a number: its own error over twice the root.
+    global_rmse_std_error := v.global_loss_std_error / (2.0 * nullif(v.global_rmse, 0.0));
     global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
     global_c_index := (v.report ->> 'c_index')::double precision;
     IF num_nulls(global_loss, global_accuracy) > 0 THEN
@@ -78,11 +88,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (7, 'global_accuracy_std_error', e.global_accuracy_std_error), (8, 'base_loss', e.base_loss),
         (9, 'global_rmse', e.global_rmse), (10, 'global_auc', e.global_auc),
         (11, 'global_auc_std_error', e.global_auc_std_error), (12, 'global_brier', e.global_brier),
-        (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index)) AS m (place, metric, value)
+        (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index),
+        (16, 'global_precision_std_error', e.global_precision_std_error), (17, 'global_recall_std_error', e.global_recall_std_error),
+        (18, 'global_f1_score_std_error', e.global_f1_score_std_error), (19, 'global_rmse_std_error', e.global_rmse_std_error),
+        (20, 'global_brier_std_error', e.global_brier_std_error), (21, 'global_mae_std_error', e.global_mae_std_error)) AS m (place, metric, value)
     ORDER BY m.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
+    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget where there is no report: an evaluation counts only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL where nothing is held out and where the run was ended before; under a privacy_budget the report is made where its noise leaves it use, over data subjects, and precision, recall, F1, the Brier score and global_mae, which are of it, have standard errors too (NULL without a budget), as global_rmse has wherever the loss has one; without one nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
 
 CREATE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -90,7 +103,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
         ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics',
               'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse', 'global_auc',
-              'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index'],
+              'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index',
+              'global_precision_std_error', 'global_recall_std_error', 'global_f1_score_std_error',
+              'global_rmse_std_error', 'global_brier_std_error', 'global_mae_std_error'],
         'federated_evaluate')
 $$;
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS

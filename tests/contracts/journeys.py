@@ -243,7 +243,7 @@ def travel(
             plan, exchange = replace(plan, findings=findings), exchange + 1
         if not model.state:
             model = course.initial_model(replace(plan, stated=stated))
-    if course.report is not None:
+    if course.report is not None and course.may_report(plan):
         # As a run does that is about to publish its last round's model.
         question = course.ask(plan, exchange, course.report.step, model, len(NODES))
         stops.append(_hold(question, model, kept, tables)[0])

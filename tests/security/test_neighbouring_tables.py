@@ -16,7 +16,15 @@ import psycopg
 import pytest
 
 from heliosdb.algorithms.local_terms import LocalTerms
-from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.algorithms.private_layout import PrivateLayout
+from heliosdb.algorithms.works import (
+    ClassesWork,
+    EvaluateWork,
+    PrivateReportWork,
+    PrivateTraining,
+    StatisticsWork,
+    TrainWork,
+)
 from heliosdb.domain.bounds import CLIPPING_NORM, LEARNING_RATE, NOISE_MULTIPLIER, PARAMETER, SCALE
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -109,6 +117,16 @@ def refinement(windows: tuple[tuple[float, float], ...]) -> Task:
     return replace(task, key=replace(task.key, step=StepName("refine")), work=work.to_work(2))
 
 
+def reported(asked: Task, classes: int) -> Task:
+    """A report on the model of a task, with the least noise."""
+    algorithm = "logistic_regression" if classes else "linear_regression"
+    work = PrivateReportWork(algorithm, asked.scaling, NOISE_MULTIPLIER.least, classes=classes)  # type: ignore[arg-type]
+    key = replace(asked.key, run=new_run(), step=StepName("report"))
+    return replace(
+        asked, key=key, work=work.to_work(PrivateLayout(classes, len(asked.reading.features)).size)
+    )
+
+
 def otherwise() -> list[Task]:
     """Tasks about columns that are encoded, with a role, in a fold, of other optimizers and in fewer bytes."""
     name = ColumnEncoding(
@@ -138,6 +156,8 @@ def otherwise() -> list[Task]:
     )
     return [
         encoded,
+        reported(encoded, classes=2),
+        reported(replace(plain, scaling=Scaling((50.0, 120.0), (SCALE.least, SCALE.most))), classes=0),
         replace(counting, key=replace(counting.key, step=StepName("classes"))),
         train(private_training(), run=new_run(), budget=LARGE, optimizer="adam", terms=LocalTerms(1e6)),
         *(

@@ -18,9 +18,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliosdb.algorithms import checks, classes, evaluation, features, refinement, statistics, training, works
+from heliosdb.algorithms import (
+    checks,
+    classes,
+    evaluation,
+    features,
+    private_report,
+    refinement,
+    statistics,
+    training,
+    works,
+)
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.algorithms.works import (
+    ClassesWork,
+    EvaluateWork,
+    PrivateReportWork,
+    PrivateTraining,
+    StatisticsWork,
+    TrainWork,
+)
 from heliosdb.domain import datasets
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -112,6 +129,12 @@ def trained(run: RunId | None = None, **changes: Any) -> Task:
 
 def evaluated(**changes: Any) -> Task:
     return task(EVALUATE, EvaluateWork(MODEL, SCALING, NOISE, classes=2).to_work(), **changes)
+
+
+def reported(classes: int = 2, size: int = 50) -> Task:
+    work = PrivateReportWork(MODEL, SCALING, NOISE, classes=classes).to_work(size)
+    state = STATE if classes == 2 else parameters_state(np.zeros((classes - 1, 3)))
+    return task(StepName("report"), work, state=state)
 
 
 def working(asked: Task, **changes: Any) -> Task:
@@ -245,17 +268,19 @@ def of_models() -> list[tuple[str, Task]]:
         ("parameters do not fit its algorithm", replace(trained(), state={})),
         ("more than two classes are not supported under", three),
         ("more than two classes are not supported under", judged),
+        ("a report of this model under a privacy_budget has 50 values of float64", reported(size=51)),
+        ("there is no report of more than 32 classes yet", reported(classes=33)),
+        ("noise_multiplier 0.001 is outside", working(reported(), privacy=Privacy(Mechanism(1e-3), 1.0))),
     ]  # fmt: skip
 
 
-PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate"})
+PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate", "report"})
 """Each has its neighbours in test_row_independence.py."""
 
 NOT_PRIVATE = {
     "bins": "bins are not counted under a privacy budget",
     "levels": "levels are not asked for under a privacy budget",
     "newton": "optimizer newton is not supported under a privacy_budget yet",
-    "report": "a report of a model is not supported under a privacy_budget yet",
 }
 
 
@@ -274,7 +299,7 @@ def of_parts() -> list[tuple[str, Task]]:
             found.append((f"{name} is not supported under a privacy_budget yet", asked))
             continue
         for step in algorithm(name).steps.keys() - PRIVATE_STEPS:
-            bare = asked if step in {"newton", "report"} else counted()
+            bare = asked if step == "newton" else counted()
             given = BARE_SETTINGS.get(step, bare.work.settings)
             bare = working(bare, algorithm=name, settings=given)
             found.append((NOT_PRIVATE[step], replace(bare, key=replace(bare.key, step=step))))
@@ -351,7 +376,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, refinement, statistics, training, works,
+    checks, classes, evaluation, features, private_report, refinement, statistics, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -397,6 +422,7 @@ ELSEWHERE = {
     "a control variate": FIRST,
     "control variates are of plain steps, not of …": FIRST,
     "control variates are of steps of one length, and adaptive_learning changes it": FIRST,
+    "a report of … is not supported under a privacy_budget yet": FIRST,
     "A range must rise from a finite bound to another, not (…, …).": FIRST,
     'the target "…" is neither 0 nor 1 for about … of about … subjects, as counted under the privacy budget:'
     " target_classes names its two classes, class 0 first": COORDINATOR,

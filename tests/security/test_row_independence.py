@@ -26,10 +26,19 @@ from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
+from heliosdb.algorithms.private_layout import PrivateLayout
+from heliosdb.algorithms.private_report import report_privately
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.table import RawColumn, group_by_subject
-from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.algorithms.works import (
+    ClassesWork,
+    EvaluateWork,
+    PrivateReportWork,
+    PrivateTraining,
+    StatisticsWork,
+    TrainWork,
+)
 from heliosdb.domain.bounds import LOCATION, NOISE_MULTIPLIER, PARAMETER, PROXIMAL_TERM, RANGE_WIDTH, SCALE
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -155,12 +164,28 @@ def class_steps(given: Case, model: LinearModel, table: Table) -> Integers:
 
 
 Steps = Callable[[Case, LinearModel, Table], Integers]
+
+
+def report_task(given: Case, model: LinearModel) -> Task:
+    """A task for a report, checked as a node checks it."""
+    names = tuple(f"f{i}" for i in range(given.table.features.shape[1]))
+    classes = 0 if model.scales_target else 2
+    work = PrivateReportWork(model.name, given.scaling, given.noise_multiplier, classes=classes)
+    asked, state = work.to_work(PrivateLayout(classes, len(names)).size), given.parameters
+    return check_task(model, "report", names, asked, given.scaling, make_state(parameters=state))
+
+
+def report_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+    return of(report_privately(model, held_out(table), report_task(given, model)), given.noise_multiplier)
+
+
 OF_STEPS: dict[str, tuple[Steps, ...]] = {
     "classes": (class_steps,),
     "statistics": (grid_steps, range_steps),
     "refine": (window_steps,),
     "train": (gradient_steps,),
     "evaluate": (evaluation_steps,),
+    "report": (report_steps,),
 }
 ANSWERS = [steps for several in OF_STEPS.values() for steps in several]
 
@@ -169,7 +194,7 @@ def test_every_step_that_has_a_private_form_is_among_them() -> None:
     """The others are refused: test_refusals_under_a_budget.py."""
     for name in ALGORITHMS.names():
         if getattr(ALGORITHMS.entry(name).settings, "has_private_form", True):
-            assert algorithm(name).steps.keys() - {"bins", "levels", "newton", "report"} == OF_STEPS.keys()
+            assert algorithm(name).steps.keys() - {"bins", "levels", "newton"} == OF_STEPS.keys()
 
 
 def check_every_subject(given: Case, model: LinearModel, steps: Steps) -> None:
@@ -327,7 +352,8 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
         released.append(trained.vector)
     measured = model.evaluate(held_out(given.table), given.parameters, evaluation)
     counted = count_classes(given.table, ClassesWork(model.name, given.noise_multiplier))
-    return [*released, *(_noised(one, given.noise_multiplier) for one in (measured, counted))]
+    reported = report_privately(model, held_out(given.table), report_task(given, model))
+    return [*released, *(_noised(one, given.noise_multiplier) for one in (measured, counted, reported))]
 
 
 LOCAL: tuple[tuple[LocalOptimizer, LocalTerms], ...] = (
@@ -346,12 +372,14 @@ def check_task(
     work: Work,
     scaling: Scaling | None = None,
     state: State = NO_STATE,
-) -> None:
-    """As a node checks a task before it charges it."""
+) -> Task:
+    """As a node checks a task before it charges it; returns it."""
     name = StepName(step)
     key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, name, NodeName("n"))
     reading = Reading(None, names, "t", 0.2, 1)
-    model.steps[name].check(Task(key, reading, work, scaling, state, Budget(1.0, 1e-5)))
+    task = Task(key, reading, work, scaling, state, Budget(1.0, 1e-5))
+    model.steps[name].check(task)
+    return task
 
 
 def _noised(answer: Contribution, noise_multiplier: float) -> Vector:

@@ -442,6 +442,17 @@ class LinearModel:
                 values = _shifted(values, offset / self._offset_unit(task.scaling))
             return self._scores(values, task.scaling)
 
+    def score_privately(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores, each of its row alone; see private_report.py."""
+        assert task.scaling is not None
+        parameters = clamp_parameters(task.state[PARAMETERS])
+        if parameters.ndim > 1:
+            values: Matrix = np.stack([scores(features, task.scaling, one) for one in parameters], axis=1)
+        else:
+            values = scores(features, task.scaling, parameters)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._scores(values, task.scaling)
+
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""
         return linear_prediction(self.link, scaling, parameters)

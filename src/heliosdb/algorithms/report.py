@@ -1,8 +1,10 @@
 """The report: once, at the end of a run, how the version that it publishes does on the held-out rows of all
 nodes, in detail.
 
-What always holds: a run stands without its report; there is none under a privacy budget. What it counts is
-told in parts of several subjects (reported.py), and what a node's own answer says is kept beside the sum.
+What always holds: a run stands without its report. Without a budget what it counts is told in parts of
+several subjects (reported.py), and what a node's own answer says is kept beside the sum; under one it is a
+single noised sum (private_report.py), which is asked for where the run's plan has found that its figures mean
+something.
 """
 
 from __future__ import annotations
@@ -12,6 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 from heliosdb.algorithms.explained import find_explainer
+from heliosdb.algorithms.private_figures import (
+    private_deviation,
+    private_report_fault,
+    read_private_report,
+)
+from heliosdb.algorithms.private_layout import PrivateLayout
+from heliosdb.algorithms.private_report import ScoresRows, check_private_report, report_privately
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.report_figures import read_figures, read_report, report_fault
 from heliosdb.algorithms.report_layout import ReportLayout
@@ -19,7 +28,7 @@ from heliosdb.algorithms.reported import report
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import REPORT, Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.works import ReportWork
+from heliosdb.algorithms.works import PrivateReportWork, ReportWork
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
@@ -59,15 +68,21 @@ class ReportStep:
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the counts and sums of a report."""
-        scaling = plan.findings.scaling
+        scaling, noise = plan.findings.scaling, report_noise_of(plan)
         assert scaling is not None
+        if noise is not None:
+            size, classes = private_layout_of(plan).size, len(classes_of(plan))
+            private = PrivateReportWork(plan.run.options.algorithm, scaling, noise, classes=classes)
+            return Asked(private.to_work(size), scaling, told_of(state, self.told))
         layout = _layout_of(plan)
         work = ReportWork(plan.run.options.algorithm, scaling, classes=layout.classes)
         return Asked(work.to_work(layout), scaling, told_of(state, self.told))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""
-        del work
+        if work.privacy is not None:
+            noise = work.privacy.mechanism.noise_multiplier
+            return private_report_fault(private_layout_of(plan), update.vector, noise)
         layout = _layout_of(plan)
         blocks = layout.split(update.vector)
         if update.weight != max(1.0, float(blocks["head"][0])):
@@ -96,8 +111,16 @@ class ReportStep:
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Return the report over all nodes."""
         assert isinstance(gathered, Total)
-        scaling = plan.findings.scaling
+        scaling, noise = plan.findings.scaling, report_noise_of(plan)
         assert scaling is not None
+        if noise is not None:
+            labels, features = classes_of(plan), plan.run.options.features
+            layout = private_layout_of(plan)
+            deviation = private_deviation(layout, noise, gathered.nodes)
+            private = read_private_report(
+                layout, gathered.vector, deviation, labels, features, scaling.target_scale
+            )
+            return Taken(state, report=private.figures, notes=private.notes)
         found = read_report(
             _layout_of(plan),
             gathered.vector,
@@ -116,6 +139,9 @@ class ReportStep:
                 f"{self.algorithm} learns no target of {counted(work.classes, 'class', 'classes')}"
             )
         method.check_scored(task)
+        if task.work.privacy is not None:
+            check_private_report(method, task)
+            return
         size = _layout_at_node(task, work).size
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:
             raise invalid_value(f"a report of this model has {counted(size, 'value')} of float64")
@@ -128,6 +154,8 @@ class ReportStep:
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the counts and sums."""
         del memory
+        if task.work.privacy is not None:
+            return report_privately(cast(ScoresRows, algorithm(self.algorithm)), table, task)
         work, method = ReportWork.of(task), cast(Scoring, algorithm(self.algorithm))
         method.check_target(table, work.classes)
 
@@ -142,6 +170,17 @@ class ReportStep:
         explain = None if task.reading.fold is not None else find_explainer(method, task, work.classes)
         vector = report(table, task, layout, scores, draws.rng(), explain=explain)
         return Contribution(vector, max(1.0, float(layout.split(vector)["head"][0])), Plain())
+
+
+def report_noise_of(plan: RunPlan) -> float | None:
+    """Return the noise multiplier of the run's report; None without a budget."""
+    made = plan.findings.plan
+    return None if made is None else made.report_noise
+
+
+def private_layout_of(plan: RunPlan) -> PrivateLayout:
+    """Return how a report under a budget is laid out."""
+    return PrivateLayout(len(classes_of(plan)), len(plan.run.options.features))
 
 
 def _layout_of(plan: RunPlan) -> ReportLayout:

@@ -20,6 +20,7 @@ from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
+from heliosdb.algorithms.private_wish import wished_report
 from heliosdb.algorithms.registry import check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.space import keep_columns
@@ -181,14 +182,16 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     """What round 0 ends with: no state, since the model begins when it is closed."""
     run, made = plan.run, plan.findings.plan
     scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
-    found = replace(plan.findings, scaling=scaling)
+    told = zip(measured_inputs(plan), summary.missing, strict=False)
+    missing = tuple((name, count, error) for name, (count, error) in told)
+    found = replace(plan.findings, scaling=scaling, missing=missing)
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         split = run.options.validation_split
         about = {"training_per_node": summary.training_per_node(split), "held_out": summary.held_out(split)}
         made = plan_rounds(plan, made, nodes, **about)
         found = replace(found, plan=made)
-        notes += [] if made.reason is None else [made.reason]
+        notes += [why for why in (made.reason, made.report_reason) if why is not None]
     return Taken(NO_STATE, found, notes=tuple(notes))
 
 
@@ -233,7 +236,11 @@ def _check_levels(plan: RunPlan) -> None:
     encoding = plan.findings.encoding
     for column in encoding.columns if encoding is not None else ():
         if column.kind is ColumnKind.CATEGORY and column.form == "value":
-            raise not_supported(f'the levels of feature "{column.column}" are not declared at every node')
+            raise not_supported(
+                f'the levels of feature "{column.column}" are not declared at every node',
+                hint="Under a privacy_budget each node's DBA declares them, by a CHECK, a domain or an enum"
+                " of the column, which costs nothing: to name values of rows would cost a delta of its own.",
+            )
 
 
 def share_of(plan: RunPlan, budget: Budget, spent: float) -> Budget:
@@ -345,6 +352,7 @@ def plan_rounds(
         accuracy=measure(len(classes_of(plan))).noise,
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
+        report=wished_report(plan),
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
@@ -358,6 +366,8 @@ def plan_rounds(
         evaluation_noise=made.evaluation_noise_multiplier,
         reason=made.reason,
         epsilon=made.epsilon,
+        report_noise=made.report_noise_multiplier,
+        report_reason=made.report_reason,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import private_noise, split_blocks
-from heliosdb.algorithms.layout import COLUMN_DIGITS
+from heliosdb.algorithms.layout import COLUMN_DIGITS, MISSING
 from heliosdb.algorithms.located import Found, Located, notes_of
 from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.bounds import LOCATION, SCALE
@@ -27,12 +27,15 @@ class Summary:
 
     count: rows over all nodes; where private a noisy count of subjects, at least its own noise deviation.
     count_per_node: count / nodes. Held-out ones are among them. notes: what the round's message says.
+    missing: where private of each input about how many subjects' rows lack a value (those of one add up to
+    1), and the standard error of that; () of a plain answer, of which every node's own is kept.
     """
 
     scaling: Scaling
     count: float
     count_per_node: float
     notes: tuple[str, ...] = ()
+    missing: tuple[tuple[float, float], ...] = ()
 
     def held_out(self, validation_split: float) -> float:
         """Return about how many are held out, over all nodes."""
@@ -53,6 +56,7 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
     if total.shape != (work.size(len(features)),):
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "The feature statistics have the wrong length.")
     scales_target = work.scales_target
+    missing: tuple[tuple[float, float], ...] = ()
     columns = _named(features, scales_target=scales_target)
     if work.noise_multiplier is None:
         count = float(total[0])
@@ -66,7 +70,8 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
         count = max(float(total[-1]), noise, 1.0)
         blocks = split_blocks(total, len(columns), work)
         moments = [_from_range(*one, count, noise) for one in zip(columns, blocks, work.ranges, strict=True)]
-    return Summary(_scaling(moments, len(features)), count, count / nodes)
+        missing = tuple((max(0.0, float(block[2])), noise) for block in blocks[: len(features)])
+    return Summary(_scaling(moments, len(features)), count, count / nodes, missing=missing)
 
 
 def summarise_located(located: Located, inputs: Sequence[str], target: Sequence[str], nodes: int) -> Summary:
@@ -78,7 +83,13 @@ def summarise_located(located: Located, inputs: Sequence[str], target: Sequence[
     found = [_found(located, *one) for one in enumerate(columns)]
     scaling = _scaling([(one.mean, one.scale) for one in found], len(inputs))
     count = located.subjects()
-    return Summary(scaling, nodes * count, count, tuple(notes_of([*inputs, *target], found)))
+    # The last exchange's counts, together with those of earlier ones on the same grid.
+    missing = tuple(
+        (max(0.0, nodes * float(counts[MISSING])), nodes * math.sqrt(float(variance)))
+        for counts, variance in zip(located.counts[: len(inputs)], located.variances, strict=False)
+    )
+    notes = tuple(notes_of([*inputs, *target], found))
+    return Summary(scaling, nodes * count, count, notes, missing)
 
 
 def _named(features: Sequence[str], *, scales_target: bool) -> list[str]:

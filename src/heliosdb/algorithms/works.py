@@ -299,14 +299,35 @@ class ReportWork:
     @classmethod
     def of(cls, task: Task) -> ReportWork:
         """Read the envelope."""
-        if task.work.privacy is not None:
-            raise not_supported("a report of a model is not supported under a privacy_budget yet")
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
         return cls(task.work.algorithm, scaling_of(task), classes=given.classes)
 
     def to_work(self, layout: ReportLayout) -> Work:
         """Write the envelope."""
         return Work(self.algorithm, layout.size, settings=settings_of(_EvaluateSettings(self.classes)))
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateReportWork:
+    """The same under a budget: one noised sum over the held-out subjects; see private_layout.py."""
+
+    algorithm: str
+    scaling: Scaling
+    noise_multiplier: float
+    classes: int = field(kw_only=True)
+
+    @classmethod
+    def of(cls, task: Task) -> PrivateReportWork:
+        """Read the envelope."""
+        noise = _noise(task.work)
+        assert noise is not None
+        given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
+        return cls(task.work.algorithm, scaling_of(task), noise, classes=given.classes)
+
+    def to_work(self, size: int) -> Work:
+        """Write the envelope; size: of the layout."""
+        settings = settings_of(_EvaluateSettings(self.classes))
+        return Work(self.algorithm, size, privacy=_privacy(self.noise_multiplier), settings=settings)
 
 
 def _check_adaptive(work: Work, given: _TrainSettings) -> None:

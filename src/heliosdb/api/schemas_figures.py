@@ -73,6 +73,8 @@ class RocPoint(Answer):
     threshold: float | None
     fpr: float | None
     tpr: float | None
+    fpr_std_error: float | None
+    tpr_std_error: float | None
 
 
 class CalibrationBin(Answer):
@@ -82,6 +84,8 @@ class CalibrationBin(Answer):
     predicted: float | None
     observed: float | None
     count: int
+    observed_std_error: float | None
+    count_std_error: float | None
 
 
 class ConfusionCell(Answer):
@@ -90,6 +94,7 @@ class ConfusionCell(Answer):
     predicted: str
     actual: str
     count: int
+    std_error: float | None
 
 
 class Importance(Answer):
@@ -108,6 +113,7 @@ class DataQuality(Answer):
     feature_statistics: dict[str, Any] | None
     missing_values: dict[str, int | None] | None
     outliers: dict[str, int | None] | None
+    missing_values_std_error: dict[str, float | None] | None
 
 
 class Charge(Answer):

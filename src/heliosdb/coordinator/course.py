@@ -20,6 +20,7 @@ from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.steps import (
     REPORT,
     Algorithm,
@@ -117,11 +118,19 @@ class Course:
     @property
     def report(self) -> Next | None:
         """What is asked of the model that a run is about to publish; None where its algorithm has no report,
-        nothing is held out, or a budget was not spent on it."""
-        private = self.run.policy.budget is not None
-        if REPORT not in self.algorithm.steps or private or self.run.options.validation_split == 0:
+        or nothing is held out. Under a budget its plan says whether it is; see `report_releases`."""
+        if REPORT not in self.algorithm.steps or self.run.options.validation_split == 0:
             return None
         return self.next(REPORT)
+
+    def may_report(self, plan: RunPlan) -> bool:
+        """Return whether a report, where there is one, is asked for: always without a budget."""
+        return self.run.policy.budget is None or report_noise_of(plan) is not None
+
+    def report_releases(self, plan: RunPlan, exchange: int) -> list[Release]:
+        """Return what a report that begins with an exchange costs each node; none without a budget."""
+        noise = report_noise_of(plan)
+        return [] if noise is None else [(exchange + self._carrying, REPORT, Mechanism(noise))]
 
     def first(self, plan: RunPlan) -> Next:
         """Return with what the plan's round begins."""

@@ -18,6 +18,7 @@ from heliosdb.catalog.rounds import StoredState
 from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.asking import Asking
+from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.buffering import AnyExchange
 from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.exchange import Wire
@@ -32,7 +33,7 @@ from heliosdb.coordinator.settling import settle
 from heliosdb.coordinator.waiting import NodeWatch
 from heliosdb.coordinator.watch import RunWatch
 from heliosdb.domain.buffered_round import decide, resume
-from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     Action,
     AskAgain,
@@ -48,6 +49,7 @@ from heliosdb.domain.events import (
     OpenRound,
     PrepareReport,
     PublishVersion,
+    ReportLeftOut,
     ReportPrepared,
     RoundClosed,
     RoundOpened,
@@ -337,9 +339,21 @@ class RunDriver:
         )
 
     async def _prepare_report(self, action: PrepareReport) -> None:
-        asked = self._course.report
+        asked, exchange = self._course.report, await self._asking.ended()
         assert asked is not None
-        await self._keep(action, await self._asking.ended(), asked, figures=action.figures)
+        plan = replace(self._plan(action.round), findings=self._round.findings)
+        if not self._course.may_report(plan):
+            self._report(ReportLeftOut(action.round))
+            return
+        releases = self._course.report_releases(plan, action.exchange + 1)
+        try:
+            await self._keep(action, exchange, asked, figures=action.figures, releases=releases)
+        except FederatedError as error:
+            if error.code is not ErrorCode.BUDGET_EXHAUSTED:
+                raise
+            self._round.notes.append(f"no report is made of the model: {error.message}")
+            self._report(ReportLeftOut(action.round))
+            return
         self._report(ReportPrepared(action.round, asked))
 
     async def _keep(
@@ -349,9 +363,9 @@ class RunDriver:
         following: Next,
         *,
         figures: Figures | None = None,
+        releases: Sequence[Release] = (),
     ) -> None:
         opened = self._round
-        opened.lost += self._state.lost
         onward = (action.onward if isinstance(action, Combine) else None) or action.nodes
         settled = replace(settle(self._state, exchange), gone=self._state.cohort - self._state.answered)
         await self._session.call(
@@ -366,7 +380,9 @@ class RunDriver:
             kept=self._seal(action.round, opened.kept()),
             measured=self._meter.take(),
             figures=figures,
+            releases=releases,
         )
+        opened.lost += self._state.lost
         opened.is_kept = True
         self._asking.committed(action.round, action.exchange + 1)
         self._meter.pause()

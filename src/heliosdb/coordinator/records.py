@@ -134,21 +134,14 @@ def open_round(
     """Commit a round, its cohort and its reservations; UF001 where the budget forbids it. step: its first.
     known: by what the cohort was chosen, where that is read of nodes. settled: what became of tasks of
     earlier rounds."""
-    run, budget = writer.run, writer.run.policy.budget
+    run = writer.run
     with writer.transaction(connection):
         if settled is not None:
             _settle(connection, writer, number, settled)
         # It was given up when the run ended before: nodes that have answered send what they sent then.
         reopened = rounds.delete_failed_round(connection, run.id, number)
-        if budget is not None:
-            ledger.lock_ledger(connection, run)
-            spent = ledger.list_spent(connection, run)
-            reached = ledger.list_reached(connection, run)
-            held = ledger.list_held(connection, run, number) if reopened else NOTHING_HELD
-            made = plan_reservations(
-                spent, reached, cohort, releases, budget, clipping_norms=clipping_norms, held=held
-            )
-            ledger.reserve(connection, run, number, made)
+        if run.policy.budget is not None:
+            _reserve(connection, run, number, cohort, releases, clipping_norms, may_hold=reopened)
         rounds.open_round(connection, run, number, step, cohort)
         if number == 0:
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
@@ -158,6 +151,29 @@ def open_round(
         writer.note(
             connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out), **chosen
         )
+
+
+def _reserve(  # noqa: PLR0917
+    connection: Connection,
+    run: Run,
+    number: RoundNumber,
+    cohort: Sequence[NodeName],
+    releases: Sequence[Release],
+    clipping_norms: Mapping[StepName, float],
+    *,
+    may_hold: bool = True,
+) -> None:
+    """Reserve what the ledger does not hold yet of releases of a round, under its lock. may_hold: whether it
+    can hold any."""
+    budget = run.policy.budget
+    assert budget is not None
+    ledger.lock_ledger(connection, run)
+    spent, reached = ledger.list_spent(connection, run), ledger.list_reached(connection, run)
+    held = ledger.list_held(connection, run, number) if may_hold else NOTHING_HELD
+    made = plan_reservations(
+        spent, reached, cohort, releases, budget, clipping_norms=clipping_norms, held=held
+    )
+    ledger.reserve(connection, run, number, made)
 
 
 def _shown(known: Standings) -> dict[NodeName, dict[str, Any]]:
@@ -192,14 +208,18 @@ def keep_exchange(
     kept: rounds.StoredState,
     measured: performance.Measured,
     figures: Figures | None = None,
+    releases: Sequence[Release] = (),
 ) -> None:
     """Commit what an exchange led to and whom the next one asks for which step, before anybody is asked.
 
-    findings: where it has found any; sizes: of datasets; figures: what the round has found.
+    findings: where it has found any; sizes: of datasets; figures: what the round has found. releases: what is
+    reserved of these nodes besides; UF001 where the budget forbids it, and then nothing is committed.
     """
     run = writer.run
     with writer.transaction(connection):
         _settle(connection, writer, number, settled)
+        if releases:
+            _reserve(connection, run, number, nodes, releases, {})
         performance.record_measured(connection, run, number, measured)
         if findings is not None:
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())

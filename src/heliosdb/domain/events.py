@@ -200,6 +200,13 @@ class ReportPrepared:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportLeftOut:
+    """No report is asked for after all: the privacy plan has none, or the budget holds none any more."""
+
+    round: RoundNumber
+
+
+@dataclass(frozen=True, slots=True)
 class RoundClosed:
     """The round's transaction is committed."""
 
@@ -243,6 +250,7 @@ Event = (
     | DeadlinePassed
     | Combined
     | ReportPrepared
+    | ReportLeftOut
     | RoundClosed
     | TrainingDiverged
     | StopRequested
@@ -312,7 +320,7 @@ class Combine:
 @dataclass(frozen=True, slots=True)
 class PrepareReport:
     """Commit what the round has led to, and that these nodes are asked, in one more exchange, for a report of
-    the model that is to be published. Answer: ReportPrepared."""
+    the model that is to be published. Answer: ReportPrepared, or ReportLeftOut."""
 
     round: RoundNumber
     exchange: int

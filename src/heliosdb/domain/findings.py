@@ -26,8 +26,9 @@ class PrivacyPlan:
     them, in which a target's classes are counted; None where that is not asked.
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
-    fixed denominator of each node's training. budget_epsilon: how far of the workspace's budget the run may
-    go; None in plans of before this was kept, which may go to its end.
+    fixed denominator of each node's training. report_noise None after round 0: no report is made, and
+    report_reason says why where it was wished for. budget_epsilon: how far of the workspace's budget
+    the run may go; None in plans of before this was kept, which may go to its end.
     """
 
     statistics_noise: float
@@ -41,6 +42,8 @@ class PrivacyPlan:
     epsilon: float | None = None
     classes_noise: float | None = None
     budget_epsilon: float | None = None
+    report_noise: float | None = None
+    report_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Findings:
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
     learn classes as well learns a number. ended: None while further rounds have something to find.
+    missing: under a budget of each input that was described about how many subjects' rows lack a value, and
+    the standard error.
     """
 
     scaling: Scaling | None = None
@@ -60,6 +65,7 @@ class Findings:
     encoding: Encoding | None = None
     number_target: bool = False
     ended: Ended | None = None
+    missing: tuple[tuple[str, float, float], ...] = ()
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -79,6 +85,7 @@ class Findings:
             None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
             scaling is not None and scaling.get("number_target", False),
             None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
+            () if scaling is None else tuple((name, *pair) for name, *pair in scaling.get("missing", ())),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -94,6 +101,8 @@ class Findings:
             columns["encoding"] = self.encoding.to_json()
             # For those who read the row: the names of what means and scales are of.
             columns["inputs"] = list(self.encoding.inputs)
+        if self.missing:
+            columns["missing"] = [list(one) for one in self.missing]
         if self.ended is not None:
             columns["ended"] = asdict(self.ended)
         return columns | ({} if self.scaling is None else asdict(self.scaling))

@@ -58,6 +58,7 @@ from heliosdb.domain.events import (
     PrepareReport,
     ProblemFound,
     PublishVersion,
+    ReportLeftOut,
     ReportPrepared,
     RoundClosed,
     RoundOpened,
@@ -133,8 +134,8 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _exchange(state, event)
         case Combined() if state.phase is Phase.COMBINING:
             decision = _combined(state, event)
-        case ReportPrepared(round, asked) if state.phase is Phase.REPORTING and round == state.round:
-            decision = _send(state, state.exchange + 1, asked, state.answered)
+        case ReportPrepared() | ReportLeftOut() if state.phase is Phase.REPORTING:
+            decision = _prepared(state, event)
         case RoundClosed(round) if state.phase is Phase.CLOSING and round == state.round:
             decision = _closed(state)
     return decision
@@ -276,6 +277,15 @@ def _combined(state: RunState, event: Combined) -> Decision:
         action = PrepareReport(state.round, state.exchange, state.answered, state.figures)
         return replace(state, phase=Phase.REPORTING), (action,)
     return _close(state)
+
+
+def _prepared(state: RunState, event: ReportPrepared | ReportLeftOut) -> Decision:
+    """Ask for the report, or close the round without it."""
+    if event.round != state.round:
+        return state, ()
+    if isinstance(event, ReportLeftOut):
+        return _close(state)
+    return _send(state, state.exchange + 1, event.asked, state.answered)
 
 
 def _close(state: RunState, *, is_reported: bool = False) -> Decision:

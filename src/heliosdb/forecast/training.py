@@ -16,12 +16,13 @@ from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.opening import describe_columns
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.statistics import STATISTICS, plan_rounds
 from heliosdb.algorithms.steps import REPORT, Algorithm
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.forecast import Cost, Forecast, Release
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import NodeName, RoundNumber
@@ -67,7 +68,8 @@ def foretell(run: Run, participants: Participants) -> Forecast:
         return replace(told, cost=Cost(accountant.epsilon(*past), refused=refused))
     cost = _cost(learned, opening, accountant, participants)
     measures = cost.reached is None or any(one.step == EVALUATE for one in cost.releases)
-    return replace(told, cost=cost, evaluations=told.evaluations if measures else 0)
+    reports = any(one.step == REPORT for one in cost.releases)
+    return replace(told, cost=cost, evaluations=told.evaluations if measures else 0, reports=reports)
 
 
 def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
@@ -81,6 +83,7 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
         asks_further=not private,
         rounds=last_round(options),
         evaluations=count_evaluations(options),
+        # Under a budget its plan decides, which only round 0, or an earlier run, makes.
         reports=not private and options.validation_split > 0 and REPORT in learned.steps,
         messages=len(protocol(options.protocol).stages),
     )
@@ -119,7 +122,12 @@ def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, particip
     rounds = _rounds(learned, planned)
     reached = accountant.epsilon(*past, *(mechanism for _, mechanism, times in rounds for _ in range(times)))
     later = [_release(accountant, step, mechanism, times) for step, mechanism, times in rounds]
-    return replace(begun, releases=(*first, *later), reached=reached, note=made.reason)
+    return replace(begun, releases=(*first, *later), reached=reached, note=_note(made))
+
+
+def _note(made: PrivacyPlan) -> str | None:
+    """Say what the plan leaves out, and why."""
+    return "; ".join(why for why in (made.reason, made.report_reason) if why is not None) or None
 
 
 def _rounds(learned: Algorithm, plan: RunPlan) -> list[tuple[str, Mechanism, int]]:
@@ -128,6 +136,9 @@ def _rounds(learned: Algorithm, plan: RunPlan) -> list[tuple[str, Mechanism, int
     for number in range(1, last_round(plan.run.options) + 1):
         for one in learned.releases(replace(plan, round=RoundNumber(number))):
             found[one.step, one.mechanism] = found.get((one.step, one.mechanism), 0) + 1
+    noise = report_noise_of(plan)
+    if noise is not None:
+        found[REPORT, Mechanism(noise)] = 1
     return [(step, mechanism, times) for (step, mechanism), times in found.items()]
 
 

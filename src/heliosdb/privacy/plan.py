@@ -31,8 +31,11 @@ is not enough is said."""
 EVALUATION_SHARE = 0.1
 """Of what remains after round 0, for all evaluations of a run together."""
 
+REPORT_SHARE = 0.05
+"""Of what remains after round 0, for the one report of a run."""
+
 SMALLEST_ACCURACY_ERROR = 0.005
-"""No budget is spent on noise in the accuracy below this."""
+"""No budget is spent on noise in the accuracy, or the report's figure, below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,15 @@ class TrainingRequest:
     accuracy: AccuracyNoise = CLASSIFICATION_NOISE
     privacy_per_round: float | None = None
     noise_multiplier: float | None = None
+    report: AccuracyNoise | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """Noise for every round, and for every evaluation where there are any.
+    """Noise for every round, for every evaluation where there are any, and for a report.
 
-    evaluation_noise_multiplier: None where evaluations are left out; `reason` then says why.
+    evaluation_noise_multiplier: None where evaluations are left out; `reason` then says why. So do
+    report_noise_multiplier and report_reason of a report.
     epsilon: the tight total at the end of the run, everything before it included.
     """
 
@@ -111,6 +116,8 @@ class TrainingPlan:
     evaluation_noise_multiplier: float | None
     reason: str | None
     epsilon: float
+    report_noise_multiplier: float | None = None
+    report_reason: str | None = None
 
 
 def plan_sampling(expected_subjects: float, batch_size: int, local_epochs: int) -> SamplingPlan:
@@ -137,20 +144,22 @@ def split_statistics(whole: Mechanism, shares: Sequence[float]) -> list[Mechanis
 
 
 def plan_training(budget: Budget, already: Sequence[Mechanism], request: TrainingRequest) -> TrainingPlan:
-    """Choose one noise multiplier for all rounds (and one for the evaluations) that spends the rest of the
-    budget.
+    """Choose one noise multiplier for all rounds (one for the evaluations, one for the report) that
+    spends the rest of the budget.
 
     budget: the workspace's total. already: everything released before, round 0 of this run included. Where
     several rules set the multiplier, the largest wins. Raises FederatedError (UF001) where nothing remains.
     """
     evaluation, reason = _plan_evaluations(budget, already, request)
     evaluations = [evaluation] * request.evaluations if evaluation is not None else []
+    report, why_no_report = _plan_report(budget, already, request)
+    reports = [report] if report is not None else []
     rate, steps = request.sampling.sampling_rate, request.sampling.steps
 
     def all_rounds(sigma: float) -> list[Mechanism]:
         return [Mechanism(sigma, rate, steps * request.rounds)]
 
-    fixed = [*already, *evaluations]
+    fixed = [*already, *evaluations, *reports]
     sigma = max(
         calibrate(all_rounds, budget, fixed),
         _given_noise(request),
@@ -161,6 +170,8 @@ def plan_training(budget: Budget, already: Sequence[Mechanism], request: Trainin
         evaluation_noise_multiplier=evaluation.noise_multiplier if evaluation is not None else None,
         reason=reason,
         epsilon=Accountant(budget.delta, fixed).epsilon(*all_rounds(sigma)),
+        report_noise_multiplier=report.noise_multiplier if report is not None else None,
+        report_reason=why_no_report,
     )
 
 
@@ -203,4 +214,23 @@ def _plan_evaluations(
             f"{error:.2g}; their budget goes to training"
         )
     enough = SMALLEST_ACCURACY_ERROR / request.accuracy.of_noise(1.0, request.held_out, request.nodes)
+    return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None
+
+
+def _plan_report(
+    budget: Budget, already: Sequence[Mechanism], request: TrainingRequest
+) -> tuple[Mechanism | None, str | None]:
+    """Choose the noise of the report, or say why none is made."""
+    wished = request.report
+    if wished is None or request.held_out <= 0:
+        return None, None
+    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
+    sigma = whole / math.sqrt(REPORT_SHARE)
+    error = wished.error(sigma, request.held_out, request.nodes)
+    if error > wished.largest or not NOISE_MULTIPLIER.hold(sigma):
+        return None, (
+            f"no report is made of the model: with about {request.held_out:.0f} held-out subjects, privacy"
+            f" noise would give its figures a standard error of {error:.2g}; its budget goes to training"
+        )
+    enough = SMALLEST_ACCURACY_ERROR / wished.of_noise(1.0, request.held_out, request.nodes)
     return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None

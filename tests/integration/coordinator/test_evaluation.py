@@ -133,20 +133,26 @@ async def test_data_quality_is_that_of_each_node_and_of_all(world: World) -> Non
         assert row["feature_statistics"]["pressure"]["scale"] == pytest.approx(scale)
 
 
-async def test_under_a_budget_there_is_no_report_and_each_function_says_so(world: World) -> None:
-    create_workspace(world, min_nodes=3, privacy_budget=8.0)
+async def test_under_a_budget_of_too_little_there_is_no_report_and_each_function_says_so(
+    world: World,
+) -> None:
+    create_workspace(world, min_nodes=3, privacy_budget=2.0)
     await trained(world, rounds=1)
 
     for name in REPORTS:
-        with pytest.raises(
-            errors.FeatureNotSupported, match=f"federated_{name} is not supported under"
-        ) as caught:
+        is_explained = name == "explain_model"
+        expected = "is not supported under" if is_explained else "no report of version 1 of federated model"
+        kind = errors.FeatureNotSupported if is_explained else errors.ObjectNotInPrerequisiteState
+        with pytest.raises(kind, match=expected) as caught:
             world.query(f"SELECT * FROM federated_{name}('risk')")
         assert caught.value.diag.message_hint
+        told = caught.value.diag.message_detail or ""
+        assert is_explained or told.startswith("No report is made of the model: with about")
     found = evaluation(world)
     assert (found["global_auc"], found["global_brier"]) == (None, None)
     [quality] = world.query("SELECT * FROM federated_data_quality_check('risk')")
-    assert (quality["node_name"], quality["missing_values"], quality["outliers"]) == (None, None, None)
+    assert (quality["node_name"], quality["outliers"]) == (None, None)
+    assert quality["missing_values"].keys() == quality["missing_values_std_error"].keys() == set(FEATURES)
     assert world.query("SELECT count(*) AS n FROM federated.participation WHERE described IS NOT NULL") == [
         {"n": 0}
     ]

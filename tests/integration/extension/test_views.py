@@ -25,10 +25,10 @@ COLUMNS = {
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
     " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error retired_at",
     "federated_evaluate(text)": "metric value",
-    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers",
-    "federated_confusion_matrix(text)": "predicted actual count",
-    "federated_roc_curve(text)": "threshold fpr tpr",
-    "federated_calibration(text)": "bin predicted observed count",
+    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers missing_values_std_error",
+    "federated_confusion_matrix(text)": "predicted actual count std_error",
+    "federated_roc_curve(text)": "threshold fpr tpr fpr_std_error tpr_std_error",
+    "federated_calibration(text)": "bin predicted observed count observed_std_error count_std_error",
     "federated_feature_importance(text)": "feature importance std_error",
     "federated_explain(text,jsonb,integer,bigint)": "feature value contribution base_value class scale",
     "federated_explain_model(text)": "feature importance class scale rows",
@@ -264,6 +264,8 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
         ("global_f1_score", None), ("global_loss_std_error", None), ("global_accuracy_std_error", None),
         ("base_loss", None), ("global_rmse", None), ("global_auc", None), ("global_auc_std_error", None),
         ("global_brier", None), ("global_mae", None), ("global_r2", None), ("global_c_index", None),
+        ("global_precision_std_error", None), ("global_recall_std_error", None), ("global_f1_score_std_error", None),
+        ("global_rmse_std_error", None), ("global_brier_std_error", None), ("global_mae_std_error", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
     assert catalog.execute(
@@ -326,7 +328,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
     )
     statistics = {"age": {"mean": 50, "scale": 10}, "bmi": {"mean": 25.5, "scale": 4}}
     assert catalog.execute("SELECT * FROM federated_data_quality_check('risk')").fetchall() == [
-        (None, statistics, None, None)
+        (None, statistics, None, None, None)
     ]
     columns = ["outliers", "feature_statistics"]
     assert catalog.execute(
@@ -370,7 +372,9 @@ def test_an_unknown_column_of_an_evaluation_names_those_there_are(catalog: psyco
     assert caught.value.diag.message_hint == (
         "Its columns are global_loss, global_accuracy, global_precision, global_recall, global_f1_score,"
         " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse,"
-        " global_auc, global_auc_std_error, global_brier, global_mae, global_r2, global_c_index."
+        " global_auc, global_auc_std_error, global_brier, global_mae, global_r2, global_c_index,"
+        " global_precision_std_error, global_recall_std_error, global_f1_score_std_error, global_rmse_std_error,"
+        " global_brier_std_error, global_mae_std_error."
     )
 
 
@@ -380,7 +384,7 @@ def test_analysts_and_auditors_evaluate(
 ) -> None:
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
-        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 15
+        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 21
         session.execute("SELECT federated._evaluate_columns('risk', columns => '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):
@@ -441,6 +445,6 @@ def test_what_shows_a_version_takes_its_tag_or_number(
             with pytest.raises(errors.UndefinedObject, match='federated model "risk" has no version "x"'):
                 auditor.execute(SQL("SELECT * FROM {}('risk@x')").format(Identifier(function)))
         with pytest.raises(errors.FeatureNotSupported) as caught:
-            auditor.execute("SELECT * FROM federated_confusion_matrix('risk@1')")
+            auditor.execute("SELECT * FROM federated_explain_model('risk@1')")
         hint = "SELECT * FROM federated_evaluate('risk@1') has what such a run measures."
         assert caught.value.diag.message_hint == hint

@@ -14,7 +14,8 @@ from tests.support.runs import POLICY, RUN, SCALING, with_options
 
 def test_findings_survive_the_catalog_to_the_bit() -> None:
     plan = PrivacyPlan(1 / 3, training_noise=0.1 + 0.2, sampling_rate=1 / 7, steps=3, expected_subjects=1e-17)
-    findings = Findings(SCALING, plan)
+    plan = replace(plan, report_noise=1 / 3, report_reason="why")
+    findings = Findings(SCALING, plan, missing=(("age", 1 / 3, 0.1),))
 
     texts = (json.loads(json.dumps(one)) for one in (findings.scaling_json(), findings.plan_json()))
 

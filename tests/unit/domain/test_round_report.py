@@ -53,6 +53,18 @@ def asked_for_report(*, best: bool = False) -> RunState:
     return state
 
 
+def test_a_round_whose_report_is_left_out_is_closed_without_one_and_the_run_ends() -> None:
+    state = training(2, rules=REPORTING)
+    state = replace(state, trace=traced(0.9))
+    state, _ = play(state, *arrive(*ALL, number=2), combined(number=2, following=MEASURE))
+    state, _ = play(state, *arrive(*ALL, number=2, exchange=1), combined(1, number=2, figures=GOOD))
+    assert play(state, ev.ReportLeftOut(n(1))) == (state, ())
+    state, actions = play(state, ev.ReportLeftOut(n(2)))
+    assert actions == (CloseRound(n(2), GOOD, n(2), is_reported=False),)
+    _, actions = play(state, ev.RoundClosed(n(2)))
+    assert isinstance(actions[0], PublishVersion)
+
+
 @pytest.mark.parametrize("best", [False, True])
 def test_the_last_round_is_closed_with_its_report_and_its_own_figures(best: bool) -> None:
     state, actions = play(asked_for_report(best=best), *arrive(*ALL, number=2, exchange=2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
@@ -12,6 +14,7 @@ from heliosdb.privacy.plan import (
     CLASSIFICATION_NOISE,
     EXCHANGE_SHARES,
     REGRESSION_NOISE,
+    AccuracyNoise,
     SamplingPlan,
     TrainingPlan,
     TrainingRequest,
@@ -191,3 +194,33 @@ def test_whatever_the_count_of_subjects_a_task_may_have_the_sampling_rate(
     plan = plan_sampling(subjects, batch, epochs)
     assert SAMPLING_RATE.hold(plan.sampling_rate)
     assert plan.steps * plan.sampling_rate >= epochs
+
+
+REPORT = AccuracyNoise(math.sqrt(2.0), 10.0, 0.67, largest=0.1)
+
+
+def test_a_report_takes_a_twentieth_and_the_run_still_ends_at_its_budget() -> None:
+    already = [plan_statistics(BUDGET)]
+    asked = request(held_out=50_000.0, report=REPORT)
+    plan = plan_training(BUDGET, already, asked)
+    assert plan.report_reason is None and plan.report_noise_multiplier is not None
+    report = Mechanism(plan.report_noise_multiplier)
+    assert 0.499 < epsilon([*everything(plan, asked, already), report], BUDGET.delta) <= 0.5
+    whole = plan_training(BUDGET, already, request(rounds=1, sampling=SamplingPlan(1.0, 1)))
+    assert plan.report_noise_multiplier == pytest.approx(whole.noise_multiplier * math.sqrt(20.0), rel=1e-6)
+    without = plan_training(BUDGET, already, request(held_out=50_000.0))
+    assert without.noise_multiplier < plan.noise_multiplier < 1.1 * without.noise_multiplier
+
+
+def test_a_report_that_would_mean_nothing_is_left_out_with_a_reason() -> None:
+    already = [plan_statistics(BUDGET)]
+    plan = plan_training(BUDGET, already, request(held_out=500.0, report=REPORT))
+    assert plan.report_noise_multiplier is None
+    assert "no report is made of the model: with about 500 held-out" in str(plan.report_reason)
+    assert plan.noise_multiplier == plan_training(BUDGET, already, request(held_out=500.0)).noise_multiplier
+
+
+def test_no_budget_is_spent_on_a_report_s_noise_below_what_matters() -> None:
+    plan = plan_training(Budget(8.0, 1e-5), [], request(held_out=1e7, report=REPORT))
+    assert plan.report_noise_multiplier is not None
+    assert REPORT.of_noise(plan.report_noise_multiplier, 1e7, 3) == pytest.approx(0.005)

@@ -1,0 +1,181 @@
+"""What a node answers to a report under a budget, on the held-out subjects.
+
+What always holds: what a subject adds is a function of its own rows, to the last bit, and no longer than
+`PrivateLayout.sensitivity`, but for one rounding to the lattice a coordinate; a row's scores and losses are
+functions of that row, whichever others there are; whatever the rows are, it is computed. So an algorithm has
+this report where it scores rows one by one (`ScoresRows`).
+"""
+
+from __future__ import annotations
+
+from operator import add
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from heliosdb.algorithms.blockwise import sum_parts
+from heliosdb.algorithms.columns import scale_target
+from heliosdb.algorithms.private_layout import (
+    CELLS,
+    EDGES,
+    LARGEST_NORM,
+    MOST_CLASSES,
+    PrivateLayout,
+    largest_loss,
+)
+from heliosdb.algorithms.reference_points import reference_points
+from heliosdb.algorithms.table import Codes, Grouping, Table, group_by_subject, starts_of_runs
+from heliosdb.algorithms.works import PrivateReportWork
+from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import ClippedSum, Contribution, Dtype, Matrix, Vector
+from heliosdb.domain.wording import counted
+from heliosdb.privacy.clipping import clip_steps, fold
+from heliosdb.privacy.mechanisms import Integers, Lattice
+
+_ROW_CAP = 16.0
+"""A row's growth of loss, or error, counts up to this in the mean of its subject: a power of two beyond every
+cap."""
+
+_CELL_BITS = 11
+"""Cells of a histogram: fewer than 2^11, of 32 classes 1,024."""
+
+
+@runtime_checkable
+class ScoresRows(Protocol):
+    """An algorithm whose model scores each row by itself, as a computation under a budget has to."""
+
+    def score_privately(self, features: Matrix, task: Task) -> Matrix:
+        """Node: the scores of rows under the task's state, as measures/measure.py has them; (rows, inputs) →
+        (rows,), of more than two classes (rows, classes).
+
+        Each row's is a function of that row and the task, to the last bit, whichever other rows there are;
+        nothing is raised, whatever is in a row.
+        """
+        ...
+
+
+def check_private_report(method: object, task: Task) -> None:
+    """Raise FederatedError where no table could answer: 22023, 0A000, or 54000 for more noise than the
+    lattice takes. The task's state was checked."""
+    work = PrivateReportWork.of(task)
+    if not isinstance(method, ScoresRows):
+        raise not_supported(f"a report of {work.algorithm} is not supported under a privacy_budget yet")
+    if work.classes > MOST_CLASSES:
+        raise not_supported(
+            f"under a privacy_budget there is no report of more than {MOST_CLASSES} classes yet"
+        )
+    layout = PrivateLayout(work.classes, len(task.reading.features))
+    if task.work.dtype is not Dtype.FLOAT64 or task.work.size != layout.size:
+        size = counted(layout.size, "value")
+        raise invalid_value(f"a report of this model under a privacy_budget has {size} of float64")
+    Lattice.of(layout.sensitivity, work.noise_multiplier, layout.size)
+
+
+def report_privately(method: ScoresRows, table: Table, task: Task) -> Contribution:
+    """Return the sum over the held-out subjects, in whole steps of the lattice of its noise."""
+    work = PrivateReportWork.of(task)
+    layout = PrivateLayout(work.classes, len(task.reading.features))
+    lattice = Lattice.of(layout.sensitivity, work.noise_multiplier, layout.size)
+
+    def steps_of(rows: Table) -> Integers:
+        return report_steps(method, rows, task, layout, lattice)
+
+    steps = sum_parts(table.validation().subject_blocks(), steps_of, add)
+    guard = ClippedSum(layout.sensitivity, Mechanism(work.noise_multiplier))
+    return Contribution(lattice.total(steps), 1.0, guard)
+
+
+def report_steps(
+    method: ScoresRows, rows: Table, task: Task, layout: PrivateLayout, lattice: Lattice
+) -> Integers:
+    """Return what some subjects, each with all of its rows, add in lattice steps; (layout.size,)."""
+    grouping, targets = group_by_subject(rows.subjects), _targets(rows, task, layout.classes)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = method.score_privately(rows.features, task)
+        figures = _figures(layout, scores, targets, grouping, lattice)
+        growths = _growths(method, rows, task, layout, targets)
+    steps = np.rint(grouping.means(growths, _ROW_CAP) / lattice.step).astype(np.int64)
+    clipped = clip_steps(steps, LARGEST_NORM / lattice.step) if len(steps) else steps
+    return np.concatenate([figures, clipped.astype(np.int64).sum(axis=1)])
+
+
+def _targets(rows: Table, task: Task, classes: int) -> Vector:
+    """Return what is learned of each row: its class, for one that is none the nearest, or the number."""
+    if classes == 0:
+        assert task.scaling is not None
+        return scale_target(rows.target, task.scaling)
+    nearest: Vector = np.rint(np.fmin(np.fmax(rows.target, 0.0), classes - 1.0))
+    return nearest
+
+
+def _figures(
+    layout: PrivateLayout, scores: Matrix, targets: Vector, grouping: Grouping, lattice: Lattice
+) -> Integers:
+    if layout.classes == 2:
+        # An edge belongs to the cell below it: above even odds the second class is predicted. NaN is last.
+        cells = np.searchsorted(EDGES, scores).astype(np.int64)
+        return share_steps(cells + CELLS * targets.astype(np.int64), 2 * CELLS, grouping, lattice)
+    if layout.classes:
+        confused = np.argmax(scores, axis=1) * layout.classes + targets.astype(np.int64)
+        return share_steps(confused, layout.classes**2, grouping, lattice)
+    sizes = np.abs(scores - targets)
+    halves = 0.5 * np.square(targets)
+    values = np.stack([sizes, 0.5 * np.square(sizes), halves, targets])
+    coordinates = layout.boxes.coordinates(grouping.means(np.nan_to_num(values, nan=_ROW_CAP), 1024.0))
+    return lattice.sum_steps(coordinates)
+
+
+def _growths(method: ScoresRows, rows: Table, task: Task, layout: PrivateLayout, targets: Vector) -> Matrix:
+    """Return by how much each row's loss grows where a feature is replaced; (features, rows)."""
+    (shown,) = layout.shapes["growths"]
+    growths = np.zeros((shown, rows.rows))
+    if not shown:
+        return growths
+    classes, features = layout.classes, np.array(rows.features)
+    before = row_losses(classes, method.score_privately(features, task), targets)
+    for place, points in enumerate(reference_points(task)):
+        for values, weight in zip(points.values, points.weights.tolist(), strict=True):
+            features[:, points.inputs] = values
+            growths[place] += weight * row_losses(classes, method.score_privately(features, task), targets)
+        features[:, points.inputs] = rows.features[:, points.inputs]
+        growths[place] -= before
+    return growths
+
+
+def row_losses(classes: int, scores: Matrix, targets: Vector) -> Vector:
+    """Return each row's loss between 0 and `largest_loss`, by additions in an order that only the number of
+    classes decides; (rows,) or (rows, classes), (rows,) → (rows,)."""
+    if classes == 0:
+        losses = 0.5 * np.square(scores - targets)
+    elif classes == 2:
+        losses = np.logaddexp(0.0, scores) - targets * scores
+    else:
+        columns = np.ascontiguousarray(scores.T)
+        highest = np.maximum.reduce(columns, axis=0)
+        own = columns[targets.astype(np.int64), np.arange(targets.size)]
+        losses = np.log(fold(np.exp(columns - highest))) + (highest - own)
+    # fmin, fmax: what is no number counts as the largest.
+    found: Vector = np.fmax(np.fmin(losses, largest_loss(classes)), 0.0)
+    return found
+
+
+def share_steps(cells: Codes, count: int, grouping: Grouping, lattice: Lattice) -> Integers:
+    """Return the sum of the subjects' shares in each of `count` cells, a subject's rows having a total share
+    of 1; cells: of each row.
+
+    A subject's rows in a cell are counted, and their share rounded once.
+    """
+    if grouping.order is None:
+        return np.bincount(cells, minlength=count) * lattice.sum_steps(np.ones((1, 1)))
+    places = np.repeat(np.arange(grouping.subjects) << _CELL_BITS, grouping.sizes)
+    places |= cells[grouping.order]
+    places.sort(kind="stable")
+    starts = starts_of_runs(places)
+    counts = np.diff(starts, append=places.size)
+    subject, cell = places[starts] >> _CELL_BITS, places[starts] & ((1 << _CELL_BITS) - 1)
+    shares = np.rint(counts / grouping.sizes[subject] / lattice.step).astype(np.int64)
+    total = np.zeros(count, dtype=np.int64)
+    np.add.at(total, cell, shares)
+    return total
