@@ -39,7 +39,15 @@ from heliosdb.algorithms.families import (
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
-from heliosdb.algorithms.private_layered import ROW_CAP, classes_shape, measure_layers, train_layers
+from heliosdb.algorithms.norms import NORMS, NormsStep
+from heliosdb.algorithms.private_layered import (
+    ROW_CAP,
+    classes_shape,
+    measure_layers,
+    scores_shape,
+    train_layers,
+)
+from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
@@ -127,6 +135,7 @@ class LinearModel:
             STATISTICS: StatisticsStep(self.name, streams=True, adds_blocks=True),
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
+            **({} if self.counts else {NORMS: NormsStep(self.name, streams=True)}),
             NEWTON: NewtonStep(self.name),
             EVALUATE: EvaluateStep(
                 self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
@@ -257,7 +266,7 @@ class LinearModel:
         if work.privacy is not None:
             rows, drawn = table.training(), secret or Secret()
             if parameters.ndim > 1:
-                shape = classes_shape(work.classes, rows.features.shape[1])
+                shape = self.layers(work.classes, rows.features.shape[1])
                 return train_layers(
                     shape, rows, parameters.ravel(), work=work, privacy=work.privacy, secret=drawn
                 )
@@ -299,6 +308,10 @@ class LinearModel:
         with np.errstate(over="ignore", invalid="ignore"):
             total: float = sum_parts(table.training_blocks(), losses_of, add)
             return total / table.training_rows + net_value(parameters, work.penalty, work.l1_ratio)
+
+    def layers(self, classes: int, inputs: int) -> Shape:
+        """Return it as one layer, a unit for each score."""
+        return classes_shape(classes, inputs) if classes > 2 else scores_shape(self.residual)
 
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret

@@ -24,7 +24,9 @@ from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
+from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.private_layered import measure_layers, network_shape, train_layers
+from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.releases import releases_of_descent
@@ -89,6 +91,7 @@ class NeuralNetwork:
             STATISTICS: MeasuredStatisticsStep(self.name),
             REFINE: MeasuredRefineStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
+            NORMS: NormsStep(self.name),
             EVALUATE: EvaluateStep(self.name),
             REPORT: ReportStep(self.name),
         }
@@ -179,7 +182,7 @@ class NeuralNetwork:
         """Train from `parameters` on the rows that are not held out; see `LinearModel.train`."""
         assert self.architecture is not None
         if work.privacy is not None:
-            shape, start = network_shape(self.architecture), np.asarray(parameters, dtype=np.float64)
+            shape, start = network_shape(self.architecture), parameters.astype(np.float64)
             return train_layers(
                 shape, table.training(), start, work=work, privacy=work.privacy, secret=secret or Secret()
             )
@@ -197,6 +200,12 @@ class NeuralNetwork:
             rng=rng,
         )
         return Contribution(moved - parameters, float(rows.rows), Plain())
+
+    def layers(self, classes: int, inputs: int) -> Shape:
+        """Return its layers as private training takes them."""
+        del classes, inputs  # A state's layers say both.
+        assert self.architecture is not None
+        return network_shape(self.architecture)
 
     def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
         """Return what `train` descends on: the mean loss of its rows."""

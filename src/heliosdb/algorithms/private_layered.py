@@ -20,7 +20,7 @@ from heliosdb.algorithms.column_losses import (
     softmax_column_slopes,
 )
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target
-from heliosdb.algorithms.families import half_squared_error, log_loss, sigmoid
+from heliosdb.algorithms.families import RowValues, half_squared_error, log_loss, sigmoid
 from heliosdb.algorithms.private_layers import LayeredRows, Shape, Slopes, scores_of
 from heliosdb.algorithms.private_sgd import descend_over
 from heliosdb.algorithms.table import Table, group_by_subject
@@ -55,6 +55,16 @@ def classes_shape(classes: int, inputs: int) -> Shape:
         "relu",
         _slopes_beside_first,
         lambda parameters: [parameters.reshape(classes - 1, inputs + 1)],
+        lambda layers: layers[0].ravel(),
+    )
+
+
+def scores_shape(residual: RowValues) -> Shape:
+    """Return what it is to know of a linear model of one score. residual: the loss's derivative by it."""
+    return Shape(
+        "relu",
+        lambda scores, targets: residual(scores[0], targets)[None],
+        lambda parameters: [parameters[None]],
         lambda layers: layers[0].ravel(),
     )
 

@@ -136,10 +136,10 @@ class LayeredRows:
         grouping: Grouping,
         *,
         clipping_norm: float,
-        lattice: Lattice,
+        lattice: Lattice | None = None,
     ) -> LayeredRows:
-        """Put each subject's rows together."""
-        order, bound = grouping.order, clipping_norm / lattice.step
+        """Put each subject's rows together. lattice: None where no gradient is to be released."""
+        order, bound = grouping.order, 0.0 if lattice is None else clipping_norm / lattice.step
         if order is not None and not bool(np.all(order[1:] > order[:-1])):
             columns, targets = columns.take(order, axis=1), targets.take(order)
         return cls(shape, columns, targets, grouping.starts, grouping.sizes, clipping_norm, bound)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.norms import NORMS, adapts
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.statistics import REFINE, STATISTICS
 from heliosdb.algorithms.steps import Cost
@@ -29,6 +30,8 @@ def releases_of_descent(plan: RunPlan) -> Sequence[Cost]:
         return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
     training = private_training(plan, made)
     costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
+    if adapts(plan) and made.clipping_noise is not None:
+        costs.append(Cost(NORMS, Mechanism(made.clipping_noise)))
     if evaluates(plan) and made.evaluation_noise is not None:
         costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
     return costs

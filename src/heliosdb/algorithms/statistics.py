@@ -345,6 +345,8 @@ def plan_rounds(
         accuracy=measure(len(classes_of(plan))).noise,
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
+        norm_counts=options.rounds - 1 if policy.adaptive_clipping else 0,
+        trained=expected * chosen,
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
@@ -356,6 +358,8 @@ def plan_rounds(
         steps=sampling.steps,
         expected_subjects=expected,
         evaluation_noise=made.evaluation_noise_multiplier,
+        clipping_noise=made.norm_noise_multiplier,
+        clipping_norm=policy.clipping_threshold if policy.adaptive_clipping else None,
         reason=made.reason,
         epsilon=made.epsilon,
     )

@@ -27,7 +27,8 @@ class PrivacyPlan:
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
     fixed denominator of each node's training. budget_epsilon: how far of the workspace's budget the run may
-    go; None in plans of before this was kept, which may go to its end.
+    go; None in plans of before this was kept, which may go to its end. clipping_noise: of the counts that
+    clipping_norm follows, the norm to which the next round clips; both None where it is the workspace's.
     """
 
     statistics_noise: float
@@ -41,6 +42,8 @@ class PrivacyPlan:
     epsilon: float | None = None
     classes_noise: float | None = None
     budget_epsilon: float | None = None
+    clipping_noise: float | None = None
+    clipping_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

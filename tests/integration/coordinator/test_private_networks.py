@@ -87,3 +87,31 @@ async def test_private_regression_of_three_classes_and_a_network_of_them(world: 
         "SELECT outcome, federated_predict_class('risk', to_jsonb(patient) - 'id' - 'outcome') AS c FROM patient"
     )
     assert np.mean([one["c"] == one["outcome"] for one in told]) > 0.8
+
+
+async def test_a_clipping_norm_follows_the_gradients_and_each_count_is_charged(world: World) -> None:
+    features, classes = load_breast_cancer(return_X_y=True)
+    create_workspace(world, min_nodes=3, privacy_budget=4.0, adaptive_clipping=True, clipping_threshold=100.0)
+    await split_up(world, features[:, :5], [bool(one) for one in classes], "boolean", shared="min_rows = 20")
+    create_model(
+        world, features=[f"f{place}" for place in range(1, 6)], rounds=6, local_epochs=2, batch_size=64,
+        learning_rate=0.01, early_stopping_rounds=20,
+    )  # fmt: skip
+    world.start_coordinator()
+
+    run = await trained(world)
+
+    assert run["status"] == "completed", run
+    found = check_ledgers(world, 4.0, rounds=6)
+    steps = [one["step"] for one in found if one["round_number"] > 0 and one["step"] != "evaluate"]
+    assert steps == ["train", "norms"] * 5 + ["train"]
+    norms = [one["clipping_norm"] for one in found if one["step"] == "train"]
+    # All gradients are shorter than 100: every round's norm is a tenth less, but for the noise of the count.
+    assert norms[0] == 100.0
+    assert all(0.9 < after / before < 0.93 for before, after in zip(norms[:-1], norms[1:], strict=True))
+    shown = world.query(
+        "SELECT clipping_threshold FROM federated_privacy_history WHERE round_number > 0 ORDER BY round_number"
+    )
+    assert [one["clipping_threshold"] for one in shown] == norms
+    planned = world.query("SELECT plan FROM federated.run")[0]["plan"]
+    assert {one["noise_multiplier"] for one in found if one["step"] == "norms"} == {planned["clipping_noise"]}
