@@ -4,8 +4,8 @@ clipping", algorithm 1).
 
 What always holds: a subject adds +1/2 or -1/2, a bit that is a function of its own rows; so the sum's
 sensitivity is 1/2, whatever the clipping norm, and the sum's noise is charged as a release of its own. What
-the share of subjects is taken of was fixed before: the run's expected subjects, never a count of this sum. The
-next norm is a function of what was released, the same for all nodes; within a round it stays as it was
+the share of subjects is taken of was fixed before: the run's expected subjects, never a count of this sum.
+The next norm is a function of what was released, the same for all nodes; within a round it stays as it was
 reserved.
 """
 
@@ -66,7 +66,7 @@ class _NormsSettings:
 
 @dataclass(frozen=True, slots=True)
 class NormsWork:
-    """How many subjects' gradients, at the task's parameters, are no longer than the clipping norm; noised."""
+    """How many subjects' gradients, at the task's parameters, are no longer than the clipping norm."""
 
     algorithm: str
     scaling: Scaling

@@ -151,14 +151,18 @@ class LayeredRows:
 
     def gradient_steps(self, taken: Mask, parameters: Vector) -> Integers:
         """Sum the clipped gradients of the subjects that are `taken`, in lattice steps; (k,)."""
+        return self.exact_sum(taken, parameters).steps(self.bound)
+
+    def exact_sum(self, taken: Mask, parameters: Vector) -> ExactSum:
+        """Return their sum before it is rounded to these steps."""
         weights = self.shape.split(parameters)
-        layers, total = Layers(weights, self.shape.activation), _ExactSum(parameters.size)
+        layers, total = Layers(weights, self.shape.activation), ExactSum(parameters.size)
         for rows in self._of_one(taken, weights):
             found = self._gradients(layers, rows, 1.0)
             total.add(self._join([found.sums(place, slice(None)) for place in range(len(weights))]))
         for gradient in self._of_several(taken, weights, layers):
             total.add(_cut(gradient))
-        return total.steps(self.bound)
+        return total
 
     def counts_within(self, parameters: Vector) -> Mask:
         """Say of each subject whether its gradient is no longer than the clipping norm; (s,)."""
@@ -245,15 +249,16 @@ class _Gradients:
         return total
 
 
-class _ExactSum:
-    """A sum of whole vectors of up to 2^53, whatever number of them there is."""
+class ExactSum:
+    """A sum of whole vectors of up to 2^53, whatever number of them there is: high x 2^20 + low."""
 
     def __init__(self, size: int) -> None:
-        self._high, self._low = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        self.high, self.low = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
 
     def add(self, numbers: Integers) -> None:
-        self._high += numbers >> _LOW_BITS
-        self._low += numbers & ((1 << _LOW_BITS) - 1)
+        """Add a vector."""
+        self.high += numbers >> _LOW_BITS
+        self.low += numbers & ((1 << _LOW_BITS) - 1)
 
     def steps(self, bound: float) -> Integers:
         """Return the sum in steps of the lattice, of which the clipping norm is `bound`, rounded.
@@ -261,7 +266,7 @@ class _ExactSum:
         Two sums that differ by one subject's gradient are so moved apart by less than two steps a coordinate
         more: within what privacy/mechanisms.py allows for.
         """
-        whole = self._high.astype(np.float64) * 2.0**_LOW_BITS + self._low
+        whole = self.high.astype(np.float64) * 2.0**_LOW_BITS + self.low
         return np.rint(whole * (bound * 2.0**-NORM_BITS)).astype(np.int64)
 
 

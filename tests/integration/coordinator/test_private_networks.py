@@ -3,6 +3,7 @@ measured as any private run."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ async def test_a_clipping_norm_follows_the_gradients_and_each_count_is_charged(w
     norms = [one["clipping_norm"] for one in found if one["step"] == "train"]
     # All gradients are shorter than 100: every round's norm is a tenth less, but for the noise of the count.
     assert norms[0] == 100.0
-    assert all(0.9 < after / before < 0.93 for before, after in zip(norms[:-1], norms[1:], strict=True))
+    assert all(0.9 < after / before < 0.93 for before, after in pairwise(norms))
     shown = world.query(
         "SELECT clipping_threshold FROM federated_privacy_history WHERE round_number > 0 ORDER BY round_number"
     )
