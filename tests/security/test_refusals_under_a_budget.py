@@ -18,7 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliosdb.algorithms import checks, classes, evaluation, features, refinement, statistics, training, works
+from heliosdb.algorithms import (
+    checks,
+    classes,
+    evaluation,
+    features,
+    norms,
+    refinement,
+    statistics,
+    training,
+    works,
+)
+from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain import datasets
@@ -112,6 +123,11 @@ def trained(run: RunId | None = None, **changes: Any) -> Task:
 
 def evaluated(**changes: Any) -> Task:
     return task(EVALUATE, EvaluateWork(MODEL, SCALING, NOISE, classes=2).to_work(), **changes)
+
+
+def normed(**changes: Any) -> Task:
+    """Counts of subjects whose gradients are no longer than the clipping norm."""
+    return task(NORMS, NormsWork(MODEL, SCALING, NOISE, 1.0, 2).to_work(), **changes)
 
 
 def working(asked: Task, **changes: Any) -> Task:
@@ -213,11 +229,6 @@ def of_sums() -> list[tuple[str, Task]]:
 def of_models() -> list[tuple[str, Task]]:
     """Refusals of training and evaluation."""
     far = parameters_state(np.array([0.0, 2e9, 0.0]))
-    three = replace(trained(), state=parameters_state(np.zeros((2, 3))))
-    three = replace(
-        setting(working(three, size=6), classes=3), reading=replace(READING, classes=("0", "1", "2"))
-    )
-    judged = replace(setting(evaluated(), classes=3), state=three.state, reading=three.reading)
     return [
         ("noise_multiplier 0.001 is outside", trained(noise_multiplier=1e-3)),
 
@@ -243,12 +254,16 @@ def of_models() -> list[tuple[str, Task]]:
         ("a parameter 2e+09 is outside", replace(evaluated(), state=far)),
         ("parameters do not fit its algorithm", replace(trained(), state=parameters_state(np.zeros(7)))),
         ("parameters do not fit its algorithm", replace(trained(), state={})),
-        ("more than two classes are not supported under", three),
-        ("more than two classes are not supported under", judged),
+        ("parameters do not fit its algorithm", setting(trained(), classes=3)),
+        ("norms of gradients are counted under a privacy budget alone", working(normed(), privacy=None)),
+        ("clipping_norm 1e-07 is outside", setting(normed(), clipping_norm=1e-7)),
+        ("a parameter 2e+09 is outside", replace(normed(), state=far)),
+        ("is neither sampled, nor repeated", working(normed(), privacy=Privacy(Mechanism(NOISE, 0.5), 1.0))),
+        ("The task asks for 3 values", working(normed(), size=3)),
     ]  # fmt: skip
 
 
-PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate"})
+PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "norms", "evaluate"})
 """Each has its neighbours in test_row_independence.py."""
 
 NOT_PRIVATE = {
@@ -351,7 +366,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, refinement, statistics, training, works,
+    checks, classes, evaluation, features, norms, refinement, statistics, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
