@@ -9,7 +9,8 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.bounds import CLIPPING_NORM, NOISE_MULTIPLIER, PARAMETER
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
+from heliosdb.node.scratch import Scratch
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, Secret
 from tests.security.test_row_independence import PARAMETERS, case, held_out, kept, of
 
@@ -288,3 +290,23 @@ def test_the_least_noise_and_the_largest_clipping_norm_keep_sums_exact() -> None
         CLIPPING_NORM.most, shape, 2,
     )  # fmt: skip
     check_every_subject(hostile, np.unique(given.table.subjects)[:4])
+
+
+@OF_EVERY_KIND
+def test_rows_in_files_add_the_same(kind: Kind, tmp_path: Path) -> None:
+    given = asked(kind, 9, rows=300, features=6)
+    ranked = kept(given.table, np.argsort(given.table.subjects, kind="stable"))
+    stored = replace(ranked, space=Scratch(str(tmp_path)))
+    columns = scale_columns(stored.features, given.scaling, stored.space)
+    in_files = replace(given.rows(ranked), columns=columns)
+    found = in_files.exact_sum(np.ones(in_files.subjects, dtype=bool), given.parameters)
+    assert [
+        int(high) * 2**20 + int(low) for high, low in zip(found.high, found.low, strict=True)
+    ] == given.exact(given.table)
+
+
+def test_no_private_step_of_a_network_needs_all_rows_in_memory() -> None:
+    """Else whether rows fit would be told by a refusal, after the charge."""
+    for name, step in NEURAL_NETWORK.steps.items():
+        if name not in ("bins", "levels", "report"):
+            assert getattr(step, "streams", False) or getattr(step, "streams_privately", False), name

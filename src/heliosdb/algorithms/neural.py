@@ -87,12 +87,12 @@ class NeuralNetwork:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
-            CLASSES: ClassesStep(self.name),
-            STATISTICS: MeasuredStatisticsStep(self.name),
-            REFINE: MeasuredRefineStep(self.name),
-            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
-            NORMS: NormsStep(self.name),
-            EVALUATE: EvaluateStep(self.name),
+            CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
+            STATISTICS: MeasuredStatisticsStep(self.name, streams_privately=True),
+            REFINE: MeasuredRefineStep(self.name, streams=True, adds_blocks=True),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, streams_privately=True),
+            NORMS: NormsStep(self.name, streams=True),
+            EVALUATE: EvaluateStep(self.name, streams_privately=True),
             REPORT: ReportStep(self.name),
         }
 

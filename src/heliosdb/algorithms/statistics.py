@@ -68,6 +68,7 @@ class StatisticsStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
     streams: bool = False
+    streams_privately: bool = False
     adds_blocks: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:

@@ -82,6 +82,7 @@ class TrainStep:
     moving: Sequence[str] = (PARAMETERS,)
     is_private: bool = True
     streams: bool = False
+    streams_privately: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""
