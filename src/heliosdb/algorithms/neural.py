@@ -183,9 +183,10 @@ class NeuralNetwork:
         assert self.architecture is not None
         if work.privacy is not None:
             shape, start = network_shape(self.architecture), parameters.astype(np.float64)
-            return train_layers(
+            led = train_layers(
                 shape, table.training(), start, work=work, privacy=work.privacy, secret=secret or Secret()
             )
+            return replace(led, vector=led.vector.astype(np.float32))
         rows = table.training()
         if rows.rows == 0:
             raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")

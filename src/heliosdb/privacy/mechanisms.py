@@ -66,6 +66,8 @@ _SLACK_STEPS = 4.0
 _LARGEST = 1 << 52
 """Sums are cut to this many steps: with noise on top they are still exact as doubles."""
 
+_DRAWN_AT_ONCE = 1 << 20
+
 _SUMMED_AT_ONCE = 1 << 20
 """Subjects whose integers (below 2^32) doubles add exactly: less than 2^53 in any order."""
 
@@ -107,7 +109,8 @@ def discrete_gaussian(count: int, entropy: Entropy = os.urandom) -> Integers:
     out = np.empty(count, dtype=np.int64)
     filled = 0
     while filled < count:
-        missing = count - filled
+        # What many draws take at a time is large beside what they leave.
+        missing = min(count - filled, _DRAWN_AT_ONCE)
         drawn = _propose(missing + missing // 12 + 16, entropy)[:missing]
         out[filled : filled + drawn.size] = drawn
         filled += drawn.size
