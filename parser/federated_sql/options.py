@@ -210,6 +210,10 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
         for name in _NEEDS_BUDGET:
             if name in options:
                 raise _conflict(f"{name} has no effect without a privacy_budget", "Set privacy_budget too.")
+        if merged["adaptive_clipping"]:
+            raise _conflict(
+                "adaptive_clipping has no effect without a privacy_budget", "Set privacy_budget too."
+            )
     protocol = str(options.get("communication_protocol"))
     for name, instead in _OF_WHO_COMES.get(protocol, {}).items():
         if name in options:

@@ -57,7 +57,13 @@ WORKSPACE = (
         minimum=1e-6,
         maximum=1e6,
     ),
-    OptionSpec("adaptive_clipping", _BOOL, False, "follow a quantile of the norms", built_values=(False,)),
+    OptionSpec(
+        "adaptive_clipping",
+        _BOOL,
+        False,
+        "whether the norm to which gradients are clipped follows their median from round to round, from"
+        " clipping_threshold on; what that costs is charged",
+    ),
     OptionSpec(
         "trust_model",
         _CHOICE,

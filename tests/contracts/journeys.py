@@ -79,7 +79,9 @@ class Journey:
     findings: Findings
 
 
-def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: bool = False) -> Run:
+def make_run(
+    name: str, *, private: bool = False, ranges: bool = False, newton: bool = False, adaptive: bool = False
+) -> Run:
     """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated. Few trees
     are as many kinds of exchanges as a hundred."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
@@ -99,7 +101,7 @@ def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: 
         validation_frequency=ROUNDS,
     )
     run = replace(run, options=replace(run.options, given=given, roles=roles_of(name, given)))
-    return with_policy(run, privacy_budget=1000.0 if private else None)
+    return with_policy(run, privacy_budget=1000.0 if private else None, adaptive_clipping=adaptive)
 
 
 def make_rows(seed: int, rows: int = 80) -> Table:
@@ -184,7 +186,9 @@ def modes(name: str) -> list[dict[str, bool]]:
         assert error.code is ErrorCode.NOT_SUPPORTED
         return [*plain, *encoded[:1]]
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
-    return [*plain, {"private": True}, {"private": True, "ranges": True}, *undeclared, *encoded]
+    steps = ALGORITHMS.get(name).steps
+    adaptive = [{"private": True, "ranges": True, "adaptive": True}] if "norms" in steps else []
+    return [*plain, {"private": True}, {"private": True, "ranges": True}, *adaptive, *undeclared, *encoded]
 
 
 def survives(name: str) -> bool:
@@ -208,10 +212,11 @@ def travel(
     encoded: bool = False,
     newton: bool = False,
     binned: bool = False,
+    adaptive: bool = False,
 ) -> Journey:
-    """Hold the run. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
+    """Hold the run. adaptive: the clipping norm follows. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
     than numbers. binned: one of them is cut into bins."""
-    run = make_run(name, private=private, ranges=ranges, newton=newton)
+    run = make_run(name, private=private, ranges=ranges, newton=newton, adaptive=adaptive)
     course = Course.of(with_options(run, feature_transforms=BINNED) if binned else run)
     model = ModelState(NO_STATE)
     tables, opening = TABLES, NUMBERS if binned else None

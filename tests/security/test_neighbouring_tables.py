@@ -15,7 +15,9 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.local_terms import LocalTerms
+from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.works import (
     ClassesWork,
@@ -33,6 +35,7 @@ from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import RunId, StepName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Scaling, Task
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport.client import NodeClient
 from tests.support.cluster import Cluster
 from tests.support.federation import (
@@ -127,6 +130,40 @@ def reported(asked: Task, classes: int) -> Task:
     )
 
 
+def of_layers() -> list[Task]:
+    """Three classes, a network, and the norms of its gradients, with parameters at their bounds."""
+    plain = train(private_training(), run=new_run(), budget=LARGE)
+    reading = replace(plain.reading, classes=("0", "1", "2"))
+    several = parameters_state(np.array([[PARAMETER.most, 1.0, 0.0], [0.5, PARAMETER.least, 0.0]]))
+    of_three = train(private_training(), run=new_run(), budget=LARGE, state=several, classes=3)
+    measured = replace(
+        evaluate_task(run=of_three.key.run, noise_multiplier=NOISE_MULTIPLIER.least),
+        budget=LARGE,
+        work=EvaluateWork(
+            "logistic_regression", plain.scaling or Scaling((), ()), NOISE_MULTIPLIER.least, classes=3
+        ).to_work(),
+        state=several,
+        reading=reading,
+    )
+    architecture = Architecture(2, (4, 1), "tanh", "sigmoid")
+    hostile = np.full(architecture.size, PARAMETER.most, dtype=np.float32)
+    network = train(private_training(), run=new_run(), budget=LARGE, state=architecture.to_state(hostile))
+    network = replace(
+        network,
+        work=replace(network.work, algorithm="neural_network", size=architecture.size, dtype=Dtype.FLOAT32),
+    )
+    norms = NormsWork(
+        "neural_network", plain.scaling or Scaling((), ()), NOISE_MULTIPLIER.least, CLIPPING_NORM.least, 2
+    )
+    counted = replace(network, key=replace(network.key, run=new_run(), step=NORMS), work=norms.to_work())
+    return [
+        replace(of_three, work=replace(of_three.work, size=6), reading=reading),
+        measured,
+        network,
+        counted,
+    ]
+
+
 def otherwise() -> list[Task]:
     """Tasks about columns that are encoded, with a role, in a fold, of other optimizers and in fewer bytes."""
     name = ColumnEncoding(
@@ -155,6 +192,7 @@ def otherwise() -> list[Task]:
         work=ClassesWork("logistic_regression", NOISE_MULTIPLIER.least).to_work(),
     )
     return [
+        *of_layers(),
         encoded,
         reported(encoded, classes=2),
         reported(replace(plain, scaling=Scaling((50.0, 120.0), (SCALE.least, SCALE.most))), classes=0),

@@ -23,12 +23,14 @@ from heliosdb.algorithms import (
     classes,
     evaluation,
     features,
+    norms,
     private_report,
     refinement,
     statistics,
     training,
     works,
 )
+from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.works import (
     ClassesWork,
@@ -137,6 +139,11 @@ def reported(classes: int = 2, size: int = 50) -> Task:
     return task(StepName("report"), work, state=state)
 
 
+def normed(**changes: Any) -> Task:
+    """Counts of subjects whose gradients are no longer than the clipping norm."""
+    return task(NORMS, NormsWork(MODEL, SCALING, NOISE, 1.0, 2).to_work(), **changes)
+
+
 def working(asked: Task, **changes: Any) -> Task:
     """The task with changes of its work."""
     return replace(asked, work=replace(asked.work, **changes))
@@ -236,11 +243,6 @@ def of_sums() -> list[tuple[str, Task]]:
 def of_models() -> list[tuple[str, Task]]:
     """Refusals of training and evaluation."""
     far = parameters_state(np.array([0.0, 2e9, 0.0]))
-    three = replace(trained(), state=parameters_state(np.zeros((2, 3))))
-    three = replace(
-        setting(working(three, size=6), classes=3), reading=replace(READING, classes=("0", "1", "2"))
-    )
-    judged = replace(setting(evaluated(), classes=3), state=three.state, reading=three.reading)
     return [
         ("noise_multiplier 0.001 is outside", trained(noise_multiplier=1e-3)),
 
@@ -266,15 +268,19 @@ def of_models() -> list[tuple[str, Task]]:
         ("a parameter 2e+09 is outside", replace(evaluated(), state=far)),
         ("parameters do not fit its algorithm", replace(trained(), state=parameters_state(np.zeros(7)))),
         ("parameters do not fit its algorithm", replace(trained(), state={})),
-        ("more than two classes are not supported under", three),
-        ("more than two classes are not supported under", judged),
         ("a report of this model under a privacy_budget has 50 values of float64", reported(size=51)),
         ("there is no report of more than 32 classes yet", reported(classes=33)),
         ("noise_multiplier 0.001 is outside", working(reported(), privacy=Privacy(Mechanism(1e-3), 1.0))),
+        ("parameters do not fit its algorithm", setting(trained(), classes=3)),
+        ("norms of gradients are counted under a privacy budget alone", working(normed(), privacy=None)),
+        ("clipping_norm 1e-07 is outside", setting(normed(), clipping_norm=1e-7)),
+        ("a parameter 2e+09 is outside", replace(normed(), state=far)),
+        ("is neither sampled, nor repeated", working(normed(), privacy=Privacy(Mechanism(NOISE, 0.5), 1.0))),
+        ("The task asks for 3 values", working(normed(), size=3)),
     ]  # fmt: skip
 
 
-PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate", "report"})
+PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "norms", "evaluate", "report"})
 """Each has its neighbours in test_row_independence.py."""
 
 NOT_PRIVATE = {
@@ -376,7 +382,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, private_report, refinement, statistics, training, works,
+    checks, classes, evaluation, features, norms, private_report, refinement, statistics, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 

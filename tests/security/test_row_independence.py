@@ -26,6 +26,7 @@ from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
+from heliosdb.algorithms.norms import NormsWork, count_norms
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_report import report_privately
 from heliosdb.algorithms.private_sgd import SubjectRows
@@ -163,6 +164,13 @@ def class_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     return of(count_classes(found, ClassesWork(model.name, given.noise_multiplier)), given.noise_multiplier)
 
 
+def norm_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+    classes = 0 if model.scales_target else 2
+    work = NormsWork(model.name, given.scaling, given.noise_multiplier, given.clipping_norm, classes)
+    shape = model.layers(classes, given.parameters.size - 1)
+    return of(count_norms(shape, table, given.parameters, work), given.noise_multiplier)
+
+
 Steps = Callable[[Case, LinearModel, Table], Integers]
 
 
@@ -184,6 +192,7 @@ OF_STEPS: dict[str, tuple[Steps, ...]] = {
     "statistics": (grid_steps, range_steps),
     "refine": (window_steps,),
     "train": (gradient_steps,),
+    "norms": (norm_steps,),
     "evaluate": (evaluation_steps,),
     "report": (report_steps,),
 }

@@ -22,7 +22,7 @@ from heliosdb.algorithms.works import (
     without_control,
 )
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
+from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import outside
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
@@ -75,7 +75,6 @@ def check_training(task: Task) -> None:
     if work.control_variates:
         _check_control(task, size)
     if work.privacy is not None:
-        _check_private(task)
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
 
@@ -86,14 +85,7 @@ def check_evaluation(task: Task) -> None:
     supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
-        _check_private(task)
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
-
-
-def _check_private(task: Task) -> None:
-    """Raise FederatedError NOT_SUPPORTED where a private computation would be one of several scores a row."""
-    if task.state[PARAMETERS].ndim > 1:
-        raise not_supported("more than two classes are not supported under a privacy_budget yet")
 
 
 def check_target(name: str, classes: int) -> None:

@@ -58,6 +58,7 @@ class EvaluateStep:
     is_private: bool = True
     told: Sequence[str] | None = None
     streams: bool = False
+    streams_privately: bool = False
     adds_blocks: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:

@@ -39,19 +39,28 @@ from heliosdb.algorithms.families import (
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
+from heliosdb.algorithms.norms import NORMS, NormsStep
+from heliosdb.algorithms.private_layered import (
+    ROW_CAP,
+    classes_shape,
+    measure_layers,
+    scores_shape,
+    train_layers,
+)
+from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.releases import releases_of_descent
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
-from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import HeldRows, TrainingRows, descend, net_value, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.stored_rows import StoredRows
 from heliosdb.algorithms.table import Table, group_by_subject
-from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
+from heliosdb.algorithms.training import TRAIN, TrainStep
 from heliosdb.algorithms.works import (
     PARAMETERS,
     TRAINING_TERMS,
@@ -72,9 +81,6 @@ from heliosdb.parts.algorithms import by_newton
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 __all__ = ["half_squared_error", "log_loss", "sigmoid"]
-
-_ROW_CAP = 1024.0
-"""A row's loss counts up to this in the mean of its subject."""
 
 
 def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
@@ -129,6 +135,7 @@ class LinearModel:
             STATISTICS: StatisticsStep(self.name, streams=True, adds_blocks=True),
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
+            **({} if self.counts else {NORMS: NormsStep(self.name, streams=True)}),
             NEWTON: NewtonStep(self.name),
             EVALUATE: EvaluateStep(
                 self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
@@ -150,10 +157,6 @@ class LinearModel:
         for name in ("penalty", "weights", "offset"):
             if options.given.get(name):
                 raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
-        if len(classes_of(plan)) > 2:
-            raise not_supported(
-                "a target of more than two classes is not supported under a privacy_budget yet"
-            )
 
     def begin(self, plan: RunPlan) -> State:
         """Return zeros; (inputs + 1,), weights then bias; of K > 2 classes (K - 1, inputs + 1).
@@ -179,18 +182,7 @@ class LinearModel:
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""
-        made = plan.findings.plan
-        if made is None:
-            return []
-        if plan.round == 0:
-            classes = [] if made.classes_noise is None else [Cost(CLASSES, Mechanism(made.classes_noise))]
-            refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
-            return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
-        training = private_training(plan, made)
-        costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
-        if evaluates(plan) and made.evaluation_noise is not None:
-            costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
-        return costs
+        return releases_of_descent(plan)
 
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return slopes of raw inputs and a link, of several classes those of each, and the coefficients."""
@@ -272,8 +264,13 @@ class LinearModel:
         on (plain only: a private answer does not tell).
         """
         if work.privacy is not None:
-            rows = table.training()
-            return self._train_privately(rows, parameters, work, work.privacy, secret or Secret())
+            rows, drawn = table.training(), secret or Secret()
+            if parameters.ndim > 1:
+                shape = self.layers(work.classes, rows.features.shape[1])
+                return train_layers(
+                    shape, rows, parameters.ravel(), work=work, privacy=work.privacy, secret=drawn
+                )
+            return self._train_privately(rows, parameters, work, work.privacy, drawn)
         check_rows(table.training_rows)
         new = descend(
             self._training_rows(table, work.scaling),
@@ -311,6 +308,10 @@ class LinearModel:
         with np.errstate(over="ignore", invalid="ignore"):
             total: float = sum_parts(table.training_blocks(), losses_of, add)
             return total / table.training_rows + net_value(parameters, work.penalty, work.l1_ratio)
+
+    def layers(self, classes: int, inputs: int) -> Shape:
+        """Return it as one layer, a unit for each score."""
+        return classes_shape(classes, inputs) if classes > 2 else scores_shape(self.residual)
 
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret
@@ -372,6 +373,8 @@ class LinearModel:
         """
         if work.noise_multiplier is not None:
             rows = table.validation()
+            if parameters.ndim > 1:
+                return measure_layers([parameters], "relu", rows, work, is_reduced=True)
             return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
 
         def sums_of(rows: Table) -> Vector:
@@ -414,7 +417,7 @@ class LinearModel:
         def steps_of(rows: Table) -> Integers:
             values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
             measured = self.measure.row_values(self.loss(values, targets), values, targets)
-            means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
+            means = group_by_subject(rows.subjects).means(measured, ROW_CAP)
             return lattice.sum_steps(boxes.coordinates(means))
 
         guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
@@ -425,9 +428,9 @@ class LinearModel:
         scale = work.scaling.target_scale
         if work.noise_multiplier is None:
             return work.measure.read_plain(total, scale)
-        boxes = self.measure.boxes
+        boxes = work.measure.boxes
         noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
-        return self.measure.read_private(total, noise, scale)
+        return work.measure.read_private(total, noise, scale)
 
     def check_scored(self, task: Task) -> None:
         """Refuse what are no parameters, or outside their bounds."""

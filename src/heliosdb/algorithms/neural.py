@@ -2,11 +2,13 @@
 
 What always holds: only training at a node needs PyTorch; a network begins, is measured and predicts by numpy
 alone. Inputs are scaled by the task's `Scaling`, a missing value being the mean, and cut, exactly as
-scoring/network.py does for predictions. Nothing here answers under a privacy budget.
+scoring/network.py does for predictions. Under a privacy budget nothing needs PyTorch: see
+private_layers.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,19 +18,25 @@ from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
+from heliosdb.algorithms.norms import NORMS, NormsStep
+from heliosdb.algorithms.private_layered import measure_layers, network_shape, train_layers
+from heliosdb.algorithms.private_layers import Shape
+from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.releases import releases_of_descent
 from heliosdb.algorithms.report import ReportStep
-from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
+from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
@@ -37,9 +45,9 @@ from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import NetworkSettings, check_private, has_classes
+from heliosdb.parts.algorithms import NetworkSettings, has_classes
 from heliosdb.parts.networks import check_layers, check_size
-from heliosdb.privacy.mechanisms import Secret
+from heliosdb.privacy.mechanisms import Lattice, Secret
 from heliosdb.scoring.network import forward, scale
 
 _LINKS = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
@@ -56,6 +64,16 @@ class MeasuredStatisticsStep(StatisticsStep):
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredRefineStep(RefineStep):
+    """As the step before it."""
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """See `MeasuredStatisticsStep.read`."""
+        check_network(plan)
+        return RefineStep.read(self, plan, state, gathered)
+
+
+@dataclass(frozen=True, slots=True)
 class NeuralNetwork:
     """A network. architecture: how it is laid out; None where that is not asked yet."""
 
@@ -64,26 +82,28 @@ class NeuralNetwork:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Statistics in round 0; then training and, in some rounds, an evaluation; in the end a report."""
+        """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
+        training and, in some rounds, an evaluation; in the end a report."""
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
-            STATISTICS: MeasuredStatisticsStep(self.name),
-            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
-            EVALUATE: EvaluateStep(self.name),
+            CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
+            STATISTICS: MeasuredStatisticsStep(self.name, streams_privately=True),
+            REFINE: MeasuredRefineStep(self.name, streams=True, adds_blocks=True),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, streams_privately=True),
+            NORMS: NormsStep(self.name, streams=True),
+            EVALUATE: EvaluateStep(self.name, streams_privately=True),
             REPORT: ReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Return what is known; 0A000 under a privacy budget, 22023 where the layers cannot fit."""
-        if plan.run.policy.budget is not None:
-            check_private(self.name)
+        """Choose the noise of round 0; 22023 where the layers cannot fit."""
         options, encoding = plan.run.options, plan.findings.encoding
         classes: int | None = len(options.target_classes if encoding is None else encoding.classes)
         if has_classes(self.name, options.given) and not classes:
             classes = None
         check_layers(options.settings(NetworkSettings), options.target, classes)
-        return plan.findings
+        return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
         """Return the network that the run's seed gives."""
@@ -99,9 +119,8 @@ class NeuralNetwork:
         return TRAIN if plan.round > 0 else first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
-        """Return none: there is no budget."""
-        del plan
-        return []
+        """Return what the steps of a round cost a node."""
+        return releases_of_descent(plan)
 
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return the layers and the scaling, as scoring/network.py reads them."""
@@ -161,9 +180,13 @@ class NeuralNetwork:
         secret: Secret | None = None,
     ) -> Contribution:
         """Train from `parameters` on the rows that are not held out; see `LinearModel.train`."""
-        del secret
-        if work.privacy is not None or self.architecture is None:
-            raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
+        assert self.architecture is not None
+        if work.privacy is not None:
+            shape, start = network_shape(self.architecture), parameters.astype(np.float64)
+            led = train_layers(
+                shape, table.training(), start, work=work, privacy=work.privacy, secret=secret or Secret()
+            )
+            return replace(led, vector=led.vector.astype(np.float32))
         rows = table.training()
         if rows.rows == 0:
             raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
@@ -179,6 +202,12 @@ class NeuralNetwork:
         )
         return Contribution(moved - parameters, float(rows.rows), Plain())
 
+    def layers(self, classes: int, inputs: int) -> Shape:
+        """Return its layers as private training takes them."""
+        del classes, inputs  # A state's layers say both.
+        assert self.architecture is not None
+        return network_shape(self.architecture)
+
     def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
         """Return what `train` descends on: the mean loss of its rows."""
         assert self.architecture is not None
@@ -188,9 +217,16 @@ class NeuralNetwork:
         return float(np.fmin(losses, LARGEST_LOSS).mean())
 
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
-        """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`."""
+        """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`.
+
+        Where private in whole steps of the lattice of their noise.
+        """
         assert self.architecture is not None
         rows = table.validation()
+        if work.noise_multiplier is not None:
+            layers = self.architecture.network(parameters)
+            weights = [np.column_stack((one.weights, one.biases)) for one in layers]
+            return measure_layers(weights, self.architecture.activation, rows, work)
         scores = _scores(self.architecture, parameters, rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
@@ -199,8 +235,12 @@ class NeuralNetwork:
 
     def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
         """Read the sum of so many nodes' answers to `evaluate`."""
-        del nodes
-        return work.measure.read_plain(total, work.scaling.target_scale)
+        measure, scale = work.measure, work.scaling.target_scale
+        if work.noise_multiplier is None:
+            return measure.read_plain(total, scale)
+        boxes = measure.boxes
+        noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
+        return measure.read_private(total, noise, scale)
 
     def check_scored(self, task: Task) -> None:
         """Refuse what is no network of the task's inputs and classes."""

@@ -8,7 +8,7 @@ No row and no parameter within the bounds of domain/bounds.py makes it fail.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,6 +136,35 @@ def descend_privately(
     """
     lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
     rows = SubjectRows.of(columns, targets, grouping, privacy.clipping_norm, lattice)
+    return descend_over(
+        rows.subjects,
+        lambda taken, current: rows.gradient_steps(taken, current, residual),
+        parameters,
+        privacy=privacy,
+        learning_rate=learning_rate,
+        secret=secret,
+        optimizer=optimizer,
+        terms=terms,
+    )
+
+
+GradientSteps = Callable[[Mask, Vector], Integers]
+"""(the subjects that are taken, parameters) → the sum of their clipped gradients in steps of the lattice."""
+
+
+def descend_over(
+    subjects: int,
+    gradient_steps: GradientSteps,
+    parameters: Vector,
+    *,
+    privacy: PrivateTraining,
+    learning_rate: float,
+    secret: Secret,
+    optimizer: LocalOptimizer = "sgd",
+    terms: LocalTerms = NO_TERMS,
+) -> Vector:
+    """Run DP-SGD on what gives the clipped gradients of so many subjects; see `descend_privately`."""
+    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
     expected = privacy.sampling_rate * privacy.expected_subjects
     step = make_optimizer(optimizer, learning_rate, parameters.size)
     origin = current = clamp_parameters(parameters)
@@ -144,8 +173,8 @@ def descend_privately(
     for start in range(0, privacy.steps, block):
         noise = secret.noise((min(block, privacy.steps - start), parameters.size))
         for step_noise in noise:
-            taken = secret.poisson_sample(rows.subjects, privacy.sampling_rate)
-            steps = rows.gradient_steps(taken, current, residual)
+            taken = secret.poisson_sample(subjects, privacy.sampling_rate)
+            steps = gradient_steps(taken, current)
             moved = current - step(lattice.release_steps(steps, step_noise), expected)
             # Of the parameters alone, behind the noise: it costs nothing.
             current = clamp_parameters(terms.apply(moved, origin, learning_rate))

@@ -69,6 +69,7 @@ class StatisticsStep:
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
     streams: bool = False
+    streams_privately: bool = False
     adds_blocks: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
@@ -353,6 +354,8 @@ def plan_rounds(
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
         report=wished_report(plan),
+        norm_counts=options.rounds - 1 if policy.adaptive_clipping else 0,
+        trained=expected * chosen,
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
@@ -364,6 +367,8 @@ def plan_rounds(
         steps=sampling.steps,
         expected_subjects=expected,
         evaluation_noise=made.evaluation_noise_multiplier,
+        clipping_noise=made.norm_noise_multiplier,
+        clipping_norm=policy.clipping_threshold if policy.adaptive_clipping else None,
         reason=made.reason,
         epsilon=made.epsilon,
         report_noise=made.report_noise_multiplier,

@@ -199,9 +199,13 @@ def reads_columns(step: Step) -> bool:
 def check_streams(step: Step, task: Task, table: Table) -> None:
     """Raise FederatedError PROGRAM_LIMIT where a table does not lie in memory, and the step needs it there.
 
-    A step says that it does not by an attribute `streams`.
+    A step says that it does not by an attribute `streams`, or `streams_privately` of its answers under a
+    budget.
     """
-    if table.space.is_memory or getattr(step, "streams", False):
+    streams = getattr(step, "streams", False)
+    if task.work.privacy is not None:
+        streams = streams or getattr(step, "streams_privately", False)
+    if table.space.is_memory or streams:
         return
     raise FederatedError(
         ErrorCode.PROGRAM_LIMIT,

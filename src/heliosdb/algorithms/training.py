@@ -18,6 +18,7 @@ from heliosdb.algorithms.checks import check_training
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.local_terms import LocalTerms
+from heliosdb.algorithms.norms import NORMS, adapts, clipping_norm_of
 from heliosdb.algorithms.optimizers import REACH, adam_reach
 from heliosdb.algorithms.pace import keep_pace, next_pace, read_pace
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
@@ -81,6 +82,7 @@ class TrainStep:
     moving: Sequence[str] = (PARAMETERS,)
     is_private: bool = True
     streams: bool = False
+    streams_privately: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""
@@ -107,7 +109,7 @@ class TrainStep:
         """Take the new parameters; DivergedError where no task may carry them."""
         assert isinstance(gathered, Moved)
         check_combined(plan.round, gathered)
-        following = EVALUATE if evaluates(plan) else None
+        following = NORMS if adapts(plan) else EVALUATE if evaluates(plan) else None
         return Taken(with_vector(state, self.moving, gathered.parameters), following=following)
 
     def check(self, task: Task) -> None:
@@ -222,7 +224,7 @@ def private_training(plan: RunPlan, made: PrivacyPlan) -> PrivateTraining:
     assert made.expected_subjects is not None
     return PrivateTraining(
         noise_multiplier=made.training_noise,
-        clipping_norm=plan.run.policy.clipping_threshold,
+        clipping_norm=clipping_norm_of(plan, made),
         sampling_rate=made.sampling_rate,
         steps=made.steps,
         expected_subjects=made.expected_subjects,

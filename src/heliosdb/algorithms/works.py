@@ -61,7 +61,7 @@ class StatisticsWork:
     @classmethod
     def of(cls, work: Work) -> StatisticsWork:
         """Read the envelope."""
-        noise, given = _noise(work), read_settings(_StatisticsSettings, work.settings, exact=True)
+        noise, given = one_noise(work), read_settings(_StatisticsSettings, work.settings, exact=True)
         ranges = _pairs(given.range_lowers, given.range_uppers, "a range has a lower and an upper end")
         windows = _pairs(given.centres, given.widths, "a window has a centre and a width")
         if noise is None and (ranges, windows) != (None, None):
@@ -80,7 +80,10 @@ class StatisticsWork:
         centres, widths = _ends(self.windows)
         settings = settings_of(_StatisticsSettings(self.classes, lowers, uppers, centres, widths))
         return Work(
-            self.algorithm, self.size(n_inputs), privacy=_privacy(self.noise_multiplier), settings=settings
+            self.algorithm,
+            self.size(n_inputs),
+            privacy=privacy_of_sum(self.noise_multiplier),
+            settings=settings,
         )
 
     @property
@@ -105,7 +108,7 @@ class ClassesWork:
     @classmethod
     def of(cls, work: Work) -> ClassesWork:
         """Read the envelope."""
-        noise = _noise(work)
+        noise = one_noise(work)
         if noise is None:
             raise invalid_value("classes are counted under a privacy budget alone")
         demand_no_settings(work)
@@ -113,7 +116,7 @@ class ClassesWork:
 
     def to_work(self) -> Work:
         """Write the envelope."""
-        return Work(self.algorithm, CLASS_COUNTS, privacy=_privacy(self.noise_multiplier))
+        return Work(self.algorithm, CLASS_COUNTS, privacy=privacy_of_sum(self.noise_multiplier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,12 +271,14 @@ class EvaluateWork:
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, scaling_of(task), _noise(task.work), classes=given.classes)
+        return cls(task.work.algorithm, scaling_of(task), one_noise(task.work), classes=given.classes)
 
     def to_work(self) -> Work:
         """Write the envelope."""
         settings = settings_of(_EvaluateSettings(self.classes))
-        return Work(self.algorithm, self.size, privacy=_privacy(self.noise_multiplier), settings=settings)
+        return Work(
+            self.algorithm, self.size, privacy=privacy_of_sum(self.noise_multiplier), settings=settings
+        )
 
     @property
     def measure(self) -> Measure:
@@ -375,16 +380,17 @@ def _private_training(privacy: Privacy, clipping_norm: float) -> PrivateTraining
     )
 
 
-def _privacy(noise_multiplier: float | None) -> Privacy | None:
+def privacy_of_sum(noise_multiplier: float | None) -> Privacy | None:
+    """Return what a task says of such a sum; None for no noise."""
     return None if noise_multiplier is None else Privacy(Mechanism(noise_multiplier), 1.0)
 
 
-def _noise(work: Work) -> float | None:
-    """The noise of a sum in which every subject takes part once, and of which no weight is told."""
+def one_noise(work: Work) -> float | None:
+    """Return the noise of a sum in which every subject takes part once, and of which no weight is told."""
     if work.privacy is None:
         return None
     noise = work.privacy.mechanism.noise_multiplier
-    if work.privacy != _privacy(noise):
+    if work.privacy != privacy_of_sum(noise):
         raise invalid_value("a sum over all subjects is neither sampled, nor repeated, nor weighted")
     _hold("noise_multiplier", noise, bounds.NOISE_MULTIPLIER)
     return noise

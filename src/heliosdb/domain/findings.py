@@ -28,7 +28,8 @@ class PrivacyPlan:
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
     fixed denominator of each node's training. report_noise None after round 0: no report is made, and
     report_reason says why where it was wished for. budget_epsilon: how far of the workspace's budget
-    the run may go; None in plans of before this was kept, which may go to its end.
+    the run may go; None in plans of before this was kept, which may go to its end. clipping_noise: of the
+    counts that clipping_norm follows, the norm to which the next round clips; both None where it is the workspace's.
     """
 
     statistics_noise: float
@@ -44,6 +45,8 @@ class PrivacyPlan:
     budget_epsilon: float | None = None
     report_noise: float | None = None
     report_reason: str | None = None
+    clipping_noise: float | None = None
+    clipping_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

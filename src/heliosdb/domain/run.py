@@ -134,7 +134,8 @@ class Policy:
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
     aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
-    asynchronous run; 0: rounds are synchronous.
+    asynchronous run; 0: rounds are synchronous. adaptive_clipping: whether the norm to which a round clips
+    follows those of gradients, from clipping_threshold on.
     """
 
     workspace: WorkspaceName
@@ -153,6 +154,7 @@ class Policy:
     node_selection: str = "all"
     aggregators: Aggregators = field(default_factory=dict)
     buffer: int = 0
+    adaptive_clipping: bool = False
 
     @property
     def budget(self) -> Budget | None:

@@ -229,6 +229,7 @@ def _privacy(explained: Explained) -> Group:
             Property("Consumed Epsilon", consumed),
             Property("Remaining Epsilon", max(total - consumed, 0.0)),
             Property("Clipping Threshold", float(policy["clipping_threshold"])),
+            *([Property("Adaptive Clipping", True)] if policy["adaptive_clipping"] else []),
             *_cost(cost, total),
             Property(
                 "Ceilings of the Nodes",

@@ -41,6 +41,7 @@ from heliosdb.parts.checks import (
     explain_unread,
     unread_option,
 )
+from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.selections import count_chosen
 
 
@@ -142,6 +143,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_batching(options, batching, most_nodes)
     check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     check_algorithm(options, private=private)
+    if policy["adaptive_clipping"]:
+        check_adaptive_clipping(options)
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     passed_by = describe_aggregators(options.protocol, nodes)
     return [*left_out, *describe_rule(options, most_nodes), *passed_by]

@@ -14,6 +14,7 @@ from heliosdb.aggregation.strategy import companions, strategy
 from heliosdb.aggregation.sums import protocol
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.norms import NORMS
 from heliosdb.algorithms.opening import describe_columns
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
@@ -78,7 +79,7 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
     trees = issubclass(ALGORITHMS.entry(options.algorithm).settings, TreeSettings | CoxSettings)
     return Forecast(
         preparing=_preparing(learned, opening),
-        training=(learned.first(replace(opening, round=_LATER)),),
+        training=_training(learned, opening),
         further=trees,
         asks_further=not private,
         rounds=last_round(options),
@@ -87,6 +88,13 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
         reports=not private and options.validation_split > 0 and REPORT in learned.steps,
         messages=len(protocol(options.protocol).stages),
     )
+
+
+def _training(learned: Algorithm, opening: RunPlan) -> tuple[str, ...]:
+    """The steps of a training round but an evaluation; whose norms are counted, of all but the last."""
+    first = learned.first(replace(opening, round=_LATER))
+    policy = opening.run.policy
+    return (first, NORMS) if policy.budget is not None and policy.adaptive_clipping else (first,)
 
 
 def _preparing(learned: Algorithm, opening: RunPlan) -> tuple[str, ...]:

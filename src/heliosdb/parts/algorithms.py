@@ -112,7 +112,6 @@ class NetworkSettings(ClassifierSettings):
     """
 
     extra: ClassVar[str | None] = "neural"
-    has_private_form: ClassVar[bool] = False
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"

@@ -13,6 +13,7 @@ from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
+from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import LEAST_NODES, PLAIN, PROTOCOLS, ShamirSettings
 from heliosdb.parts.registry import RegisteredPart, Registry
@@ -42,6 +43,8 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
     """
     private = policy.budget is not None
     check_rule(options, private=private)
+    if policy.adaptive_clipping:
+        check_adaptive_clipping(options)
     check_batching(options, Batching(policy.buffer, policy.buffer > 0, policy.node_selection, private))
     for registry, name in _chosen(options):
         options.settings(registry.entry(name).settings)

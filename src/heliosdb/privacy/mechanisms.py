@@ -17,6 +17,8 @@ steps, not c alone. What one subject can move, in steps:
 - Nothing else. What it adds is a function of its own rows, to the last bit (privacy/clipping.py). The sum of
   integers is exact (c + 1 for each of fewer than 2^31 subjects is less than 2^63), in whatever order; and
   cutting it to ±2^52 brings two sums nearer to each other, coordinate by coordinate.
+- Where vectors are added in finer units (algorithms/private_layers.py) they are cut and not rounded, and the
+  exact sum is rounded once: two neighbours can so be moved apart by sqrt(d) more, and a hundredth of a step.
 - A sum that reaches the noise as doubles, integer x step (`Lattice.total`), is divided by the step again: two
   roundings, a relative error of 2^-52, so that rounding gives back the very integer up to 2^50, and beyond it
   one that is at most 1 off. Two neighbours can so be moved apart by at most 2 sqrt(d).
@@ -64,6 +66,8 @@ _SLACK_STEPS = 4.0
 _LARGEST = 1 << 52
 """Sums are cut to this many steps: with noise on top they are still exact as doubles."""
 
+_DRAWN_AT_ONCE = 1 << 20
+
 _SUMMED_AT_ONCE = 1 << 20
 """Subjects whose integers (below 2^32) doubles add exactly: less than 2^53 in any order."""
 
@@ -105,7 +109,8 @@ def discrete_gaussian(count: int, entropy: Entropy = os.urandom) -> Integers:
     out = np.empty(count, dtype=np.int64)
     filled = 0
     while filled < count:
-        missing = count - filled
+        # What many draws take at a time is large beside what they leave.
+        missing = min(count - filled, _DRAWN_AT_ONCE)
         drawn = _propose(missing + missing // 12 + 16, entropy)[:missing]
         out[filled : filled + drawn.size] = drawn
         filled += drawn.size

@@ -74,6 +74,20 @@ proportional. At R² of 0 or 1 two coordinates bear on it whole. By sampling 2 (
 R² = 1/3."""
 
 
+NORMS_SHARE = 0.1
+"""Of what remains after round 0, for all counts that an adaptive clipping norm follows."""
+
+NORM_SENSITIVITY = 0.5
+"""A subject adds half a one to such a count, or takes it away."""
+
+SMALLEST_SHARE_ERROR = 0.05
+"""No budget is spent on noise in the share of subjects below this: the noise of Andrew et al. 2021,
+section 3.1, a twentieth of the subjects."""
+
+_LARGEST_SHARE_ERROR = 0.25
+"""With more noise than half of the way from the median to everybody the norm would follow the noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
     """The Poisson sampling of one round at one node: rate in (0, 1], steps ≥ 1."""
@@ -89,7 +103,8 @@ class TrainingRequest:
     evaluations: how many are wished for. held_out: the released (noisy) count of held-out subjects over all
     nodes. nodes: how many nodes' noise adds up in a sum. accuracy: how it is measured.
     privacy_per_round and noise_multiplier: the workspace's options of these names, None where they are not
-    given.
+    given. norm_counts: how many counts an adaptive clipping norm is to follow; trained: about how many
+    subjects these are over.
     """
 
     rounds: int
@@ -101,6 +116,8 @@ class TrainingRequest:
     privacy_per_round: float | None = None
     noise_multiplier: float | None = None
     report: AccuracyNoise | None = None
+    norm_counts: int = 0
+    trained: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +126,7 @@ class TrainingPlan:
 
     evaluation_noise_multiplier: None where evaluations are left out; `reason` then says why. So do
     report_noise_multiplier and report_reason of a report.
+    norm_noise_multiplier: of every count of norms; None where none is made, of which `reason` then tells too.
     epsilon: the tight total at the end of the run, everything before it included.
     """
 
@@ -118,6 +136,7 @@ class TrainingPlan:
     epsilon: float
     report_noise_multiplier: float | None = None
     report_reason: str | None = None
+    norm_noise_multiplier: float | None = None
 
 
 def plan_sampling(expected_subjects: float, batch_size: int, local_epochs: int) -> SamplingPlan:
@@ -154,21 +173,24 @@ def plan_training(budget: Budget, already: Sequence[Mechanism], request: Trainin
     evaluations = [evaluation] * request.evaluations if evaluation is not None else []
     report, why_no_report = _plan_report(budget, already, request)
     reports = [report] if report is not None else []
+    norms, left_out = _plan_norms(budget, already, request)
+    counts = [norms] * request.norm_counts if norms is not None else []
     rate, steps = request.sampling.sampling_rate, request.sampling.steps
 
     def all_rounds(sigma: float) -> list[Mechanism]:
         return [Mechanism(sigma, rate, steps * request.rounds)]
 
-    fixed = [*already, *evaluations, *reports]
+    fixed = [*already, *evaluations, *reports, *counts]
     sigma = max(
         calibrate(all_rounds, budget, fixed),
         _given_noise(request),
-        _noise_for_one_round(budget, request),
+        _noise_for_one_round(budget, request, counts[:1]),
     )
     return TrainingPlan(
         noise_multiplier=sigma,
         evaluation_noise_multiplier=evaluation.noise_multiplier if evaluation is not None else None,
-        reason=reason,
+        reason="; ".join(one for one in (reason, left_out) if one is not None) or None,
+        norm_noise_multiplier=None if norms is None else norms.noise_multiplier,
         epsilon=Accountant(budget.delta, fixed).epsilon(*all_rounds(sigma)),
         report_noise_multiplier=report.noise_multiplier if report is not None else None,
         report_reason=why_no_report,
@@ -182,8 +204,11 @@ def _given_noise(request: TrainingRequest) -> float:
     return request.noise_multiplier
 
 
-def _noise_for_one_round(budget: Budget, request: TrainingRequest) -> float:
-    """Return the noise under which one round alone costs `privacy_per_round`; 0 where that is not given."""
+def _noise_for_one_round(budget: Budget, request: TrainingRequest, beside: Sequence[Mechanism]) -> float:
+    """Return the noise under which one round alone costs `privacy_per_round`; 0 where that is not given.
+
+    beside: what else its training releases.
+    """
     if request.privacy_per_round is None:
         return 0.0
     if request.privacy_per_round <= 0:
@@ -192,8 +217,29 @@ def _noise_for_one_round(budget: Budget, request: TrainingRequest) -> float:
         )
     rate, steps = request.sampling.sampling_rate, request.sampling.steps
     return calibrate(
-        lambda sigma: [Mechanism(sigma, rate, steps)], Budget(request.privacy_per_round, budget.delta)
+        lambda sigma: [Mechanism(sigma, rate, steps)],
+        Budget(request.privacy_per_round, budget.delta),
+        beside,
     )
+
+
+def _plan_norms(
+    budget: Budget, already: Sequence[Mechanism], request: TrainingRequest
+) -> tuple[Mechanism | None, str | None]:
+    """Choose the noise of a count of norms, or say why none is made."""
+    if request.norm_counts == 0:
+        return None, None
+    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
+    per_noise = NORM_SENSITIVITY * math.sqrt(request.nodes) / request.trained
+    sigma = max(whole * math.sqrt(request.norm_counts / NORMS_SHARE), SMALLEST_SHARE_ERROR / per_noise)
+    error = sigma * per_noise
+    if error > _LARGEST_SHARE_ERROR:
+        return None, (
+            f"the clipping norm stays as it is: with about {request.trained:.0f} subjects and "
+            f"{request.norm_counts} counts, privacy noise would give the share of subjects within it a"
+            f" standard error of {error:.2g}; their budget goes to training"
+        )
+    return Mechanism(NOISE_MULTIPLIER.clamp(sigma)), None
 
 
 def _plan_evaluations(

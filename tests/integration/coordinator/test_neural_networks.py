@@ -184,16 +184,9 @@ async def test_a_node_that_lacks_the_extra_is_named_at_start_and_left_out(world:
     assert [one["name"] for one in taking_part] == ["north", "south"]
 
 
-def test_start_refuses_a_budget_and_layers_that_cannot_fit(world: World) -> None:
-    create_workspace(world, privacy_budget=4.0)
-    create_model(world, algorithm="neural_network")
-    error, _ = refused(world)
-    assert error is not None
-    assert error.sqlstate == "0A000"
-    assert "neural_network is not supported under a privacy_budget yet" in str(error.diag.message_primary)
-
-    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} RESET (privacy_budget)")
-    world.execute(f"ALTER FEDERATED MODEL {MODEL} SET (layers = '[4, 3]')")
+def test_start_refuses_layers_that_cannot_fit(world: World) -> None:
+    create_workspace(world)
+    create_model(world, algorithm="neural_network", layers="[4, 3]")
     error, _ = refused(world)
     assert error is not None
     assert error.sqlstate == "22023"

@@ -121,13 +121,17 @@ def test_what_fits_no_target_is_known_before_round_0_where_the_classes_are_decla
     assert "needs 1" in str(told(layers=[4, 3]))
 
 
-def test_under_a_budget_there_is_no_network_yet() -> None:
+def test_under_a_budget_a_network_s_round_0_gets_its_noise() -> None:
     private = replace(plan(), run=with_policy(plan().run, privacy_budget=4.0))
-    with pytest.raises(
-        FederatedError, match="neural_network is not supported under a privacy_budget yet"
-    ) as caught:
-        NEURAL_NETWORK.prepare(private)
-    assert caught.value.code is ErrorCode.NOT_SUPPORTED
+    found = NEURAL_NETWORK.prepare(private)
+    assert found.plan is not None
+    assert [
+        one.step for one in NEURAL_NETWORK.releases(replace(private, findings=found, round=RoundNumber(0)))
+    ] == [
+        "statistics",
+        "refine",
+        "refine",
+    ]
 
 
 def test_a_network_whose_output_is_linear_learns_a_number() -> None:

@@ -442,11 +442,10 @@ def test_start_takes_layers_that_fit_or_whose_target_is_not_known_yet() -> None:
         assert run(plpy, "START FEDERATED TRAINING m") is None
 
 
-def test_start_refuses_a_network_under_a_budget() -> None:
+def test_start_takes_a_network_under_a_budget() -> None:
     private = {**network(), "policy": PRIVATE["policy"]}
-    error = refused(server(lock_model=[private]), "START FEDERATED TRAINING m")
-    assert error["sqlstate"] == "0A000"
-    assert error["message"] == "neural_network is not supported under a privacy_budget yet"
+    plpy = server(lock_model=[private], list_nodes=[equipped("boolean", "neural")])
+    assert run(plpy, "START FEDERATED TRAINING m") is None
 
 
 def test_start_names_nodes_that_lack_what_a_network_needs() -> None:

@@ -40,6 +40,7 @@ from heliosdb.parts.checks import (
     explain_unread,
     unread_option,
 )
+from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.selections import count_chosen
 
 DEFAULT_SEED = 1
@@ -47,6 +48,7 @@ DEFAULT_SEED = 1
 _OF_THE_WORKSPACE = frozenset(
     {
         *("privacy_budget", "delta", "privacy_per_round", "noise_multiplier", "clipping_threshold"),
+        "adaptive_clipping",
         *("min_nodes", "max_nodes", "min_nodes_per_round", "node_selection"),
     }
 )
@@ -177,6 +179,8 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     options, private = run.options, run.policy.budget is not None
     if private:
         check_private(options.algorithm)
+        if run.policy.adaptive_clipping:
+            check_adaptive_clipping(options)
     elif model.get("feature_ranges"):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,

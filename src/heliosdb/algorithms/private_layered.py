@@ -1,0 +1,156 @@
+"""Private training and measurement of models that are layers: networks, and linear models of several classes.
+
+What always holds: what private_layers.py and private_sgd.py keep; both share everything with linear models of
+one score but how a gradient is found. PyTorch has no part in it: its kernels do not say in which order they
+add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import add
+
+import numpy as np
+
+from heliosdb.algorithms.architecture import Architecture
+from heliosdb.algorithms.blockwise import sum_parts
+from heliosdb.algorithms.column_losses import (
+    private_classes,
+    softmax_column_losses,
+    softmax_column_slopes,
+)
+from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target
+from heliosdb.algorithms.families import RowValues, half_squared_error, log_loss, sigmoid
+from heliosdb.algorithms.private_layers import LayeredRows, Shape, Slopes, scores_of
+from heliosdb.algorithms.private_sgd import descend_over
+from heliosdb.algorithms.table import Table, group_by_subject
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.task import Scaling
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Vector
+from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
+
+ROW_CAP = 1024.0
+"""A row's loss counts up to this in the mean of its subject."""
+
+Losses = Callable[[Matrix, Vector], Vector]
+"""(scores, targets) → the loss of each row; (units, n), (n,) → (n,)."""
+
+
+def network_shape(architecture: Architecture) -> Shape:
+    """Return what private training is to know of a network."""
+
+    def split(parameters: Vector) -> list[Matrix]:
+        return [np.column_stack(pair) for pair in architecture.split(parameters)]
+
+    def join(layers: Sequence[Integers]) -> Integers:
+        return np.concatenate([part for one in layers for part in (one[:, :-1].ravel(), one[:, -1])])
+
+    return Shape(architecture.activation, _OUTPUT_SLOPES[architecture.output], split, join)
+
+
+def classes_shape(classes: int, inputs: int) -> Shape:
+    """Return what it is to know of a linear model of K > 2 classes: parameters (K - 1, inputs + 1)."""
+    return Shape(
+        "relu",
+        _slopes_beside_first,
+        lambda parameters: [parameters.reshape(classes - 1, inputs + 1)],
+        lambda layers: layers[0].ravel(),
+    )
+
+
+def scores_shape(residual: RowValues) -> Shape:
+    """Return what it is to know of a linear model of one score. residual: the loss's derivative by it."""
+    return Shape(
+        "relu",
+        lambda scores, targets: residual(scores[0], targets)[None],
+        lambda parameters: [parameters[None]],
+        lambda layers: layers[0].ravel(),
+    )
+
+
+def beside_first(scores: Matrix) -> Matrix:
+    """Put the score 0 of class 0 over those of the others; (K - 1, n) → (K, n)."""
+    return np.concatenate([np.zeros((1, scores.shape[1])), scores])
+
+
+def _slopes_beside_first(scores: Matrix, targets: Vector) -> Matrix:
+    return softmax_column_slopes(beside_first(scores), targets)[1:]
+
+
+_OUTPUT_SLOPES: dict[str, Slopes] = {
+    "softmax": softmax_column_slopes,
+    "sigmoid": lambda scores, targets: sigmoid(scores) - targets,
+    "linear": lambda scores, targets: scores - targets,
+}
+
+
+def private_targets(rows: Table, scaling: Scaling, classes: int) -> Vector:
+    """Return the targets as private computations read them: the nearest class, or the scaled number, cut."""
+    return private_classes(rows.target, classes) if classes else scale_target(rows.target, scaling)
+
+
+def train_layers(
+    shape: Shape,
+    rows: Table,
+    parameters: Vector,
+    *,
+    work: TrainWork,
+    privacy: PrivateTraining,
+    secret: Secret,
+) -> Contribution:
+    """Run DP-SGD from the parameters, (k,); see `descend_privately`. rows: those that are not held out."""
+    targets = private_targets(rows, work.scaling, work.classes)
+    held = LayeredRows.of(
+        shape,
+        scale_columns(rows.features, work.scaling, rows.space),
+        targets,
+        group_by_subject(rows.subjects),
+        clipping_norm=privacy.clipping_norm,
+        lattice=Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size),
+    )
+    moved = descend_over(
+        held.subjects,
+        held.gradient_steps,
+        parameters,
+        privacy=privacy,
+        learning_rate=work.learning_rate,
+        secret=secret,
+        optimizer=work.optimizer,
+        terms=work.terms,
+    )
+    guard = AlreadyPrivate(privacy.mechanism)
+    return Contribution(moved - parameters, privacy.expected_subjects, guard)
+
+
+def measure_layers(
+    weights: Sequence[Matrix], activation: str, rows: Table, work: EvaluateWork, *, is_reduced: bool = False
+) -> Contribution:
+    """Measure layers on rows, in whole steps of the lattice of the noise that the work asks for.
+
+    weights, activation: see `Shape`; of two classes one last unit, of more one each, or where is_reduced
+    for each but the first.
+    """
+    assert work.noise_multiplier is not None
+    measure, scaling, classes = work.measure, work.scaling, work.classes
+    boxes = measure.boxes
+    lattice = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size)
+    clamped = [clamp_parameters(one) for one in weights]
+
+    def steps_of(part: Table) -> Integers:
+        columns, targets = scale_columns(part.features, scaling), private_targets(part, scaling, classes)
+        scores = scores_of(clamped, activation, columns)
+        scores = beside_first(scores) if is_reduced else scores
+        shown = scores.T if len(scores) > 1 else scores[0]
+        measured = measure.row_values(_losses(scores, targets, classes), shown, targets)
+        means = group_by_subject(part.subjects).means(measured, ROW_CAP)
+        return lattice.sum_steps(boxes.coordinates(means))
+
+    guard = ClippedSum(boxes.sensitivity, Mechanism(work.noise_multiplier))
+    return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
+
+
+def _losses(scores: Matrix, targets: Vector, classes: int) -> Vector:
+    if len(scores) > 1:
+        return softmax_column_losses(scores, targets)
+    return log_loss(scores[0], targets) if classes else half_squared_error(scores[0], targets)
