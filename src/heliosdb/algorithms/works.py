@@ -324,7 +324,7 @@ class PrivateReportWork:
     @classmethod
     def of(cls, task: Task) -> PrivateReportWork:
         """Read the envelope."""
-        noise = _noise(task.work)
+        noise = one_noise(task.work)
         assert noise is not None
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
         return cls(task.work.algorithm, scaling_of(task), noise, classes=given.classes)
@@ -332,7 +332,7 @@ class PrivateReportWork:
     def to_work(self, size: int) -> Work:
         """Write the envelope; size: of the layout."""
         settings = settings_of(_EvaluateSettings(self.classes))
-        return Work(self.algorithm, size, privacy=_privacy(self.noise_multiplier), settings=settings)
+        return Work(self.algorithm, size, privacy=privacy_of_sum(self.noise_multiplier), settings=settings)
 
 
 def _check_adaptive(work: Work, given: _TrainSettings) -> None:

@@ -29,7 +29,8 @@ class PrivacyPlan:
     fixed denominator of each node's training. report_noise None after round 0: no report is made, and
     report_reason says why where it was wished for. budget_epsilon: how far of the workspace's budget
     the run may go; None in plans of before this was kept, which may go to its end. clipping_noise: of the
-    counts that clipping_norm follows, the norm to which the next round clips; both None where it is the workspace's.
+    counts that clipping_norm follows, the norm to which the next round clips; both None where it is the
+    workspace's.
     """
 
     statistics_noise: float
