@@ -29,6 +29,7 @@ from heliosdb.algorithms.trees.bins import (
 )
 from heliosdb.algorithms.trees.crowds import Crowds
 from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.private_round_0 import with_depth
 from heliosdb.algorithms.trees.remembered import counted
 from heliosdb.algorithms.trees.work import (
     Model,
@@ -66,6 +67,8 @@ class TreeStatisticsStep(StatisticsStep):
         """Find scaling and first cells; as `StatisticsStep.read`."""
         assert isinstance(gathered, Total)
         taken = StatisticsStep.read(self, plan, state, gathered)
+        if plan.findings.plan is not None:
+            return with_depth(plan, taken, gathered.nodes)
         assert taken.findings is not None
         assert taken.findings.scaling is not None
         scaling = _rounded(taken.findings.scaling)
@@ -77,7 +80,6 @@ class TreeStatisticsStep(StatisticsStep):
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
-        refuse_budget(task)
         StatisticsStep.check(self, task)
 
 
