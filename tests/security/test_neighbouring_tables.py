@@ -26,6 +26,7 @@ from heliosdb.domain.ids import RunId, StepName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.transport.client import NodeClient
+from tests.security import private_trees
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     Federation,
@@ -146,6 +147,7 @@ def otherwise() -> list[Task]:
         ),
         replace(plain, reading=replace(plain.reading, fold=Fold(0, 5), validation_split=0.2)),
         replace(weighted, work=replace(weighted.work, size=2), reading=one_weighted),
+        *private_trees.answered(LARGE),
     ]
 
 

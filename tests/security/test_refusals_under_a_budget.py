@@ -20,6 +20,7 @@ import pytest
 
 from heliosdb.algorithms import checks, classes, evaluation, features, refinement, statistics, training, works
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.trees import private_work
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain import datasets
 from heliosdb.domain.coding import Coding
@@ -31,6 +32,7 @@ from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
 from heliosdb.node import consenting, identifiers, ledger, policy, requests
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.transport.client import NodeClient
+from tests.security import private_trees
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     EVALUATE,
@@ -248,12 +250,14 @@ def of_models() -> list[tuple[str, Task]]:
     ]  # fmt: skip
 
 
-PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate"})
-"""Each has its neighbours in test_row_independence.py."""
+PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate", "leaves"})
+"""Each has its neighbours in test_row_independence.py, or in test_private_trees.py."""
 
 NOT_PRIVATE = {
     "bins": "bins are not counted under a privacy budget",
     "levels": "levels are not asked for under a privacy budget",
+    "histograms": "sums without noise over rows are not asked for under a privacy_budget",
+    "quantiles": "sums without noise over rows are not asked for under a privacy_budget",
     "newton": "optimizer newton is not supported under a privacy_budget yet",
     "report": "a report of a model is not supported under a privacy_budget yet",
 }
@@ -267,7 +271,7 @@ BARE_SETTINGS = {
 
 def of_parts() -> list[tuple[str, Task]]:
     """Refusals of what has no private form: every other algorithm, every other step, and parts that are not there."""
-    found, strange = [], StepName("histograms")
+    found, strange = [], StepName("gossip")
     for name in ALGORITHMS.names():
         asked = working(trained(), algorithm=name)
         if not getattr(ALGORITHMS.entry(name).settings, "has_private_form", True):
@@ -334,6 +338,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
         make(cluster, database, change)
     run = new_run()
     asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_parts(), *of_repetition(run)]
+    asked += [(text, reading(one, dataset="people")) for text, one in private_trees.refused(BUDGET)]
     federation = Federation(tmp_path)
     tasks = [one for _, one in asked]
     one, other = [await heard(cluster, database, federation, run, tasks) for database in databases]
@@ -351,7 +356,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, refinement, statistics, training, works,
+    checks, classes, evaluation, features, private_work, refinement, statistics, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 

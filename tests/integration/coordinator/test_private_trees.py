@@ -13,7 +13,9 @@ from tests.integration.coordinator.support import MODEL, WORKSPACE, World, creat
 from tests.integration.coordinator.test_trees import INPUTS, add_sites, patients, predicted
 
 FEATURES = [f"x{place}" for place in range(INPUTS)]
-RELEASES = "SELECT step, noise_multiplier, sampling_rate, steps FROM federated.release WHERE epsilon IS NOT NULL"
+RELEASES = (
+    "SELECT step, noise_multiplier, sampling_rate, steps FROM federated.release WHERE epsilon IS NOT NULL"
+)
 
 
 def forest(**more: object) -> dict[str, object]:
@@ -29,9 +31,7 @@ def boosting(**more: object) -> dict[str, object]:
 def ledger(world: World) -> list[dict[str, object]]:
     """What the first node has charged, in order."""
     with world.cluster.connect(world.sites[0].database) as connection:
-        found = connection.execute(
-            "SELECT * FROM federated.release ORDER BY round_number, exchange"
-        )
+        found = connection.execute("SELECT * FROM federated.release ORDER BY round_number, exchange")
         names = [one.name for one in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 

@@ -118,7 +118,9 @@ class PrivateLearner:
         if not self.classes:
             return np.clip(middle + moved, -FARTHEST, FARTHEST).T
         shares = np.clip(middle + STRETCH * moved, _LEAST_SHARE, 1.0)
-        return (shares / shares.sum(axis=0))[1:].T
+        shares /= shares.sum(axis=0)
+        said: Matrix = shares[1:].T
+        return said
 
 
 def _shrunk(parts: Array, sums: LeafSums, variance: float) -> Array:
