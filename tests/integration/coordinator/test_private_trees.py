@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import psycopg
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from heliosdb.domain.privacy import Mechanism
-from heliosdb.privacy.accountant import Accountant
-from tests.integration.coordinator.support import MODEL, WORKSPACE, World, create_model, create_workspace
+from tests.integration.coordinator.support import MODEL, World, create_model, create_workspace
 from tests.integration.coordinator.test_trees import INPUTS, add_sites, patients, predicted
 
 FEATURES = [f"x{place}" for place in range(INPUTS)]

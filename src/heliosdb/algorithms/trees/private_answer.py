@@ -12,7 +12,7 @@ from heliosdb.algorithms.columns import scale_target
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.trees.grown import LEAF
 from heliosdb.algorithms.trees.private_learner import PrivateLearner
-from heliosdb.algorithms.trees.private_sums import LeafAdding
+from heliosdb.algorithms.trees.private_sums import LeafAdding, Places
 from heliosdb.algorithms.trees.private_work import LeavesWork
 from heliosdb.algorithms.trees.seen import Seen, see
 from heliosdb.algorithms.trees.work import make_learner
@@ -39,7 +39,9 @@ class LeafAnswer:
         self._scoring = make_learner(work.classes, 0, boosts=boosts)
         size, noise = work.size(boosts=boosts), work.privacy.mechanism.noise_multiplier
         self.lattice = Lattice.of(work.clipping_norm, noise, size)
-        self._adding = LeafAdding(work.leaves.size, work.trees, work.clipping_norm, self.lattice)
+        self._leaves = work.leaves.size
+        cells = self._leaves * (self._learner.channels if self._learner.counts else 1)
+        self._adding = LeafAdding(cells, work.trees, work.clipping_norm, self.lattice)
 
     def steps(self, rows: Table, secret: Secret) -> Integers:
         """Return the sums over the subjects of some rows that are sampled, in lattice steps."""
@@ -48,12 +50,20 @@ class LeafAnswer:
         seen = see(rows, model) if rows.space.is_memory else Seen(rows, model)
         scores = seen.scores(model, self._work.finished, self._scoring)
         target = private_target(rows, self._work.classes, self._scaling)
-        return self._adding.total(self._learner.rows(target, scores), self._places(seen), grouping, taken)
+        return self._adding.total(
+            self._learner.rows(target, scores), self._places(seen, target), grouping, taken
+        )
 
-    def _places(self, seen: Seen) -> list[Integers]:
-        """Return for each tree in which of all leaves each row ends."""
+    def _places(self, seen: Seen, target: Vector) -> Places:
+        """Return in which of all leaves each row ends; where rows are counted, its class is told apart."""
         model = self._work.model
         trees = model.trees.part(self._work.finished, model.trees.count)
-        numbers = np.cumsum(trees.feature == LEAF) - 1
+        numbers, roots = np.cumsum(trees.feature == LEAF) - 1, trees.roots()
         ways = trees.ways(model.edges.widths, model.categories)
-        return [numbers[ways.follow(seen.codes, root)] for root in trees.roots()]
+        first = target.astype(np.int64) * self._leaves if self._learner.counts else 0
+
+        def place_of(tree: int) -> Integers:
+            leaves: Integers = first + numbers[ways.follow(seen.codes, roots[tree])]
+            return leaves
+
+        return place_of

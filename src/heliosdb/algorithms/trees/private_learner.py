@@ -79,9 +79,12 @@ class PrivateLearner:
         return self.classes if self.counts else 2
 
     def rows(self, target: Vector, scores: Matrix) -> Matrix:
-        """Return what rows add; (n,), (n, 1) or (n, 0) → (channels, n). target: a class, or scaled."""
+        """Return what rows add; (n,), (n, 1) or (n, 0) → (channels, n), where they are counted (1, n).
+
+        target: a class, or scaled.
+        """
         if self.counts:
-            return np.stack([(target == number).astype(np.float64) for number in range(self.classes)])
+            return np.ones((1, target.size))
         if self.classes:
             slopes = 0.5 * (1.0 + np.tanh(0.5 * scores[:, 0])) - target
             sizes = np.abs(slopes)
