@@ -50,7 +50,8 @@ class Findings:
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
-    learn classes as well learns a number. ended: None while further rounds have something to find.
+    learn classes as well learns a number. ended: None while further rounds have something to find. rows: of all
+    nodes, where round 0 has summed them and a step goes by them; None in runs of before this was kept.
     """
 
     scaling: Scaling | None = None
@@ -60,6 +61,7 @@ class Findings:
     encoding: Encoding | None = None
     number_target: bool = False
     ended: Ended | None = None
+    rows: float | None = None
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -79,6 +81,7 @@ class Findings:
             None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
             scaling is not None and scaling.get("number_target", False),
             None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
+            None if scaling is None else scaling.get("rows"),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -96,6 +99,8 @@ class Findings:
             columns["inputs"] = list(self.encoding.inputs)
         if self.ended is not None:
             columns["ended"] = asdict(self.ended)
+        if self.rows is not None:
+            columns["rows"] = self.rows
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ class TreeStatisticsStep(StatisticsStep):
         cells = first_cells(scaling, levels_of(plan.findings.encoding, len(plan.inputs)))
         base = _base(gathered.vector, len(classes_of(plan))) if self.boosts else np.empty(0)
         found = _locating(cells, base, 1)
-        findings = replace(taken.findings, scaling=scaling)
+        findings = replace(taken.findings, scaling=scaling, rows=float(gathered.vector[0]))
         return Taken(found, findings, following=QUANTILES, notes=taken.notes)
 
     def check(self, task: Task) -> None:
