@@ -50,8 +50,8 @@ class Findings:
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
-    learn classes as well learns a number. ended: None while further rounds have something to find. rows: of all
-    nodes, where round 0 has summed them and a step goes by them; None in runs of before this was kept.
+    learn classes as well learns a number. ended: None while further rounds have something to find. rows: of
+    all nodes, where round 0 has summed them and a step goes by them; None in runs of before this was kept.
     """
 
     scaling: Scaling | None = None
