@@ -37,6 +37,7 @@ from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport.client import NodeClient
+from tests.security import private_trees
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     Federation,
@@ -204,6 +205,7 @@ def otherwise() -> list[Task]:
         ),
         replace(plain, reading=replace(plain.reading, fold=Fold(0, 5), validation_split=0.2)),
         replace(weighted, work=replace(weighted.work, size=2), reading=one_weighted),
+        *private_trees.answered(LARGE),
     ]
 
 

@@ -32,6 +32,7 @@ from heliosdb.algorithms import (
 )
 from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.trees import private_work
 from heliosdb.algorithms.works import (
     ClassesWork,
     EvaluateWork,
@@ -50,6 +51,7 @@ from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
 from heliosdb.node import consenting, identifiers, ledger, policy, requests
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.transport.client import NodeClient
+from tests.security import private_trees
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     EVALUATE,
@@ -280,12 +282,16 @@ def of_models() -> list[tuple[str, Task]]:
     ]  # fmt: skip
 
 
-PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "norms", "evaluate", "report"})
-"""Each has its neighbours in test_row_independence.py."""
+PRIVATE_STEPS = frozenset(
+    {"classes", "statistics", "refine", "train", "norms", "evaluate", "report", "leaves"}
+)
+"""Each has its neighbours in test_row_independence.py, or in test_private_trees.py."""
 
 NOT_PRIVATE = {
     "bins": "bins are not counted under a privacy budget",
     "levels": "levels are not asked for under a privacy budget",
+    "histograms": "sums without noise over rows are not asked for under a privacy_budget",
+    "quantiles": "sums without noise over rows are not asked for under a privacy_budget",
     "newton": "optimizer newton is not supported under a privacy_budget yet",
 }
 
@@ -298,7 +304,7 @@ BARE_SETTINGS = {
 
 def of_parts() -> list[tuple[str, Task]]:
     """Refusals of what has no private form: every other algorithm, every other step, and parts that are not there."""
-    found, strange = [], StepName("histograms")
+    found, strange = [], StepName("gossip")
     for name in ALGORITHMS.names():
         asked = working(trained(), algorithm=name)
         if not getattr(ALGORITHMS.entry(name).settings, "has_private_form", True):
@@ -365,6 +371,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
         make(cluster, database, change)
     run = new_run()
     asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_parts(), *of_repetition(run)]
+    asked += [(text, reading(one, dataset="people")) for text, one in private_trees.refused(BUDGET)]
     federation = Federation(tmp_path)
     tasks = [one for _, one in asked]
     one, other = [await heard(cluster, database, federation, run, tasks) for database in databases]
@@ -382,7 +389,8 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, norms, private_report, refinement, statistics, training, works,
+    checks, classes, evaluation, features, norms, private_report, private_work, refinement, statistics, training,
+    works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 

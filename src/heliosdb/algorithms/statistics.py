@@ -34,16 +34,18 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, TreeSettings, last_round
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.plan import (
     CLASSES_SHARE,
     EXCHANGE_SHARES,
+    SamplingPlan,
     TrainingPlan,
     TrainingRequest,
     plan_sampling,
@@ -333,10 +335,9 @@ def plan_rounds(
     UF001 where the budget leaves nothing to train on, 22023 where a round would take too many steps.
     """
     options, policy = plan.run.options, plan.run.policy
-    descent = options.settings(DescentSettings)
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
-    sampling = plan_sampling(expected, descent.batch_size, descent.local_epochs)
+    sampling = _sampling(options, expected)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
         raise invalid_value(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
@@ -345,7 +346,7 @@ def plan_rounds(
     # A figure is over the nodes that a round asks, and the held-out subjects that these have.
     chosen = count_chosen(policy.node_selection, nodes)
     request = TrainingRequest(
-        rounds=options.rounds,
+        rounds=last_round(options),
         sampling=sampling,
         evaluations=count_evaluations(options),
         held_out=held_out * chosen / nodes,
@@ -374,6 +375,15 @@ def plan_rounds(
         report_noise=made.report_noise_multiplier,
         report_reason=made.report_reason,
     )
+
+
+def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:
+    """Return what a round's training releases: of trees one sum, over a part of the subjects or all."""
+    kind = ALGORITHMS.entry(options.algorithm).settings
+    if issubclass(kind, TreeSettings):
+        return SamplingPlan(bounds.SAMPLING_RATE.clamp(options.settings(kind).subsample), 1)
+    descent = options.settings(DescentSettings)
+    return plan_sampling(expected, descent.batch_size, descent.local_epochs)
 
 
 def _measurable(made: TrainingPlan) -> TrainingPlan:

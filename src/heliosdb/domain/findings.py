@@ -59,7 +59,8 @@ class Findings:
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
     learn classes as well learns a number. ended: None while further rounds have something to find.
     missing: under a budget of each input that was described about how many subjects' rows lack a value, and
-    the standard error.
+    the standard error. rows: of all nodes, where round 0 has summed them and a step goes by them; None in
+    runs of before this was kept.
     """
 
     scaling: Scaling | None = None
@@ -70,6 +71,7 @@ class Findings:
     number_target: bool = False
     ended: Ended | None = None
     missing: tuple[tuple[str, float, float], ...] = ()
+    rows: float | None = None
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -90,6 +92,7 @@ class Findings:
             scaling is not None and scaling.get("number_target", False),
             None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
             () if scaling is None else tuple((name, *pair) for name, *pair in scaling.get("missing", ())),
+            None if scaling is None else scaling.get("rows"),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -109,6 +112,8 @@ class Findings:
             columns["missing"] = [list(one) for one in self.missing]
         if self.ended is not None:
             columns["ended"] = asdict(self.ended)
+        if self.rows is not None:
+            columns["rows"] = self.rows
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:

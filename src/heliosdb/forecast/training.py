@@ -76,11 +76,11 @@ def foretell(run: Run, participants: Participants) -> Forecast:
 def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
     options = opening.run.options
     private = opening.run.policy.budget is not None
-    trees = issubclass(ALGORITHMS.entry(options.algorithm).settings, TreeSettings | CoxSettings)
+    several = issubclass(ALGORITHMS.entry(options.algorithm).settings, TreeSettings | CoxSettings)
     return Forecast(
         preparing=_preparing(learned, opening),
         training=_training(learned, opening),
-        further=trees,
+        further=several and not _draws_trees(opening),
         asks_further=not private,
         rounds=last_round(options),
         evaluations=count_evaluations(options),
@@ -167,7 +167,7 @@ def _release(
 def _with_sizes(told: Forecast, learned: Algorithm, opening: RunPlan) -> Forecast:
     """Add how large a training exchange is, where rows need not be asked for that first."""
     encoding = opening.findings.encoding
-    if encoding is None or not _is_settled(encoding) or told.further:
+    if encoding is None or not _is_settled(encoding) or told.further or _draws_trees(opening):
         return told
     plan = _scaled(opening)
     try:
@@ -189,6 +189,12 @@ def _with_sizes(told: Forecast, learned: Algorithm, opening: RunPlan) -> Forecas
     length, dtype = work.coding.travelling(work.size, work.dtype)
     up = length * dtype.itemsize
     return replace(told, inputs=len(plan.inputs), parameters=parameters, bytes_down=down, bytes_up=up)
+
+
+def _draws_trees(opening: RunPlan) -> bool:
+    """Whether trees are drawn, whose depth, and so all sizes, round 0 decides."""
+    kind = ALGORITHMS.entry(opening.run.options.algorithm).settings
+    return opening.run.policy.budget is not None and issubclass(kind, TreeSettings)
 
 
 def _is_settled(encoding: Encoding) -> bool:

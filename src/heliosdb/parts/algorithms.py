@@ -132,7 +132,6 @@ class TreeSettings:
     subsample: float = within(bounds.SUBSAMPLE, default=1.0)
     target_classes: tuple[str, ...] | None = None
 
-    has_private_form: ClassVar[bool] = False
     has_asynchronous_form: ClassVar[bool] = False
     group: ClassVar[int] = 1
     """How many trees a round grows at least."""

@@ -159,11 +159,13 @@ class _Conditions:
             own = np.flatnonzero(found[:, 0] == place)
             missing_left = found[own, 2] > 0
             if categories[place]:
-                subsets = np.unpackbits(arrays["subsets"], axis=1).astype(np.bool_)
+                # A leaf counts as a split of input 0, by which no row goes: also where nothing splits it.
+                rows = _or_one(arrays["subsets"])
+                subsets = np.unpackbits(rows, axis=1).astype(np.bool_)
                 table: NDArray[Any] = subsets[np.minimum(found[own, 1], len(subsets) - 1)]
             else:
                 last = max(0, int(arrays["n_edges"][place]) - 1)
-                edges = arrays["edges"][starts[place] + np.minimum(found[own, 1], last)]
+                edges = _or_one(arrays["edges"])[starts[place] + np.minimum(found[own, 1], last)]
                 table = edges[:, None]
             levels = int(arrays["levels"][place])
             self._by_input.append((int(place), own, missing_left, table, levels))
@@ -184,6 +186,11 @@ class _Conditions:
             packed = np.packbits(met, axis=1)
             out[own, : packed.shape[1]] = packed
         return out
+
+
+def _or_one(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with a first entry of zeros where it has none."""
+    return array if len(array) else np.zeros((1, *array.shape[1:]), dtype=array.dtype)
 
 
 class _Planes:

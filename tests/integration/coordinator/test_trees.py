@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import psycopg
 import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
@@ -169,12 +168,3 @@ async def test_a_coordinator_that_dies_while_trees_grow_leaves_the_same_model(wo
             )
         )
     assert found[0] == found[1] != []
-
-
-async def test_a_privacy_budget_is_refused_at_start(world: World) -> None:
-    create_workspace(world, min_nodes=2, privacy_budget=4)
-    create_model(world, algorithm="random_forest")
-    with pytest.raises(psycopg.Error) as caught:
-        world.execute(f"START FEDERATED TRAINING {MODEL}")
-    assert caught.value.sqlstate == "0A000"
-    assert "random_forest is not supported under a privacy_budget yet" in str(caught.value)

@@ -185,3 +185,11 @@ def test_every_algorithm_can_be_asked(name: str, rule: str, optimizer: str, budg
         return
     assert told.preparing
     assert told.training
+
+
+def test_drawn_trees_release_once_a_round() -> None:
+    told = forecast(run({"algorithm": "gradient_boosting", "trees": 12}, privacy_budget=4.0))
+    assert (told.training, told.further, told.bytes_up) == (("leaves",), False, None)
+    assert told.cost is not None
+    times = {one.step: one.times for one in told.cost.releases if not one.is_preparation}
+    assert times == {"leaves": 6, "evaluate": 6}

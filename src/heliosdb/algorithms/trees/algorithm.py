@@ -1,6 +1,7 @@
 """random_forest and gradient_boosting as the coordinator and nodes know them.
 
-What always holds: round 0 makes the state; a privacy budget is refused before anything is asked.
+What always holds: without a privacy budget round 0 makes the state; under one it makes scaling and plan, and
+splits are drawn.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Literal
 import numpy as np
 
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.statistics import STATISTICS
+from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.statistics import REFINE, STATISTICS, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.growing import GROW, GrowStep
@@ -26,7 +29,10 @@ from heliosdb.algorithms.trees.measuring import (
     scores_of,
     told_arrays,
 )
+from heliosdb.algorithms.trees.planned import begin_privately, check_learned, private_costs
 from heliosdb.algorithms.trees.prediction import tree_prediction
+from heliosdb.algorithms.trees.private_growing import LEAVES, LeavesStep
+from heliosdb.algorithms.trees.private_round_0 import TreeRefineStep
 from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
@@ -35,7 +41,6 @@ from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import Matrix, Vector
-from heliosdb.parts.algorithms import check_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +54,41 @@ class TreeModel:
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """In round 0 levels, where rows alone tell them, statistics and counts; then sums, from which trees
-        grow, and an evaluation; in the end a report."""
+        grow, and an evaluation; in the end a report. Under a budget in round 0 classes, where rows alone tell
+        them, and statistics that are looked at closer; then sums over the leaves of drawn trees."""
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
+            CLASSES: ClassesStep(self.name, streams=True),
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
+            REFINE: TreeRefineStep(self.name, streams=True),
             QUANTILES: QuantilesStep(self.name, self.boosts),
             GROW: GrowStep(self.name, self.boosts),
+            LEAVES: LeavesStep(self.name, self.boosts),
             EVALUATE: TreeEvaluateStep(self.name, boosts=self.boosts, told=told_arrays(boosts=self.boosts)),
             REPORT: TreeReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Refuse a privacy budget."""
-        if plan.run.policy.budget is not None:
-            check_private(self.name)
-        return plan.findings
+        """Choose the noise of round 0 where there is a budget; NOT_SUPPORTED for what has no private form."""
+        if plan.run.policy.budget is None:
+            return plan.findings
+        check_learned(self.name, len(classes_of(plan)), boosts=self.boosts)
+        return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
-        """Round 0 has made the state."""
-        raise AssertionError("round 0 makes the state")
+        """Return no trees, under a budget: without one round 0 has made the state."""
+        return begin_privately(plan, boosts=self.boosts)
 
     def first(self, plan: RunPlan) -> StepName:
         """For round 0 statistics, before which levels and classes may be asked for; then sums."""
-        return first_of_round_0(plan) if plan.round == 0 else GROW
+        if plan.round == 0:
+            return first_of_round_0(plan)
+        return GROW if plan.run.policy.budget is None else LEAVES
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
-        """Nothing: there is no budget."""
-        del plan
-        return ()
+        """Return what the steps of a round cost a node; () without a budget."""
+        return private_costs(plan)
 
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return the trees as flat arrays."""

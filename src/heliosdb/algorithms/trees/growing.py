@@ -133,7 +133,9 @@ class GrowStep:
 
     def _learner(self, plan: RunPlan) -> AnyLearner:
         classes = len(classes_of(plan))
-        bits = resolution(sum(plan.stated.values()), classes, boosts=self.boosts)
+        # What nodes stated is not known of each in a secure sum; what they stated together is.
+        rows = max(plan.findings.rows or 0.0, sum(plan.stated.values()))
+        bits = resolution(rows, classes, boosts=self.boosts)
         rate = plan.run.options.settings(BoostingSettings).learning_rate if self.boosts else 1.0
         return make_learner(classes, bits, boosts=self.boosts, learning_rate=rate)
 

@@ -29,6 +29,7 @@ from heliosdb.algorithms.trees.bins import (
 )
 from heliosdb.algorithms.trees.crowds import Crowds
 from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.private_round_0 import with_depth
 from heliosdb.algorithms.trees.remembered import counted
 from heliosdb.algorithms.trees.work import (
     Model,
@@ -66,18 +67,19 @@ class TreeStatisticsStep(StatisticsStep):
         """Find scaling and first cells; as `StatisticsStep.read`."""
         assert isinstance(gathered, Total)
         taken = StatisticsStep.read(self, plan, state, gathered)
+        if plan.findings.plan is not None:
+            return with_depth(plan, taken, gathered.nodes)
         assert taken.findings is not None
         assert taken.findings.scaling is not None
         scaling = _rounded(taken.findings.scaling)
         cells = first_cells(scaling, levels_of(plan.findings.encoding, len(plan.inputs)))
         base = _base(gathered.vector, len(classes_of(plan))) if self.boosts else np.empty(0)
         found = _locating(cells, base, 1)
-        findings = replace(taken.findings, scaling=scaling)
+        findings = replace(taken.findings, scaling=scaling, rows=float(gathered.vector[0]))
         return Taken(found, findings, following=QUANTILES, notes=taken.notes)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
-        refuse_budget(task)
         StatisticsStep.check(self, task)
 
 

@@ -5,17 +5,21 @@ What always holds: as of `EvaluateStep` and `ReportStep`; no model is learned fr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.evaluation import EvaluateStep, evaluate_work
-from heliosdb.algorithms.measures import measure
+from heliosdb.algorithms.measures import Evaluation, measure
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.reported import loss_of
+from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.steps import Draws, Taken
-from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.trees.grown import COVER, LEAF, NAMES
+from heliosdb.algorithms.trees.private_answer import private_target
 from heliosdb.algorithms.trees.work import (
     AnyLearner,
     Model,
@@ -23,17 +27,23 @@ from heliosdb.algorithms.trees.work import (
     check_shape,
     levels_of,
     make_learner,
-    refuse_budget,
     scaled_target,
 )
 from heliosdb.algorithms.works import EvaluateWork
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
+from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Moved, Total
-from heliosdb.domain.vector import Contribution, Matrix, Plain
+from heliosdb.domain.vector import ClippedSum, Contribution, Matrix, Plain
+from heliosdb.privacy.mechanisms import Integers, Lattice
 from heliosdb.scoring.trees import Prepared, add_up
+
+ROW_CAP = 1024.0
+"""A row's loss counts up to this in the mean of its subject, under a budget."""
+
+_SCORED_AT_ONCE = 1 << 20
 
 _LEAST_SHARE = 1e-15
 """Of a class: what subtraction has left of less is rounding."""
@@ -51,15 +61,16 @@ class TreeEvaluateStep(EvaluateStep):
         if gathered.nodes == 0:
             return Taken(state)
         work = evaluate_work(plan)
-        found = work.measure.read_plain(gathered.vector, work.scaling.target_scale)
+        found = _read(work, gathered)
         return Taken(state, figures=found.figures, notes=found.notes)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
-        refuse_budget(task)
         work = EvaluateWork.of(task)
         check_scored(task, boosts=self.boosts, covers=False)
         check_shape(task.work, work.size)
+        if work.noise_multiplier is not None:
+            Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
 
     def parameters(self, task: Task) -> int:
         """Return 0: nothing is learned from it but its figures."""
@@ -69,11 +80,44 @@ class TreeEvaluateStep(EvaluateStep):
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the sums of the measure."""
         del memory, draws
-        classes, rows = EvaluateWork.of(task).classes, table.validation()
+        work, rows = EvaluateWork.of(task), table.validation()
+        if work.noise_multiplier is not None:
+            return self._privately(rows, task, work, work.noise_multiplier)
+        classes = work.classes
         target = scaled_target(rows, task, classes)
         scores = scores_of(rows.features, task, boosts=self.boosts)
         sums = measure(classes).plain_sums(loss_of(classes, scores, target), scores, target)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+
+    def _privately(
+        self, rows: Table, task: Task, work: EvaluateWork, noise_multiplier: float
+    ) -> Contribution:
+        boxes, classes = work.measure.boxes, work.classes
+        lattice = Lattice.of(boxes.sensitivity, noise_multiplier, boxes.size)
+
+        def values_of(part: Table) -> Matrix:
+            target = private_target(part, classes, work.scaling)
+            scores = scores_of(part.features, task, boosts=self.boosts)
+            return work.measure.row_values(loss_of(classes, scores, target), scores, target)
+
+        def steps_of(part: Table) -> Integers:
+            # A row's scores take as much memory as a task says that there are classes.
+            blocks = slices(max(1, part.rows), _SCORED_AT_ONCE // max(1, classes))
+            values = np.concatenate([values_of(part.at(block)) for block in blocks], axis=1)
+            means = group_by_subject(part.subjects).means(values, ROW_CAP)
+            return lattice.sum_steps(boxes.coordinates(means))
+
+        guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
+        return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, np.add)), 1.0, guard)
+
+
+def _read(work: EvaluateWork, gathered: Total) -> Evaluation:
+    scale = work.scaling.target_scale
+    if work.noise_multiplier is None:
+        return work.measure.read_plain(gathered.vector, scale)
+    boxes = work.measure.boxes
+    noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(gathered.nodes)
+    return work.measure.read_private(gathered.vector, noise, scale)
 
 
 class TreeReportStep(ReportStep):

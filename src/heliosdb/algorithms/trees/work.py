@@ -20,13 +20,12 @@ from heliosdb.algorithms.trees.leaves import BoostingLearner, ForestLearner
 from heliosdb.algorithms.trees.sums import Layout
 from heliosdb.domain import bounds
 from heliosdb.domain.encoding import Encoding
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.settings import read_settings, settings_of, within
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import check_private
 
 MOST_PADDED = 2**27
 """Numbers that a node holds of an answer while it adds up: one for each bin of the widest candidate, also of
@@ -44,7 +43,7 @@ AnyLearner = ForestLearner | BoostingLearner
 def refuse_budget(task: Task) -> None:
     """Raise FederatedError NOT_SUPPORTED where an answer would have to be private."""
     if task.budget is not None or task.work.privacy is not None:
-        check_private(task.work.algorithm)
+        raise not_supported("sums without noise over rows are not asked for under a privacy_budget")
 
 
 def levels_of(encoding: Encoding | None, inputs: int) -> tuple[int, ...]:
