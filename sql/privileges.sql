@@ -213,6 +213,10 @@ GRANT EXECUTE ON FUNCTION
     federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
+-- Sealed versions: the coordinator seals, the owner of the models' functions opens.
+GRANT EXECUTE ON FUNCTION federated._prediction_key() TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._refuse_sealed(text, integer, text)
+TO federated_analyst, federated_auditor, federated_admin, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
 TO federated_analyst, federated_auditor, federated_daemon;

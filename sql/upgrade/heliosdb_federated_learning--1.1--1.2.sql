@@ -2799,7 +2799,7 @@ COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Whic
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND cardinality(features) <= 99
+    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
     FROM federated._columns(features, booleans, prediction) AS c
@@ -3368,11 +3368,38 @@ if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-door.scoring(plpy, "1.2", "keep_version")(run_id, prediction, arrays, encoding)
+door.keeping(plpy, "1.2")(run_id, prediction, arrays, encoding)
 $$;
 
 COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
-    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
+    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays; of a sealed one these are opened with the server''s key, which is in no table';
+
+-- What the coordinator seals to; its file is made when it is first asked for.
+CREATE FUNCTION federated._prediction_key() RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.prediction_key(plpy, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._prediction_key() IS
+    'The public key to which versions with prediction = sealed are sealed; the private one is in no database';
+
+-- One error for all that would hand numbers out.
+CREATE FUNCTION federated._refuse_sealed(model_name text, version integer, deed text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('version %s of federated model "%s" is sealed: %s', version, model_name, deed),
+        DETAIL = 'Its numbers are opened in this database''s server alone, to predict with them (prediction = ''sealed'').',
+        HINT = format('A version that may leave comes of a run after ALTER FEDERATED MODEL %s SET (prediction = ''inline'').', quote_ident(model_name));
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_sealed(text, integer, text) IS 'Raises 55000 for what a sealed version does not do';
 
 CREATE FUNCTION federated._encoding_text(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -4943,7 +4970,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
-    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept or are sealed)';
 
 -- Versions that do not predict: retired ones, of which only the hash stays, and ones that are withheld for a while.
 --
@@ -5633,6 +5660,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
             WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
+            WHEN v.is_sealed THEN format('version %s is sealed: its numbers do not leave the database', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -5644,7 +5672,8 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AND NOT v.prediction ? 'sealed' AS has_numbers,
+           v.prediction ? 'sealed' AS is_sealed, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -5654,7 +5683,7 @@ LEFT JOIN LATERAL (
 COMMENT ON VIEW federated.offer IS 'What each node that subscribes to a model is offered, beside what it says that it has';
 
 COMMENT ON COLUMN federated.offer.outcome IS
-    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept)';
+    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept, or are sealed)';
 
 COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
 
@@ -8655,6 +8684,9 @@ BEGIN
             MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),
             DETAIL = 'Its noise is larger than what standard errors of the rows would say, so that these would be untrue.',
             HINT = 'Its predictions and federated_evaluate, which knows the noise, hold.';
+    ELSIF subject.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
+        FROM federated.model AS m WHERE m.model_id = subject.model_id;
     ELSIF subject.prediction -> 'coefficients' IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('federated model "%s" has no coefficients', model),
@@ -8666,7 +8698,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._coefficients(text) IS
-    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget, 0A000 where it has none';
+    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget and where it is sealed, 0A000 where it has none';
 
 CREATE FUNCTION @extschema@.federated_coefficients(
     model text, OUT term text, OUT estimate double precision, OUT std_error double precision, OUT statistic double precision,
@@ -12159,13 +12191,15 @@ BEGIN
                 DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
         END IF;
     END IF;
-    SELECT v.is_retired, v.is_withheld INTO subject
+    SELECT v.is_retired, v.is_withheld, v.prediction ? 'sealed' AS is_sealed INTO subject
     FROM federated.held_version AS v WHERE v.model_name = NEW.model_name AND v.version = NEW.version;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('version %s of federated model "%s" does not exist', NEW.version, NEW.model_name);
     ELSIF subject.is_retired OR subject.is_withheld THEN
         PERFORM federated._refuse_withdrawn(NEW.model_name, NEW.version, subject.is_retired);
+    ELSIF subject.is_sealed THEN
+        PERFORM federated._refuse_sealed(NEW.model_name, NEW.version, 'it does not leave as a file');
     END IF;
     RETURN NEW;
 END
@@ -12904,6 +12938,9 @@ BEGIN
     ELSIF found.prediction IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('"%s" cannot be served', reference),
             DETAIL = 'The version was made by a release that did not keep its numbers.', HINT = 'Train the model anew.';
+    ELSIF found.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(f.model_name, f.version, 'predictions outside the server are not made by it')
+        FROM federated._find_held(reference) AS f;
     END IF;
     features := found.features;
     prediction := federated._predicting(found.prediction - '{encoding,booleans}'::text[])::text;
@@ -13525,6 +13562,12 @@ GRANT EXECUTE ON FUNCTION
     federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
+
+-- Sealed versions: the coordinator seals, the owner of the models' functions opens.
+GRANT EXECUTE ON FUNCTION federated._prediction_key() TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._refuse_sealed(text, integer, text)
+TO federated_analyst, federated_auditor, federated_admin, federated_daemon, federated_owner;
 
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
