@@ -69,6 +69,8 @@ def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> N
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        # Certificates are looked at all the time: who says that they are others by now ends nothing.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, log.info, "certificates are read anew")
         async with watched():
             await serve(config, ready, stopped=stopped)
 
