@@ -248,6 +248,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
         certificate_sha256=lambda: identity.certificate_sha256,
+        prove=lambda signed: own().sign(signed),
         aggregator=aggregator,
         limits=config.limits,
         signatory=signatory,
