@@ -82,11 +82,13 @@ def read_key_file(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unusable(source, f"it cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+    try:
+        mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise _unusable(source, "it is no regular file")
-        raw = file.read(_MOST_BYTES + 1)
+        raw = os.read(descriptor, _MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if mode & 0o077:
         raise _unusable(source, "it may be read by others", "Set its mode to 0600.")
     return _decode(source, raw)
