@@ -3,7 +3,7 @@
 The table is warm in shared buffers, and no query has parallel workers. The bare scan reads the same
 columns: it adds up the numbers and counts the texts. What numpy computes (a network of layers 128, 64, 32 over the same inputs; a forest of 100 trees of depth
 8) is asked row by row and in batches. The peer exports the columns by COPY and predicts with scikit-learn, one
-thread. Times are of processors, of the server's process and the client's together, so that what else runs on the
+thread. Part sealed asks one logistic model inline and with prediction = 'sealed'. Times are of processors, of the server's process and the client's together, so that what else runs on the
 machine counts little; medians of several repetitions. `make bench NAME=predict ARGS=linear` runs a part, ROWS=… fewer rows.
 ARGS=participant runs all of it, ARGS="participant linear" a part, in a database that subscribes to the models instead of
 the one in which they were trained.
@@ -72,7 +72,10 @@ CATALOG, PARTICIPANT, NODE = "postgres", "participant", "north"
 def main() -> None:
     """Run the benchmark on a cluster of its own."""
     cluster = create_cluster(free_port())
-    parts = {"linear": _linear, "network": _network, "forest": _forest}
+    parts = {"linear": _linear, "sealed": _sealed, "network": _network, "forest": _forest}
+    if PARTICIPANT in sys.argv[1:]:
+        # What is sealed is not delivered.
+        del parts["sealed"]
     chosen = [part for part in sys.argv[1:] if part != PARTICIPANT] or list(parts)
     database, name = (
         (PARTICIPANT, "predict_participant") if PARTICIPANT in sys.argv[1:] else (CATALOG, "predict")
@@ -238,6 +241,40 @@ def _linear(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
                        "federated_predict with JSON": "federated_predict('risk', to_jsonb(p) - 'ill')"}.items():  # fmt: skip
         taken = _seconds(connection, f"SELECT sum({call}) FROM {few}", 3)
         figures.append(Figure(f"logistic: {form}", FEW / taken, "rows/s"))
+    return figures
+
+
+def _sealed(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
+    """What it costs that the catalog holds cipher text: the same version inline and sealed."""
+    width = len(ENCODING.inputs)
+    scaling = Scaling((0.0,) * width, (1.0,) * width)
+    prediction = linear_prediction("logistic", scaling, np.linspace(-0.5, 0.5, width + 1)).to_prediction()
+    figures, taken = [], dict[tuple[str, str], float]()
+    queries = {
+        "named arguments": (f"SELECT sum(federated_model.risk({CALL})) FROM few", FEW),
+        "a batch": (
+            f"SELECT sum(y) FROM federated_predict_batch('risk', 'SELECT {', '.join(FEATURES)} FROM patients')"
+            f" AS ({COLUMNS}, y float8)",
+            ROWS,
+        ),
+    }
+    for way in ("inline", "sealed"):
+        connection.execute(
+            "CALL federated.execute(%s)", [f"ALTER FEDERATED MODEL risk SET (prediction = '{way}')"]
+        )
+        _publish(cluster, connection, "risk", prediction)
+        for form, (query, rows) in queries.items():
+            taken[way, form] = _seconds(connection, query, 3)
+            figures.append(Figure(f"{way}: {form}", rows / taken[way, form], "rows/s"))
+    for form in queries:
+        figures.append(
+            Figure(f"sealed / inline: {form}", taken["sealed", form] / taken["inline", form], "ratio")
+        )
+    with cluster.connect(CATALOG) as fresh:
+        began = time.perf_counter()
+        fresh.execute("SELECT federated_model.risk()")
+        figures.append(Figure("sealed: the first prediction of a session", time.perf_counter() - began, "s"))
+    connection.execute("CALL federated.execute('ALTER FEDERATED MODEL risk SET (prediction = ''inline'')')")
     return figures
 
 

@@ -200,12 +200,15 @@ CREATE TABLE federated.run_parameters (
     memory       bytea,
     manifest     bytea,
     kept_round   integer,
+    file_digest  bytea,
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
 COMMENT ON COLUMN federated.run_parameters.manifest IS
     'Of a closed round of a run by itself: all else that the run goes on from, and the SHA-256 of the sealed states that belong to it, sealed as these are; with it and them a checkpoint is whole';
+COMMENT ON COLUMN federated.run_parameters.file_digest IS
+    'Of a manifest that was sealed anew since an earlier release: the digest that it has in files from before; NULL of all others';
 COMMENT ON COLUMN federated.run_parameters.kept_round IS
     'With manifest: the round whose state may be published, which belongs to the checkpoint too';
 COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s values before sealing';

@@ -29,7 +29,7 @@ CREATE TABLE federated.internal_checkpoint (
 COMMENT ON TABLE federated.internal_checkpoint IS
     'Rounds of a run with checkpoint_every of which federated.run_parameters keeps all that a checkpoint has; they go with the run';
 COMMENT ON COLUMN federated.internal_checkpoint.size_bytes IS 'Of the manifest and the states that belong to it, each counted where it is named';
-COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest, which says that of the states';
+COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest but what another root key changes, which says the same of the states';
 
 CREATE TABLE federated.resumption (
     run_id  uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
@@ -200,7 +200,7 @@ COMMENT ON FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, inte
 CREATE FUNCTION federated._is_manifest(run uuid, round_number integer, sha256 bytea) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM federated.run_parameters AS p
-                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND sha256(p.manifest) = _is_manifest.sha256)
+                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND _is_manifest.sha256 IN (federated._sealed_digest(p.manifest), p.file_digest))
 $$;
 COMMENT ON FUNCTION federated._is_manifest(uuid, integer, bytea) IS 'Whether a digest is that of the manifest that is kept of a closed round';
 

@@ -10,6 +10,9 @@ BEGIN
             MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),
             DETAIL = 'Its noise is larger than what standard errors of the rows would say, so that these would be untrue.',
             HINT = 'Its predictions and federated_evaluate, which knows the noise, hold.';
+    ELSIF subject.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
+        FROM federated.model AS m WHERE m.model_id = subject.model_id;
     ELSIF subject.prediction -> 'coefficients' IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('federated model "%s" has no coefficients', model),
@@ -20,7 +23,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._coefficients(text) IS
-    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget, 0A000 where it has none';
+    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget and where it is sealed, 0A000 where it has none';
 
 CREATE FUNCTION @extschema@.federated_coefficients(
     model text, OUT term text, OUT estimate double precision, OUT std_error double precision, OUT statistic double precision,

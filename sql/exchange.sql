@@ -47,13 +47,15 @@ BEGIN
                 DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
         END IF;
     END IF;
-    SELECT v.is_retired, v.is_withheld INTO subject
+    SELECT v.is_retired, v.is_withheld, v.prediction ? 'sealed' AS is_sealed INTO subject
     FROM federated.held_version AS v WHERE v.model_name = NEW.model_name AND v.version = NEW.version;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('version %s of federated model "%s" does not exist', NEW.version, NEW.model_name);
     ELSIF subject.is_retired OR subject.is_withheld THEN
         PERFORM federated._refuse_withdrawn(NEW.model_name, NEW.version, subject.is_retired);
+    ELSIF subject.is_sealed THEN
+        PERFORM federated._refuse_sealed(NEW.model_name, NEW.version, 'it does not leave as a file');
     END IF;
     RETURN NEW;
 END

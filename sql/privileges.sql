@@ -9,6 +9,7 @@ GRANT federated_operator TO federated_admin;
 ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
+ALTER FUNCTION federated._count_sealed(text, text) OWNER TO federated_owner;
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
 ALTER FUNCTION federated._hold_experiment(uuid, text) OWNER TO federated_owner;
 ALTER FUNCTION federated._record_calls(uuid, text, text[], double precision[]) OWNER TO federated_owner;
@@ -213,6 +214,18 @@ GRANT EXECUTE ON FUNCTION
     federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
+-- What is sealed at rest, and under which root key.
+GRANT SELECT ON federated.root_key, @extschema@.federated_sealed_state TO federated_admin, federated_operator, federated_auditor, federated_daemon;
+GRANT SELECT ON federated.sealed_value TO federated_daemon, federated_owner;
+GRANT SELECT ON federated.checkpoint, federated.root_key TO federated_owner;
+GRANT INSERT (holder, name, status, source), UPDATE (status, source, since) ON federated.root_key TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._sealed_under(bytea), federated._sealed_digest(bytea)
+TO federated_admin, federated_operator, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._count_sealed(text, text) TO federated_daemon;
+-- Sealed versions: the coordinator seals, the owner of the models' functions opens.
+GRANT EXECUTE ON FUNCTION federated._prediction_key() TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._refuse_sealed(text, integer, text)
+TO federated_analyst, federated_auditor, federated_admin, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
 TO federated_analyst, federated_auditor, federated_daemon;

@@ -160,8 +160,12 @@ COMMENT ON FUNCTION federated._refuse_rewritten_version() IS 'Lets what a versio
 CREATE TRIGGER refuse_rewritten
     BEFORE UPDATE OF retired_by, prediction, prediction_arrays, sealed, scaling, report ON federated.version
     FOR EACH ROW WHEN (
-        OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
-        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL)
+        -- Sealed anew under another key, it is what it was.
+        (OLD.sealed = '' OR NEW.sealed = '' OR OLD.retired_at IS NOT NULL OR NEW.retired_at IS NOT NULL
+            OR (NEW.retired_by, NEW.prediction, NEW.prediction_arrays, NEW.scaling, NEW.report)
+               IS DISTINCT FROM (OLD.retired_by, OLD.prediction, OLD.prediction_arrays, OLD.scaling, OLD.report))
+        AND (OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
+        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL))
     EXECUTE FUNCTION federated._refuse_rewritten_version();
 
 CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version

@@ -131,10 +131,35 @@ if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-door.scoring(plpy, "@VERSION@", "keep_version")(run_id, prediction, arrays, encoding)
+door.keeping(plpy, "@VERSION@")(run_id, prediction, arrays, encoding)
 $$;
 COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
-    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
+    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays; of a sealed one these are opened with the server''s key, which is in no table';
+
+-- What the coordinator seals to; its file is made when it is first asked for.
+CREATE FUNCTION federated._prediction_key() RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.prediction_key(plpy, "@VERSION@")
+$$;
+COMMENT ON FUNCTION federated._prediction_key() IS
+    'The public key to which versions with prediction = sealed are sealed; the private one is in no database';
+
+-- One error for all that would hand numbers out.
+CREATE FUNCTION federated._refuse_sealed(model_name text, version integer, deed text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('version %s of federated model "%s" is sealed: %s', version, model_name, deed),
+        DETAIL = 'Its numbers are opened in this database''s server alone, to predict with them (prediction = ''sealed'').',
+        HINT = format('A version that may leave comes of a run after ALTER FEDERATED MODEL %s SET (prediction = ''inline'').', quote_ident(model_name));
+END
+$$;
+COMMENT ON FUNCTION federated._refuse_sealed(text, integer, text) IS 'Raises 55000 for what a sealed version does not do';
 
 CREATE FUNCTION federated._encoding_text(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -79,6 +79,9 @@ BEGIN
     ELSIF found.prediction IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('"%s" cannot be served', reference),
             DETAIL = 'The version was made by a release that did not keep its numbers.', HINT = 'Train the model anew.';
+    ELSIF found.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(f.model_name, f.version, 'predictions outside the server are not made by it')
+        FROM federated._find_held(reference) AS f;
     END IF;
     features := found.features;
     prediction := federated._predicting(found.prediction - '{encoding,booleans}'::text[])::text;

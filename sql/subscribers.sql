@@ -75,6 +75,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
             WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
+            WHEN v.is_sealed THEN format('version %s is sealed: its numbers do not leave the database', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -86,7 +87,8 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AND NOT v.prediction ? 'sealed' AS has_numbers,
+           v.prediction ? 'sealed' AS is_sealed, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -94,7 +96,7 @@ LEFT JOIN LATERAL (
 ) AS v ON true;
 COMMENT ON VIEW federated.offer IS 'What each node that subscribes to a model is offered, beside what it says that it has';
 COMMENT ON COLUMN federated.offer.outcome IS
-    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept)';
+    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept, or are sealed)';
 COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
 
 -- What an erasure did is in later scripts.

@@ -72,6 +72,15 @@ DEFINITION = (
         of_parts=True,
     ),
     OptionSpec(
+        "prediction",
+        _CHOICE,
+        None,
+        "where the numbers of its versions may be read: inline, in functions that the planner inlines;"
+        " sealed, nowhere: the server opens them to predict",
+        derived="inline; sealed under compliance_mode HIPAA and BOTH",
+        choices=("inline", "sealed"),
+    ),
+    OptionSpec(
         "intended_use",
         _TEXT,
         None,

@@ -184,7 +184,7 @@ ALTER TABLE federated.run
     ADD COLUMN kept_ledger_id bigint,
     ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
-ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
+ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer, ADD COLUMN file_digest bytea;
 
 -- It says up to where the log is signed and witnessed.
 -- done: function @extschema@.federated_audit_verify(text)

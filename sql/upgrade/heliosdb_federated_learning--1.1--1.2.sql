@@ -188,7 +188,7 @@ ALTER TABLE federated.run
     ADD COLUMN kept_ledger_id bigint,
     ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
-ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
+ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer, ADD COLUMN file_digest bytea;
 
 -- It says up to where the log is signed and witnessed.
 -- done: function @extschema@.federated_audit_verify(text)
@@ -397,6 +397,9 @@ COMMENT ON TABLE federated.run_parameters IS
 
 COMMENT ON COLUMN federated.run_parameters.manifest IS
     'Of a closed round of a run by itself: all else that the run goes on from, and the SHA-256 of the sealed states that belong to it, sealed as these are; with it and them a checkpoint is whole';
+
+COMMENT ON COLUMN federated.run_parameters.file_digest IS
+    'Of a manifest that was sealed anew since an earlier release: the digest that it has in files from before; NULL of all others';
 
 COMMENT ON COLUMN federated.run_parameters.kept_round IS
     'With manifest: the round whose state may be published, which belongs to the checkpoint too';
@@ -2806,7 +2809,7 @@ COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Whic
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND cardinality(features) <= 99
+    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
     FROM federated._columns(features, booleans, prediction) AS c
@@ -3375,11 +3378,38 @@ if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-door.scoring(plpy, "1.2", "keep_version")(run_id, prediction, arrays, encoding)
+door.keeping(plpy, "1.2")(run_id, prediction, arrays, encoding)
 $$;
 
 COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
-    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
+    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays; of a sealed one these are opened with the server''s key, which is in no table';
+
+-- What the coordinator seals to; its file is made when it is first asked for.
+CREATE FUNCTION federated._prediction_key() RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.prediction_key(plpy, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._prediction_key() IS
+    'The public key to which versions with prediction = sealed are sealed; the private one is in no database';
+
+-- One error for all that would hand numbers out.
+CREATE FUNCTION federated._refuse_sealed(model_name text, version integer, deed text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('version %s of federated model "%s" is sealed: %s', version, model_name, deed),
+        DETAIL = 'Its numbers are opened in this database''s server alone, to predict with them (prediction = ''sealed'').',
+        HINT = format('A version that may leave comes of a run after ALTER FEDERATED MODEL %s SET (prediction = ''inline'').', quote_ident(model_name));
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_sealed(text, integer, text) IS 'Raises 55000 for what a sealed version does not do';
 
 CREATE FUNCTION federated._encoding_text(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -4950,7 +4980,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
-    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept or are sealed)';
 
 -- Versions that do not predict: retired ones, of which only the hash stays, and ones that are withheld for a while.
 --
@@ -5124,8 +5154,12 @@ COMMENT ON FUNCTION federated._refuse_rewritten_version() IS 'Lets what a versio
 CREATE TRIGGER refuse_rewritten
     BEFORE UPDATE OF retired_by, prediction, prediction_arrays, sealed, scaling, report ON federated.version
     FOR EACH ROW WHEN (
-        OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
-        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL)
+        -- Sealed anew under another key, it is what it was.
+        (OLD.sealed = '' OR NEW.sealed = '' OR OLD.retired_at IS NOT NULL OR NEW.retired_at IS NOT NULL
+            OR (NEW.retired_by, NEW.prediction, NEW.prediction_arrays, NEW.scaling, NEW.report)
+               IS DISTINCT FROM (OLD.retired_by, OLD.prediction, OLD.prediction_arrays, OLD.scaling, OLD.report))
+        AND (OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
+        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL))
     EXECUTE FUNCTION federated._refuse_rewritten_version();
 
 CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version
@@ -5640,6 +5674,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
             WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
+            WHEN v.is_sealed THEN format('version %s is sealed: its numbers do not leave the database', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -5651,7 +5686,8 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AND NOT v.prediction ? 'sealed' AS has_numbers,
+           v.prediction ? 'sealed' AS is_sealed, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -5661,7 +5697,7 @@ LEFT JOIN LATERAL (
 COMMENT ON VIEW federated.offer IS 'What each node that subscribes to a model is offered, beside what it says that it has';
 
 COMMENT ON COLUMN federated.offer.outcome IS
-    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept)';
+    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept, or are sealed)';
 
 COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
 
@@ -5860,6 +5896,96 @@ COMMENT ON COLUMN @extschema@.federated_subscribers.message IS 'Why the node has
 
 COMMENT ON COLUMN @extschema@.federated_subscribers.reported_at IS 'When the node last said so';
 
+-- What is sealed in this database, under which root key, and what is left to be sealed anew after a rotation.
+--
+-- What always holds: no key is here, and nothing that a key follows from; a root key is known by a keyed hash of its own. Of a sealed
+-- value the first 96 bytes name that key and hold the row's own key, wrapped: another root key changes these and nothing else
+-- (src/heliosdb/transport/at_rest.py).
+CREATE TABLE federated.root_key (
+    holder     text NOT NULL CHECK (holder IN ('coordinator', 'node')),
+    name       text NOT NULL CHECK (name ~ '^[0-9a-f]{16}$'),
+    status     text NOT NULL CHECK (status IN ('current', 'former', 'dropped')),
+    source     text NOT NULL,
+    since      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    first_used timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (holder, name)
+);
+
+CREATE UNIQUE INDEX root_key_one_current ON federated.root_key (holder) WHERE status = 'current';
+
+COMMENT ON TABLE federated.root_key IS 'Which root keys this database''s daemons have sealed with; the keys are in no database';
+
+COMMENT ON COLUMN federated.root_key.name IS 'A keyed hash of the key, 8 bytes: as it stands in what it sealed';
+
+COMMENT ON COLUMN federated.root_key.status IS 'current: seals; former: still opens what it sealed; dropped: is no longer at hand';
+
+COMMENT ON COLUMN federated.root_key.source IS 'Where the daemon had it from: a file, an environment variable or a command, by its name';
+
+COMMENT ON COLUMN federated.root_key.since IS 'When it became what status says';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF status ON federated.root_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+SELECT pg_catalog.pg_extension_config_dump('federated.root_key', '');
+
+CREATE FUNCTION federated._sealed_digest(sealed bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT sha256(CASE WHEN substring(sealed FROM 1 FOR 4) = '\x48465332' AND octet_length(sealed) >= 96
+                       THEN substring(sealed FROM 97) ELSE sealed END)
+$$;
+
+COMMENT ON FUNCTION federated._sealed_digest(bytea) IS 'SHA-256 of a sealed value but for what another root key changes in it';
+
+CREATE FUNCTION federated._sealed_under(sealed bytea) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN substring(sealed FROM 1 FOR 4) = '\x48465332' THEN encode(substring(sealed FROM 5 FOR 8), 'hex') ELSE '' END
+$$;
+
+COMMENT ON FUNCTION federated._sealed_under(bytea) IS
+    'The name of the root key under which a value is sealed; empty for what a release sealed that named none';
+
+CREATE VIEW federated.sealed_value AS
+SELECT 'coordinator' AS holder, 'parameters of rounds' AS what, federated._sealed_under(p.sealed) AS key_name FROM federated.run_parameters AS p
+UNION ALL
+SELECT 'coordinator', 'memories of rounds', federated._sealed_under(p.memory) FROM federated.run_parameters AS p WHERE p.memory IS NOT NULL
+UNION ALL
+SELECT 'coordinator', 'checkpoints', federated._sealed_under(p.manifest) FROM federated.run_parameters AS p WHERE p.manifest IS NOT NULL
+UNION ALL
+SELECT 'coordinator', 'parameters of versions', federated._sealed_under(v.sealed) FROM federated.version AS v WHERE v.sealed <> ''
+UNION ALL
+SELECT 'node', 'memories of a node', federated._sealed_under(m.sealed) FROM federated.node_memory AS m;
+
+COMMENT ON VIEW federated.sealed_value IS 'Each sealed value that a root key is needed for, by what it is and under which key it is';
+
+CREATE VIEW @extschema@.federated_sealed_state AS
+SELECT coalesce(v.holder, k.holder) AS holder, v.what, coalesce(v.key_name, k.name) AS key_name,
+       CASE WHEN v.key_name = '' THEN 'before names' ELSE coalesce(k.status, 'unknown') END AS key_status,
+       coalesce(v.rows, 0) AS rows, k.source AS key_source, k.since
+FROM (SELECT s.holder, s.what, s.key_name, count(*) AS rows FROM federated.sealed_value AS s GROUP BY 1, 2, 3) AS v
+FULL JOIN federated.root_key AS k ON k.holder = v.holder AND k.name = v.key_name;
+
+COMMENT ON VIEW @extschema@.federated_sealed_state IS
+    'What is sealed at rest, by what it is and under which root key, with how many rows: after a rotation the rows of former keys go to 0, and such a key may then be dropped (heliosdb keys drop)';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_name IS 'A keyed hash of the root key; empty for what a release sealed that named none';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_status IS
+    'current, former, dropped; unknown: no daemon of this database has told of it; before names: sealed by an earlier release, and sealed anew when the daemon comes to it';
+
+CREATE FUNCTION federated._count_sealed(holder text, key_name text, OUT rows bigint, OUT files bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    rows := (SELECT count(*) FROM federated.sealed_value AS v
+             WHERE v.holder = _count_sealed.holder AND v.key_name IN (_count_sealed.key_name, ''));
+    files := (SELECT count(*) FROM federated.checkpoint AS c JOIN federated.root_key AS k
+                  ON k.holder = _count_sealed.holder AND k.name = _count_sealed.key_name
+              WHERE k.holder = 'coordinator' AND c.created_at < k.since);
+END
+$$;
+
+COMMENT ON FUNCTION federated._count_sealed(text, text) IS
+    'How many values need a root key (those that name none included), and how many checkpoint files were written before it was a former one';
+
 COMMENT ON TABLE federated.checkpoint IS 'Files that CHECKPOINT FEDERATED TRAINING wrote; whether they are still there is not known here';
 
 COMMENT ON COLUMN federated.checkpoint.path IS 'On the database server, as it was written in the statement';
@@ -5880,7 +6006,7 @@ COMMENT ON TABLE federated.internal_checkpoint IS
 
 COMMENT ON COLUMN federated.internal_checkpoint.size_bytes IS 'Of the manifest and the states that belong to it, each counted where it is named';
 
-COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest, which says that of the states';
+COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest but what another root key changes, which says the same of the states';
 
 CREATE TABLE federated.resumption (
     run_id  uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
@@ -6065,7 +6191,7 @@ COMMENT ON FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, inte
 CREATE FUNCTION federated._is_manifest(run uuid, round_number integer, sha256 bytea) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM federated.run_parameters AS p
-                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND sha256(p.manifest) = _is_manifest.sha256)
+                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND _is_manifest.sha256 IN (federated._sealed_digest(p.manifest), p.file_digest))
 $$;
 
 COMMENT ON FUNCTION federated._is_manifest(uuid, integer, bytea) IS 'Whether a digest is that of the manifest that is kept of a closed round';
@@ -8744,6 +8870,9 @@ BEGIN
             MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),
             DETAIL = 'Its noise is larger than what standard errors of the rows would say, so that these would be untrue.',
             HINT = 'Its predictions and federated_evaluate, which knows the noise, hold.';
+    ELSIF subject.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
+        FROM federated.model AS m WHERE m.model_id = subject.model_id;
     ELSIF subject.prediction -> 'coefficients' IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('federated model "%s" has no coefficients', model),
@@ -8755,7 +8884,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._coefficients(text) IS
-    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget, 0A000 where it has none';
+    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget and where it is sealed, 0A000 where it has none';
 
 CREATE FUNCTION @extschema@.federated_coefficients(
     model text, OUT term text, OUT estimate double precision, OUT std_error double precision, OUT statistic double precision,
@@ -12248,13 +12377,15 @@ BEGIN
                 DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
         END IF;
     END IF;
-    SELECT v.is_retired, v.is_withheld INTO subject
+    SELECT v.is_retired, v.is_withheld, v.prediction ? 'sealed' AS is_sealed INTO subject
     FROM federated.held_version AS v WHERE v.model_name = NEW.model_name AND v.version = NEW.version;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('version %s of federated model "%s" does not exist', NEW.version, NEW.model_name);
     ELSIF subject.is_retired OR subject.is_withheld THEN
         PERFORM federated._refuse_withdrawn(NEW.model_name, NEW.version, subject.is_retired);
+    ELSIF subject.is_sealed THEN
+        PERFORM federated._refuse_sealed(NEW.model_name, NEW.version, 'it does not leave as a file');
     END IF;
     RETURN NEW;
 END
@@ -12993,6 +13124,9 @@ BEGIN
     ELSIF found.prediction IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('"%s" cannot be served', reference),
             DETAIL = 'The version was made by a release that did not keep its numbers.', HINT = 'Train the model anew.';
+    ELSIF found.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(f.model_name, f.version, 'predictions outside the server are not made by it')
+        FROM federated._find_held(reference) AS f;
     END IF;
     features := found.features;
     prediction := federated._predicting(found.prediction - '{encoding,booleans}'::text[])::text;
@@ -13335,6 +13469,8 @@ ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolea
 
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._count_sealed(text, text) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._hold_experiment(uuid, text) OWNER TO federated_owner;
@@ -13614,6 +13750,26 @@ GRANT EXECUTE ON FUNCTION
     federated._check_predicts(uuid),
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
+
+-- What is sealed at rest, and under which root key.
+GRANT SELECT ON federated.root_key, @extschema@.federated_sealed_state TO federated_admin, federated_operator, federated_auditor, federated_daemon;
+
+GRANT SELECT ON federated.sealed_value TO federated_daemon, federated_owner;
+
+GRANT SELECT ON federated.checkpoint, federated.root_key TO federated_owner;
+
+GRANT INSERT (holder, name, status, source), UPDATE (status, source, since) ON federated.root_key TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._sealed_under(bytea), federated._sealed_digest(bytea)
+TO federated_admin, federated_operator, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._count_sealed(text, text) TO federated_daemon;
+
+-- Sealed versions: the coordinator seals, the owner of the models' functions opens.
+GRANT EXECUTE ON FUNCTION federated._prediction_key() TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._refuse_sealed(text, integer, text)
+TO federated_analyst, federated_auditor, federated_admin, federated_daemon, federated_owner;
 
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])

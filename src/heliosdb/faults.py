@@ -22,6 +22,7 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.update.received",
         "coordinator.aggregated",
         "coordinator.round.closed",
+        "coordinator.resealed",
         "coordinator.version.committed",
         "coordinator.search.decided",
         "coordinator.alert.fired",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from heliosdb.domain.state import state_from_bytes
 from heliosdb.domain.vector import vector_to_bytes
@@ -140,7 +142,8 @@ async def test_a_run_that_version_1_1_began_goes_on_to_the_same_result(
 
 def forget_what_1_1_did_not_keep(world: World) -> None:
     """Version 1.1 kept no model of round 0, and of later ones the parameters alone, as they are."""
-    key = AtRestKey.load_or_create(world.federation.directory / "coordinator-state" / "parameters.key")
+    path = world.federation.directory / "coordinator-state" / "parameters.key"
+    key = AtRestKey.load_or_create(path)
     with world.catalog() as connection:
         connection.execute("DELETE FROM federated.run_parameters WHERE round_number = 0")
         kept = connection.execute("SELECT round_number, sealed FROM federated.run_parameters").fetchall()
@@ -149,9 +152,14 @@ def forget_what_1_1_did_not_keep(world: World) -> None:
             state = state_from_bytes(key.open(row["sealed"], about=about))
             plain = vector_to_bytes(np.array(state["parameters"]))
             connection.execute(
-                "UPDATE federated.run_parameters SET sealed = %s WHERE round_number = %s",
-                [key.seal(plain, about=about), row["round_number"]],
+                "UPDATE federated.run_parameters SET sealed = %s, manifest = NULL WHERE round_number = %s",
+                [_seal_as_then(path.read_bytes(), plain, about), row["round_number"]],
             )
+
+
+def _seal_as_then(key: bytes, plain: bytes, about: bytes) -> bytes:
+    nonce = secrets.token_bytes(12)
+    return nonce + AESGCM(key).encrypt(nonce, plain, about)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.prediction import RESERVED, Prediction
 from heliosdb.domain.run import Run
+from heliosdb.domain.sealed_prediction import seal_numbers, split_content
 from heliosdb.domain.state import freeze, state_to_bytes
 
 _SQL = Statements("publication.sql")
@@ -51,8 +52,11 @@ class Published:
 def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Published:
     """Store the version of a closed round whose parameters are kept, and make it current if possible."""
     version: int = _SQL.query(connection, "next_version", run.model_id)[0]["version"]
+    stored, arrays = _kept(connection, run, new, version)
     obstacle = (
-        _replace_function(connection, run, new, version) if run.options.promote else _unpromoted(run, version)
+        _replace_function(connection, run, new, version, stored)
+        if run.options.promote
+        else _unpromoted(run, version)
     )
     if obstacle is None:
         _SQL.query(connection, "retire_current", run.model_id)
@@ -67,13 +71,15 @@ def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Publish
         json.dumps(new.scaling),
         new.epsilon,
         obstacle is None,
-        _stored(run, new),
-        state_to_bytes(freeze(new.prediction.arrays)) if new.prediction.arrays else None,
+        stored,
+        arrays,
     )
     return Published(version, obstacle)
 
 
-def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, version: int) -> str | None:
+def _replace_function(
+    connection: PsycopgConnection, run: Run, new: NewVersion, version: int, stored: str
+) -> str | None:
     """Make the function compute the new version; where dependents forbid it, say so and change nothing."""
     obstacle = _SQL.query(
         connection,
@@ -83,7 +89,7 @@ def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, 
         str(run.id),
         list(run.options.features),
         list(_booleans(run, new)),
-        _stored(run, new),
+        stored,
     )[0]["obstacle"]
     if obstacle is None:
         return None
@@ -104,8 +110,19 @@ def _booleans(run: Run, new: NewVersion) -> tuple[bool, ...]:
     return new.booleans or (False,) * len(run.options.features)
 
 
-def _stored(run: Run, new: NewVersion) -> str:
-    """The JSON of which the version's functions are made, now and when it is made current again."""
+def _kept(connection: PsycopgConnection, run: Run, new: NewVersion, version: int) -> tuple[str, bytes | None]:
+    """The JSON of which the version's functions are made, now and when it is made current again, and its
+    arrays; of a run whose prediction is sealed the numbers are sealed to the database's server."""
+    stored = _stored(run, new)
+    arrays = state_to_bytes(freeze(new.prediction.arrays)) if new.prediction.arrays else None
+    if run.seals_prediction:
+        found = _SQL.query(connection, "sealing", str(run.id), version)[0]
+        stored, hidden = split_content(stored)
+        arrays = seal_numbers(bytes(found["public"]), hidden, arrays, found["key"])
+    return json.dumps(stored, allow_nan=False), arrays
+
+
+def _stored(run: Run, new: NewVersion) -> dict[str, Any]:
     taken: dict[str, Any] = {"kind": new.prediction.kind, "booleans": _booleans(run, new)}
     classes = run.options.target_classes or (new.encoding.classes if new.encoding is not None else ())
     if classes:
@@ -114,4 +131,4 @@ def _stored(run: Run, new: NewVersion) -> str:
         taken["encoding"] = new.encoding.to_json()
     if RESERVED & new.prediction.content.keys():
         raise ValueError("a prediction's content has a key of its own for what the catalog adds")
-    return json.dumps(taken | dict(new.prediction.content), allow_nan=False)
+    return taken | dict(new.prediction.content)

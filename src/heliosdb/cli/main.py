@@ -19,6 +19,7 @@ import typer
 
 from heliosdb.cli import console_commands
 from heliosdb.cli.exchange_commands import export, import_file, verify_model
+from heliosdb.cli.key_commands import keys
 from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
 
@@ -259,6 +260,7 @@ def verify_spending(
 
 audit = typer.Typer(help="The audit log outside of the database.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+app.add_typer(keys, name="keys")
 
 
 @audit.command("export")

@@ -19,6 +19,7 @@ from heliosdb.aggregation.partial_sum import Adding, PartialSum
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.events import UNREGISTERED
 from heliosdb.domain.hierarchy import Aggregators, Branch, grow
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
@@ -264,12 +265,14 @@ class Branches:
 
 
 async def while_there(
-    directory: Directory, workspace: WorkspaceName, aggregator: NodeName, gathering: Coroutine[Any, Any, None]
+    directory: Directory, workspace: WorkspaceName, branch: Branch, gathering: Coroutine[Any, Any, None]
 ) -> None:
-    """Wait for what an aggregator does as long as it is there: it may be stopped, and never say so.
+    """Wait for what an aggregator does as long as it is there, for it may be stopped and never say so; and as
+    long as all whom it asks are registered, for it would wait for who was revoked.
 
-    FederatedError UNREACHABLE once it is not, and what `gathering` raises.
+    FederatedError UNREACHABLE once that is not so, and what `gathering` raises.
     """
+    aggregator = branch.aggregator
     task = asyncio.create_task(gathering)
     try:
         while not task.done():
@@ -278,6 +281,9 @@ async def while_there(
             changed.cancel()
             if not task.done() and directory.find(workspace, aggregator) is None:
                 raise FederatedError(ErrorCode.UNREACHABLE, directory.reason(workspace, aggregator))
+            gone = [one for one in branch.everybody if not directory.is_registered(workspace, one)]
+            if not task.done() and gone:
+                raise FederatedError(ErrorCode.UNREACHABLE, f"{', '.join(sorted(gone))}: {UNREGISTERED}")
         task.result()
     finally:
         task.cancel()

@@ -8,7 +8,6 @@ no part of it: what was spent stays spent. A run of a series has no checkpoints.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,13 +18,14 @@ from heliosdb.catalog import checkpoints, rounds, runs
 from heliosdb.catalog.checkpoints import Beginning
 from heliosdb.catalog.connection import Connection
 from heliosdb.coordinator.course import Course
-from heliosdb.coordinator.keeping import seal_again
+from heliosdb.coordinator.keeping import scope_of, seal_again
 from heliosdb.domain.checkpoint import MANIFEST
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.run import Run
+from heliosdb.domain.sealed_format import sealed_digest
 from heliosdb.parts.selections import ComparedNodes, read_selection
-from heliosdb.transport.sealing import AtRestKey, UnopenedError
+from heliosdb.transport.at_rest import AtRestKey, UnopenedError
 
 FORMAT = 1
 MOST_INTERNAL = 16
@@ -41,7 +41,7 @@ _UNOPENED = (
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is sealed of a checkpoint beside its states. states: SHA-256 of each part, hexadecimal, by name;
+    """What is sealed of a checkpoint beside its states. states: `sealed_digest` of each part by its name;
     kept: the round whose state may be published; described: JSON of `describe_run`.
     """
 
@@ -49,10 +49,11 @@ class Manifest:
     kept: int
     described: str
 
-    def seal(self, run: RunId, number: int, key: AtRestKey) -> bytes:
+    def seal(self, run: RunId, number: int, key: AtRestKey, *, workspace: str = "") -> bytes:
         """Seal it for this run and round alone."""
         said = {"format": FORMAT, "states": self.states, "kept": self.kept, "described": self.described}
-        return key.seal(zlib.compress(json.dumps(said).encode(), 1), about=_about(run, number))
+        packed = zlib.compress(json.dumps(said).encode(), 1)
+        return key.seal(packed, about=_about(run, number), scope=scope_of(workspace))
 
     @classmethod
     def open(cls, sealed: bytes, run: RunId, number: int, key: AtRestKey) -> Manifest:
@@ -85,13 +86,36 @@ def keep_checkpoint(connection: Connection, run: Run, number: int, kept: int, ke
             states[f"memory/{one.round}"] = one.memory
         size += one.bytes
     manifest = Manifest(states, kept, checkpoints.describe_run(connection, run.id))
-    sealed = manifest.seal(run.id, number, key)
+    sealed = manifest.seal(run.id, number, key, workspace=run.policy.workspace)
     checkpoints.put_manifest(connection, run.id, number, kept, sealed)
     every = run.options.given.get("checkpoint_every")
     if every is not None and number > 0 and number % every == 0:
-        digest = hashlib.sha256(sealed).digest()
+        digest = sealed_digest(sealed)
         checkpoints.insert_internal(connection, run.id, number, size + len(sealed), digest)
         checkpoints.delete_internal(connection, run.id, thin(checkpoints.list_internal(connection, run.id)))
+
+
+def check_closed(
+    connection: Connection, run: RunId, number: int, stored: rounds.StoredState, key: AtRestKey
+) -> None:
+    """FederatedError IDENTITY where a closed round's state is not the one that was sealed with its manifest:
+    one of an earlier exchange, say, that was put back. A run of a series has no manifest.
+    """
+    sealed = checkpoints.find_manifest(connection, run, number)
+    if sealed is None:
+        return
+    manifest = Manifest.open(sealed, run, number, key)
+    found = {f"state/{number}": sealed_digest(stored.sealed).hex()}
+    if stored.memory is not None:
+        found[f"memory/{number}"] = sealed_digest(stored.memory).hex()
+    if found != {name: one for name, one in manifest.states.items() if name in _parts_of(number)}:
+        raise FederatedError(
+            ErrorCode.IDENTITY, f"the parameters of round {number} are not those that were sealed with it"
+        )
+
+
+def _parts_of(number: int) -> tuple[str, str]:
+    return f"state/{number}", f"memory/{number}"
 
 
 def thin(
@@ -187,7 +211,7 @@ def _read(
     names = checkpoints.list_parts(connection, run)
     parts = {name: checkpoints.read_part(connection, run, name) for name in names}
     manifest = Manifest.open(parts.pop(MANIFEST, b""), found.resumed_from, found.resumed_round, key)
-    if {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()} != manifest.states:
+    if {name: sealed_digest(part).hex() for name, part in parts.items()} != manifest.states:
         raise FederatedError(
             ErrorCode.IDENTITY, "the checkpoint's states are not those that were sealed with it"
         )
@@ -212,7 +236,8 @@ def _put(
     needed = {number, manifest.kept}
     for kept in sorted(needed):
         sealed, memory = parts[f"state/{kept}"], parts.get(f"memory/{kept}")
-        again = seal_again(sealed, memory, kept, key, run=origin, other=run.id)
+        workspace = run.policy.workspace
+        again = seal_again(sealed, memory, kept, key, run=origin, other=run.id, workspace=workspace)
         rounds.put_state(connection, run.id, kept, again)
     rounds.delete_other_states(connection, run.id, needed)
     keep_checkpoint(connection, run, number, manifest.kept, key)

@@ -24,6 +24,7 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.observing.settings_file import read_settings
 from heliosdb.parts.loading import MODULE_NAME
+from heliosdb.transport.root_keys import RootKeySettings
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -112,6 +113,8 @@ class CoordinatorConfig(TracedSettings):
     of rounds; what they hold runs with all rights of this process. health_socket: where the daemon answers
     `heliosdb health`, a file of its own. audit_head_interval: while somebody trains in a workspace, the next
     head of its audit log is signed after so long.
+    root_key: a table, where the key is under which all other keys of what is kept at rest are wrapped; None:
+    in the state directory. former_root_keys: where former ones are that are in no file beside it.
     alerts: a table. metrics, tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
@@ -135,6 +138,8 @@ class CoordinatorConfig(TracedSettings):
     concurrent_runs: Annotated[int, Field(ge=1, le=1_000)] = 16
     concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
+    root_key: RootKeySettings | None = None
+    former_root_keys: tuple[RootKeySettings, ...] = ()
     alerts: AlertSettings = AlertSettings()
 
     @model_validator(mode="after")

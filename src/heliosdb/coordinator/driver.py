@@ -377,7 +377,7 @@ class RunDriver:
             step=following.step,
             findings=opened.new_findings(self._findings),
             sizes=opened.sizes,
-            kept=self._seal(action.round, opened.kept()),
+            kept=self._seal(action.round, opened.kept(), action.exchange + 1),
             measured=self._meter.take(),
             figures=figures,
             releases=releases,
@@ -423,8 +423,12 @@ class RunDriver:
         faults.reach("coordinator.round.closed")
         self._report(RoundClosed(action.round))
 
-    def _seal(self, number: RoundNumber, kept: Kept) -> StoredState:
-        return seal_kept(kept, self._run.id, number, self._setting.at_rest)
+    def _seal(self, number: RoundNumber, kept: Kept, version: int = 0) -> StoredState:
+        """Seal it; version: the exchange that goes on from it, 0 of a round that is closed with it."""
+        workspace = self._run.policy.workspace
+        return seal_kept(
+            kept, self._run.id, number, self._setting.at_rest, workspace=workspace, version=version
+        )
 
     def _round_message(self, notes: Sequence[str]) -> str | None:
         lost = sorted((*self._round.lost, *self._state.lost), key=lambda loss: loss.node)

@@ -330,7 +330,7 @@ class Exchange:
         doubted = branch.everybody & self._in_doubt
         try:
             directory = self._wire.directory
-            await while_there(directory, self._workspace, branch.aggregator, self._gather_once(branch))
+            await while_there(directory, self._workspace, branch, self._gather_once(branch))
         except UnsentError as error:
             self._in_doubt -= branch.everybody - doubted
             log.warning("aggregator %s: %s", branch.aggregator, error.message)

@@ -26,7 +26,7 @@ from heliosdb.domain.state import (
 )
 from heliosdb.domain.vector import vector_from_bytes
 from heliosdb.transport import limits
-from heliosdb.transport.sealing import AtRestKey, UnopenedError
+from heliosdb.transport.at_rest import AtRestKey, UnopenedError, version_of
 
 _STRATEGY, _HEARD, _SUM, _NOTES = "strategy", "heard", "sum", "notes"
 
@@ -43,8 +43,12 @@ class Kept:
     notes: tuple[str, ...] = ()
 
 
-def seal_kept(kept: Kept, run: RunId, number: int, key: AtRestKey) -> StoredState:
-    """Seal it for the catalog; only for this run and round does it open again."""
+def seal_kept(
+    kept: Kept, run: RunId, number: int, key: AtRestKey, *, workspace: str = "", version: int = 0
+) -> StoredState:
+    """Seal it for the catalog; only for this run and round does it open again, and as this version: of an
+    open round the exchange that goes on from it.
+    """
     state = state_to_bytes(kept.model.state)
     summed = make_state(nodes=np.array([kept.summed], dtype=np.int64)) if kept.summed else NO_STATE
     memory = join_parts(
@@ -60,21 +64,29 @@ def seal_kept(kept: Kept, run: RunId, number: int, key: AtRestKey) -> StoredStat
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, f"what is to be kept of round {number} is larger than a value may be"
         )
+    scope = scope_of(workspace)
     return StoredState(
-        key.seal(state, about=_about(b"parameters", run, number)),
+        key.seal(state, about=_about(b"parameters", run, number), scope=scope, version=version),
         state_sha256(kept.model.state),
-        key.seal(told, about=_about(b"memory", run, number)) if memory else None,
+        key.seal(told, about=_about(b"memory", run, number), scope=scope, version=version)
+        if memory
+        else None,
     )
 
 
-def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> Kept:
-    """Open what `seal_kept` made; FederatedError IDENTITY for another key, INTERNAL for other bytes."""
-    state = _state(_open(stored.sealed, _about(b"parameters", run, number), number, key))
+def open_kept(
+    stored: StoredState, run: RunId, number: int, key: AtRestKey, *, version: int | None = None
+) -> Kept:
+    """Open what `seal_kept` made; FederatedError IDENTITY for another key or version, INTERNAL for other
+    bytes. version: None: any, and any for what an earlier release sealed.
+    """
+    wanted = version if version_of(stored.sealed) is not None else None
+    state = _state(_open(stored.sealed, _about(b"parameters", run, number), number, key, wanted))
     if state_sha256(state) != stored.sha256:
         raise FederatedError(ErrorCode.INTERNAL, f"the parameters of round {number} are not what was kept")
     memory = NO_STATE
     if stored.memory is not None:
-        memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key))
+        memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key, wanted))
     summed = part_of(memory, _SUM)
     nodes = int(summed["nodes"][0]) if summed else 0
     notes = _notes_from_state(part_of(memory, _NOTES))
@@ -82,15 +94,25 @@ def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> K
 
 
 def seal_again(
-    sealed: bytes, memory: bytes | None, number: int, key: AtRestKey, *, run: RunId, other: RunId
+    sealed: bytes,
+    memory: bytes | None,
+    number: int,
+    key: AtRestKey,
+    *,
+    run: RunId,
+    other: RunId,
+    workspace: str = "",
 ) -> StoredState:
-    """Seal what was kept of a round of one run as the same of another; errors as `open_kept`."""
+    """Seal what was kept of a round of one run as the same of another, or anew; errors as `open_kept`."""
+    scope, version = scope_of(workspace), version_of(sealed) or 0
     state = _open(sealed, _about(b"parameters", run, number), number, key)
     told = None if memory is None else _open(memory, _about(b"memory", run, number), number, key)
     return StoredState(
-        key.seal(state, about=_about(b"parameters", other, number)),
+        key.seal(state, about=_about(b"parameters", other, number), scope=scope, version=version),
         state_sha256(_state(state)),
-        None if told is None else key.seal(told, about=_about(b"memory", other, number)),
+        None
+        if told is None
+        else key.seal(told, about=_about(b"memory", other, number), scope=scope, version=version),
     )
 
 
@@ -104,9 +126,14 @@ def _notes_from_state(state: State) -> tuple[str, ...]:
     return tuple(state[place].tobytes().decode() for place in sorted(state))
 
 
-def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey) -> bytes:
+def scope_of(workspace: str) -> str:
+    """By which the wrapping key of what is kept of a workspace's runs is chosen."""
+    return f"run\0{workspace}"
+
+
+def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey, version: int | None = None) -> bytes:
     try:
-        return key.open(sealed, about=about)
+        return key.open(sealed, about=about, version=version)
     except UnopenedError:
         raise FederatedError(
             ErrorCode.IDENTITY,

@@ -30,6 +30,7 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, fingerprint
+from heliosdb.transport.possession import check_possession, new_challenge
 
 log = logging.getLogger(__name__)
 
@@ -177,11 +178,15 @@ class Link:
 
     async def _greet_at(self, endpoint: str, record: NodeRecord) -> Introduction:
         client = self._client_at(endpoint, record)
-        said = await client.greet(Greeting(record.workspace, record.name), self._config.heartbeat_timeout)
+        greeting = Greeting(record.workspace, record.name, new_challenge())
+        said = await client.greet(greeting, self._config.heartbeat_timeout)
         fault = record.residency.fault_of(said.data_residency)
         if fault is not None:
             raise FederatedError(ErrorCode.NOT_SUPPORTED, fault)
-        client.certificate = _shown(self.pins, said.certificate_sha256)
+        certificate = _shown(self.pins, said.certificate_sha256)
+        is_first = record.certificate is None and record.given_certificate is None
+        check_possession(greeting, said, certificate, required=is_first)
+        client.certificate = certificate
         await self._use(endpoint, client, record)
         return said
 

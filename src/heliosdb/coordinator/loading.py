@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from heliosdb.catalog import rounds, runs
 from heliosdb.catalog.connection import Connection
+from heliosdb.coordinator.checkpoints import check_closed
 from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.coordinator.keeping import Kept, open_kept
 from heliosdb.domain.convergence import measured
@@ -105,12 +106,19 @@ def _find_heard(connection: Connection, run: RunId, opened: OpenedRound, key: At
     """What the open round's exchanges have led to so far; None at its first."""
     if opened.exchange == 0:
         return None
-    return _there(_find_kept(connection, run, opened.round, key), opened.round)
+    return _there(_find_kept(connection, run, opened.round, key, opened.exchange), opened.round)
 
 
-def _find_kept(connection: Connection, run: RunId, number: int, key: AtRestKey) -> Kept | None:
+def _find_kept(
+    connection: Connection, run: RunId, number: int, key: AtRestKey, version: int | None = None
+) -> Kept | None:
+    """What was kept of a round; version: of an open one. Of a closed one its manifest says which it is."""
     stored = rounds.find_state(connection, run, number)
-    return None if stored is None else open_kept(stored, run, number, key)
+    if stored is None:
+        return None
+    if version is None:
+        check_closed(connection, run, number, stored, key)
+    return open_kept(stored, run, number, key, version=version)
 
 
 def _there(kept: Kept | None, number: int) -> Kept:

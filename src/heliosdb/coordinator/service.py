@@ -45,6 +45,7 @@ from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.exports import Exports
 from heliosdb.coordinator.figures import coordinator_source
 from heliosdb.coordinator.orders import Orders
+from heliosdb.coordinator.resealing import Resealing
 from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.witnessing import Witnessing
@@ -60,6 +61,8 @@ from heliosdb.observing.metric import Daemon, Source
 from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
+from heliosdb.transport.key_files import load_or_create_secret
+from heliosdb.transport.root_keys import RootKeys
 from heliosdb.transport.sealing import AtRestKey, SealingKey
 
 log = logging.getLogger(__name__)
@@ -69,11 +72,15 @@ _PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Who the coordinator is, what updates are sealed to, and what parameters are kept under."""
+    """Who the coordinator is, what updates are sealed to, and what parameters are kept under.
+
+    roots: where the root keys of at_rest are.
+    """
 
     identity: IdentityFiles
     sealing: SealingKey
     at_rest: AtRestKey
+    roots: RootKeys
 
     @classmethod
     def load(cls, config: CoordinatorConfig) -> Keys:
@@ -81,11 +88,16 @@ class Keys:
         config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         sealing = SealingKey.load_or_create(config.state_directory / "sealing.key")
         write_key(config.state_directory / KEY_FILE, sealing.public)
-        return cls(
-            IdentityFiles(config.certificate, config.private_key),
-            sealing,
-            AtRestKey.load_or_create(config.state_directory / "parameters.key"),
-        )
+        identity, roots = IdentityFiles(config.certificate, config.private_key), root_keys(config)
+        return cls(identity, sealing, roots.at_rest(), roots)
+
+
+def root_keys(config: CoordinatorConfig) -> RootKeys:
+    """Where a coordinator's root keys are, its first one made on first use; FederatedError IDENTITY."""
+    config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    first = config.state_directory / "parameters.key"
+    base = load_or_create_secret(first)
+    return RootKeys(config.state_directory, base, first, config.root_key, config.former_root_keys)
 
 
 def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
@@ -263,6 +275,8 @@ class Term:
         self._alerts = Alerts(config, epoch)
         self._retention = Retention(config.database.get_secret_value(), epoch, keys.identity.current)
         self._exports = Exports(config, epoch)
+        conninfo = config.database.get_secret_value()
+        self._resealing = Resealing(conninfo, epoch, keys.at_rest, keys.roots)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -280,6 +294,7 @@ class Term:
                 self._retention.run(),
                 self._exports.run(),
                 self._erasures.run(),
+                self._resealing.run(),
             )
         ]
         try:

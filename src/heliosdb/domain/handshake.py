@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
@@ -53,10 +53,14 @@ class DatasetDescription:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The coordinator's hello: which workspace it speaks for and what it calls the node."""
+    """The coordinator's hello: which workspace it speaks for and what it calls the node.
+
+    challenge: 32 random bytes, which the node signs; empty where it is asked for no proof.
+    """
 
     workspace: WorkspaceName
     node: NodeName
+    challenge: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class Introduction:
     extras: what is installed there beside the product, by name; see parts/extras.py. data_residency: where it
     says that its data lie; None: it does not say. certificate_sha256: of the certificate with which it signs
     now; empty where it does not say. aggregators: SHA-256 (hexadecimal) of the certificates of those that it
-    lets in. aggregates: whether it gathers for others. limits: those of its own settings.
+    lets in. aggregates: whether it gathers for others. limits: those of its own settings. proof: its
+    signature under the greeting's challenge; empty where there was none.
     """
 
     datasets: tuple[DatasetDescription, ...]
@@ -77,6 +82,8 @@ class Introduction:
     aggregators: tuple[str, ...] = ()
     aggregates: bool = False
     limits: Limits = NO_LIMITS
+    # Another one each time: what is said is the same.
+    proof: bytes = field(default=b"", compare=False)
 
     @property
     def plain_answers(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heliosdb.domain.state import State
 
-RESERVED = frozenset({"kind", "booleans", "classes", "encoding"})
+RESERVED = frozenset({"kind", "booleans", "classes", "encoding", "sealed"})
 """What the catalog adds to a prediction's content, and no content names."""
 
 

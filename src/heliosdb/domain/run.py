@@ -179,6 +179,12 @@ class Policy:
         return None
 
 
+def seals_prediction(options: Mapping[str, Any], compliance_mode: str) -> bool:
+    """Whether a run of these options predicts by sealed numbers: as `prediction` says, else as the mode."""
+    given = options.get("prediction")
+    return given == "sealed" or (given is None and is_covered("HIPAA", by=compliance_mode))
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One START FEDERATED TRAINING, as claimed, or one of the runs that it made.
@@ -196,6 +202,11 @@ class Run:
     series: Series | None = None
     seed_run: RunId | None = None
     is_resumed: bool = False
+
+    @property
+    def seals_prediction(self) -> bool:
+        """Whether the numbers of its version are sealed to the database's server."""
+        return seals_prediction(self.options.given, self.policy.compliance_mode)
 
     @property
     def chance(self) -> RunId:

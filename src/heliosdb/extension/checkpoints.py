@@ -28,6 +28,7 @@ from heliosdb.domain.checkpoint import (
     write_checkpoint,
 )
 from heliosdb.domain.ids import WorkspaceName
+from heliosdb.domain.sealed_format import SealedDigest
 from heliosdb.extension import server_files
 from heliosdb.extension.models import find_model, in_training
 from heliosdb.extension.session import Session
@@ -144,7 +145,7 @@ def _resume_from(session: Session, model: catalog.Model, path: str) -> None:
         header = read_header(file.read, size)
         _check_same(session, model, header)
         _refuse_erased(session, header)
-        manifest = hashlib.sha256()
+        manifest = SealedDigest()
         for piece in read_pieces(file.read, header):
             if piece.part == MANIFEST:
                 manifest.update(piece.content)

@@ -42,6 +42,8 @@ __all__ = [
     "describe_options",
     "execute",
     "explain",
+    "keeping",
+    "prediction_key",
     "scoring",
     "serves",
     "write_export",
@@ -194,6 +196,23 @@ def scoring(plpy: Any, version: str, function: str, module: str = "session") -> 
         )
     _one_thread()
     return _raising(plpy, getattr(import_module(f"heliosdb.scoring.{module}"), function))
+
+
+def keeping(plpy: Any, version: str) -> Callable[[str, str, bytes | None, str], None]:
+    """Return what keeps a version in the session, its numbers opened where they are sealed."""
+    keep = scoring(plpy, version, "keep_version")
+    opened = _raising(plpy, import_module("heliosdb.extension.server_key").open_version)
+    return lambda key, prediction, arrays, encoding: keep(key, *opened(key, prediction, arrays), encoding)
+
+
+def prediction_key(plpy: Any, version: str) -> bytes:
+    """Return the public key to which this server's sealed predictions are sealed."""
+    try:
+        serves(version)
+        return bytes(import_module("heliosdb.extension.server_key").public())
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+        raise
 
 
 def _one_thread() -> None:

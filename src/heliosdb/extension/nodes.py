@@ -96,23 +96,24 @@ def reset_node(session: Session, command: ResetNode) -> None:
 
 
 def unregister_node(session: Session, command: UnregisterNode) -> None:
-    """UNREGISTER FEDERATED NODE: not while it takes part in a run."""
+    """UNREGISTER FEDERATED NODE: a coordinator cuts its connection at once, and runs go on without it."""
     session.require("federated_admin", "unregister a federated node")
     workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
     if workspace is None:
         return
     model = catalog.find_model_using_node(session.connection, workspace, command.name)
-    if model is not None:
-        raise FederatedError(
-            ErrorCode.IN_USE,
-            f'federated node "{command.name}" takes part in the training of model "{model}"',
-            hint=f"STOP FEDERATED TRAINING {model} first.",
-        )
     check_gathers_for_none(command.name, catalog.list_nodes(session.connection, workspace))
     kept = list_node_subscriptions(session.connection, workspace, command.name)
     if not catalog.delete_node(session.connection, workspace, command.name):
         session.skips("node", command.name, if_exists=command.if_exists)
-    elif kept:
+        return
+    catalog.notify_coordinator(session.connection)
+    if model is not None:
+        session.notice(
+            f'the training of federated model "{model}" goes on without node "{command.name}": what is under'
+            " way with it is discarded"
+        )
+    if kept:
         session.notice(
             f'node "{command.name}" keeps the versions that it has of federated models '
             + ", ".join(f'"{model}"' for model in kept)

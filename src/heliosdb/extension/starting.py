@@ -16,7 +16,7 @@ from federated_sql.statements import StartTraining
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.commands import NewRun
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.run import TrainingOptions, seals_prediction
 from heliosdb.domain.wording import counted
 from heliosdb.extension.aggregation_functions import check_aggregation
 from heliosdb.extension.contract import (
@@ -30,6 +30,7 @@ from heliosdb.extension.hierarchy import check_runs_by_aggregators, describe_agg
 from heliosdb.extension.models import check_columns, find_model, in_training
 from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
+from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
@@ -147,6 +148,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         check_adaptive_clipping(options)
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     passed_by = describe_aggregators(options.protocol, nodes)
+    if seals_prediction(chosen, policy["compliance_mode"]):
+        check_server()
     return [*left_out, *describe_rule(options, most_nodes), *passed_by]
 
 

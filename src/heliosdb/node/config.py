@@ -32,6 +32,7 @@ from heliosdb.observing.settings import TracedSettings
 from heliosdb.observing.settings_file import name_faults
 from heliosdb.parts.loading import MODULE_NAME
 from heliosdb.transport.identity import split_endpoint
+from heliosdb.transport.root_keys import RootKeySettings
 from heliosdb.transport.rpc import KEEPALIVE
 
 
@@ -134,7 +135,9 @@ class NodeConfig(TracedSettings):
     `process` or `dask`; dask: its workers (docs/engines.md). confinement: of the training process, as far as
     the machine can (`available`), wholly or it computes nothing (`required`), or `off`. parts: modules that
     register further parts of rounds; what they hold runs beside the rows, with all rights of the training
-    process and of this one. health_socket: where the daemon answers `heliosdb health`, a file of its own.
+    process and of this one. root_key: a table, where the key is under which all other keys of what is kept
+    at rest are wrapped; None: in the state directory. former_root_keys: where former ones are that are in
+    no file beside it. health_socket: where the daemon answers `heliosdb health`, a file of its own.
     metrics, tracing, log_format: how it is observed (docs/monitoring.md).
     """
 
@@ -157,6 +160,8 @@ class NodeConfig(TracedSettings):
     state_directory: Path
     ready_file: Path | None = None
     health_socket: Path | None = None
+    root_key: RootKeySettings | None = None
+    former_root_keys: tuple[RootKeySettings, ...] = ()
     plain_answers: bool = False
     data_residency: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$")] | None = None
     retention_days: Annotated[int, Field(ge=30, le=36_500)] | None = None

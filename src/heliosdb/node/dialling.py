@@ -2,7 +2,8 @@
 
 What always holds: nothing listens; addresses are tried in their order, and again with growing, uneven pauses;
 what is in the way is what the node says of itself until a connection stands; where its certificate changes,
-a connection made with the new one stands before the former is left.
+a connection made with the new one stands before the former is left; where the coordinator's is pinned no
+longer, the former is cut.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Dialler:
         self._answering = answering
         self._site = site
         self._line: Line | None = None
+        self._pinned: frozenset[bytes] = frozenset()
         self._draining: set[asyncio.Task[None]] = set()
         site.note_link(Obstacle("dial", "starting: it has not reached the coordinator yet"))
 
@@ -53,11 +55,17 @@ class Dialler:
         try:
             while True:
                 identity = self._identity()
+                pinned = frozenset(identity.pinned)
+                if not self._pinned & pinned:
+                    await self._cut()
                 line = await self._connect(identity, attempt)
                 if line is None:
+                    if self._pinned - pinned:
+                        # Not a rotation: nobody showed one of those that are left.
+                        await self._cut()
                     attempt += 1
                     continue
-                began = loop.time()
+                began, self._pinned = loop.time(), pinned
                 self._take(line)
                 failure = await self._keep(line, identity)
                 attempt = 0 if failure is None or loop.time() > began + _STANDS_AFTER else attempt + 1
@@ -112,6 +120,13 @@ class Dialler:
             return None
         finally:
             broken.cancel()
+
+    async def _cut(self) -> None:
+        """Close the connection at once, with the calls on it: to whom it leads may be trusted no longer."""
+        line, self._line = self._line, None
+        if line is not None:
+            log.warning("the connection to %s is cut: its certificate is pinned no longer", line.address)
+            await line.close()
 
     def _note(self, failures: Sequence[FederatedError]) -> None:
         """Say what is in the way, unless the former connection stands."""

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import struct
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from heliosdb.domain.state import (
 )
 from heliosdb.domain.task import TaskKey
 from heliosdb.transport import limits
-from heliosdb.transport.sealing import AT_REST_BYTES, AtRestKey, UnopenedError
+from heliosdb.transport.at_rest import AT_REST_BYTES, AtRestKey, UnopenedError, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,19 @@ def equal(one: State, other: State) -> bool:
 
 
 class MemoryKey:
-    """Seals and opens memories. secret: the node's."""
+    """Seals and opens memories. secret: the node's; key: its root keys, None: the one of the secret."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._key = AtRestKey(hmac.digest(secret, b"node memory", hashlib.sha256))
+    def __init__(self, secret: bytes, key: AtRestKey | None = None) -> None:
+        self._key = key or AtRestKey(memory_root(secret))
 
     def open(self, stored: StoredMemory | None, key: TaskKey) -> Memory:
         """Return the memory of a task's run; FederatedError INTERNAL for what was not sealed as that."""
         if stored is None:
             return NO_MEMORY
         try:
-            opened = self._key.open(stored.sealed, about=_about(key))
+            # What an earlier release sealed has no version.
+            version = stored.version if version_of(stored.sealed) is not None else None
+            opened = self._key.open(stored.sealed, about=about_memory(*_row(key)), version=version)
             return Memory.from_bytes(opened, stored.version)
         except (UnopenedError, FederatedError) as error:
             raise FederatedError(
@@ -99,10 +102,25 @@ class MemoryKey:
             raise FederatedError(
                 ErrorCode.PROGRAM_LIMIT, "the node would have to remember too much of the run"
             )
-        return self._key.seal(plain, about=_about(key))
+        about, scope = about_memory(*_row(key)), memory_scope(key.workspace)
+        return self._key.seal(plain, about=about, scope=scope, version=memory.version + 1)
 
 
-def _about(key: TaskKey) -> bytes:
+def memory_root(secret: bytes) -> bytes:
+    """The root key that follows from a node's secret: the one that seals where no other is given."""
+    return hmac.digest(secret, b"node memory", hashlib.sha256)
+
+
+def memory_scope(workspace: str) -> str:
+    """By which the wrapping key of memories of a workspace's runs is chosen."""
+    return f"node memory\0{workspace}"
+
+
+def _row(key: TaskKey) -> tuple[UUID, str, str]:
+    return key.run, key.node, key.workspace
+
+
+def about_memory(run: UUID, node: str, workspace: str) -> bytes:
     """Whose memory it is: each name with its length in front, so that no two give the same bytes."""
-    parts = (key.run.bytes, key.node.encode(), key.workspace.encode())
+    parts = (run.bytes, node.encode(), workspace.encode())
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)

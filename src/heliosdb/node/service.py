@@ -32,9 +32,10 @@ from heliosdb.node.engine import check_installed
 from heliosdb.node.figures import node_source
 from heliosdb.node.gathering import Aggregator
 from heliosdb.node.identity_files import NodeIdentityFiles
-from heliosdb.node.memory import MemoryKey
+from heliosdb.node.memory import MemoryKey, memory_root
 from heliosdb.node.orders import Orders
 from heliosdb.node.relaying import relayed_at
+from heliosdb.node.resealing import keep_sealed
 from heliosdb.node.retention import keep_retention
 from heliosdb.node.signatory import PeerSignatory
 from heliosdb.node.site import Site
@@ -48,9 +49,10 @@ from heliosdb.observing.running import observing, readiness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.answering import Answerer
 from heliosdb.transport.identity import Identity
+from heliosdb.transport.key_files import load_or_create_secret
 from heliosdb.transport.pacing import Pace
 from heliosdb.transport.relayed import RelayedCalls
-from heliosdb.transport.sealing import load_or_create_secret
+from heliosdb.transport.root_keys import RootKeys
 from heliosdb.transport.server import make_server, server_credentials
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> N
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        # Certificates are looked at all the time: who says that they are others by now ends nothing.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, log.info, "certificates are read anew")
         async with watched():
             await serve(config, ready, stopped=stopped)
 
@@ -207,11 +211,20 @@ async def _reached(
         await server.stop(_GRACE_SECONDS)
 
 
+def root_keys(config: NodeConfig) -> RootKeys:
+    """Where a node's root keys are, its secret made on first use; FederatedError IDENTITY."""
+    config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    first = config.state_directory / "node.key"
+    base = memory_root(load_or_create_secret(first))
+    return RootKeys(config.state_directory, base, first, config.root_key, config.former_root_keys)
+
+
 @asynccontextmanager
 async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIterator[_Endpoint]:
     identity = NodeIdentityFiles(config)
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    secret = load_or_create_secret(config.state_directory / "node.key")
+    roots = root_keys(config)
+    secret, keys = load_or_create_secret(roots.base_file), roots.at_rest()
     database, history = _connect(config), _connect(config, " retention")
     subscriptions = Subscriptions(database, _connect(config, " deliveries"), identity.is_ours)
 
@@ -225,7 +238,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     aggregator = Aggregator(identity.current, wanted=config.aggregates)
     tasks = NodeTasks(
         database,
-        Door(database, own, MemoryKey(secret), UpdateCoder(secret), signatory),
+        Door(database, own, MemoryKey(secret, keys), UpdateCoder(secret), signatory),
         trainer,
         reader=config.reader.get_secret_value(),
         secret=secret,
@@ -237,6 +250,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
         certificate_sha256=lambda: identity.certificate_sha256,
+        prove=lambda signed: own().sign(signed),
         aggregator=aggregator,
         limits=config.limits,
         signatory=signatory,
@@ -244,7 +258,14 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     try:
         async with (
             _reached(config, tasks, identity, site) as port,
-            _beside(config, identity, port, consents.watch(site.has_database), history),
+            _beside(
+                config,
+                identity,
+                port,
+                history,
+                consents.watch(site.has_database),
+                keep_sealed(history, keys, roots),
+            ),
             answering(config.health_socket, site.state),
         ):
             yield _Endpoint(port, tasks)
@@ -260,14 +281,14 @@ async def _beside(
     config: NodeConfig,
     identity: NodeIdentityFiles,
     port: int,
-    watch_consents: Coroutine[Any, Any, None],
     history: Database,
+    *watches: Coroutine[Any, Any, None],
 ) -> AsyncIterator[None]:
     """Do for the length of a block what a node does while nobody asks."""
     silent = "which dials" if config.dial else "which Flower reaches"
     where = f"on port {port}" if port else silent
     parts = [
-        asyncio.create_task(watch_consents, name="consents"),
+        *map(asyncio.create_task, watches),
         asyncio.create_task(_keep_retention(config, history, identity), name="retention"),
         asyncio.create_task(identity.warn(f"this node, {where},"), name="certificates"),
     ]

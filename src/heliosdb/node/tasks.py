@@ -71,6 +71,7 @@ from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDeliver
 from heliosdb.transport.gather_messages import GatherRequest, Told
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
+from heliosdb.transport.possession import statement
 from heliosdb.transport.update_messages import SealedUpdate
 
 T = TypeVar("T")
@@ -97,8 +98,8 @@ class NodeTasks:
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency, limits: the
-    site's settings. certificate_sha256: of the certificate that the node signs with now. aggregator: gathers
-    what other nodes answer. signatory: speaks for the node in a secure sum.
+    site's settings. certificate_sha256: of the certificate that the node signs with now; prove: signs with
+    its key. aggregator: gathers what other nodes answer. signatory: speaks for the node in a secure sum.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class NodeTasks:
         witness: Witness,
         data_residency: str | None = None,
         certificate_sha256: Callable[[], bytes] = lambda: b"",
+        prove: Callable[[bytes], bytes] = lambda _: b"",
         aggregator: Aggregator,
         limits: Limits = NO_LIMITS,
         signatory: Signatory,
@@ -133,6 +135,7 @@ class NodeTasks:
         self._witness = witness
         self._data_residency = data_residency
         self._certificate_sha256 = certificate_sha256
+        self._prove = prove
         self._limits = limits
         self._signatory = signatory
         self._consents = consents
@@ -159,6 +162,8 @@ class NodeTasks:
         said = Introduction(
             tuple(described), installed_extras(), subscriptions, place, sha256, limits=self._limits
         )
+        if greeting.challenge:
+            said = replace(said, proof=self._prove(statement(greeting, sha256)))
         return self._aggregator.introduce(said)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:

@@ -24,12 +24,14 @@ DTYPE_UINT32: Dtype
 DTYPE_UINT64: Dtype
 
 class Greeting(_message.Message):
-    __slots__ = ("workspace", "node")
+    __slots__ = ("workspace", "node", "challenge")
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     workspace: str
     node: str
-    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+    challenge: bytes
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., challenge: _Optional[bytes] = ...) -> None: ...
 
 class DeclaredValues(_message.Message):
     __slots__ = ("column", "values")
@@ -56,7 +58,7 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators", "aggregates", "limits")
+    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency", "certificate_sha256", "aggregators", "aggregates", "limits", "proof")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +68,7 @@ class Introduction(_message.Message):
     AGGREGATORS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
     extras: _containers.RepeatedScalarFieldContainer[str]
@@ -75,7 +78,8 @@ class Introduction(_message.Message):
     aggregators: _containers.RepeatedScalarFieldContainer[bytes]
     aggregates: bool
     limits: Limits
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ..., aggregates: _Optional[bool] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    proof: bytes
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ..., certificate_sha256: _Optional[bytes] = ..., aggregators: _Optional[_Iterable[bytes]] = ..., aggregates: _Optional[bool] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class Subscription(_message.Message):
     __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key", "kept_keys")

@@ -40,6 +40,7 @@ from heliosdb.transport.checks import (
 )
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
 from heliosdb.transport.limit_messages import limits_from_proto, limits_to_proto
+from heliosdb.transport.possession import CHALLENGE_BYTES
 from heliosdb.transport.subscription_messages import (
     subscription_to_proto,
     subscriptions_from_proto,
@@ -305,12 +306,14 @@ def _compliance_mode(mode: str) -> str:
 
 def greeting_to_proto(greeting: Greeting) -> pb.Greeting:
     """A greeting for the wire."""
-    return pb.Greeting(workspace=greeting.workspace, node=greeting.node)
+    return pb.Greeting(workspace=greeting.workspace, node=greeting.node, challenge=greeting.challenge)
 
 
 def greeting_from_proto(greeting: pb.Greeting) -> Greeting:
     """A greeting from the wire."""
-    return Greeting(WorkspaceName(read_name(greeting.workspace)), NodeName(read_name(greeting.node)))
+    require(len(greeting.challenge) in (0, CHALLENGE_BYTES), "the challenge has another length")
+    names = WorkspaceName(read_name(greeting.workspace)), NodeName(read_name(greeting.node))
+    return Greeting(*names, greeting.challenge)
 
 
 def heartbeat_from_proto(request: pb.HeartbeatRequest) -> WorkspaceName | None:
@@ -341,6 +344,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         aggregators=map(bytes.fromhex, introduction.aggregators),
         aggregates=introduction.aggregates,
         limits=limits_to_proto(introduction.limits),
+        proof=introduction.proof,
     )
 
 
@@ -359,7 +363,9 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     aggregators = tuple(read_digest("an aggregator", one).hex() for one in introduction.aggregators)
     extras, aggregates = read_names(introduction.extras), introduction.aggregates
     own = limits_from_proto(introduction.limits)
-    return Introduction(described, extras, subscriptions, place, sha256, aggregators, aggregates, own)
+    require(len(introduction.proof) <= limits.MAX_SIGNATURE_BYTES, "the proof is too long")
+    said = Introduction(described, extras, subscriptions, place, sha256, aggregators, aggregates, own)
+    return replace(said, proof=introduction.proof)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

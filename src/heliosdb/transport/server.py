@@ -2,13 +2,15 @@
 
 What always holds: nothing is asked of a node but by a peer that has shown a certificate that is pinned still;
 one that is an aggregator's, and no coordinator's, brings signed tasks and has answers gathered, and nothing
-else.
+else; a call under way is cut off where what its peer has shown is pinned no longer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from heliosdb.transport.carriers import Answering, CannotAnswerError, Method
 from heliosdb.transport.identity import Identity, fingerprint, pinned_bundle
 from heliosdb.transport.pacing import Pace
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,9 @@ def bind(server: Any, credentials: Any, host: str, port: int) -> int:
     return bound
 
 
+_LOOK_SECONDS = 0.5
+"""Of a call under way: how often it is looked at whether its peer may still ask."""
+
 _OF_AGGREGATORS = frozenset({Method.PERFORM, Method.GATHER})
 """Calls of which each task shows who has signed it."""
 
@@ -115,7 +122,10 @@ def _over_grpc(callers: Sequence[_Callers], method: Method) -> Any:
             return
         metadata = context.invocation_metadata() or ()
         try:
-            async with aclosing(found.answering.answer(method, messages, metadata)) as answers:
+            async with (
+                _cut_off(context, found.certificates),
+                aclosing(found.answering.answer(method, messages, metadata)) as answers,
+            ):
                 async for raw in answers:
                     yield raw
         except CannotAnswerError as error:
@@ -123,6 +133,30 @@ def _over_grpc(callers: Sequence[_Callers], method: Method) -> Any:
 
     # On the wire a call of one message is a stream of one.
     return grpc.stream_stream_rpc_method_handler(handle)
+
+
+@asynccontextmanager
+async def _cut_off(context: Any, certificates: Callable[[], Sequence[bytes]]) -> AsyncIterator[None]:
+    """Cancel the call, for the length of a block, as soon as its peer's certificate is pinned no longer."""
+    call = asyncio.current_task()
+    assert call is not None
+
+    async def watch() -> None:
+        known = tuple(certificates())
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = tuple(certificates())
+            if now != known and not _is_shown(context, now):
+                log.warning("a call is cut off: its certificate is pinned no longer")
+                call.cancel()
+                return
+            known = now
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 def _is_shown(context: Any, pinned: Sequence[bytes]) -> bool:

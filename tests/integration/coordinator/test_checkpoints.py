@@ -244,7 +244,7 @@ async def test_the_catalog_keeps_every_nth_round_and_what_belongs_to_it(world: W
     assert [(one["path"], one["round_number"]) for one in listed] == [(None, 2), (None, 4)]
     for one in listed:
         (kept,) = world.query(
-            "SELECT encode(sha256(p.manifest), 'hex') AS sha256, octet_length(p.manifest) AS bytes,"
+            "SELECT encode(federated._sealed_digest(p.manifest), 'hex') AS sha256, octet_length(p.manifest) AS bytes,"
             " EXISTS (SELECT FROM federated.run_parameters AS k"
             "         WHERE k.run_id = p.run_id AND k.round_number = p.kept_round) AS is_whole"
             " FROM federated.run_parameters AS p WHERE p.round_number = %s",

@@ -15,6 +15,7 @@ from typing import Any
 
 from heliosdb.catalog.connection import Row, Statement
 from heliosdb.domain.run import Run
+from heliosdb.domain.sealed_format import sealed_digest
 from tests.support.runs import POLICY
 
 Key = tuple[int, int, str, str]
@@ -298,15 +299,20 @@ class FakeCatalog:
         return []
 
     def _hash_states(self, _run: str, numbers: list[int]) -> Sequence[Row]:
+        kept = [(number, self.rows.states[number]) for number in dict.fromkeys(numbers)]
         return [
             {
                 "round_number": number,
-                "state": "s",
-                "memory": None,
-                "bytes": len(self.rows.states[number]["sealed"]),
+                "state": sealed_digest(one["sealed"]).hex(),
+                "memory": None if one["memory"] is None else sealed_digest(one["memory"]).hex(),
+                "bytes": len(one["sealed"]),
             }
-            for number in numbers
+            for number, one in kept
         ]
+
+    def _find_manifest(self, _run: str, number: int) -> Sequence[Row]:
+        manifest = self.rows.manifests.get(number)
+        return [] if manifest is None or number not in self.rows.states else [{"manifest": manifest}]
 
     def _describe_run(self, _run: str) -> Sequence[Row]:
         return [{"described": json.dumps({"scaling": self.rows.scaling, "plan": self.rows.plan})}]

@@ -69,8 +69,8 @@ def close(made: FakeCatalog, number: int, loss: float | None = None) -> None:
     made.rows.rounds[number].update(status="closed", global_loss=loss, global_accuracy=loss)
 
 
-def keep(made: FakeCatalog, number: int, kept: Kept, key: AtRestKey = KEY) -> None:
-    stored = seal_kept(kept, RUN.id, number, key)
+def keep(made: FakeCatalog, number: int, kept: Kept, key: AtRestKey = KEY, version: int = 0) -> None:
+    stored = seal_kept(kept, RUN.id, number, key, version=version)
     made.rows.states[number] = {
         "sealed": stored.sealed,
         "sha256": stored.sha256,
@@ -125,7 +125,7 @@ def test_round_zero_at_its_first_exchange_has_heard_nothing() -> None:
 def test_round_zero_at_its_second_exchange_knows_what_was_found_and_stated_in_the_first() -> None:
     made = catalog()
     add(made, 0, (FIND, {**every("received"), C: "dropped"}), (FIND2, {A: "pending", B: "pending"}))
-    keep(made, 0, Kept(ModelState(make_state())))
+    keep(made, 0, Kept(ModelState(make_state())), version=1)
     made.rows.scaling = json.dumps(Findings(SCALES).scaling_json())
 
     loaded = load(made)
@@ -169,7 +169,7 @@ def test_a_round_at_a_later_exchange_begins_from_what_that_led_to() -> None:
         (MEASURE, {A: "pending"}),
     )
     heard = make_state(sum=np.array([5], dtype=np.uint64))
-    keep(made, 1, Kept(ModelState(make_state(weights=np.array([7.0, 8.0]))), heard, 2))
+    keep(made, 1, Kept(ModelState(make_state(weights=np.array([7.0, 8.0]))), heard, 2), version=2)
 
     loaded = load(made)
 
@@ -281,7 +281,7 @@ def keep_first(made: FakeCatalog, writer: records.Writer, settled: records.Settl
         step=FIND2,
         findings=Findings(SCALES),
         sizes={A: 10, B: 20},
-        kept=seal_kept(Kept(MODEL), RUN.id, 0, KEY),
+        kept=seal_kept(Kept(MODEL), RUN.id, 0, KEY, version=1),
         measured=performance.Measured([]),
     )
 

@@ -77,6 +77,7 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         "output_activation",
         "intended_use",
         "owner_contact",
+        "prediction",
     }
 
 

@@ -23,12 +23,12 @@ MEMORY = Memory(
     step=make_state(head=np.array([0.25, -1.5]), codes=np.arange(3)),
     protocol=make_state(head=np.frombuffer(WORDS, dtype=np.uint8)),
     turn=b"next",
-    version=3,
+    version=6,
 )
 
 
 def stored(memory: Memory = MEMORY, *, secret: bytes = SECRET, key: TaskKey = KEY) -> StoredMemory:
-    return StoredMemory(MemoryKey(secret).seal(memory, key), 7)
+    return StoredMemory(MemoryKey(secret).seal(memory, key), memory.version + 1)
 
 
 def test_a_memory_is_opened_as_it_was_sealed_with_the_version_of_what_is_stored() -> None:

@@ -84,7 +84,7 @@ FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federate
 WHERE r.run_id = $1::uuid
 
 -- name: hash_states(uuid, integer[])
-SELECT round_number, encode(sha256(sealed), 'hex') AS state, encode(sha256(memory), 'hex') AS memory,
+SELECT round_number, encode(federated._sealed_digest(sealed), 'hex') AS state, encode(federated._sealed_digest(memory), 'hex') AS memory,
        octet_length(sealed) + coalesce(octet_length(memory), 0) AS bytes
 FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number = ANY ($2::integer[]) ORDER BY round_number
 

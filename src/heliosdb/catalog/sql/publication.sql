@@ -19,3 +19,6 @@ RETURNING version_id
 
 -- name: publish_function(bigint, integer, uuid, text[], boolean[], jsonb)
 SELECT federated._publish_function($1, $2, $3::uuid, $4, $5, $6) AS obstacle
+
+-- name: sealing(uuid, integer)
+SELECT federated._prediction_key() AS public, federated._version_key($1::uuid, $2) AS key

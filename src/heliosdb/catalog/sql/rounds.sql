@@ -88,7 +88,7 @@ SELECT sealed, sha256, memory FROM federated.run_parameters WHERE run_id = $1::u
 -- name: put_state(uuid, integer, bytea, bytea, bytea)
 INSERT INTO federated.run_parameters (run_id, round_number, sealed, sha256, memory) VALUES ($1::uuid, $2, $3, $4, $5)
 ON CONFLICT (run_id, round_number) DO UPDATE
-SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory, manifest = NULL, kept_round = NULL
+SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory, manifest = NULL, kept_round = NULL, file_digest = NULL
 
 -- name: delete_other_states(uuid, integer[])
 DELETE FROM federated.run_parameters AS p WHERE p.run_id = $1::uuid AND p.round_number <> ALL ($2::integer[])
