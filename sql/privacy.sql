@@ -52,16 +52,16 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS 'At which
 CREATE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
-           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
                max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
-               max(l.clipping_norm) AS clipping_norm
+               max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
         FROM federated.ledger AS l
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
@@ -78,6 +78,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
 COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
-    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
+    'Standard deviation of the noise over the sensitivity, of Laplace noise its scale: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
-    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+    'Norm to which a subject''s gradient was clipped, L2 or under Laplace noise L1; NULL in round 0, whose sums are bounded by construction';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';

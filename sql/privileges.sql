@@ -474,7 +474,7 @@ GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_da
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
 GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
-    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+    noise, clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 GRANT INSERT ON federated.node_spending TO federated_daemon;
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters, federated.internal_checkpoint TO federated_daemon;

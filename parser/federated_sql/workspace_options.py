@@ -45,9 +45,8 @@ WORKSPACE = (
         "noise_mechanism",
         _CHOICE,
         "gaussian",
-        "the noise's distribution",
+        "the noise's distribution: Laplace noise is calibrated by L1 norms, of linear models alone",
         choices=("gaussian", "laplacian"),
-        built_values=("gaussian",),
     ),
     OptionSpec(
         "clipping_threshold",

@@ -37,7 +37,8 @@ ALTER TABLE federated.release
 ALTER TABLE federated.spending
     ADD COLUMN base_tables bigint[],
     ADD COLUMN workspace_epsilon_basic double precision,
-    ADD COLUMN workspace_epsilon_tight double precision;
+    ADD COLUMN workspace_epsilon_tight double precision,
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian'));
 DROP INDEX federated.spending_by_relation;
 
 -- done: table federated.agreement
@@ -72,6 +73,7 @@ UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
 -- done: table federated.ledger
 ALTER TABLE federated.ledger
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     DROP CONSTRAINT ledger_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 UPDATE federated.ledger SET exchange = 1 WHERE step = 'evaluate';
@@ -422,6 +424,9 @@ COMMENT ON COLUMN federated.version.prediction IS
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
+COMMENT ON COLUMN federated.ledger.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
+
 COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
 
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
@@ -443,6 +448,7 @@ CREATE TABLE federated.node_spending (
     epsilon_tight    double precision NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    noise            text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     PRIMARY KEY (run_id, round_number, exchange, step, node_name)
 );
 
@@ -456,7 +462,7 @@ COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the
 COMMENT ON COLUMN federated.node_spending.signature IS
     'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
 
-COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate, steps and noise';
 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
     'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
@@ -521,6 +527,9 @@ COMMENT ON COLUMN federated.spending.relation IS 'What the dataset was shared fr
 
 COMMENT ON COLUMN federated.spending.base_tables IS
     'The base tables that are charged: what one dataset spends, no other dataset over the same tables has';
+
+COMMENT ON COLUMN federated.spending.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
 
 COMMENT ON COLUMN federated.spending.epsilon_tight IS
     'All that was ever spent from the most charged of the base tables, composed at delta';
@@ -6092,16 +6101,16 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon I
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
-           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
                max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
-               max(l.clipping_norm) AS clipping_norm
+               max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
         FROM federated.ledger AS l
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
@@ -6126,10 +6135,12 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
-    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
+    'Standard deviation of the noise over the sensitivity, of Laplace noise its scale: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
-    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+    'Norm to which a subject''s gradient was clipped, L2 or under Laplace noise L1; NULL in round 0, whose sums are bounded by construction';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';
 
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
@@ -8887,9 +8898,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (VALUES
         (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
         (l.state <> 'charged', 'the line is not charged'),
-        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
-         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
-                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        ((l.noise_multiplier, l.sampling_rate, l.steps, l.noise) <> (s.noise_multiplier, s.sampling_rate, s.steps, s.noise),
+         format('the node signed %s noise %s, rate %s, %s steps; the line has %s %s, %s, %s', s.noise, s.noise_multiplier,
+                s.sampling_rate, s.steps, l.noise, l.noise_multiplier, l.sampling_rate, l.steps)),
         (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
          format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
     ) AS c (holds, fault)
@@ -13857,7 +13868,7 @@ GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
 GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
-    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+    noise, clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 
 GRANT INSERT ON federated.node_spending TO federated_daemon;

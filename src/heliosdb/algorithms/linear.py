@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import add
 
 import numpy as np
@@ -37,7 +38,7 @@ from heliosdb.algorithms.families import (
     softmax_residuals,
 )
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
+from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
@@ -64,7 +65,7 @@ from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
@@ -179,17 +180,17 @@ class LinearModel:
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""
-        made = plan.findings.plan
+        made, noised = plan.findings.plan, partial(Mechanism, noise=plan.run.policy.noise)
         if made is None:
             return []
         if plan.round == 0:
-            classes = [] if made.classes_noise is None else [Cost(CLASSES, Mechanism(made.classes_noise))]
-            refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
-            return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
+            classes = [] if made.classes_noise is None else [Cost(CLASSES, noised(made.classes_noise))]
+            refinements = [Cost(REFINE, noised(noise)) for noise in made.refinement_noise]
+            return [*classes, Cost(STATISTICS, noised(made.statistics_noise)), *refinements]
         training = private_training(plan, made)
         costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
         if evaluates(plan) and made.evaluation_noise is not None:
-            costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
+            costs.append(Cost(EVALUATE, noised(made.evaluation_noise)))
         return costs
 
     def predict(self, state: State, findings: Findings) -> Prediction:
@@ -372,7 +373,8 @@ class LinearModel:
         """
         if work.noise_multiplier is not None:
             rows = table.validation()
-            return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
+            mechanism = Mechanism(work.noise_multiplier, noise=work.noise)
+            return self._evaluate_privately(rows, parameters, work.scaling, mechanism)
 
         def sums_of(rows: Table) -> Vector:
             values = scale_inputs(rows.features, work.scaling) @ parameters.T
@@ -406,10 +408,10 @@ class LinearModel:
         return values
 
     def _evaluate_privately(
-        self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
+        self, rows: Table, parameters: Vector, scaling: Scaling, mechanism: Mechanism
     ) -> Contribution:
         boxes, clamped = self.measure.boxes, clamp_parameters(parameters)
-        lattice = Lattice.of(boxes.sensitivity, noise_multiplier, boxes.size)
+        lattice = _evaluation_lattice(boxes, mechanism.noise_multiplier, mechanism.noise)
 
         def steps_of(rows: Table) -> Integers:
             values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
@@ -417,7 +419,7 @@ class LinearModel:
             means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
             return lattice.sum_steps(boxes.coordinates(means))
 
-        guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
+        guard = ClippedSum(boxes.norm(mechanism.noise), mechanism)
         return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
 
     def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
@@ -426,7 +428,7 @@ class LinearModel:
         if work.noise_multiplier is None:
             return work.measure.read_plain(total, scale)
         boxes = self.measure.boxes
-        noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
+        noise = _evaluation_lattice(boxes, work.noise_multiplier, work.noise).std * math.sqrt(nodes)
         return self.measure.read_private(total, noise, scale)
 
     def check_scored(self, task: Task) -> None:
@@ -457,6 +459,10 @@ class LinearModel:
         # fmax, fmin: what is not a number counts as a class too.
         classes: Vector = np.fmin(np.fmax(rows.target, 0.0), 1.0)
         return classes
+
+
+def _evaluation_lattice(boxes: Boxes, noise_multiplier: float, noise: Noise) -> Lattice:
+    return Lattice.of(boxes.norm(noise), noise_multiplier, boxes.size, noise)
 
 
 def _shifted(values: Matrix, offset: Vector) -> Matrix:

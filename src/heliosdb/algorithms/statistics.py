@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Noise
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -40,9 +40,11 @@ from heliosdb.domain.vector import Contribution
 from heliosdb.parts.algorithms import DescentSettings
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
+from heliosdb.privacy.mechanisms import deviation
 from heliosdb.privacy.plan import (
     CLASSES_SHARE,
     EXCHANGE_SHARES,
+    AccuracyNoise,
     TrainingPlan,
     TrainingRequest,
     plan_sampling,
@@ -60,6 +62,8 @@ LEAST_REMAINDER = 0.01
 @dataclass(frozen=True, slots=True)
 class StatisticsStep:
     """The exchange of round 0 in which scaling is found; where counts are private others refine them."""
+
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
     algorithm: str
     name: StepName = STATISTICS
@@ -170,7 +174,8 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
     assert made is not None
     if located.exchanges <= len(made.refinement_noise):
         noise = made.refinement_noise[located.exchanges - 1]
-        work = StatisticsWork(plan.run.options.algorithm, noise, classes=len(classes_of(plan)))
+        algorithm, kind = plan.run.options.algorithm, plan.run.policy.noise
+        work = StatisticsWork(algorithm, noise, classes=len(classes_of(plan)), noise=kind)
         deviation = private_noise(len(columns), work, nodes) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
     summary = summarise_located(located, measured_inputs(plan), _scaled_target(plan), nodes)
@@ -212,11 +217,11 @@ def prepare(plan: RunPlan) -> Findings:
     shares = [*([classes] if classes else []), *((1.0 - classes) * share for share in exchanges)]
     noises = [
         _least_noise(one.noise_multiplier)
-        for one in split_statistics(plan_statistics(budget, already), shares)
+        for one in split_statistics(plan_statistics(budget, already, plan.run.policy.noise), shares)
     ]
     # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
     # statistics of one more run are not charged first.
-    together = renyi_epsilon([*already, *map(Mechanism, noises)], budget.delta)
+    together = _beside_sampled(already, noises, plan)
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
@@ -226,6 +231,15 @@ def prepare(plan: RunPlan) -> Findings:
     counting = noises.pop(0) if classes else None
     made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
     return replace(plan.findings, plan=made)
+
+
+def _beside_sampled(already: Sequence[Mechanism], noises: Sequence[float], plan: RunPlan) -> float:
+    """Return ε of what was released and of round 0, as reckoned beside a release that is sampled."""
+    noise, delta = plan.run.policy.noise, plan.run.policy.delta
+    releases = [*already, *(Mechanism(one, noise=noise) for one in noises)]
+    if noise == "laplacian":
+        return Accountant(delta).epsilon(*releases)
+    return renyi_epsilon(releases, delta)
 
 
 def _check_levels(plan: RunPlan) -> None:
@@ -252,7 +266,8 @@ def statistics_work(plan: RunPlan) -> StatisticsWork:
     made = plan.findings.plan
     noise = made.statistics_noise if made is not None else None
     ranges = None if noise is None else _ranges(plan)
-    return StatisticsWork(plan.run.options.algorithm, noise, ranges, classes=len(classes_of(plan)))
+    algorithm, kind = plan.run.options.algorithm, plan.run.policy.noise
+    return StatisticsWork(algorithm, noise, ranges, classes=len(classes_of(plan)), noise=kind)
 
 
 def _within_bounds(scaling: Scaling) -> Scaling:
@@ -342,9 +357,10 @@ def plan_rounds(
         evaluations=count_evaluations(options),
         held_out=held_out * chosen / nodes,
         nodes=chosen,
-        accuracy=measure(len(classes_of(plan))).noise,
+        accuracy=_accuracy_noise(plan),
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
+        noise=policy.noise,
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
@@ -359,6 +375,14 @@ def plan_rounds(
         reason=made.reason,
         epsilon=made.epsilon,
     )
+
+
+def _accuracy_noise(plan: RunPlan) -> AccuracyNoise:
+    """How noise bears on the accuracy; under Laplace noise a multiplier of 1 has another deviation."""
+    measured, noise = measure(len(classes_of(plan))), plan.run.policy.noise
+    if noise == "gaussian":
+        return measured.noise
+    return replace(measured.noise, sensitivity=deviation(measured.boxes.norm(noise), noise))
 
 
 def _measurable(made: TrainingPlan) -> TrainingPlan:

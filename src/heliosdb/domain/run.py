@@ -18,7 +18,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.hierarchy import Aggregators
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
-from heliosdb.domain.privacy import Budget
+from heliosdb.domain.privacy import Budget, Noise
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.transforms import Transform, read_transforms
 from heliosdb.domain.update_settings import UpdateSettings
@@ -134,7 +134,7 @@ class Policy:
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
     aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
-    asynchronous run; 0: rounds are synchronous.
+    asynchronous run; 0: rounds are synchronous. noise: of a budget's releases.
     """
 
     workspace: WorkspaceName
@@ -153,6 +153,7 @@ class Policy:
     node_selection: str = "all"
     aggregators: Aggregators = field(default_factory=dict)
     buffer: int = 0
+    noise: Noise = "gaussian"
 
     @property
     def budget(self) -> Budget | None:

@@ -32,7 +32,7 @@ from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
-from heliosdb.parts.algorithms import by_newton, check_private
+from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
     check_rule,
@@ -103,6 +103,7 @@ def check_start(session: Session, start: Start) -> Checked:
     if policy.get("privacy_budget") is not None:
         # Said first: that such a run cannot be is more than that an option of it has no effect.
         check_private(chosen["algorithm"])
+        check_noise(chosen["algorithm"], chosen, policy["noise_mechanism"])
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",

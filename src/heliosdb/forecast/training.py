@@ -142,6 +142,7 @@ def _release(
         mechanism.sampling_rate,
         mechanism.steps,
         accountant.epsilon(mechanism),
+        mechanism.noise,
     )
 
 
