@@ -175,6 +175,7 @@ def of_budgets() -> list[tuple[str, Task]]:
         ("the release would pass the privacy budget", working(counted(), privacy=Privacy(Mechanism(0.01), 1.0))),
         ("which a later one of epsilon 9 cannot raise", replace(counted(), budget=Budget(9.0, 1e-5))),
         ("which a later one of delta 0.01 cannot raise", replace(counted(), budget=Budget(8.0, 1e-2))),
+        ("step newton has no form with laplacian noise", task(StepName("newton"), replace(counted().work, privacy=Privacy(Mechanism(2.0, noise="laplacian"), 1.0)))),
     ]  # fmt: skip
 
 

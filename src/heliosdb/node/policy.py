@@ -81,6 +81,8 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
         check_private(task.work.algorithm)
         check_noise(task.work.algorithm, {}, noise_of(task))
     step = find_step(task)
+    if noise_of(task) not in getattr(step, "noises", ("gaussian",)):
+        raise not_supported(f"step {step.name} has no form with {noise_of(task)} noise")
     step.check(task)
     check_columns(task)
     stage_of(task)
@@ -90,8 +92,6 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
         raise invalid_value("only real numbers get noise or are summed by a protocol")
     if task.reading.validation_split > MOST_HELD_OUT:
         raise refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
-    if noise_of(task) not in getattr(step, "noises", ("gaussian",)):
-        raise not_supported(f"step {step.name} has no form with {noise_of(task)} noise")
     if task.budget is not None and not private:
         raise refused("the task asks for a plain answer although the workspace has a privacy budget")
     if task.budget is None and private:

@@ -22,7 +22,8 @@ Over a Poisson sample of rate q a mechanism of pure ε has pure ε' = log(1 + q 
 that differ by one subject (Li, Qardaji and Su 2012, theorem 1; Balle, Barthe and Gaboardi 2018, theorem 8).
 All that is used of it is ε': of all mechanisms with that the Rényi divergence is the largest for randomized
 response (Kairouz, Oh and Viswanath 2015), log( p^α r^(1-α) + r^α p^(1-α) ) / (α-1) with p = 1/(1 + exp(-ε'))
-and r = 1 - p.
+and r = 1 - p. Nor is it larger than without sampling: the divergence is jointly quasi-convex (van Erven and
+Harremoës 2014, theorem 13).
 """
 
 from __future__ import annotations
@@ -126,18 +127,22 @@ def pure_epsilon(rate: float, multiplier: float) -> float:
 def laplace_curve(rate: float, multiplier: float, orders: Floats) -> Floats:
     """Return a bound of the Rényi divergence of one release at each of `orders`, 2 or more; see the
     module."""
+    whole = 1.0 / multiplier
+    found = np.logaddexp(
+        np.log(orders / (2 * orders - 1)) + (orders - 1) * whole,
+        np.log((orders - 1) / (2 * orders - 1)) - orders * whole,
+    ) / (orders - 1)
+    found *= 1.0 + 1.0 / _SCALE
     own = pure_epsilon(rate, multiplier)
-    if rate >= 1.0:
-        found = np.logaddexp(
-            np.log(orders / (2 * orders - 1)) + (orders - 1) * own,
-            np.log((orders - 1) / (2 * orders - 1)) - orders * own,
-        ) / (orders - 1)
-        found *= 1.0 + 1.0 / _SCALE
-    else:
-        # log p and log r of randomized response.
-        right, wrong = -math.log1p(math.exp(-own)), -own - math.log1p(math.exp(-own))
-        found = np.logaddexp(orders * right + (1 - orders) * wrong, orders * wrong + (1 - orders) * right) / (
-            orders - 1
-        )
+    if rate < 1.0:
+        found = np.minimum(found, _randomized_response(own, orders))
     bounded: Floats = np.minimum(np.maximum(found, 0.0), own)
     return bounded
+
+
+def _randomized_response(own: float, orders: Floats) -> Floats:
+    """Return the largest Rényi divergence that a mechanism of pure ε `own` has."""
+    right, wrong = -math.log1p(math.exp(-own)), -own - math.log1p(math.exp(-own))
+    both = np.logaddexp(orders * right + (1 - orders) * wrong, orders * wrong + (1 - orders) * right)
+    largest: Floats = both / (orders - 1)
+    return largest

@@ -58,7 +58,9 @@ async def test_the_plan_of_such_a_run_says_how_the_noise_is_distributed(world: W
     create_workspace(world, min_nodes=2, **LAPLACIAN)
     create_model(world)
 
-    told = world.query("SELECT * FROM federated.explain('EXPLAIN (FORMAT JSON) START FEDERATED TRAINING risk')")
+    told = world.query(
+        "SELECT * FROM federated.explain('EXPLAIN (FORMAT JSON) START FEDERATED TRAINING risk')"
+    )
 
     assert '"Noise": "laplacian"' in str(told).replace("'", '"'), told
 
