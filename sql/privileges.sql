@@ -356,7 +356,7 @@ GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, s
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
@@ -628,7 +628,8 @@ GRANT EXECUTE ON FUNCTION
     federated._refused_answers(bigint, interval, federated.participation_outcome[])
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
-    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text),
+    federated._consumed_epsilon(text)
 TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;

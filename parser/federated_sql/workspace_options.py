@@ -70,7 +70,6 @@ WORKSPACE = (
         _BOOL,
         False,
         "whether one data subject may be in several nodes: ε is then the nodes' sum, not their maximum",
-        built_values=(False,),
     ),
     OptionSpec("min_nodes", _INT, 2, "nodes that a run needs to start", minimum=1, maximum=10_000),
     OptionSpec("max_nodes", _INT, 100, "nodes that may be registered", minimum=1, maximum=10_000),

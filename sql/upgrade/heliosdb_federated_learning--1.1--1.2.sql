@@ -6095,8 +6095,82 @@ SELECT pg_catalog.pg_extension_config_dump('federated.internal_checkpoint', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.resumption', '');
 
+-- What the ledger says, workspace by workspace and round by round.
+
+-- What a workspace has spent: where a subject is in one node only, as much as the most charged node; where subjects_overlap, the
+-- nodes' sum. The lines of a node end at its most: what it has composed never falls.
+CREATE FUNCTION federated._consumed_epsilon(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN coalesce((SELECT (w.options ->> 'subjects_overlap')::boolean FROM federated.workspace AS w
+                               WHERE w.name = _consumed_epsilon.workspace), false)
+                THEN sum(n.epsilon) ELSE max(n.epsilon) END
+    FROM (SELECT max(l.epsilon_tight) AS epsilon FROM federated.ledger AS l
+          WHERE l.workspace = _consumed_epsilon.workspace GROUP BY l.node_name) AS n
+$$;
+
+COMMENT ON FUNCTION federated._consumed_epsilon(text) IS
+    'Composed epsilon of the most charged node of a workspace, with subjects_overlap the sum over its nodes; NULL where nothing was ever charged';
+
+-- The epsilon that the last training rounds of the most charged node added, with subjects_overlap of all nodes together. A round's cost is the sum of what its releases
+-- added to the composed epsilon; rounds whose releases added nothing that can be seen leave no mean to divide by.
+CREATE OR REPLACE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH most_charged AS (
+        SELECT l.node_name FROM federated.ledger AS l WHERE l.workspace = _recent_round_cost.workspace
+        ORDER BY l.epsilon_tight DESC, l.node_name LIMIT 1
+    ), releases AS (
+        SELECT l.run_id, l.round_number, l.ledger_id,
+               l.epsilon_tight - lag(l.epsilon_tight, 1, 0) OVER (PARTITION BY l.node_name ORDER BY l.ledger_id) AS added
+        FROM federated.ledger AS l
+        WHERE l.workspace = _recent_round_cost.workspace
+          AND (l.node_name = (SELECT m.node_name FROM most_charged AS m)
+               OR EXISTS (SELECT FROM federated.workspace AS w
+                          WHERE w.name = l.workspace AND (w.options ->> 'subjects_overlap')::boolean))
+    ), rounds AS (
+        SELECT sum(r.added) AS cost FROM releases AS r
+        WHERE r.round_number > 0
+        GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
+    )
+    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
+$$;
+
+COMMENT ON FUNCTION federated._recent_round_cost(text) IS
+    'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
+
+CREATE OR REPLACE VIEW @extschema@.federated_privacy_budget_status AS
+SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS consumed_epsilon,
+       CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END AS remaining_epsilon,
+       (SELECT count(*) FROM federated.model AS m
+        JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+        WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
+       floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
+       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT o.total,
+           coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+    FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+) AS b;
+
+COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
+
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
-    'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+    'What the most charged node has spent, with subjects_overlap the nodes'' sum: all releases of a node composed, reserved ones included; NULL without a budget where nothing was ever charged';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
+    'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
+    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
+    'At which every epsilon here is stated; with subjects_overlap each node''s at delta / max_nodes, so that their sum is at delta';
 
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
@@ -6377,6 +6451,60 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
     'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_privacy_budget(
+    workspace text,
+    OUT total_epsilon double precision, OUT consumed_epsilon double precision, OUT remaining_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT b.total, b.consumed, CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END
+    FROM (
+        SELECT o.total,
+               coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+        FROM federated.workspace AS w
+        CROSS JOIN LATERAL (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+        WHERE w.workspace_id = federated._workspace_id(federated_privacy_budget.workspace)
+    ) AS b
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
+    'What a workspace may spend and what its most charged node, with subjects_overlap its nodes together, has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
+
+CREATE OR REPLACE VIEW @extschema@.federated_workspace_status AS
+SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,
+       n.active AS active_nodes,
+       CASE WHEN EXISTS (
+                SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = w.workspace_id AND r.status = 'running') THEN 'training'
+            WHEN o.budget <= o.consumed OR o.budget - o.consumed < federated._recent_round_cost(w.name)
+                THEN 'budget_exhausted'
+            WHEN n.active >= o.min_nodes THEN 'ready'
+            WHEN n.registered >= o.min_nodes THEN 'waiting'
+            ELSE 'incomplete' END AS status
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
+           (w.options ->> 'privacy_budget')::double precision AS budget,
+           federated._consumed_epsilon(w.name) AS consumed
+) AS o
+CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active
+    FROM federated.node AS q WHERE q.workspace_id = w.workspace_id
+) AS n;
+
+COMMENT ON VIEW @extschema@.federated_workspace_status IS 'Every workspace, and whether a run could begin in it';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.registered_nodes IS 'Nodes of the workspace in whatever state';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS 'The option min_nodes';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
+    'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
+    'The first that holds: training (a run is running), budget_exhausted (what is left is less than a training round has cost lately), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
 
 -- Exports at a node: a data subject's rows, for that subject. A release of a kind of its own: of exact values, and only from
 -- datasets whose DBA allows it.
@@ -10575,8 +10703,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN federated.workspace AS w USING (workspace_id)
     JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
     CROSS JOIN LATERAL (
-        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
-        FROM federated.ledger AS l WHERE l.workspace = w.name
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(federated._consumed_epsilon(w.name), 0)) AS epsilon
     ) AS left_over
     CROSS JOIN LATERAL (
         SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (
@@ -13718,7 +13845,7 @@ GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, s
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
@@ -14111,7 +14238,8 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text),
+    federated._consumed_epsilon(text)
 TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;

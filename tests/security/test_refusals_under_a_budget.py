@@ -406,6 +406,8 @@ ELSEWHERE = {
     "feature_ranges does not name …": COORDINATOR,
     "what is left of the budget calls for a noise_multiplier of …, more than …": COORDINATOR,
     "a round would take … steps, more than …": COORDINATOR,
+    "other nodes have spent the workspace's budget": COORDINATOR,
+    "what is left of the privacy budget is less than one round needs": COORDINATOR,
     'the levels of feature "…" are not declared at every node': COORDINATOR,
     "the task takes more than … steps of training": PLAIN,
 }

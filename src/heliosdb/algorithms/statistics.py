@@ -17,7 +17,7 @@ import numpy as np
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.described import describe_statistics
-from heliosdb.algorithms.features import private_noise, statistics
+from heliosdb.algorithms.features import private_noise, sensitivity, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.registry import check_classes, classes_of
@@ -37,10 +37,11 @@ from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import DescentSettings
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
-from heliosdb.privacy.mechanisms import deviation
+from heliosdb.privacy.mechanisms import Lattice, deviation
 from heliosdb.privacy.plan import (
     CLASSES_SHARE,
     EXCHANGE_SHARES,
@@ -194,18 +195,21 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
         made = plan_rounds(plan, made, nodes, **about)
         found = replace(found, plan=made)
         notes += [] if made.reason is None else [made.reason]
+        notes += _stricter(run.policy.noise_multiplier, made.training_noise)
     return Taken(NO_STATE, found, notes=tuple(notes))
 
 
 def prepare(plan: RunPlan) -> Findings:
     """Choose the noise of round 0's exchanges; UF001 where the budget is spent, or all but; 0A000 for more
     classes than the algorithm learns."""
-    budget, already = plan.run.policy.budget, plan.past
+    budget, already = allowed(plan), plan.past
     check_classes(plan.run.options.algorithm, classes_of(plan))
     if budget is None:
         return plan.findings
     _check_levels(plan)
     spent = Accountant(budget.delta).epsilon(*already)
+    if not budget.epsilon > 0.0:
+        raise FederatedError(ErrorCode.BUDGET_EXHAUSTED, "other nodes have spent the workspace's budget")
     if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
@@ -219,6 +223,7 @@ def prepare(plan: RunPlan) -> Findings:
         _least_noise(one.noise_multiplier)
         for one in split_statistics(plan_statistics(budget, already, plan.run.policy.noise), shares)
     ]
+    _check_counted(plan, max(noises), budget)
     # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
     # statistics of one more run are not charged first.
     together = _beside_sampled(already, noises, plan)
@@ -231,6 +236,23 @@ def prepare(plan: RunPlan) -> Findings:
     counting = noises.pop(0) if classes else None
     made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
     return replace(plan.findings, plan=made)
+
+
+def _check_counted(plan: RunPlan, noise: float, budget: Budget) -> None:
+    """Raise FederatedError UF001 where counts would need more noise than can be added to them: a budget that
+    is smaller than one round, of which no node is asked."""
+    columns = len(scaled_columns(plan))
+    work = statistics_work(replace(plan, findings=replace(plan.findings, plan=PrivacyPlan(noise))))
+    try:
+        Lattice.of(sensitivity(columns, work), noise, work.size(len(measured_inputs(plan))), work.noise)
+    except FederatedError as error:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            "what is left of the privacy budget is less than one round needs",
+            detail=f"Epsilon {budget.epsilon:.6g} at delta {budget.delta:g} calls for a noise_multiplier of"
+            f" {noise:.6g} over {counted(columns, 'column')}.",
+            hint="Raise privacy_budget, or declare feature_ranges, which take less.",
+        ) from error
 
 
 def _beside_sampled(already: Sequence[Mechanism], noises: Sequence[float], plan: RunPlan) -> float:
@@ -248,6 +270,14 @@ def _check_levels(plan: RunPlan) -> None:
     for column in encoding.columns if encoding is not None else ():
         if column.kind is ColumnKind.CATEGORY and column.form == "value":
             raise not_supported(f'the levels of feature "{column.column}" are not declared at every node')
+
+
+def allowed(plan: RunPlan) -> Budget | None:
+    """Return what each node may come to: the budget, or a part of it where the nodes' ε add up."""
+    budget = plan.run.policy.budget
+    if budget is None or plan.allowance is None:
+        return budget
+    return replace(budget, epsilon=min(budget.epsilon, plan.allowance))
 
 
 def share_of(plan: RunPlan, budget: Budget, spent: float) -> Budget:
@@ -375,6 +405,15 @@ def plan_rounds(
         reason=made.reason,
         epsilon=made.epsilon,
     )
+
+
+def _stricter(given: float | None, planned: float | None) -> list[str]:
+    """Say which rule set the noise of training, where an option and the budget both do."""
+    if given is None or planned is None:
+        return []
+    if planned > given:
+        return [f"noise_multiplier {given:g} would pass the privacy budget: {planned:g} is used"]
+    return [f"noise_multiplier {given:g} is stricter than the privacy budget, part of which stays unspent"]
 
 
 def _accuracy_noise(plan: RunPlan) -> AccuracyNoise:

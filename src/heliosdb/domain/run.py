@@ -134,7 +134,8 @@ class Policy:
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
     aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
-    asynchronous run; 0: rounds are synchronous. noise: of a budget's releases.
+    asynchronous run; 0: rounds are synchronous. noise: of a budget's releases. overlap: whether a
+    subject may be in several nodes, whose ε then add up; delta is each node's part of the workspace's.
     """
 
     workspace: WorkspaceName
@@ -154,10 +155,12 @@ class Policy:
     aggregators: Aggregators = field(default_factory=dict)
     buffer: int = 0
     noise: Noise = "gaussian"
+    overlap: bool = False
 
     @property
     def budget(self) -> Budget | None:
-        """The workspace's total (ε, δ), None without a privacy budget."""
+        """What any one node may spend, None without a privacy budget; with `overlap` all nodes together may
+        spend the same ε, each at this δ."""
         return None if self.privacy_budget is None else Budget(self.privacy_budget, self.delta)
 
     def laxity(self, current: Policy) -> str | None:

@@ -31,6 +31,7 @@ from heliosdb.extension.models import check_columns, find_model, in_training
 from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session
+from heliosdb.extension.start_budgets import check_noise_options, describe_noise
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
@@ -110,6 +111,7 @@ def check_start(session: Session, start: Start) -> Checked:
             hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
         )
     _check_budget(session, model, policy)
+    check_noise_options(policy)
     check_runs_by_aggregators(policy, start.nodes)
     require_built(OptionKind.TRAINING, start.given, start.overrides, session.built)
     said: dict[str, None] = {}
@@ -118,6 +120,7 @@ def check_start(session: Session, start: Start) -> Checked:
         given = [*start.given, *(Option(name, None) for name in tried)]
         said |= dict.fromkeys(_check_run(session, start, {**chosen, **tried}, given))
     runs = plan_runs(chosen, start.overrides)
+    said |= dict.fromkeys(describe_noise(policy))
     return Checked(runs, (*said, *([describe_runs(runs, policy)] if len(runs) > 1 else [])))
 
 

@@ -67,4 +67,4 @@ FROM (SELECT sum(epsilon) AS epsilon FROM federated.ledger
       WHERE run_id = $1::uuid AND state = 'reserved' GROUP BY node_name) AS s
 
 -- name: consumed_epsilon(text)
-SELECT max(epsilon_tight) AS epsilon FROM federated.ledger WHERE workspace = $1
+SELECT federated._consumed_epsilon($1) AS epsilon
