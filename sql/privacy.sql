@@ -45,11 +45,15 @@ SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS 
         JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
         WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
        floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
-       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta
+       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta, b.basic AS consumed_epsilon_basic
 FROM federated.workspace AS w
 CROSS JOIN LATERAL (
     SELECT o.total,
-           coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+           coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed,
+           coalesce((SELECT CASE WHEN (w.options ->> 'subjects_overlap')::boolean THEN sum(n.epsilon) ELSE max(n.epsilon) END
+                     FROM (SELECT max(l.epsilon_basic) AS epsilon FROM federated.ledger AS l
+                           WHERE l.workspace = w.name GROUP BY l.node_name) AS n),
+                    CASE WHEN o.total IS NOT NULL THEN 0 END) AS basic
     FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
 ) AS b;
 COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
@@ -58,6 +62,8 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsil
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
     'What the most charged node has spent, with subjects_overlap the nodes'' sum: all releases of a node composed, reserved ones included; NULL without a budget where nothing was ever charged';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon_basic IS
+    'The same as the sum of each release''s own epsilon, for comparison: what is consumed is consumed_epsilon';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
     'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
