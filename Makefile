@@ -10,7 +10,7 @@ DISTRIBUTION ?= bookworm
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ forwarder harness pooled processes round_cases round_federation serving_load tables wide yardstick,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test compiled check format privileges installcheck fuzz soak faults watch page pictures flower bench reference lock deb debtest clean
+.PHONY: help setup demo test compiled check format privileges installcheck fuzz soak faults ledgers watch page pictures flower bench reference lock deb debtest clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +38,9 @@ soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of
 
 faults: setup  ## every kill and stop in every kind of run, 100 rounds of nodes that come and go, 200 of 20 MB (16 GB of disk)
 	HELIOSDB_ALL_FAULTS=1 $(PYTHON) -m pytest $(PYTEST_ARGS) tests/faults/test_matrix.py tests/faults/test_scale.py tests/faults/test_memory_flat.py
+
+ledgers: setup  ## SIGKILL between reserve, charge, release and what is sent, fifty times each (about an hour)
+	HELIOSDB_LEDGER_KILLS=50 $(PYTHON) -m pytest $(PYTEST_ARGS) tests/faults/test_ledgers.py
 
 watch: setup  ## a browser follows a run of 200 rounds: how far it is behind, whether its memory grows
 	@scripts/setup.sh --clients

@@ -279,6 +279,7 @@ CREATE TABLE federated.ledger (
     epsilon_tight    double precision NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    noise            text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     UNIQUE (run_id, round_number, exchange, step, node_name)
 );
 CREATE INDEX ledger_by_node ON federated.ledger (workspace, node_name, ledger_id);
@@ -286,6 +287,8 @@ COMMENT ON TABLE federated.ledger IS
     'What each node of a workspace has spent, as the coordinator knows it; reserved before a task is sent, taken back only where certainly nothing was released';
 COMMENT ON COLUMN federated.ledger.workspace IS 'By name and without reference: dropping a workspace and making it again refunds nothing';
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
+COMMENT ON COLUMN federated.ledger.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
 COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
 COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'Epsilon of all the node''s releases up to this one composed at the workspace''s delta: exactly where all have full participation, by Renyi divergences where one is sampled';
@@ -305,6 +308,7 @@ CREATE TABLE federated.node_spending (
     epsilon_tight    double precision NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    noise            text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     PRIMARY KEY (run_id, round_number, exchange, step, node_name)
 );
 CREATE INDEX node_spending_by_node ON federated.node_spending (workspace, node_name, recorded_at);
@@ -313,7 +317,7 @@ COMMENT ON TABLE federated.node_spending IS
 COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the node signed it: it says all that the other columns say';
 COMMENT ON COLUMN federated.node_spending.signature IS
     'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
-COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate, steps and noise';
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
     'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 

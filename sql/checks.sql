@@ -251,9 +251,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (VALUES
         (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
         (l.state <> 'charged', 'the line is not charged'),
-        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
-         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
-                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        ((l.noise_multiplier, l.sampling_rate, l.steps, l.noise) <> (s.noise_multiplier, s.sampling_rate, s.steps, s.noise),
+         format('the node signed %s noise %s, rate %s, %s steps; the line has %s %s, %s, %s', s.noise, s.noise_multiplier,
+                s.sampling_rate, s.steps, l.noise, l.noise_multiplier, l.sampling_rate, l.steps)),
         (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
          format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
     ) AS c (holds, fault)

@@ -488,8 +488,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN federated.workspace AS w USING (workspace_id)
     JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
     CROSS JOIN LATERAL (
-        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
-        FROM federated.ledger AS l WHERE l.workspace = w.name
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(federated._consumed_epsilon(w.name), 0)) AS epsilon
     ) AS left_over
     CROSS JOIN LATERAL (
         SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (

@@ -237,15 +237,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT b.total, b.consumed, CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END
     FROM (
         SELECT o.total,
-               coalesce((SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name),
-                        CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+               coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
         FROM federated.workspace AS w
         CROSS JOIN LATERAL (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
         WHERE w.workspace_id = federated._workspace_id(federated_privacy_budget.workspace)
     ) AS b
 $$;
 COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
-    'What a workspace may spend and what its most charged node has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
+    'What a workspace may spend and what its most charged node, with subjects_overlap its nodes together, has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
 
 CREATE VIEW @extschema@.federated_workspace_status AS
 SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,
@@ -262,7 +261,7 @@ FROM federated.workspace AS w
 CROSS JOIN LATERAL (
     SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
            (w.options ->> 'privacy_budget')::double precision AS budget,
-           (SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name) AS consumed
+           federated._consumed_epsilon(w.name) AS consumed
 ) AS o
 CROSS JOIN LATERAL (
     SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active

@@ -88,7 +88,8 @@ CREATE TABLE federated.spending (
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     base_tables      bigint[] NOT NULL CHECK (cardinality(base_tables) > 0),
     workspace_epsilon_basic double precision NOT NULL,
-    workspace_epsilon_tight double precision NOT NULL
+    workspace_epsilon_tight double precision NOT NULL,
+    noise            text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian'))
 );
 CREATE INDEX spending_by_base_table ON federated.spending USING gin (base_tables);
 COMMENT ON TABLE federated.spending IS
@@ -96,6 +97,8 @@ COMMENT ON TABLE federated.spending IS
 COMMENT ON COLUMN federated.spending.relation IS 'What the dataset was shared from, as it was named';
 COMMENT ON COLUMN federated.spending.base_tables IS
     'The base tables that are charged: what one dataset spends, no other dataset over the same tables has';
+COMMENT ON COLUMN federated.spending.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
 COMMENT ON COLUMN federated.spending.epsilon_tight IS
     'All that was ever spent from the most charged of the base tables, composed at delta';
 COMMENT ON COLUMN federated.spending.workspace_epsilon_basic IS 'Of epsilon_basic, what this workspace has spent: the node signs it';

@@ -369,7 +369,7 @@ GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, s
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
@@ -487,7 +487,7 @@ GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_da
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
 GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
-    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+    noise, clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 GRANT INSERT ON federated.node_spending TO federated_daemon;
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters, federated.internal_checkpoint TO federated_daemon;
@@ -641,7 +641,8 @@ GRANT EXECUTE ON FUNCTION
     federated._refused_answers(bigint, interval, federated.participation_outcome[])
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
-    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text),
+    federated._consumed_epsilon(text)
 TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;

@@ -45,9 +45,8 @@ WORKSPACE = (
         "noise_mechanism",
         _CHOICE,
         "gaussian",
-        "the noise's distribution",
+        "the noise's distribution: Laplace noise is calibrated by L1 norms, of linear models alone",
         choices=("gaussian", "laplacian"),
-        built_values=("gaussian",),
     ),
     OptionSpec(
         "clipping_threshold",
@@ -77,7 +76,6 @@ WORKSPACE = (
         _BOOL,
         False,
         "whether one data subject may be in several nodes: ε is then the nodes' sum, not their maximum",
-        built_values=(False,),
     ),
     OptionSpec("min_nodes", _INT, 2, "nodes that a run needs to start", minimum=1, maximum=10_000),
     OptionSpec("max_nodes", _INT, 100, "nodes that may be registered", minimum=1, maximum=10_000),

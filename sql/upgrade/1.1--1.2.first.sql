@@ -33,7 +33,8 @@ ALTER TABLE federated.release
 ALTER TABLE federated.spending
     ADD COLUMN base_tables bigint[],
     ADD COLUMN workspace_epsilon_basic double precision,
-    ADD COLUMN workspace_epsilon_tight double precision;
+    ADD COLUMN workspace_epsilon_tight double precision,
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian'));
 DROP INDEX federated.spending_by_relation;
 
 -- done: table federated.agreement
@@ -68,6 +69,7 @@ UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
 -- done: table federated.ledger
 ALTER TABLE federated.ledger
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     DROP CONSTRAINT ledger_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 UPDATE federated.ledger SET exchange = 1 WHERE step = 'evaluate';

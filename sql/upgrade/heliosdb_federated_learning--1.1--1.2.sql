@@ -37,7 +37,8 @@ ALTER TABLE federated.release
 ALTER TABLE federated.spending
     ADD COLUMN base_tables bigint[],
     ADD COLUMN workspace_epsilon_basic double precision,
-    ADD COLUMN workspace_epsilon_tight double precision;
+    ADD COLUMN workspace_epsilon_tight double precision,
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian'));
 DROP INDEX federated.spending_by_relation;
 
 -- done: table federated.agreement
@@ -72,6 +73,7 @@ UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
 -- done: table federated.ledger
 ALTER TABLE federated.ledger
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     DROP CONSTRAINT ledger_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 UPDATE federated.ledger SET exchange = 1 WHERE step = 'evaluate';
@@ -432,6 +434,9 @@ COMMENT ON COLUMN federated.version.prediction IS
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
+COMMENT ON COLUMN federated.ledger.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
+
 COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
 
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
@@ -453,6 +458,7 @@ CREATE TABLE federated.node_spending (
     epsilon_tight    double precision NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    noise            text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     PRIMARY KEY (run_id, round_number, exchange, step, node_name)
 );
 
@@ -466,7 +472,7 @@ COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the
 COMMENT ON COLUMN federated.node_spending.signature IS
     'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
 
-COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate, steps and noise';
 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
     'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
@@ -531,6 +537,9 @@ COMMENT ON COLUMN federated.spending.relation IS 'What the dataset was shared fr
 
 COMMENT ON COLUMN federated.spending.base_tables IS
     'The base tables that are charged: what one dataset spends, no other dataset over the same tables has';
+
+COMMENT ON COLUMN federated.spending.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
 
 COMMENT ON COLUMN federated.spending.epsilon_tight IS
     'All that was ever spent from the most charged of the base tables, composed at delta';
@@ -6219,22 +6228,103 @@ SELECT pg_catalog.pg_extension_config_dump('federated.internal_checkpoint', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.resumption', '');
 
+-- What the ledger says, workspace by workspace and round by round.
+
+-- What a workspace has spent: where a subject is in one node only, as much as the most charged node; where subjects_overlap, the
+-- nodes' sum. The lines of a node end at its most: what it has composed never falls.
+CREATE FUNCTION federated._consumed_epsilon(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN coalesce((SELECT (w.options ->> 'subjects_overlap')::boolean FROM federated.workspace AS w
+                               WHERE w.name = _consumed_epsilon.workspace), false)
+                THEN sum(n.epsilon) ELSE max(n.epsilon) END
+    FROM (SELECT max(l.epsilon_tight) AS epsilon FROM federated.ledger AS l
+          WHERE l.workspace = _consumed_epsilon.workspace GROUP BY l.node_name) AS n
+$$;
+
+COMMENT ON FUNCTION federated._consumed_epsilon(text) IS
+    'Composed epsilon of the most charged node of a workspace, with subjects_overlap the sum over its nodes; NULL where nothing was ever charged';
+
+-- The epsilon that the last training rounds of the most charged node added, with subjects_overlap of all nodes together. A round's cost is the sum of what its releases
+-- added to the composed epsilon; rounds whose releases added nothing that can be seen leave no mean to divide by.
+CREATE OR REPLACE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH most_charged AS (
+        SELECT l.node_name FROM federated.ledger AS l WHERE l.workspace = _recent_round_cost.workspace
+        ORDER BY l.epsilon_tight DESC, l.node_name LIMIT 1
+    ), releases AS (
+        SELECT l.run_id, l.round_number, l.ledger_id,
+               l.epsilon_tight - lag(l.epsilon_tight, 1, 0) OVER (PARTITION BY l.node_name ORDER BY l.ledger_id) AS added
+        FROM federated.ledger AS l
+        WHERE l.workspace = _recent_round_cost.workspace
+          AND (l.node_name = (SELECT m.node_name FROM most_charged AS m)
+               OR EXISTS (SELECT FROM federated.workspace AS w
+                          WHERE w.name = l.workspace AND (w.options ->> 'subjects_overlap')::boolean))
+    ), rounds AS (
+        SELECT sum(r.added) AS cost FROM releases AS r
+        WHERE r.round_number > 0
+        GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
+    )
+    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
+$$;
+
+COMMENT ON FUNCTION federated._recent_round_cost(text) IS
+    'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
+
+CREATE OR REPLACE VIEW @extschema@.federated_privacy_budget_status AS
+SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS consumed_epsilon,
+       CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END AS remaining_epsilon,
+       (SELECT count(*) FROM federated.model AS m
+        JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+        WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
+       floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
+       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta, b.basic AS consumed_epsilon_basic
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT o.total,
+           coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed,
+           coalesce((SELECT CASE WHEN (w.options ->> 'subjects_overlap')::boolean THEN sum(n.epsilon) ELSE max(n.epsilon) END
+                     FROM (SELECT max(l.epsilon_basic) AS epsilon FROM federated.ledger AS l
+                           WHERE l.workspace = w.name GROUP BY l.node_name) AS n),
+                    CASE WHEN o.total IS NOT NULL THEN 0 END) AS basic
+    FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+) AS b;
+
+COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
+
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
-    'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+    'What the most charged node has spent, with subjects_overlap the nodes'' sum: all releases of a node composed, reserved ones included; NULL without a budget where nothing was ever charged';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon_basic IS
+    'The same as the sum of each release''s own epsilon, for comparison: what is consumed is consumed_epsilon';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
+    'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
+    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
+    'At which every epsilon here is stated; with subjects_overlap each node''s at delta / max_nodes, so that their sum is at delta';
 
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
-           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
                max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
-               max(l.clipping_norm) AS clipping_norm
+               max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
         FROM federated.ledger AS l
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
@@ -6259,10 +6349,12 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
-    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
+    'Standard deviation of the noise over the sensitivity, of Laplace noise its scale: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
-    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+    'Norm to which a subject''s gradient was clipped, L2 or under Laplace noise L1; NULL in round 0, whose sums are bounded by construction';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';
 
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
@@ -6499,6 +6591,60 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
     'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_privacy_budget(
+    workspace text,
+    OUT total_epsilon double precision, OUT consumed_epsilon double precision, OUT remaining_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT b.total, b.consumed, CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END
+    FROM (
+        SELECT o.total,
+               coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+        FROM federated.workspace AS w
+        CROSS JOIN LATERAL (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+        WHERE w.workspace_id = federated._workspace_id(federated_privacy_budget.workspace)
+    ) AS b
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
+    'What a workspace may spend and what its most charged node, with subjects_overlap its nodes together, has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
+
+CREATE OR REPLACE VIEW @extschema@.federated_workspace_status AS
+SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,
+       n.active AS active_nodes,
+       CASE WHEN EXISTS (
+                SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = w.workspace_id AND r.status = 'running') THEN 'training'
+            WHEN o.budget <= o.consumed OR o.budget - o.consumed < federated._recent_round_cost(w.name)
+                THEN 'budget_exhausted'
+            WHEN n.active >= o.min_nodes THEN 'ready'
+            WHEN n.registered >= o.min_nodes THEN 'waiting'
+            ELSE 'incomplete' END AS status
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
+           (w.options ->> 'privacy_budget')::double precision AS budget,
+           federated._consumed_epsilon(w.name) AS consumed
+) AS o
+CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active
+    FROM federated.node AS q WHERE q.workspace_id = w.workspace_id
+) AS n;
+
+COMMENT ON VIEW @extschema@.federated_workspace_status IS 'Every workspace, and whether a run could begin in it';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.registered_nodes IS 'Nodes of the workspace in whatever state';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS 'The option min_nodes';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
+    'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
+    'The first that holds: training (a run is running), budget_exhausted (what is left is less than a training round has cost lately), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
 
 -- Exports at a node: a data subject's rows, for that subject. A release of a kind of its own: of exact values, and only from
 -- datasets whose DBA allows it.
@@ -9105,9 +9251,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (VALUES
         (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
         (l.state <> 'charged', 'the line is not charged'),
-        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
-         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
-                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        ((l.noise_multiplier, l.sampling_rate, l.steps, l.noise) <> (s.noise_multiplier, s.sampling_rate, s.steps, s.noise),
+         format('the node signed %s noise %s, rate %s, %s steps; the line has %s %s, %s, %s', s.noise, s.noise_multiplier,
+                s.sampling_rate, s.steps, l.noise, l.noise_multiplier, l.sampling_rate, l.steps)),
         (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
          format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
     ) AS c (holds, fault)
@@ -10782,8 +10928,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN federated.workspace AS w USING (workspace_id)
     JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
     CROSS JOIN LATERAL (
-        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
-        FROM federated.ledger AS l WHERE l.workspace = w.name
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(federated._consumed_epsilon(w.name), 0)) AS epsilon
     ) AS left_over
     CROSS JOIN LATERAL (
         SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (
@@ -13952,7 +14097,7 @@ GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, s
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
@@ -14102,7 +14247,7 @@ GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
 GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
-    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+    noise, clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 
 GRANT INSERT ON federated.node_spending TO federated_daemon;
@@ -14345,7 +14490,8 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text),
+    federated._consumed_epsilon(text)
 TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;

@@ -207,6 +207,7 @@ def of_budgets() -> list[tuple[str, Task]]:
         ("the release would pass the privacy budget", working(counted(), privacy=Privacy(Mechanism(0.01), 1.0))),
         ("which a later one of epsilon 9 cannot raise", replace(counted(), budget=Budget(9.0, 1e-5))),
         ("which a later one of delta 0.01 cannot raise", replace(counted(), budget=Budget(8.0, 1e-2))),
+        ("step newton has no form with laplacian noise", task(StepName("newton"), replace(counted().work, privacy=Privacy(Mechanism(2.0, noise="laplacian"), 1.0)))),
     ]  # fmt: skip
 
 
@@ -445,6 +446,8 @@ ELSEWHERE = {
     "feature_ranges does not name …": COORDINATOR,
     "what is left of the budget calls for a noise_multiplier of …, more than …": COORDINATOR,
     "a round would take … steps, more than …": COORDINATOR,
+    "other nodes have spent the workspace's budget": COORDINATOR,
+    "what is left of the privacy budget is less than one round needs": COORDINATOR,
     'the levels of feature "…" are not declared at every node': COORDINATOR,
     "the task takes more than … steps of training": PLAIN,
 }

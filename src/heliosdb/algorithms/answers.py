@@ -16,10 +16,11 @@ import numpy as np
 from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.layout import CLASSES_SENSITIVITY, COLUMN_DIGITS, DIGIT_BITS
-from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
+from heliosdb.algorithms.works import ClassesWork, EvaluateWork, StatisticsWork
 from heliosdb.domain.bounds import LOCATION, ROWS
 from heliosdb.domain.vector import Vector
 from heliosdb.domain.wording import counted
+from heliosdb.privacy.mechanisms import judged_deviation
 
 _DEVIATIONS = 40.0
 """Noise beyond so many standard deviations is never met."""
@@ -50,15 +51,17 @@ def statistics_fault(
     return None if work.scales_target else _counts_fault(rows, vector[1 - work.classes :])
 
 
-def classes_fault(vector: Vector, noise_multiplier: float) -> str | None:
+def classes_fault(vector: Vector, work: ClassesWork) -> str | None:
     """Say what is wrong with counts of a target's classes, None where nothing is."""
-    return noised_fault(vector, ROWS.most, noise_multiplier * CLASSES_SENSITIVITY)
+    deviation = judged_deviation(work.noise_multiplier * CLASSES_SENSITIVITY, work.noise)
+    return noised_fault(vector, ROWS.most, deviation)
 
 
 def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str | None:
     """Say what is wrong with an evaluation, None where nothing is."""
     if work.noise_multiplier is not None:
-        deviation = work.noise_multiplier * work.measure.boxes.sensitivity
+        scale = work.noise_multiplier * work.measure.boxes.norm(work.noise)
+        deviation = judged_deviation(scale, work.noise)
         return noised_fault(vector, 0.5 * ROWS.most, deviation)
     count = float(vector[0])
     if weight != max(1.0, count) or not _is_count(count, ROWS.most):

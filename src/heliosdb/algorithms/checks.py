@@ -48,7 +48,7 @@ def check_statistics(n_inputs: int, envelope: Work) -> None:
     declared = sensitivity(block_count(n_inputs, work), work)
     if work.noise_multiplier is not None:
         check_columns(n_inputs, work)
-        Lattice.of(declared, work.noise_multiplier, work.size(n_inputs))
+        Lattice.of(declared, work.noise_multiplier, work.size(n_inputs), work.noise)
 
 
 def check_classes(task: Task) -> None:
@@ -59,7 +59,7 @@ def check_classes(task: Task) -> None:
         raise invalid_value("counts of classes depend on no state and no scaling")
     work = ClassesWork.of(task.work)
     check_shape(task.work, CLASS_COUNTS)
-    Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS)
+    Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS, work.noise)
 
 
 def check_training(task: Task) -> None:
@@ -75,7 +75,8 @@ def check_training(task: Task) -> None:
     if work.control_variates:
         _check_control(task, size)
     if work.privacy is not None:
-        Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
+        given = work.privacy
+        Lattice.of(given.clipping_norm, given.noise_multiplier, task.work.size, given.noise)
 
 
 def check_evaluation(task: Task) -> None:
@@ -85,7 +86,7 @@ def check_evaluation(task: Task) -> None:
     supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
-        Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
+        Lattice.of(work.measure.boxes.norm(work.noise), work.noise_multiplier, work.size, work.noise)
 
 
 def check_target(name: str, classes: int) -> None:

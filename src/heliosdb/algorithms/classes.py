@@ -4,8 +4,8 @@ undeclared.
 What always holds: whether it is asked is known before round 0 opens, from what nodes say of their columns;
 what it costs is reserved then and charged before a row is read. A subject's part is the shares of its rows
 whose target is 0, 1, and neither. A row's place depends on its own target alone, and a row without a target
-has none; so the shares are not negative and sum to 1, or are all 0 where no row has a place. Their L2 norm is
-at most their sum, 1: the sensitivity. Sums, rounding and noise are those of the feature statistics
+has none; so the shares are not negative and sum to 1, or are all 0 where no row has a place. Their norm, L1
+or L2, is at most their sum, 1: the sensitivity. Sums, rounding and noise are those of the feature statistics
 (features.py): exact whole steps of the lattice, whatever else is in the table. What is read of the noisy
 sums is post-processing.
 """
@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -31,12 +31,12 @@ from heliosdb.algorithms.works import ClassesWork
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
-from heliosdb.privacy.mechanisms import Integers, Lattice
+from heliosdb.privacy.mechanisms import Integers, Lattice, judged_deviation
 
 CLASSES = StepName("classes")
 
@@ -51,6 +51,8 @@ FEW = 0.01
 @dataclass(frozen=True, slots=True)
 class ClassesStep:
     """The exchange with which round 0 begins where the target's classes are not declared."""
+
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
     algorithm: str
     name: StepName = CLASSES
@@ -69,7 +71,7 @@ class ClassesStep:
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to."""
         del plan
-        return classes_fault(update.vector, ClassesWork.of(work).noise_multiplier)
+        return classes_fault(update.vector, ClassesWork.of(work))
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
         """Return None: the statistics tell them, with less noise."""
@@ -80,7 +82,8 @@ class ClassesStep:
         """Go on to the statistics; FederatedError 22023 names the target where its classes are others."""
         del state
         assert isinstance(gathered, Total)
-        noise = _lattice(_work(plan)).std * math.sqrt(gathered.nodes)
+        work = _work(plan)
+        noise = judged_deviation(work.noise_multiplier, work.noise) * math.sqrt(gathered.nodes)
         notes = read_counts(gathered.vector, noise, plan.run.options.target)
         return Taken(NO_STATE, following=STATISTICS, notes=notes)
 
@@ -114,7 +117,7 @@ def count_classes(table: Table, work: ClassesWork) -> Contribution:
     # A subject may have rows of both kinds.
     parts = [table] if table.others.size else table.subject_blocks()
     steps = sum_parts(parts, steps_of, add)
-    guard = ClippedSum(CLASSES_SENSITIVITY, Mechanism(work.noise_multiplier))
+    guard = ClippedSum(CLASSES_SENSITIVITY, Mechanism(work.noise_multiplier, noise=work.noise))
     return Contribution(lattice.total(steps), 1.0, guard)
 
 
@@ -143,11 +146,11 @@ def read_counts(counts: Vector, noise: float, target: str) -> tuple[str, ...]:
 
 
 def _lattice(work: ClassesWork) -> Lattice:
-    return Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS)
+    return Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS, work.noise)
 
 
 def _work(plan: RunPlan) -> ClassesWork:
     made = plan.findings.plan
     assert made is not None
     assert made.classes_noise is not None
-    return ClassesWork(plan.run.options.algorithm, made.classes_noise)
+    return ClassesWork(plan.run.options.algorithm, made.classes_noise, plan.run.policy.noise)

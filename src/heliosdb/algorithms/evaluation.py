@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import ClassVar, Literal, Protocol, cast
 
 from heliosdb.algorithms.answers import evaluation_fault
 from heliosdb.algorithms.checks import check_evaluation
@@ -21,6 +21,7 @@ from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.state import State, told_of
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -48,6 +49,8 @@ class EvaluateStep:
     is_private: whether there is a private form of it. told: the arrays of the state that nodes are told, None
     for all; what else a state holds is how these were found.
     """
+
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
     algorithm: str
     name: StepName = EVALUATE
@@ -111,4 +114,5 @@ def evaluate_work(plan: RunPlan) -> EvaluateWork:
     scaling, made = plan.findings.scaling, plan.findings.plan
     assert scaling is not None
     noise = None if made is None else made.evaluation_noise
-    return EvaluateWork(plan.run.options.algorithm, scaling, noise, classes=len(classes_of(plan)))
+    algorithm, classes = plan.run.options.algorithm, len(classes_of(plan))
+    return EvaluateWork(algorithm, scaling, noise, classes=classes, noise=plan.run.policy.noise)

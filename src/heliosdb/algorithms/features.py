@@ -57,7 +57,7 @@ from heliosdb.algorithms.works import StatisticsWork, Window
 from heliosdb.domain.bounds import RANGE_END, RANGE_WIDTH
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.vector import ClippedSum, Contribution, Plain, Vector
-from heliosdb.privacy.mechanisms import Integers, Lattice
+from heliosdb.privacy.mechanisms import Integers, Lattice, judged_deviation
 
 _BIN_BITS = 9
 """A bin's number fits into so many."""
@@ -75,8 +75,9 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
         return Contribution(_plain_sums(table, work), max(1.0, float(table.rows)), Plain())
     n_inputs = table.features.shape[1]
     check_columns(n_inputs, work)
-    guard = ClippedSum(sensitivity(block_count(n_inputs, work), work), Mechanism(work.noise_multiplier))
-    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_inputs))
+    mechanism = Mechanism(work.noise_multiplier, noise=work.noise)
+    guard = ClippedSum(sensitivity(block_count(n_inputs, work), work), mechanism)
+    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_inputs), work.noise)
 
     def steps_of(rows: Table) -> Integers:
         grouping = group_by_subject(rows.subjects)
@@ -91,7 +92,10 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
 
 
 def sensitivity(blocks: int, work: StatisticsWork) -> float:
-    """Return the L2 norm of the most that one subject adds to an answer of so many blocks and a count."""
+    """Return the norm of the most that one subject adds to an answer of so many blocks and a count: L2, L1
+    under Laplace noise."""
+    if work.noise == "laplacian":
+        return blocks * _block_norm(work) + 1.0
     return math.sqrt(blocks * _block_norm(work) ** 2 + 1.0)
 
 
@@ -101,8 +105,11 @@ def block_count(n_inputs: int, work: StatisticsWork) -> int:
 
 
 def _block_norm(work: StatisticsWork) -> float:
-    """Bound a subject's block: shares of the grid sum to 1, and u² + (u² - 1/2)² ≤ 5/4 on [-1, 1]."""
-    return 1.0 if work.ranges is None else math.sqrt(1.25)
+    """Bound a subject's block: shares of the grid sum to 1, which bounds both norms; of a range's values
+    u² + (u² - 1/2)² ≤ 5/4 and |u| + |u² - 1/2| ≤ 3/2 on [-1, 1], and the third is 1 where these are 0."""
+    if work.ranges is None:
+        return 1.0
+    return 1.5 if work.noise == "laplacian" else math.sqrt(1.25)
 
 
 def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
@@ -236,10 +243,12 @@ def range_position(column: Vector, bounds: tuple[float, float]) -> Vector:
 
 
 def private_noise(blocks: int, work: StatisticsWork, nodes: int) -> float:
-    """Return the standard deviation of the noise in every value of the sum over `nodes` private answers."""
+    """Return the standard deviation of the noise in every value of the sum over `nodes` private answers, as
+    what stands out of it is judged by: see `judged_deviation`."""
     if work.noise_multiplier is None:
         return 0.0
-    return work.noise_multiplier * sensitivity(blocks, work) * math.sqrt(nodes)
+    scale = work.noise_multiplier * sensitivity(blocks, work)
+    return judged_deviation(scale, work.noise) * math.sqrt(nodes)
 
 
 def split_blocks(total: Vector, blocks: int, work: StatisticsWork) -> list[Vector]:

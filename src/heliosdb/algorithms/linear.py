@@ -37,7 +37,7 @@ from heliosdb.algorithms.families import (
     softmax_residuals,
 )
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
+from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.private_layered import (
@@ -73,7 +73,7 @@ from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
@@ -157,6 +157,11 @@ class LinearModel:
         for name in ("penalty", "weights", "offset"):
             if options.given.get(name):
                 raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
+        if len(classes_of(plan)) > 2 and plan.run.policy.noise != "gaussian":
+            raise not_supported(
+                f"more than two classes are not supported under noise_mechanism {plan.run.policy.noise}",
+                hint="Their gradients are bounded in L2 norm; set noise_mechanism = 'gaussian'.",
+            )
 
     def begin(self, plan: RunPlan) -> State:
         """Return zeros; (inputs + 1,), weights then bias; of K > 2 classes (K - 1, inputs + 1).
@@ -375,7 +380,8 @@ class LinearModel:
             rows = table.validation()
             if parameters.ndim > 1:
                 return measure_layers([parameters], "relu", rows, work, is_reduced=True)
-            return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
+            mechanism = Mechanism(work.noise_multiplier, noise=work.noise)
+            return self._evaluate_privately(rows, parameters, work.scaling, mechanism)
 
         def sums_of(rows: Table) -> Vector:
             values = scale_inputs(rows.features, work.scaling) @ parameters.T
@@ -409,10 +415,10 @@ class LinearModel:
         return values
 
     def _evaluate_privately(
-        self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
+        self, rows: Table, parameters: Vector, scaling: Scaling, mechanism: Mechanism
     ) -> Contribution:
         boxes, clamped = self.measure.boxes, clamp_parameters(parameters)
-        lattice = Lattice.of(boxes.sensitivity, noise_multiplier, boxes.size)
+        lattice = _evaluation_lattice(boxes, mechanism.noise_multiplier, mechanism.noise)
 
         def steps_of(rows: Table) -> Integers:
             values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
@@ -420,7 +426,7 @@ class LinearModel:
             means = group_by_subject(rows.subjects).means(measured, ROW_CAP)
             return lattice.sum_steps(boxes.coordinates(means))
 
-        guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
+        guard = ClippedSum(boxes.norm(mechanism.noise), mechanism)
         return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
 
     def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
@@ -428,8 +434,8 @@ class LinearModel:
         scale = work.scaling.target_scale
         if work.noise_multiplier is None:
             return work.measure.read_plain(total, scale)
-        boxes = work.measure.boxes
-        noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
+        lattice = _evaluation_lattice(work.measure.boxes, work.noise_multiplier, work.noise)
+        noise = lattice.std * math.sqrt(nodes)
         return work.measure.read_private(total, noise, scale)
 
     def check_scored(self, task: Task) -> None:
@@ -471,6 +477,10 @@ class LinearModel:
         # fmax, fmin: what is not a number counts as a class too.
         classes: Vector = np.fmin(np.fmax(rows.target, 0.0), 1.0)
         return classes
+
+
+def _evaluation_lattice(boxes: Boxes, noise_multiplier: float, noise: Noise) -> Lattice:
+    return Lattice.of(boxes.norm(noise), noise_multiplier, boxes.size, noise)
 
 
 def _shifted(values: Matrix, offset: Vector) -> Matrix:

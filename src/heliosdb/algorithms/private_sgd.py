@@ -26,7 +26,7 @@ from heliosdb.privacy.clipping import clip_steps, column_norms, columns_at_once,
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 _ROW_STEPS = float(1 << 33)
-"""L2 norm, in lattice steps, to which one row of several is cut: at least four times the clipping norm, and
+"""Norm, in lattice steps, to which one row of several is cut: at least four times the clipping norm, and
 2^29 rows of a subject still add exactly in 64 bits."""
 
 _BLOCK = 1 << 14
@@ -38,15 +38,15 @@ class SubjectRows:
     """The rows of some subjects, each subject's adjacent, and how far each may go.
 
     columns: (k, n), targets: (n,). limits: (n,), the largest derivative by the score, in lattice steps.
-    sizes: (s,), the rows of each subject; None where each row is a subject. step: the lattice's. bound: the
-    clipping norm in steps.
+    sizes: (s,), the rows of each subject; None where each row is a subject. lattice: of the noise, which
+    says by which norm is clipped. bound: the clipping norm in steps.
     """
 
     columns: Matrix
     targets: Vector
     limits: Vector
     sizes: Codes | None
-    step: float
+    lattice: Lattice
     bound: float
 
     @classmethod
@@ -56,14 +56,14 @@ class SubjectRows:
         """Put each subject's rows together. The last row of `columns` is ones, so that no norm is 0."""
         bound = clipping_norm / lattice.step
         if grouping.order is None:
-            limits = bound / column_norms(columns)
-            return cls(columns, targets, limits, None, lattice.step, bound)
+            limits = bound / column_norms(columns, lattice.noise)
+            return cls(columns, targets, limits, None, lattice, bound)
         if not bool(np.all(grouping.order[1:] > grouping.order[:-1])):
             columns, targets = columns.take(grouping.order, axis=1), targets.take(grouping.order)
         # A subject of one row is cut in the same way whether or not somebody else has several.
         several = np.repeat(grouping.sizes > 1, grouping.sizes)
-        limits = np.where(several, _ROW_STEPS, bound) / column_norms(columns)
-        return cls(columns, targets, limits, grouping.sizes, lattice.step, bound)
+        limits = np.where(several, _ROW_STEPS, bound) / column_norms(columns, lattice.noise)
+        return cls(columns, targets, limits, grouping.sizes, lattice, bound)
 
     @property
     def subjects(self) -> int:
@@ -97,7 +97,7 @@ class SubjectRows:
                 summed = sums_of_runs(gradients, ended)
                 summed[:, 0] += begun
                 begun = gradients[:, int(ended[-1]) + 1 :].sum(axis=1)
-                yield clip_steps(summed, self.bound)
+                yield clip_steps(summed, self.bound, self.lattice.noise)
             else:
                 begun += gradients.sum(axis=1)
 
@@ -108,7 +108,8 @@ class SubjectRows:
     def _row_steps(self, rows: Codes, parameters: Vector, residual: Residual) -> Matrix:
         """Return the gradient of each row, cut to its limit and rounded; (k, m)."""
         inputs, limits = self.columns.take(rows, axis=1), self.limits.take(rows)
-        slopes = residual(fold(inputs * parameters[:, None]), self.targets.take(rows)) / self.step
+        values = fold(inputs * parameters[:, None])
+        slopes = residual(values, self.targets.take(rows)) / self.lattice.step
         inputs *= np.minimum(np.maximum(slopes, -limits), limits)
         return np.rint(inputs, out=inputs)
 
@@ -129,12 +130,12 @@ def descend_privately(
     """Run DP-SGD over subjects and return the new parameters.
 
     columns: (k, n), from `scale_columns`. Each step takes a Poisson sample of the subjects, sums their
-    clipped gradients, adds Gaussian noise of standard deviation noise_multiplier x clipping_norm a
-    coordinate, divides by sampling_rate x expected_subjects, applies the proximal term, and cuts the
-    parameters to their bounds. optimizer: what it makes of such gradients is as private as they are. Raises
-    FederatedError only as `Lattice.of` does.
+    clipped gradients, adds noise of standard deviation (of Laplace noise: of scale) noise_multiplier x
+    clipping_norm a coordinate, divides by sampling_rate x expected_subjects, applies the proximal term, and
+    cuts the parameters to their bounds. optimizer: what it makes of such gradients is as private as they are.
+    Raises FederatedError only as `Lattice.of` does.
     """
-    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
+    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size, privacy.noise)
     rows = SubjectRows.of(columns, targets, grouping, privacy.clipping_norm, lattice)
     return descend_over(
         rows.subjects,
@@ -171,7 +172,7 @@ def descend_over(
     # One drawing for a block of steps: asking for a few numbers at a time costs more than the numbers.
     block = max(1, min(privacy.steps, 1_000_000 // parameters.size))
     for start in range(0, privacy.steps, block):
-        noise = secret.noise((min(block, privacy.steps - start), parameters.size))
+        noise = secret.noise((min(block, privacy.steps - start), parameters.size), privacy.noise)
         for step_noise in noise:
             taken = secret.poisson_sample(subjects, privacy.sampling_rate)
             steps = gradient_steps(taken, current)

@@ -23,6 +23,8 @@ def wished_report(plan: RunPlan) -> AccuracyNoise | None:
     options = plan.run.options
     method, classes = algorithm(options.algorithm), len(classes_of(plan))
     able = REPORT in method.steps and isinstance(method, ScoresRows) and classes <= MOST_CLASSES
+    # A report bounds its subjects in L2 alone.
+    able = able and plan.run.policy.noise == "gaussian"
     if not able or not plan.run.publishes or options.validation_split == 0:
         return None
     sensitivity = PrivateLayout(classes, len(options.features)).sensitivity

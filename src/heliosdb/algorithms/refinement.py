@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_refinement
@@ -29,6 +29,7 @@ from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -40,6 +41,8 @@ __all__ = ["REFINE", "RefineStep"]
 @dataclass(frozen=True, slots=True)
 class RefineStep:
     """One closer look. The state between the exchanges is what was located, which no node is told."""
+
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
     algorithm: str
     name: StepName = REFINE
@@ -93,5 +96,5 @@ def _work(plan: RunPlan, state: State) -> StatisticsWork:
     located, made = Located.from_state(state), plan.findings.plan
     assert made is not None
     noise = made.refinement_noise[located.exchanges - 1]
-    algorithm, classes = plan.run.options.algorithm, len(classes_of(plan))
-    return StatisticsWork(algorithm, noise, windows=located.windows(), classes=classes)
+    algorithm, classes, kind = plan.run.options.algorithm, len(classes_of(plan)), plan.run.policy.noise
+    return StatisticsWork(algorithm, noise, windows=located.windows(), classes=classes, noise=kind)

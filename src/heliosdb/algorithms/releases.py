@@ -7,6 +7,7 @@ takes, in their order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
@@ -21,17 +22,17 @@ from heliosdb.domain.privacy import Mechanism
 
 def releases_of_descent(plan: RunPlan) -> Sequence[Cost]:
     """Return what the steps of a round cost a node; () without a budget."""
-    made = plan.findings.plan
+    made, noised = plan.findings.plan, partial(Mechanism, noise=plan.run.policy.noise)
     if made is None:
         return []
     if plan.round == 0:
-        classes = [] if made.classes_noise is None else [Cost(CLASSES, Mechanism(made.classes_noise))]
-        refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
-        return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
+        classes = [] if made.classes_noise is None else [Cost(CLASSES, noised(made.classes_noise))]
+        refinements = [Cost(REFINE, noised(noise)) for noise in made.refinement_noise]
+        return [*classes, Cost(STATISTICS, noised(made.statistics_noise)), *refinements]
     training = private_training(plan, made)
     costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
     if adapts(plan) and made.clipping_noise is not None:
         costs.append(Cost(NORMS, Mechanism(made.clipping_noise)))
     if evaluates(plan) and made.evaluation_noise is not None:
-        costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
+        costs.append(Cost(EVALUATE, noised(made.evaluation_noise)))
     return costs

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.described import describe_statistics
-from heliosdb.algorithms.features import private_noise, statistics
+from heliosdb.algorithms.features import private_noise, sensitivity, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.private_wish import wished_report
@@ -33,18 +33,21 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Noise
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
+from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, TreeSettings, last_round
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
+from heliosdb.privacy.mechanisms import Lattice, deviation
 from heliosdb.privacy.plan import (
     CLASSES_SHARE,
     EXCHANGE_SHARES,
+    AccuracyNoise,
     SamplingPlan,
     TrainingPlan,
     TrainingRequest,
@@ -63,6 +66,8 @@ LEAST_REMAINDER = 0.01
 @dataclass(frozen=True, slots=True)
 class StatisticsStep:
     """The exchange of round 0 in which scaling is found; where counts are private others refine them."""
+
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
     algorithm: str
     name: StepName = STATISTICS
@@ -174,7 +179,8 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
     assert made is not None
     if located.exchanges <= len(made.refinement_noise):
         noise = made.refinement_noise[located.exchanges - 1]
-        work = StatisticsWork(plan.run.options.algorithm, noise, classes=len(classes_of(plan)))
+        algorithm, kind = plan.run.options.algorithm, plan.run.policy.noise
+        work = StatisticsWork(algorithm, noise, classes=len(classes_of(plan)), noise=kind)
         deviation = private_noise(len(columns), work, nodes) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
     summary = summarise_located(located, measured_inputs(plan), _scaled_target(plan), nodes)
@@ -195,18 +201,21 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
         made = plan_rounds(plan, made, nodes, **about)
         found = replace(found, plan=made)
         notes += [why for why in (made.reason, made.report_reason) if why is not None]
+        notes += _stricter(run.policy.noise_multiplier, made.training_noise)
     return Taken(NO_STATE, found, notes=tuple(notes))
 
 
 def prepare(plan: RunPlan) -> Findings:
     """Choose the noise of round 0's exchanges; UF001 where the budget is spent, or all but; 0A000 for more
     classes than the algorithm learns."""
-    budget, already = plan.run.policy.budget, plan.past
+    budget, already = allowed(plan), plan.past
     check_classes(plan.run.options.algorithm, classes_of(plan))
     if budget is None:
         return plan.findings
     _check_levels(plan)
     spent = Accountant(budget.delta).epsilon(*already)
+    if not budget.epsilon > 0.0:
+        raise FederatedError(ErrorCode.BUDGET_EXHAUSTED, "other nodes have spent the workspace's budget")
     if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
@@ -218,11 +227,12 @@ def prepare(plan: RunPlan) -> Findings:
     shares = [*([classes] if classes else []), *((1.0 - classes) * share for share in exchanges)]
     noises = [
         _least_noise(one.noise_multiplier)
-        for one in split_statistics(plan_statistics(budget, already), shares)
+        for one in split_statistics(plan_statistics(budget, already, plan.run.policy.noise), shares)
     ]
+    _check_counted(plan, max(noises), budget)
     # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
     # statistics of one more run are not charged first.
-    together = renyi_epsilon([*already, *map(Mechanism, noises)], budget.delta)
+    together = _beside_sampled(already, noises, plan)
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
@@ -232,6 +242,32 @@ def prepare(plan: RunPlan) -> Findings:
     counting = noises.pop(0) if classes else None
     made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
     return replace(plan.findings, plan=made)
+
+
+def _check_counted(plan: RunPlan, noise: float, budget: Budget) -> None:
+    """Raise FederatedError UF001 where counts would need more noise than can be added to them: a budget that
+    is smaller than one round, of which no node is asked."""
+    columns = len(scaled_columns(plan))
+    work = statistics_work(replace(plan, findings=replace(plan.findings, plan=PrivacyPlan(noise))))
+    try:
+        Lattice.of(sensitivity(columns, work), noise, work.size(len(measured_inputs(plan))), work.noise)
+    except FederatedError as error:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            "what is left of the privacy budget is less than one round needs",
+            detail=f"Epsilon {budget.epsilon:.6g} at delta {budget.delta:g} calls for a noise_multiplier of"
+            f" {noise:.6g} over {counted(columns, 'column')}.",
+            hint="Raise privacy_budget, or declare feature_ranges, which take less.",
+        ) from error
+
+
+def _beside_sampled(already: Sequence[Mechanism], noises: Sequence[float], plan: RunPlan) -> float:
+    """Return ε of what was released and of round 0, as reckoned beside a release that is sampled."""
+    noise, delta = plan.run.policy.noise, plan.run.policy.delta
+    releases = [*already, *(Mechanism(one, noise=noise) for one in noises)]
+    if noise == "laplacian":
+        return Accountant(delta).epsilon(*releases)
+    return renyi_epsilon(releases, delta)
 
 
 def _check_levels(plan: RunPlan) -> None:
@@ -244,6 +280,14 @@ def _check_levels(plan: RunPlan) -> None:
                 hint="Under a privacy_budget each node's DBA declares them, by a CHECK, a domain or an enum"
                 " of the column, which costs nothing: to name values of rows would cost a delta of its own.",
             )
+
+
+def allowed(plan: RunPlan) -> Budget | None:
+    """Return what each node may come to: the budget, or a part of it where the nodes' ε add up."""
+    budget = plan.run.policy.budget
+    if budget is None or plan.allowance is None:
+        return budget
+    return replace(budget, epsilon=min(budget.epsilon, plan.allowance))
 
 
 def share_of(plan: RunPlan, budget: Budget, spent: float) -> Budget:
@@ -262,7 +306,8 @@ def statistics_work(plan: RunPlan) -> StatisticsWork:
     made = plan.findings.plan
     noise = made.statistics_noise if made is not None else None
     ranges = None if noise is None else _ranges(plan)
-    return StatisticsWork(plan.run.options.algorithm, noise, ranges, classes=len(classes_of(plan)))
+    algorithm, kind = plan.run.options.algorithm, plan.run.policy.noise
+    return StatisticsWork(algorithm, noise, ranges, classes=len(classes_of(plan)), noise=kind)
 
 
 def _within_bounds(scaling: Scaling) -> Scaling:
@@ -351,12 +396,13 @@ def plan_rounds(
         evaluations=count_evaluations(options),
         held_out=held_out * chosen / nodes,
         nodes=chosen,
-        accuracy=measure(len(classes_of(plan))).noise,
+        accuracy=_accuracy_noise(plan),
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
         report=wished_report(plan),
         norm_counts=options.rounds - 1 if policy.adaptive_clipping else 0,
         trained=expected * chosen,
+        noise=policy.noise,
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
@@ -375,6 +421,23 @@ def plan_rounds(
         report_noise=made.report_noise_multiplier,
         report_reason=made.report_reason,
     )
+
+
+def _stricter(given: float | None, planned: float | None) -> list[str]:
+    """Say which rule set the noise of training, where an option and the budget both do."""
+    if given is None or planned is None:
+        return []
+    if planned > given:
+        return [f"noise_multiplier {given:g} would pass the privacy budget: {planned:g} is used"]
+    return [f"noise_multiplier {given:g} is stricter than the privacy budget, part of which stays unspent"]
+
+
+def _accuracy_noise(plan: RunPlan) -> AccuracyNoise:
+    """How noise bears on the accuracy; under Laplace noise a multiplier of 1 has another deviation."""
+    measured, noise = measure(len(classes_of(plan))), plan.run.policy.noise
+    if noise == "gaussian":
+        return measured.noise
+    return replace(measured.noise, sensitivity=deviation(measured.boxes.norm(noise), noise))
 
 
 def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
@@ -73,6 +74,8 @@ class TrainStep:
 
     is_private: whether there is a private form of it.
     """
+
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
     algorithm: str
     name: StepName = TRAIN
@@ -228,6 +231,7 @@ def private_training(plan: RunPlan, made: PrivacyPlan) -> PrivateTraining:
         sampling_rate=made.sampling_rate,
         steps=made.steps,
         expected_subjects=made.expected_subjects,
+        noise=plan.run.policy.noise,
     )
 
 
@@ -275,12 +279,18 @@ def private_reach(privacy: PrivateTraining, learning_rate: float, size: int, sub
     which are binomial with mean m = q T subjects: by Bernstein's inequality more than m + 10 √m + 100 with
     probability below e⁻⁵⁰. The noise of T steps is Gaussian, its deviation at most 2 σ C √T a value (the
     lattice's slack at most doubles it): longer than 2 σ C √T (√size + 10) with probability below e⁻⁵⁰
-    (Laurent and Massart 2000, lemma 1). N is the nodes' mean, so that a node with all subjects of the
+    (Laurent and Massart 2000, lemma 1). Of Laplace noise of scale b = σ C the sum of T draws is beyond b (√(8
+    T x) + √8 x) with probability below 2 e⁻ˣ (its moments are below exp(2 b² t² T) for t up to 1/(√2 b)); x =
+    60 + log(size) covers every value. N is the nodes' mean, so that a node with all subjects of the
     federation reaches further than the others: hence `subjects` is the federation's count, its own noise on
     top.
     """
     sampled = privacy.sampling_rate * privacy.steps * subjects
     clipped = sampled + _TAIL * math.sqrt(sampled) + _TAIL**2
     noise = 2.0 * privacy.noise_multiplier * math.sqrt(privacy.steps) * (math.sqrt(size) + _TAIL)
+    if privacy.noise == "laplacian":
+        far = 60.0 + math.log(size)
+        reach = math.sqrt(8.0 * privacy.steps * far) + math.sqrt(8.0) * far
+        noise = 2.0 * privacy.noise_multiplier * math.sqrt(size) * reach
     denominator = privacy.sampling_rate * privacy.expected_subjects
     return learning_rate * privacy.clipping_norm / denominator * (clipped + noise)

@@ -16,7 +16,7 @@ from heliosdb.algorithms.measures import Measure, measure
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.settings import outside, read_settings, settings_of, within
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
@@ -57,6 +57,7 @@ class StatisticsWork:
     ranges: tuple[Range, ...] | None = None
     windows: tuple[Window, ...] | None = None
     classes: int = field(kw_only=True)
+    noise: Noise = field(default="gaussian", kw_only=True)
 
     @classmethod
     def of(cls, work: Work) -> StatisticsWork:
@@ -72,19 +73,16 @@ class StatisticsWork:
             _range(*ends)
         for centre, width in windows or ():
             _window(centre, width)
-        return cls(work.algorithm, noise, ranges, windows, classes=given.classes)
+        kind = noise_of_sum(work)
+        return cls(work.algorithm, noise, ranges, windows, classes=given.classes, noise=kind)
 
     def to_work(self, n_inputs: int) -> Work:
         """Write the envelope."""
         lowers, uppers = _ends(self.ranges)
         centres, widths = _ends(self.windows)
         settings = settings_of(_StatisticsSettings(self.classes, lowers, uppers, centres, widths))
-        return Work(
-            self.algorithm,
-            self.size(n_inputs),
-            privacy=privacy_of_sum(self.noise_multiplier),
-            settings=settings,
-        )
+        privacy = privacy_of_sum(self.noise_multiplier, self.noise)
+        return Work(self.algorithm, self.size(n_inputs), privacy=privacy, settings=settings)
 
     @property
     def scales_target(self) -> bool:
@@ -104,6 +102,7 @@ class ClassesWork:
 
     algorithm: str
     noise_multiplier: float
+    noise: Noise = "gaussian"
 
     @classmethod
     def of(cls, work: Work) -> ClassesWork:
@@ -112,16 +111,16 @@ class ClassesWork:
         if noise is None:
             raise invalid_value("classes are counted under a privacy budget alone")
         demand_no_settings(work)
-        return cls(work.algorithm, noise)
+        return cls(work.algorithm, noise, noise_of_sum(work))
 
     def to_work(self) -> Work:
         """Write the envelope."""
-        return Work(self.algorithm, CLASS_COUNTS, privacy=privacy_of_sum(self.noise_multiplier))
+        return Work(self.algorithm, CLASS_COUNTS, privacy=privacy_of_sum(self.noise_multiplier, self.noise))
 
 
 @dataclass(frozen=True, slots=True)
 class PrivateTraining:
-    """DP-SGD: `steps` Poisson samples of subjects at `sampling_rate`, per-subject clipping, Gaussian noise.
+    """DP-SGD: `steps` Poisson samples of subjects at `sampling_rate`, per-subject clipping, noise.
 
     expected_subjects: the fixed denominator is sampling_rate x expected_subjects (a released, noisy count).
     """
@@ -131,11 +130,12 @@ class PrivateTraining:
     sampling_rate: float
     steps: int
     expected_subjects: float
+    noise: Noise = "gaussian"
 
     @property
     def mechanism(self) -> Mechanism:
         """What it costs."""
-        return Mechanism(self.noise_multiplier, self.sampling_rate, self.steps)
+        return Mechanism(self.noise_multiplier, self.sampling_rate, self.steps, self.noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,19 +266,20 @@ class EvaluateWork:
     scaling: Scaling
     noise_multiplier: float | None
     classes: int = field(kw_only=True)
+    noise: Noise = field(default="gaussian", kw_only=True)
 
     @classmethod
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, scaling_of(task), one_noise(task.work), classes=given.classes)
+        work, scaling = task.work, scaling_of(task)
+        return cls(work.algorithm, scaling, one_noise(work), classes=given.classes, noise=noise_of_sum(work))
 
     def to_work(self) -> Work:
         """Write the envelope."""
         settings = settings_of(_EvaluateSettings(self.classes))
-        return Work(
-            self.algorithm, self.size, privacy=privacy_of_sum(self.noise_multiplier), settings=settings
-        )
+        privacy = privacy_of_sum(self.noise_multiplier, self.noise)
+        return Work(self.algorithm, self.size, privacy=privacy, settings=settings)
 
     @property
     def measure(self) -> Measure:
@@ -377,12 +378,18 @@ def _private_training(privacy: Privacy, clipping_norm: float) -> PrivateTraining
         mechanism.sampling_rate,
         mechanism.steps,
         expected_subjects,
+        mechanism.noise,
     )
 
 
-def privacy_of_sum(noise_multiplier: float | None) -> Privacy | None:
+def privacy_of_sum(noise_multiplier: float | None, noise: Noise = "gaussian") -> Privacy | None:
     """Return what a task says of such a sum; None for no noise."""
-    return None if noise_multiplier is None else Privacy(Mechanism(noise_multiplier), 1.0)
+    return None if noise_multiplier is None else Privacy(Mechanism(noise_multiplier, noise=noise), 1.0)
+
+
+def noise_of_sum(work: Work) -> Noise:
+    """Return how the noise of a work is distributed; of a plain one it is of no meaning."""
+    return "gaussian" if work.privacy is None else work.privacy.mechanism.noise
 
 
 def one_noise(work: Work) -> float | None:
@@ -390,7 +397,7 @@ def one_noise(work: Work) -> float | None:
     if work.privacy is None:
         return None
     noise = work.privacy.mechanism.noise_multiplier
-    if work.privacy != privacy_of_sum(noise):
+    if work.privacy != privacy_of_sum(noise, noise_of_sum(work)):
         raise invalid_value("a sum over all subjects is neither sampled, nor repeated, nor weighted")
     _hold("noise_multiplier", noise, bounds.NOISE_MULTIPLIER)
     return noise

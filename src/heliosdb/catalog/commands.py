@@ -435,6 +435,11 @@ def request_stop(connection: Connection, model: Model) -> bool:
     return bool(_SQL.query(connection, "request_stop", model.model_id))
 
 
+def count_known_rows(connection: Connection, workspace: Workspace) -> int:
+    """Return how many rows the nodes of a workspace have told of together; 0 where none has."""
+    return _SQL.query(connection, "count_known_rows", workspace.workspace_id)[0]["rows"] or 0
+
+
 def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
     """Return the ε (tight) that the workspace's most charged node has spent."""
     return float(_SQL.query(connection, "consumed_epsilon", workspace.name)[0]["consumed"])

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from heliosdb.catalog.connection import Connection, Statements
+from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Run
@@ -90,6 +90,11 @@ class Spent:
         return replace(self.mechanism, steps=self.mechanism.steps * self.times)
 
 
+def read_mechanism(row: Row) -> Mechanism:
+    """Read the four columns of a mechanism."""
+    return Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"], row["noise"])
+
+
 def lock_ledger(connection: Connection, run: Run) -> None:
     """Keep other runs of the workspace from reserving until the transaction ends."""
     _SQL.query(connection, "lock_ledger", run.policy.workspace)
@@ -99,7 +104,7 @@ def list_spent(connection: Connection, run: Run) -> dict[NodeName, list[Spent]]:
     """Return what each node of the run's workspace has reserved or spent."""
     spent: dict[NodeName, list[Spent]] = {}
     for row in _SQL.query(connection, "list_spent", run.policy.workspace):
-        mechanism = Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"])
+        mechanism = read_mechanism(row)
         spent.setdefault(NodeName(row["node_name"]), []).append(Spent(mechanism, row["times"]))
     return spent
 
@@ -142,7 +147,7 @@ def list_held(
     """Return what is in the ledger of a round already, by node, exchange and step."""
     held: dict[NodeName, dict[tuple[int, StepName], Mechanism]] = {}
     for row in _SQL.query(connection, "list_held", str(run.id), number):
-        mechanism = Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"])
+        mechanism = read_mechanism(row)
         held.setdefault(NodeName(row["node_name"]), {})[row["exchange"], StepName(row["step"])] = mechanism
     return held
 
@@ -169,6 +174,7 @@ def is_reserved(  # noqa: PLR0917
         mechanism.noise_multiplier,
         mechanism.sampling_rate,
         mechanism.steps,
+        mechanism.noise,
     )
     return bool(row["lines"] == len(names))
 
@@ -251,7 +257,7 @@ def list_entries(connection: Connection, run: Run, nodes: Iterable[NodeName]) ->
         Entry(
             row["ledger_id"],
             NodeName(row["node_name"]),
-            Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+            read_mechanism(row),
             row["epsilon"],
             Spending(row["epsilon_basic"], row["epsilon_tight"]),
         )

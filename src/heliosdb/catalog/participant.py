@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from heliosdb.catalog.connection import Connection, Row, Statements
+from heliosdb.catalog.ledger import read_mechanism
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
@@ -279,7 +280,9 @@ class BaseLedger:
         """Read a row of `read_ledgers`."""
         mechanisms = tuple(
             Mechanism(*each)
-            for each in zip(row["noise_multipliers"], row["sampling_rates"], row["steps"], strict=True)
+            for each in zip(
+                row["noise_multipliers"], row["sampling_rates"], row["steps"], row["noises"], strict=True
+            )
         )
         here = tuple(one for one, ours in zip(mechanisms, row["here"], strict=True) if ours)
         agreed = row["agreed_epsilon"]
@@ -359,7 +362,7 @@ def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) ->
     assert release is not None
     return ChargeState(
         release,
-        Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+        read_mechanism(row),
         Spending(row["workspace_epsilon_basic"], row["workspace_epsilon_tight"]),
         _dataset(row),
         bool(row["is_paid_by_all"]),
@@ -412,6 +415,7 @@ def insert_charge(
         charge.delta,
         charge.terms.epsilon,
         charge.terms.delta,
+        charge.mechanism.noise,
     )
 
 

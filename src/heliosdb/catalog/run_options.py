@@ -74,10 +74,12 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
     """Read the workspace options that START has recorded; what is derived from others is derived here."""
     round_timeout = float(policy["round_timeout"])
     stragglers = policy.get("stragglers_timeout")
+    overlap = bool(policy.get("subjects_overlap"))
     return Policy(
         workspace=workspace,
         privacy_budget=policy.get("privacy_budget"),
-        delta=float(policy["delta"]),
+        # As many (ε, δ) as there may be nodes add up to the workspace's δ.
+        delta=float(policy["delta"]) / (policy["max_nodes"] if overlap else 1),
         privacy_per_round=policy.get("privacy_per_round"),
         noise_multiplier=policy.get("noise_multiplier"),
         clipping_threshold=float(policy["clipping_threshold"]),
@@ -93,5 +95,7 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
             NodeName(node): NodeName(above) for node, above in (policy.get("aggregators") or {}).items()
         },
         adaptive_clipping=bool(policy.get("adaptive_clipping")),
+        noise=policy.get("noise_mechanism") or "gaussian",
+        overlap=overlap,
         buffer=(policy.get("aggregation_batch_size") or 0) if policy.get("async_aggregation") else 0,
     )

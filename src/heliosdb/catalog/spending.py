@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from heliosdb.catalog.connection import Connection, Statements
-from heliosdb.catalog.ledger import SignedSpending
+from heliosdb.catalog.ledger import SignedSpending, read_mechanism
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.privacy import Spending
 from heliosdb.domain.task import TaskKey
 
 _SQL = Statements("spending.sql")
@@ -42,7 +42,7 @@ def list_signed(connection: Connection, workspace: WorkspaceName | None) -> list
             SignedSpending(
                 bytes(row["header"]),
                 bytes(row["signature"]),
-                Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+                read_mechanism(row),
                 Spending(row["epsilon_basic"], row["epsilon_tight"]),
             ),
         )

@@ -8,6 +8,7 @@ added up, and a composed ε that never falls, not even where a run has another �
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
@@ -46,15 +47,17 @@ def plan_reservations(
     *,
     clipping_norms: Mapping[StepName, float],
     held: Mapping[NodeName, Held] = NOTHING_HELD,
+    overlap: bool = False,
 ) -> list[Reservation]:
     """Return one line a node and release, in the order of the cohort; UF001 where one would be too much.
 
     spent: what each node's ledger holds so far. reached: where its last line brought it. releases: in the
     order in which they will be made. held: which of them the ledger holds already; 55000 where they are of
-    another mechanism.
+    another mechanism. overlap: whether what all nodes have spent adds up, and is held to the budget together.
     """
     by_past: dict[tuple[tuple[Spent, ...], tuple[Release, ...]], list[tuple[float, float]]] = {}
     planned: list[Reservation] = []
+    brought = {node: sums.epsilon_tight for node, sums in reached.items()}
     for node in cohort:
         own, past = _not_held(releases, held.get(node, {})), tuple(spent.get(node, ()))
         figures = by_past.get((past, own))
@@ -70,7 +73,25 @@ def plan_reservations(
             norm = clipping_norms.get(step)
             reached_then = sums.epsilon_basic, sums.epsilon_tight
             planned.append(Reservation(node, exchange, step, mechanism, norm, alone, *reached_then))
+        brought[node] = sums.epsilon_tight
+    together = math.fsum(brought.values())
+    if overlap and planned and together > budget.epsilon:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"the next round would bring all nodes together to epsilon {together:.6g}, beyond the budget of"
+            f" {budget.epsilon:g}: data subjects may be in several",
+        )
     return planned
+
+
+def allowance(reached: Mapping[NodeName, float], cohort: Sequence[NodeName], budget: Budget) -> float:
+    """Return the ε to which each node of a cohort may come so that all nodes together keep to the budget.
+
+    reached: what each node of the workspace has spent. Those that are not in the cohort keep what they have.
+    """
+    others = math.fsum(epsilon for node, epsilon in reached.items() if node not in set(cohort))
+    # A thousandth of a millionth less: sums of as many figures are rounded.
+    return (budget.epsilon - others) / len(cohort) * (1.0 - 1e-9)
 
 
 def _not_held(releases: Sequence[Release], held: Held) -> tuple[Release, ...]:

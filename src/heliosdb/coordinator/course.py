@@ -33,7 +33,7 @@ from heliosdb.algorithms.steps import (
 )
 from heliosdb.coordinator.budget import Release
 from heliosdb.domain.classes import read_classes
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import NodeName, StepName
@@ -143,7 +143,10 @@ class Course:
     def releases(self, plan: RunPlan) -> list[Release]:
         """Return the private releases of a round at each node; none without a budget."""
         count, place = len(self.protocol.stages), self._carrying
-        costs = self.algorithm.releases(plan)
+        costs, noise = self.algorithm.releases(plan), self.run.policy.noise
+        for cost in costs:
+            if cost.mechanism.noise != noise:
+                raise not_supported(f"step {cost.step} is not supported under noise_mechanism {noise}")
         return [(index * count + place, one.step, one.mechanism) for index, one in enumerate(costs)]
 
     def clipping_norms(self, plan: RunPlan) -> dict[StepName, float]:

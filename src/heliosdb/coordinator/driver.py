@@ -255,7 +255,9 @@ class RunDriver:
         run, cohort = self._run, sorted(action.cohort)
         if action.round == 0:
             past = await self._session.call(records.past_of, run, cohort)
-            plan = replace(self._plan(action.round), findings=self._find_columns(cohort), past=past)
+            allowance = await self._session.call(records.allowance_of, run, cohort)
+            found = self._find_columns(cohort)
+            plan = replace(self._plan(action.round), findings=found, past=past, allowance=allowance)
             self._findings = await asyncio.to_thread(self._course.algorithm.prepare, plan)
         plan = self._plan(action.round)
         first = self._course.first(plan)

@@ -18,7 +18,14 @@ from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.aggregation_functions import check_function
 from heliosdb.coordinator.breaches import raise_breaches
-from heliosdb.coordinator.budget import NOTHING_HELD, Release, most_spent, plan_reservations, sums_after
+from heliosdb.coordinator.budget import (
+    NOTHING_HELD,
+    Release,
+    allowance,
+    most_spent,
+    plan_reservations,
+    sums_after,
+)
 from heliosdb.coordinator.checkpoints import begin, keep_checkpoint, take_up
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -111,6 +118,16 @@ def past_of(connection: Connection, run: Run, cohort: Sequence[NodeName]) -> Seq
     return most_spent(ledger.list_spent(connection, run), cohort, run.policy.delta)
 
 
+def allowance_of(connection: Connection, run: Run, cohort: Sequence[NodeName]) -> float | None:
+    """Return the ε to which each node of a cohort may come; None where that is the budget, or there is
+    none."""
+    budget = run.policy.budget
+    if budget is None or not run.policy.overlap or not cohort:
+        return None
+    reached = ledger.list_reached(connection, run)
+    return allowance({node: one.epsilon_tight for node, one in reached.items()}, cohort, budget)
+
+
 def say(connection: Connection, writer: Writer, message: str) -> None:
     """Tell the user what the run waits for."""
     with writer.transaction(connection):
@@ -171,7 +188,14 @@ def _reserve(  # noqa: PLR0917
     spent, reached = ledger.list_spent(connection, run), ledger.list_reached(connection, run)
     held = ledger.list_held(connection, run, number) if may_hold else NOTHING_HELD
     made = plan_reservations(
-        spent, reached, cohort, releases, budget, clipping_norms=clipping_norms, held=held
+        spent,
+        reached,
+        cohort,
+        releases,
+        budget,
+        clipping_norms=clipping_norms,
+        held=held,
+        overlap=run.policy.overlap,
     )
     ledger.reserve(connection, run, number, made)
 

@@ -131,7 +131,8 @@ class RunPlan:
     """What the coordinator knows where a step is asked for, or its answers are read.
 
     stated: by node the weight of its answer in round 0; empty before that is closed. past: what the most
-    charged node has released, of the nodes whose answers are read; () without a budget.
+    charged node has released, of the nodes whose answers are read; () without a budget. allowance: the ε that
+    each of them may come to where less than the budget; None where not.
     """
 
     run: Run
@@ -139,6 +140,7 @@ class RunPlan:
     round: RoundNumber
     stated: Mapping[NodeName, float] = field(default_factory=dict)
     past: Sequence[Mechanism] = ()
+    allowance: float | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heliosdb.domain.privacy import Noise
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -20,6 +22,7 @@ class Release:
     sampling_rate: float
     steps: int
     epsilon: float
+    noise: Noise = "gaussian"
 
 
 @dataclass(frozen=True, slots=True)

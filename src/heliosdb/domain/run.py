@@ -18,7 +18,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.hierarchy import Aggregators
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
-from heliosdb.domain.privacy import Budget
+from heliosdb.domain.privacy import Budget, Noise
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.transforms import Transform, read_transforms
 from heliosdb.domain.update_settings import UpdateSettings
@@ -135,7 +135,8 @@ class Policy:
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
     aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
     asynchronous run; 0: rounds are synchronous. adaptive_clipping: whether the norm to which a round clips
-    follows those of gradients, from clipping_threshold on.
+    follows those of gradients, from clipping_threshold on. noise: of a budget's releases. overlap: whether a
+    subject may be in several nodes, whose ε then add up; delta is each node's part of the workspace's.
     """
 
     workspace: WorkspaceName
@@ -155,10 +156,13 @@ class Policy:
     aggregators: Aggregators = field(default_factory=dict)
     buffer: int = 0
     adaptive_clipping: bool = False
+    noise: Noise = "gaussian"
+    overlap: bool = False
 
     @property
     def budget(self) -> Budget | None:
-        """The workspace's total (ε, δ), None without a privacy budget."""
+        """What any one node may spend, None without a privacy budget; with `overlap` all nodes together may
+        spend the same ε, each at this δ."""
         return None if self.privacy_budget is None else Budget(self.privacy_budget, self.delta)
 
     def laxity(self, current: Policy) -> str | None:

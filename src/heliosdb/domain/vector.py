@@ -50,7 +50,8 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class ClippedSum:
-    """A sum over subjects, each clipped to L2 norm `sensitivity`; the door adds the noise of `mechanism`."""
+    """A sum over subjects, each clipped to the norm `sensitivity` (L2, L1 under Laplace noise); the door adds
+    the noise of `mechanism`."""
 
     sensitivity: float
     mechanism: Mechanism

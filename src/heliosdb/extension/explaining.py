@@ -220,6 +220,7 @@ class _Told:
             able=able,
             are_all=len(able) == len(self.start.nodes),
             pasts={node: [one.composed for one in spent.get(node, ())] for node in able},
+            elsewhere=[[one.composed for one in past] for node, past in spent.items() if node not in able],
             subjects=None if not sizes or None in sizes else sum(cast("Sequence[int]", sizes)),
         )
         try:

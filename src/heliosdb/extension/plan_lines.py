@@ -260,6 +260,7 @@ def _release(release: Release) -> Group:
         f"{release.step}, {when}",
         (
             Property("Times", release.times),
+            Property("Noise", release.noise),
             Property("Noise Multiplier", release.noise_multiplier),
             Property("Sampling Rate", release.sampling_rate),
             Property("Steps", release.steps),

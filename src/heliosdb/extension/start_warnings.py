@@ -6,6 +6,7 @@ What always holds: nothing is refused here: a warning says what the catalog show
 from __future__ import annotations
 
 from heliosdb.catalog import commands as catalog
+from heliosdb.domain.wording import counted
 from heliosdb.extension.session import Session
 
 LITTLE = 0.02
@@ -19,6 +20,7 @@ def warn_of_budgets(session: Session, model: catalog.Model, policy: catalog.Opti
         _warn_of_spent_tables(session, model)
     else:
         _warn_of_a_spent_budget(session, model, policy["privacy_budget"])
+        _warn_of_delta(session, model, float(policy["delta"]))
 
 
 def _warn_of_a_spent_budget(session: Session, model: catalog.Model, total: float) -> None:
@@ -27,6 +29,16 @@ def _warn_of_a_spent_budget(session: Session, model: catalog.Model, total: float
         session.warning(
             f"epsilon {consumed:.6g} of the {total:g} of federated workspace"
             f' "{model.workspace.name}" is consumed: what is left is hardly enough for a model'
+        )
+
+
+def _warn_of_delta(session: Session, model: catalog.Model, delta: float) -> None:
+    """Warn where giving one subject's rows away with probability delta would count as private."""
+    rows = catalog.count_known_rows(session.connection, model.workspace)
+    if rows and delta >= 1.0 / rows:
+        session.warning(
+            f"delta {delta:g} is not less than one in the {counted(rows, 'row')} that the nodes of federated"
+            f' workspace "{model.workspace.name}" have told of: it is to be far less'
         )
 
 

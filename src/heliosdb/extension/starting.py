@@ -32,8 +32,9 @@ from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
+from heliosdb.extension.start_budgets import check_noise_options, describe_noise
 from heliosdb.extension.start_warnings import warn_of_budgets
-from heliosdb.parts.algorithms import by_newton, check_private
+from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
     check_rule,
@@ -105,12 +106,14 @@ def check_start(session: Session, start: Start) -> Checked:
     if policy.get("privacy_budget") is not None:
         # Said first: that such a run cannot be is more than that an option of it has no effect.
         check_private(chosen["algorithm"])
+        check_noise(chosen["algorithm"], chosen, policy["noise_mechanism"])
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",
             hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
         )
     _check_budget(session, model, policy)
+    check_noise_options(policy)
     check_runs_by_aggregators(policy, start.nodes)
     require_built(OptionKind.TRAINING, start.given, start.overrides, session.built)
     said: dict[str, None] = {}
@@ -119,6 +122,7 @@ def check_start(session: Session, start: Start) -> Checked:
         given = [*start.given, *(Option(name, None) for name in tried)]
         said |= dict.fromkeys(_check_run(session, start, {**chosen, **tried}, given))
     runs = plan_runs(chosen, start.overrides)
+    said |= dict.fromkeys(describe_noise(policy))
     return Checked(runs, (*said, *([describe_runs(runs, policy)] if len(runs) > 1 else [])))
 
 
@@ -145,7 +149,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
     check_algorithm(options, private=private)
     if policy["adaptive_clipping"]:
-        check_adaptive_clipping(options)
+        check_adaptive_clipping(options, policy["noise_mechanism"])
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     passed_by = describe_aggregators(options.protocol, nodes)
     if seals_prediction(chosen, policy["compliance_mode"]):

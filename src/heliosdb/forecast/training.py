@@ -42,13 +42,15 @@ class Participants:
     """Who would take part. able: by what they share. are_all: whether of every registered node that is known.
 
     pasts: what each has released in the workspace. subjects: how many they have together, as they released
-    it in an earlier run; None where that is not known of one of them.
+    it in an earlier run; None where that is not known of one of them. elsewhere: the pasts of the workspace's
+    other nodes.
     """
 
     able: dict[NodeName, DatasetDescription]
     are_all: bool
     pasts: Mapping[NodeName, Sequence[Mechanism]]
     subjects: int | None
+    elsewhere: Sequence[Sequence[Mechanism]] = ()
 
 
 def foretell(run: Run, participants: Participants) -> Forecast:
@@ -57,7 +59,11 @@ def foretell(run: Run, participants: Participants) -> Forecast:
     findings = describe_columns(participants.able, run, are_all=participants.are_all)
     accountant = None if run.policy.budget is None else Accountant(run.policy.delta)
     past = () if accountant is None else most_spent(participants.pasts.values(), accountant)
+    others = 0.0 if accountant is None else sum(accountant.epsilon(*one) for one in participants.elsewhere)
     opening, refused = RunPlan(run, findings, _FIRST, past=past), None
+    if run.policy.overlap and run.policy.budget is not None and participants.able:
+        each = (run.policy.budget.epsilon - others) / len(participants.able)
+        opening = replace(opening, allowance=each)
     try:
         opening = replace(opening, findings=learned.prepare(opening))
     except FederatedError as error:
@@ -68,9 +74,18 @@ def foretell(run: Run, participants: Participants) -> Forecast:
     if refused is not None:
         return replace(told, cost=Cost(accountant.epsilon(*past), refused=refused))
     cost = _cost(learned, opening, accountant, participants)
+    if run.policy.overlap:
+        cost = _added_up(cost, participants, accountant, others)
     measures = cost.reached is None or any(one.step == EVALUATE for one in cost.releases)
     reports = any(one.step == REPORT for one in cost.releases)
     return replace(told, cost=cost, evaluations=told.evaluations if measures else 0, reports=reports)
+
+
+def _added_up(cost: Cost, participants: Participants, accountant: Accountant, others: float) -> Cost:
+    """The cost where the nodes' ε add up: at most, as if each came to what the most charged one comes to."""
+    spent = others + sum(accountant.epsilon(*one) for one in participants.pasts.values())
+    reached = None if cost.reached is None else others + len(participants.able) * cost.reached
+    return replace(cost, spent=spent, reached=reached)
 
 
 def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
@@ -161,6 +176,7 @@ def _release(
         mechanism.sampling_rate,
         mechanism.steps,
         accountant.epsilon(mechanism),
+        mechanism.noise,
     )
 
 

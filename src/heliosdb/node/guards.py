@@ -60,7 +60,8 @@ def make_private(contribution: Contribution) -> AnyVector:
     """The vector as it may leave: with noise where it is a clipped sum."""
     match contribution.guard:
         case ClippedSum(sensitivity, mechanism):
-            return add_noise(contribution.vector, sensitivity, mechanism.noise_multiplier)
+            multiplier, noise = mechanism.noise_multiplier, mechanism.noise
+            return add_noise(contribution.vector, sensitivity, multiplier, noise=noise)
         case Plain() | AlreadyPrivate():
             return contribution.vector
 

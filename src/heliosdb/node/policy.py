@@ -17,12 +17,12 @@ from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.handshake import DatasetDescription
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED
 from heliosdb.domain.wording import counted
 from heliosdb.node.summing import is_open, stage_of
-from heliosdb.parts.algorithms import check_private
+from heliosdb.parts.algorithms import check_noise, check_private
 from heliosdb.transport import limits
 from heliosdb.transport.codecs import check_coding
 
@@ -52,6 +52,12 @@ def asked_mechanism(task: Task) -> Mechanism | None:
     return None if task.work.privacy is None else task.work.privacy.mechanism
 
 
+def noise_of(task: Task) -> Noise:
+    """How the noise is distributed that a task asks for; of a plain one it is of no meaning."""
+    mechanism = asked_mechanism(task)
+    return "gaussian" if mechanism is None else mechanism.noise
+
+
 def public_weight(task: Task) -> float | None:
     """The weight of a private answer, which the coordinator knows already; None for a plain one."""
     return None if task.work.privacy is None else task.work.privacy.weight
@@ -73,7 +79,10 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     """
     if task.budget is not None:
         check_private(task.work.algorithm)
+        check_noise(task.work.algorithm, {}, noise_of(task))
     step = find_step(task)
+    if noise_of(task) not in getattr(step, "noises", ("gaussian",)):
+        raise not_supported(f"step {step.name} has no form with {noise_of(task)} noise")
     step.check(task)
     check_columns(task)
     stage_of(task)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from heliosdb.domain import bounds
 from heliosdb.domain.classes import Learns
 from heliosdb.domain.errors import not_supported
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
@@ -73,6 +74,8 @@ class RegressionSettings(DescentSettings):
     weights: str | None = None
     offset: str | None = None
 
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
+
 
 @dataclass(frozen=True, slots=True)
 class LogisticSettings(RegressionSettings):
@@ -85,6 +88,7 @@ class LogisticSettings(RegressionSettings):
 class CountSettings(RegressionSettings):
     """Of one that learns counts."""
 
+    noises: ClassVar[tuple[Noise, ...]] = ("gaussian",)
     has_private_form: ClassVar[bool] = False
 
 
@@ -239,6 +243,24 @@ def check_private(algorithm: str) -> None:
     entry = ALGORITHMS.entry(algorithm)
     if not getattr(entry.settings, "has_private_form", True):
         raise not_supported(f"{entry.name} is not supported under a privacy_budget yet")
+
+
+def check_noise(algorithm: str, given: Mapping[str, Any], noise: Noise) -> None:
+    """Raise FederatedError NOT_SUPPORTED where what leaves a node under a budget has no form with such noise.
+
+    Laplace noise needs what a subject adds to be clipped in L1 norm: that is built for the descent of linear
+    models.
+    """
+    entry = ALGORITHMS.entry(algorithm)
+    if noise not in getattr(entry.settings, "noises", ("gaussian",)) or (
+        noise != "gaussian" and by_newton(algorithm, given)
+    ):
+        newton = " by optimizer newton" if by_newton(algorithm, given) else ""
+        raise not_supported(
+            f"{entry.name}{newton} is not supported under noise_mechanism {noise}",
+            hint="Laplace noise is for linear_regression and logistic_regression by descent; everything else"
+            " under a privacy_budget has Gaussian noise.",
+        )
 
 
 def has_asynchronous_form(algorithm: str, given: Mapping[str, Any]) -> bool:

@@ -44,7 +44,7 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
     private = policy.budget is not None
     check_rule(options, private=private)
     if policy.adaptive_clipping:
-        check_adaptive_clipping(options)
+        check_adaptive_clipping(options, policy.noise)
     check_batching(options, Batching(policy.buffer, policy.buffer > 0, policy.node_selection, private))
     for registry, name in _chosen(options):
         options.settings(registry.entry(name).settings)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, by_newton
 
 
-def check_adaptive_clipping(options: TrainingOptions) -> None:
-    """Raise FederatedError INVALID_VALUE where adaptive_clipping, which the workspace has, has no effect."""
+def check_adaptive_clipping(options: TrainingOptions, noise: Noise) -> None:
+    """Raise FederatedError INVALID_VALUE where adaptive_clipping, which the workspace has, has no effect;
+    NOT_SUPPORTED where gradients have no L2 norms that it could follow. noise: of the workspace."""
+    if noise != "gaussian":
+        raise not_supported(
+            f"adaptive_clipping is not supported under noise_mechanism {noise}",
+            hint="What it follows are L2 norms; set noise_mechanism = 'gaussian', or adaptive_clipping = false.",
+        )
     is_descent = issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings)
     if not is_descent or by_newton(options.algorithm, options.given):
         name = "optimizer newton" if is_descent else options.algorithm

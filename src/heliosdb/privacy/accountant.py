@@ -10,7 +10,9 @@ Releases with full participation compose exactly into one Gaussian (the squares 
 closed form (`privacy.gaussian`). As soon as one release is sampled, all are composed by their Rényi
 divergences (`privacy.renyi`): that is the larger of that and the bound by privacy loss distributions (PLD,
 Google's dp-accounting), and the one that is known to hold where later releases depend on earlier ones.
-dp-accounting takes seconds to import: only what is asked by distributions does that.
+Laplace releases have a pure ε each: what they cost is the sum of these on top of what the Gaussians cost, or
+less where the Rényi divergences of all together say so (docs/decisions/0073). dp-accounting takes seconds to
+import: only what is asked by distributions does that.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.bounds import NOISE_MULTIPLIER, SAMPLING_RATE
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.privacy.gaussian import gaussian_epsilon
-from heliosdb.privacy.renyi import compose_curves, epsilon_at
+from heliosdb.privacy.laplacian import pure_epsilon
+from heliosdb.privacy.renyi import Group, compose_curves, epsilon_at
 
 DISCRETIZATION = 1e-4
 """Width of the intervals into which privacy loss is rounded."""
@@ -35,7 +38,7 @@ _WIDEST_ONCE, _WIDEST_LOSS = 150.0, 400.0
 _CACHED = 24
 """Distributions that are kept; the widest hold a few megabytes."""
 
-_Group = tuple[float, float]
+_Group = Group
 
 
 def check_mechanism(mechanism: Mechanism) -> None:
@@ -53,7 +56,7 @@ def check_mechanism(mechanism: Mechanism) -> None:
 def _grouped(
     mechanisms: Iterable[Mechanism], known: Counter[_Group] | None = None
 ) -> tuple[tuple[_Group, int], ...]:
-    """Count the steps of equal (sampling rate, noise multiplier), sorted. known: counted already."""
+    """Count the steps of each group, sorted. known: counted already."""
     counts = Counter(known)
     for mechanism in mechanisms:
         check_mechanism(mechanism)
@@ -62,16 +65,30 @@ def _grouped(
 
 
 def _group(mechanism: Mechanism) -> _Group:
-    return mechanism.sampling_rate, mechanism.noise_multiplier
+    return mechanism.sampling_rate, mechanism.noise_multiplier, mechanism.noise
+
+
+def _is_whole(group: _Group) -> bool:
+    """Whether it is of Gaussian releases with full participation."""
+    return group[0] >= 1.0 and group[2] == "gaussian"
 
 
 def _merged(groups: Sequence[tuple[_Group, int]]) -> list[tuple[_Group, int]]:
-    """Replace all groups of full participation by the one Gaussian release that they amount to."""
-    precision = math.fsum(steps / sigma**2 for (rate, sigma), steps in groups if rate >= 1.0)
-    sampled = [(group, steps) for group, steps in groups if group[0] < 1.0]
+    """Replace all Gaussian groups of full participation by the one release that they amount to."""
+    precision = math.fsum(steps / group[1] ** 2 for group, steps in groups if _is_whole(group))
+    others = [(group, steps) for group, steps in groups if not _is_whole(group)]
     if precision > 0:
-        sampled.append(((1.0, 1.0 / math.sqrt(precision)), 1))
-    return sampled
+        others.append(((1.0, 1.0 / math.sqrt(precision), "gaussian"), 1))
+    return others
+
+
+def _pure(groups: Sequence[tuple[_Group, int]]) -> float:
+    """Return the sum of the pure ε of all Laplace releases."""
+    return math.fsum(
+        steps * pure_epsilon(rate, multiplier)
+        for (rate, multiplier, noise), steps in groups
+        if noise == "laplacian"
+    )
 
 
 def renyi_epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
@@ -108,7 +125,7 @@ class Accountant:
         self._discretization = discretization
         self._releases: Counter[Mechanism] = Counter()
         self._steps: Counter[_Group] = Counter()
-        self._distributions: OrderedDict[tuple[float, float, int], Any] = OrderedDict()
+        self._distributions: OrderedDict[tuple[_Group, int], Any] = OrderedDict()
         self._epsilons: dict[tuple[tuple[_Group, int], ...], float] = {}
         self.add(*mechanisms)
 
@@ -148,40 +165,52 @@ class Accountant:
         return known
 
     def _evaluate(self, groups: tuple[tuple[_Group, int], ...]) -> float:
-        """Exactly where nothing is sampled; else by Rényi, but at least what is not sampled costs."""
+        """Gaussians exactly where nothing is sampled; else by Rényi, but at least what is not sampled costs.
+        With Laplace releases the smaller of two bounds: their pure ε beside the Gaussians' (ε, δ), and
+        Rényi over all."""
         merged = _merged(groups)
+        gaussians = [one for one in merged if one[0][2] == "gaussian"]
         least = max(
-            (gaussian_epsilon(sigma, self.delta) for (rate, sigma), _ in merged if rate >= 1.0), default=0.0
+            (gaussian_epsilon(group[1], self.delta) for group, _ in gaussians if _is_whole(group)),
+            default=0.0,
         )
-        if all(rate >= 1.0 for (rate, _), _ in merged):
-            return least
-        return max(least, epsilon_at(compose_curves(merged), self.delta))
+        apart = least
+        if not all(_is_whole(group) for group, _ in gaussians):
+            apart = max(least, epsilon_at(compose_curves(gaussians), self.delta))
+        if len(gaussians) == len(merged):
+            return apart
+        together = max(least, epsilon_at(compose_curves(merged), self.delta))
+        return min(apart + _pure(merged), together)
 
     def _by_distributions(self, merged: Sequence[tuple[_Group, int]]) -> float:
-        sampled = any(rate < 1.0 for (rate, _), _ in merged)
+        sampled = any(rate < 1.0 for (rate, _, _), _ in merged)
         renyi = epsilon_at(compose_curves(merged), self.delta)
         if not merged or _is_wide(merged):
             return renyi
         total: Any = None
-        for (rate, sigma), steps in merged:
-            part = self._distribution(rate, sigma, steps)
+        for group, steps in merged:
+            part = self._distribution(group, steps)
             total = part if total is None else total.compose(part)
         found = float(total.get_epsilon_for_delta(self.delta))
         return min(found, renyi) if sampled or not math.isfinite(found) else found
 
-    def _distribution(self, rate: float, sigma: float, steps: int) -> Any:
+    def _distribution(self, group: _Group, steps: int) -> Any:
         """Return the privacy loss distribution of `steps` equal releases, from memory where it is there."""
         from dp_accounting.pld import privacy_loss_distribution
 
-        key = (rate, sigma, steps)
+        key, (rate, multiplier, noise) = (group, steps), group
         found = self._distributions.get(key)
         if found is None:
             if steps == 1:
-                found = privacy_loss_distribution.from_gaussian_mechanism(
-                    sigma, value_discretization_interval=self._discretization, sampling_prob=rate
+                of_noise = {
+                    "gaussian": privacy_loss_distribution.from_gaussian_mechanism,
+                    "laplacian": privacy_loss_distribution.from_laplace_mechanism,
+                }[noise]
+                found = of_noise(
+                    multiplier, value_discretization_interval=self._discretization, sampling_prob=rate
                 )
             else:
-                found = self._distribution(rate, sigma, 1).self_compose(steps)
+                found = self._distribution(group, 1).self_compose(steps)
             self._distributions[key] = found
         self._distributions.move_to_end(key)
         if len(self._distributions) > _CACHED:
@@ -197,7 +226,7 @@ def _is_wide(merged: Sequence[tuple[_Group, int]]) -> bool:
     large and q times where it is small.
     """
     width = 0.0
-    for (rate, sigma), steps in merged:
+    for (rate, sigma, _), steps in merged:
         if 1.0 / sigma**2 + 20.0 / sigma > _WIDEST_ONCE:
             return True
         mean = steps * rate * 0.5 / sigma**2

@@ -4,8 +4,8 @@ What always holds: what is computed for one subject (a column of a matrix) is a 
 the last bit, whichever other columns there are and however many. Sums within a column are therefore written
 as additions of whole rows in an order that is spelled out here: a matrix product, einsum or add.reduce
 chooses its order by the shape of all, so that a column could change when another one is taken away. After
-clipping a subject's integers have L2 norm at most the bound, but for the one rounding a coordinate that
-privacy/mechanisms.py allows for.
+clipping a subject's integers have a norm at most the bound, L2 for Gaussian noise and L1 for Laplace noise,
+but for the one rounding a coordinate that privacy/mechanisms.py allows for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.privacy.mechanisms import Integers
 
@@ -50,23 +51,25 @@ def fold(values: Matrix) -> Vector:
     return folded
 
 
-def column_norms(vectors: Matrix) -> Vector:
-    """Return the L2 norm of each column; (k, n) → (n,)."""
-    squares = np.empty(vectors.shape[1])
+def column_norms(vectors: Matrix, noise: Noise = "gaussian") -> Vector:
+    """Return the norm of each column by which `noise` is calibrated, L2 or L1; (k, n) → (n,)."""
+    sums = np.empty(vectors.shape[1])
     at_once = columns_at_once(len(vectors))
-    for start in range(0, squares.size, at_once):
+    for start in range(0, sums.size, at_once):
         block = vectors[:, start : start + at_once]
-        squares[start : start + at_once] = fold(block * block)
-    return np.sqrt(squares, out=squares)
+        sums[start : start + at_once] = fold(np.abs(block) if noise == "laplacian" else block * block)
+    return sums if noise == "laplacian" else np.sqrt(sums, out=sums)
 
 
-def clip_steps(steps: Integers, bound: float) -> Matrix:
-    """Scale each column (one subject's integers) to L2 norm at most `bound` > 0 and round; (d, s).
+def clip_steps(steps: Integers, bound: float, noise: Noise = "gaussian") -> Matrix:
+    """Scale each column (one subject's integers) to a norm at most `bound` > 0 and round; (d, s).
 
-    The result is within half a step a coordinate of a vector that long. What is so already stays as it is.
+    noise: by which norm, see `column_norms`. The result is within half a step a coordinate of a vector that
+    long. What is so already stays as it is.
     """
     vectors = steps.astype(np.float64)
-    norms = column_norms(vectors)
-    rounded = bound + 0.5 * math.sqrt(len(steps)) + _INEXACT_STEPS
+    norms = column_norms(vectors, noise)
+    spread = float(len(steps)) if noise == "laplacian" else math.sqrt(len(steps))
+    rounded = bound + 0.5 * spread + _INEXACT_STEPS
     vectors *= np.where(norms <= rounded, 1.0, bound / np.maximum(norms, bound))
     return np.rint(vectors, out=vectors)

@@ -26,6 +26,10 @@ steps, not c alone. What one subject can move, in steps:
 Together c + 2.5 sqrt(d) and a little. With the usual few hundred coordinates the slack makes the noise larger
 by less than one part in 10,000.
 
+Laplace noise (privacy/laplacian.py) has the scale b = 2^24 steps = λ (c + 4 d), with c the L1 sensitivity in
+steps: in that norm a rounding in every coordinate adds up to d / 2, and finding the integers again to 2 d.
+Its standard deviation is sqrt(2) b.
+
 The sampler. A discrete Gaussian over the integers with parameter 2^24 (Canonne, Kamath, Steinke 2020, "The
 discrete Gaussian for differential privacy"; at this parameter its privacy loss is that of the continuous
 one), by rejection under a staircase: choose one of 96 bands of width 2^21 by the Gaussian's height at the
@@ -49,7 +53,9 @@ from numpy.typing import NDArray
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.bounds import CLIPPING_NORM, NOISE_MULTIPLIER
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.privacy.laplacian import discrete_laplace
 
 Entropy = Callable[[int], bytes]
 """Gives that many unpredictable bytes: os.urandom, or a seeded source in a test."""
@@ -57,7 +63,7 @@ Entropy = Callable[[int], bytes]
 Integers = NDArray[np.int64]
 
 STD_STEPS = 1 << 24
-"""Standard deviation of the noise, in lattice steps."""
+"""Standard deviation of Gaussian noise, and the scale of Laplace noise, in lattice steps."""
 
 _BANDS_PER_STD = 8
 _BAND = STD_STEPS // _BANDS_PER_STD
@@ -127,14 +133,18 @@ def integer_sum(steps: Matrix) -> Integers:
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """A mechanism's lattice: `step`, and the noise's `std` (STD_STEPS of them), in the vector's units."""
+    """A mechanism's lattice: `step`, and the `std` of its `noise`, in the vector's units."""
 
     step: float
     std: float
+    noise: Noise = "gaussian"
 
     @classmethod
-    def of(cls, sensitivity: float, noise_multiplier: float, dimensions: int) -> Lattice:
-        """Choose the lattice for sums of L2 `sensitivity`: std = noise_multiplier x (sensitivity + slack).
+    def of(
+        cls, sensitivity: float, noise_multiplier: float, dimensions: int, noise: Noise = "gaussian"
+    ) -> Lattice:
+        """Choose the lattice for sums of `sensitivity`, L2 for Gaussian noise and L1 for Laplace noise: its
+        deviation, or scale, is noise_multiplier x (sensitivity + slack).
 
         Raises FederatedError (22023) for a sensitivity outside the bounds of a clipping norm or a multiplier
         outside its own, and 54000 where the multiplier and the number of dimensions are too large for the
@@ -149,15 +159,16 @@ class Lattice:
                     ErrorCode.INVALID_VALUE,
                     f"The {name} must lie between {bounds.least:g} and {bounds.most:g}, not at {value:g}.",
                 )
-        slack = _SLACK_STEPS * noise_multiplier * math.sqrt(dimensions) / STD_STEPS
+        spread = float(dimensions) if noise == "laplacian" else math.sqrt(dimensions)
+        slack = _SLACK_STEPS * noise_multiplier * spread / STD_STEPS
         if slack > 0.5:
             raise FederatedError(
                 ErrorCode.PROGRAM_LIMIT,
                 f"Noise multiplier {noise_multiplier:g} over {dimensions} coordinates is too much.",
                 hint="Raise the privacy budget or train a smaller model.",
             )
-        std = noise_multiplier * sensitivity / (1.0 - slack)
-        return cls(step=std / STD_STEPS, std=std)
+        scale = noise_multiplier * sensitivity / (1.0 - slack)
+        return cls(scale / STD_STEPS, deviation(scale, noise), noise)
 
     def sum_steps(self, vectors: Matrix) -> Integers:
         """Round each subject's vector (a column, within the sensitivity) and sum; (d, subjects) → (d,)."""
@@ -184,17 +195,38 @@ class Lattice:
         return released
 
 
-def add_noise(
-    total: Vector, sensitivity: float, noise_multiplier: float, entropy: Entropy = os.urandom
-) -> Vector:
-    """Release a sum over subjects, each clipped to L2 norm `sensitivity`, under Gaussian noise.
+def deviation(scale: float, noise: Noise) -> float:
+    """Return the standard deviation of noise whose multiplier x sensitivity is `scale`."""
+    return math.sqrt(2.0) * scale if noise == "laplacian" else scale
 
-    total: shape (d,), from `Lattice.total` of the same sensitivity, multiplier and dimensions. The noise's
-    standard deviation is noise_multiplier x sensitivity (plus the lattice's slack) in every coordinate.
-    Raises FederatedError as `Lattice.of` does, never for what the sum is.
+
+def judged_deviation(scale: float, noise: Noise) -> float:
+    """Return by how many deviations of a Gaussian noise like this is judged: for Laplace noise twice its own,
+    since its tail beyond 2 k deviations is about a Gaussian's beyond k, for the k from 3 to 5 that matter."""
+    return 2.0 * deviation(scale, noise) if noise == "laplacian" else scale
+
+
+def draw(count: int, noise: Noise, entropy: Entropy = os.urandom) -> Integers:
+    """Draw `count` independent integers, lattice steps, of the noise."""
+    return discrete_laplace(count, entropy) if noise == "laplacian" else discrete_gaussian(count, entropy)
+
+
+def add_noise(
+    total: Vector,
+    sensitivity: float,
+    noise_multiplier: float,
+    entropy: Entropy = os.urandom,
+    *,
+    noise: Noise = "gaussian",
+) -> Vector:
+    """Release a sum over subjects, each clipped to the norm `sensitivity` (see `Lattice.of`), under noise.
+
+    total: shape (d,), from `Lattice.total` of the same sensitivity, multiplier, dimensions and noise. The
+    noise's deviation, or scale, is noise_multiplier x sensitivity (plus the lattice's slack) in every
+    coordinate. Raises FederatedError as `Lattice.of` does, never for what the sum is.
     """
-    lattice = Lattice.of(sensitivity, noise_multiplier, total.size)
-    return lattice.release(total, discrete_gaussian(total.size, entropy))
+    lattice = Lattice.of(sensitivity, noise_multiplier, total.size, noise)
+    return lattice.release(total, draw(total.size, noise, entropy))
 
 
 class Secret:
@@ -208,9 +240,9 @@ class Secret:
         self._entropy = entropy
         self._sampler = np.random.Generator(np.random.Philox(int.from_bytes(entropy(16), "little")))
 
-    def noise(self, shape: tuple[int, ...]) -> Integers:
-        """Draw discrete Gaussian integers (lattice steps) in the given shape."""
-        return discrete_gaussian(math.prod(shape), self._entropy).reshape(shape)
+    def noise(self, shape: tuple[int, ...], noise: Noise = "gaussian") -> Integers:
+        """Draw integers of the noise (lattice steps) in the given shape."""
+        return draw(math.prod(shape), noise, self._entropy).reshape(shape)
 
     def poisson_sample(self, subjects: int, rate: float) -> NDArray[np.bool_]:
         """Take each of `subjects` independently with probability `rate`; shape (subjects,)."""

@@ -3,18 +3,19 @@
 What always holds: everything a dataset has spent before, and everything planned, composed together, stays
 within the budget by the accountant that the ledgers use; so a node's ledger refuses no round of a plan that
 was made from its own past, and every number of a plan lies within the bounds that a task must keep. "Shares"
-are of the squared noise: for Gaussian releases the squares of 1/σ add up.
+are of the squared noise: for Gaussian releases the squares of 1/σ add up. Of Laplace noise they are of 1/b,
+which adds up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.bounds import EXPECTED_SUBJECTS, NOISE_MULTIPLIER, SAMPLING_RATE
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Noise
 from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
 
 STATISTICS_SHARE = 1.0 / 3.0
@@ -104,7 +105,7 @@ class TrainingRequest:
     nodes. nodes: how many nodes' noise adds up in a sum. accuracy: how it is measured.
     privacy_per_round and noise_multiplier: the workspace's options of these names, None where they are not
     given. norm_counts: how many counts an adaptive clipping norm is to follow; trained: about how many
-    subjects these are over.
+    subjects these are over. noise: of all releases, but that counts of norms and a report are Gaussian.
     """
 
     rounds: int
@@ -118,6 +119,12 @@ class TrainingRequest:
     report: AccuracyNoise | None = None
     norm_counts: int = 0
     trained: float = 0.0
+    noise: Noise = "gaussian"
+
+    def rounds_under(self, noise_multiplier: float, rounds: int) -> Mechanism:
+        """Return so many rounds as one mechanism."""
+        rate, steps = self.sampling.sampling_rate, self.sampling.steps
+        return Mechanism(noise_multiplier, rate, steps * rounds, self.noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +155,26 @@ def plan_sampling(expected_subjects: float, batch_size: int, local_epochs: int) 
     return SamplingPlan(sampling_rate=rate, steps=max(1, math.ceil(local_epochs / rate)))
 
 
-def plan_statistics(budget: Budget, already: Sequence[Mechanism] = ()) -> Mechanism:
+def plan_statistics(
+    budget: Budget, already: Sequence[Mechanism] = (), noise: Noise = "gaussian"
+) -> Mechanism:
     """Choose the noise of round 0: `STATISTICS_SHARE` of what remains after `already`.
 
     Raises FederatedError (UF001) where nothing remains.
     """
-    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
-    return Mechanism(NOISE_MULTIPLIER.clamp(whole / math.sqrt(STATISTICS_SHARE)))
+    whole = calibrate(lambda sigma: [Mechanism(sigma, noise=noise)], budget, already)
+    return _part_of(Mechanism(whole, noise=noise), STATISTICS_SHARE)
+
+
+def _part_of(whole: Mechanism, share: float) -> Mechanism:
+    """Return the mechanism that costs this part of another's."""
+    part = share if whole.noise == "laplacian" else math.sqrt(share)
+    return replace(whole, noise_multiplier=NOISE_MULTIPLIER.clamp(whole.noise_multiplier / part))
 
 
 def split_statistics(whole: Mechanism, shares: Sequence[float]) -> list[Mechanism]:
     """Divide the noise of one release into several that together cost the same; shares add up to 1."""
-    return [Mechanism(NOISE_MULTIPLIER.clamp(whole.noise_multiplier / math.sqrt(one))) for one in shares]
+    return [_part_of(whole, share) for share in shares]
 
 
 def plan_training(budget: Budget, already: Sequence[Mechanism], request: TrainingRequest) -> TrainingPlan:
@@ -175,10 +190,9 @@ def plan_training(budget: Budget, already: Sequence[Mechanism], request: Trainin
     reports = [report] if report is not None else []
     norms, left_out = _plan_norms(budget, already, request)
     counts = [norms] * request.norm_counts if norms is not None else []
-    rate, steps = request.sampling.sampling_rate, request.sampling.steps
 
     def all_rounds(sigma: float) -> list[Mechanism]:
-        return [Mechanism(sigma, rate, steps * request.rounds)]
+        return [request.rounds_under(sigma, request.rounds)]
 
     fixed = [*already, *evaluations, *reports, *counts]
     sigma = max(
@@ -215,12 +229,8 @@ def _noise_for_one_round(budget: Budget, request: TrainingRequest, beside: Seque
         raise FederatedError(
             ErrorCode.INVALID_VALUE, f"privacy_per_round must be positive, not {request.privacy_per_round}."
         )
-    rate, steps = request.sampling.sampling_rate, request.sampling.steps
-    return calibrate(
-        lambda sigma: [Mechanism(sigma, rate, steps)],
-        Budget(request.privacy_per_round, budget.delta),
-        beside,
-    )
+    alone = Budget(request.privacy_per_round, budget.delta)
+    return calibrate(lambda sigma: [request.rounds_under(sigma, 1)], alone, beside)
 
 
 def _plan_norms(
@@ -250,8 +260,7 @@ def _plan_evaluations(
         return None, "no evaluation was asked for"
     if request.held_out <= 0:
         return None, "loss and accuracy are not measured: no subject is held out"
-    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
-    sigma = whole * math.sqrt(request.evaluations / EVALUATION_SHARE)
+    sigma = _evaluation_noise(budget, already, request)
     error = request.accuracy.error(sigma, request.held_out, request.nodes)
     if error > request.accuracy.largest:
         return None, (
@@ -260,7 +269,7 @@ def _plan_evaluations(
             f"{error:.2g}; their budget goes to training"
         )
     enough = SMALLEST_ACCURACY_ERROR / request.accuracy.of_noise(1.0, request.held_out, request.nodes)
-    return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None
+    return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough)), noise=request.noise), None
 
 
 def _plan_report(
@@ -280,3 +289,18 @@ def _plan_report(
         )
     enough = SMALLEST_ACCURACY_ERROR / wished.of_noise(1.0, request.held_out, request.nodes)
     return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None
+
+
+def _evaluation_noise(budget: Budget, already: Sequence[Mechanism], request: TrainingRequest) -> float:
+    """Return the noise of each evaluation under which all of them cost `EVALUATION_SHARE` of what remains.
+
+    What many Laplace releases cost follows no power of their noise: they are calibrated as they are.
+    """
+    if request.noise == "laplacian":
+        spent = Accountant(budget.delta, already).epsilon()
+        part = replace(budget, epsilon=spent + EVALUATION_SHARE * (budget.epsilon - spent))
+        return calibrate(
+            lambda sigma: [Mechanism(sigma, steps=request.evaluations, noise=request.noise)], part, already
+        )
+    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
+    return whole * math.sqrt(request.evaluations / EVALUATION_SHARE)

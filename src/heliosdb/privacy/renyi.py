@@ -1,4 +1,4 @@
-"""Rényi divergences of Gaussian releases, on one grid of orders, and the (ε, δ) that they amount to.
+"""Rényi divergences of noised releases, on one grid of orders, and the (ε, δ) that they amount to.
 
 What always holds: a curve bounds the true divergence at every order from above (rounding errors are added to
 it, never taken off), for neighbours that differ by adding or removing one subject; curves of several releases
@@ -17,9 +17,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.domain.privacy import Noise
+from heliosdb.privacy.laplacian import laplace_curve
 from heliosdb.privacy.special import special
 
 Curve = NDArray[np.float64]
+Group = tuple[float, float, Noise]
+"""Sampling rate, noise multiplier and the noise's distribution: releases that agree in these are counted."""
 
 # Those of dp-accounting from 2 on: the series of those below do not converge for little noise.
 _FRACTIONAL = tuple(x / 10.0 for x in range(20, 110) if x % 10)
@@ -33,11 +37,11 @@ _ROUNDING = 1e-14
 """More than the error of one release's divergence: what terms of size 1 to 10⁵ lose when they cancel."""
 
 
-def compose_curves(groups: Iterable[tuple[tuple[float, float], int]]) -> Curve:
-    """Return the curve of so many steps of each (sampling rate, noise multiplier)."""
+def compose_curves(groups: Iterable[tuple[Group, int]]) -> Curve:
+    """Return the curve of so many steps of each group."""
     total = np.zeros_like(ORDERS)
-    for (rate, sigma), steps in groups:
-        total += steps * curve(rate, sigma)
+    for group, steps in groups:
+        total += steps * curve(*group)
     return total
 
 
@@ -56,9 +60,11 @@ def epsilon_at(composed: Curve, delta: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def curve(rate: float, sigma: float) -> Curve:
+def curve(rate: float, sigma: float, noise: Noise = "gaussian") -> Curve:
     """Return the divergence of one release at each of `ORDERS`; not to be changed."""
-    if rate >= 1.0:
+    if noise == "laplacian":
+        found = laplace_curve(rate, sigma, ORDERS) + _ROUNDING
+    elif rate >= 1.0:
         found = ORDERS / (2.0 * sigma**2)
     else:
         fractional = [_fractional(rate, sigma, order) for order in _FRACTIONAL]

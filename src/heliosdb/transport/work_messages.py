@@ -9,7 +9,7 @@ from __future__ import annotations
 from heliosdb.domain import bounds
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import invalid_value
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Privacy, Summing, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
@@ -98,6 +98,7 @@ def mechanism_to_proto(mechanism: Mechanism) -> pb.Mechanism:
         noise_multiplier=mechanism.noise_multiplier,
         sampling_rate=mechanism.sampling_rate,
         steps=mechanism.steps,
+        noise=_NOISES[mechanism.noise],
     )
 
 
@@ -107,7 +108,18 @@ def mechanism_from_proto(mechanism: pb.Mechanism) -> Mechanism:
         read_within("noise_multiplier", mechanism.noise_multiplier, bounds.NOISE_MULTIPLIER),
         read_within("sampling_rate", mechanism.sampling_rate, bounds.SAMPLING_RATE),
         read_whole("steps", mechanism.steps, bounds.STEPS),
+        _read_noise(mechanism.noise),
     )
+
+
+_NOISES: dict[Noise, pb.Noise] = {"gaussian": pb.NOISE_GAUSSIAN, "laplacian": pb.NOISE_LAPLACIAN}
+
+
+def _read_noise(number: int) -> Noise:
+    for name, one in _NOISES.items():
+        if one == number:
+            return name
+    raise invalid_value("the noise is of no known distribution")
 
 
 def _fits(length: int, dtype: Dtype) -> bool:

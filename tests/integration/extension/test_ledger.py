@@ -212,7 +212,10 @@ def test_a_ledger_passes_where_it_shows_what_nodes_signed(
     [
         ("UPDATE federated.ledger SET epsilon_tight = 0", "signed epsilon 0.2, the ledger shows 0"),
         ("UPDATE federated.ledger SET epsilon_tight = 0.499 WHERE round_number = 3", "signed epsilon 0.5"),
-        ("UPDATE federated.ledger SET noise_multiplier = 50", "the node signed noise 5, rate 1, 1 steps"),
+        (
+            "UPDATE federated.ledger SET noise_multiplier = 50",
+            "the node signed gaussian noise 5, rate 1, 1 steps",
+        ),
         ("UPDATE federated.ledger SET state = 'reserved'", "the line is not charged"),
         ("DELETE FROM federated.ledger WHERE round_number = 2", "no line of what the node signed"),
     ],

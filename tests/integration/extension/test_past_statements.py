@@ -18,7 +18,7 @@ DATASET = "CREATE FEDERATED DATASET secrets FOR TABLE hidden IN WORKSPACE clinic
     ("statement", "said"),
     [
         ("INSERT INTO federated.workspace (name, options) VALUES ('w', '{\"privacy_budget\": \"abc\"}')", "privacy_budget"),
-        ("INSERT INTO federated.workspace (name, options) VALUES ('w', '{\"noise_mechanism\": \"laplacian\"}')", "noise_mechanism"),
+        ("INSERT INTO federated.workspace (name, options) VALUES ('w', '{\"trust_model\": \"central\"}')", "trust_model"),
         (
             "INSERT INTO federated.workspace (name, options) VALUES ('w', '{\"compliance_mode\": \"HIPAA\", \"audit_logging\": false}')",
             "audit_logging",

@@ -37,9 +37,9 @@ COLUMNS = {
     "federated_security_audit(text)": "check_name status recommendation",
     "federated_audit_verify(text)": "is_intact entries head_hash broken_at reason signed_entries witnessed_entries",
     "federated_privacy_budget_status": "workspace_name total_budget_epsilon consumed_epsilon remaining_epsilon"
-    " rounds_completed estimated_remaining_rounds delta",
+    " rounds_completed estimated_remaining_rounds delta consumed_epsilon_basic",
     "federated_privacy_history": "timestamp workspace_name model_name round_number cumulative_epsilon epsilon_per_round"
-    " noise_multiplier clipping_threshold",
+    " noise_multiplier clipping_threshold noise_mechanism",
     "federated_runs": "workspace_name model_name run run_id status started_by queued_at started_at finished_at rounds"
     " version trial fold options message",
     "federated_workspace_status": "workspace_name min_nodes_required registered_nodes active_nodes status",
@@ -141,12 +141,12 @@ def budget_status(catalog: psycopg.Connection) -> dict[str, Any]:
 def test_a_budget_that_nobody_has_touched_has_no_estimate(catalog: psycopg.Connection) -> None:
     assert budget_status(catalog) == {
         "workspace_name": "clinics", "total_budget_epsilon": 0.5, "consumed_epsilon": 0, "remaining_epsilon": 0.5,
-        "rounds_completed": 0, "estimated_remaining_rounds": None, "delta": 1e-5,
+        "rounds_completed": 0, "estimated_remaining_rounds": None, "delta": 1e-5, "consumed_epsilon_basic": 0,
     }  # fmt: skip
     catalog.execute("UPDATE federated.workspace SET options = '{}'")
     assert budget_status(catalog) == {
         "workspace_name": "clinics", "total_budget_epsilon": None, "consumed_epsilon": None, "remaining_epsilon": None,
-        "rounds_completed": 0, "estimated_remaining_rounds": None, "delta": 1e-5,
+        "rounds_completed": 0, "estimated_remaining_rounds": None, "delta": 1e-5, "consumed_epsilon_basic": None,
     }  # fmt: skip
 
 
@@ -163,6 +163,19 @@ def test_what_is_left_lasts_for_rounds_of_the_recent_mean_cost(catalog: psycopg.
     status = budget_status(catalog)
     assert (status["remaining_epsilon"], status["estimated_remaining_rounds"]) == (0, 0)
     assert status["delta"] == 1e-6
+
+
+def test_where_subjects_overlap_nodes_add_up_in_every_figure(catalog: psycopg.Connection) -> None:
+    charge(catalog, 2, "a", cost=0.04)
+    charge(catalog, 2, "b", cost=0.06)
+    alone = budget_status(catalog)
+    catalog.execute("UPDATE federated.workspace SET options = options || '{\"subjects_overlap\": true}'")
+    together = budget_status(catalog)
+    assert alone["consumed_epsilon"] == pytest.approx(0.36)
+    assert together["consumed_epsilon"] == pytest.approx(0.24 + 0.36)
+    assert (alone["consumed_epsilon_basic"], together["consumed_epsilon_basic"]) == (9, 18)
+    shown = catalog.execute("SELECT consumed_epsilon FROM federated_privacy_budget('clinics')").fetchone()
+    assert shown == (together["consumed_epsilon"],)
 
 
 def test_a_charge_of_statistics_alone_gives_no_estimate(catalog: psycopg.Connection) -> None:

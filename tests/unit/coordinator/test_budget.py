@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heliosdb.catalog.ledger import Entry, Reservation, Spent
-from heliosdb.coordinator.budget import most_spent, plan_reservations, sums_after
+from heliosdb.coordinator.budget import allowance, most_spent, plan_reservations, sums_after
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
@@ -120,3 +120,26 @@ def test_what_the_ledger_holds_of_a_round_is_not_reserved_again() -> None:
             spent, reached, [A], ROUND, BUDGET, clipping_norms={}, held={A: {(0, TRAIN): STATISTICS}}
         )
     assert caught.value.code is ErrorCode.WRONG_STATE
+
+
+def test_where_subjects_are_in_several_nodes_all_of_them_are_held_to_the_budget_together() -> None:
+    """A node outside the cohort counts with what it has spent."""
+    alone = max(one.epsilon_tight for one in plan({}))
+    reached = {NodeName("c"): Spending(1.0, 1.0)}
+    enough = Budget(2.0 * alone + 1.0 + 1e-6, 1e-5)
+
+    def reserve(budget: Budget, *, overlap: bool) -> list[Reservation]:
+        return plan_reservations({}, reached, [A, B], ROUND, budget, clipping_norms={}, overlap=overlap)
+
+    assert len(reserve(enough, overlap=True)) == 4
+    less = replace(enough, epsilon=enough.epsilon - 1e-3)
+    assert len(reserve(less, overlap=False)) == 4
+    with pytest.raises(FederatedError) as raised:
+        reserve(less, overlap=True)
+    assert raised.value.code is ErrorCode.BUDGET_EXHAUSTED
+
+
+def test_each_node_of_a_cohort_may_come_to_an_equal_part_of_what_others_left() -> None:
+    reached = {A: 0.5, NodeName("c"): 1.0}
+
+    assert allowance(reached, [A, B], Budget(5.0, 1e-5)) == pytest.approx(2.0)

@@ -41,13 +41,13 @@ def test_it_is_refused_where_nothing_is_clipped_to_a_norm_that_could_follow(
     given: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(FederatedError, match=told) as caught:
-        check_adaptive_clipping(options(**given))
+        check_adaptive_clipping(options(**given), "gaussian")
     assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
 def test_descent_of_several_rounds_may_follow() -> None:
-    check_adaptive_clipping(options())
-    check_adaptive_clipping(options(algorithm="neural_network"))
+    check_adaptive_clipping(options(), "gaussian")
+    check_adaptive_clipping(options(algorithm="neural_network"), "gaussian")
 
 
 def test_a_workspace_without_a_budget_has_nothing_to_follow() -> None:
@@ -66,3 +66,10 @@ def test_start_refuses_it() -> None:
     error = refused(server(lock_model=[model]), "START FEDERATED TRAINING m")
     assert error["sqlstate"] == "22023"
     assert error["message"] == "adaptive_clipping has no effect on a run of one round"
+
+
+def test_norms_in_l1_are_not_followed() -> None:
+    with pytest.raises(FederatedError, match="not supported under noise_mechanism laplacian") as raised:
+        check_adaptive_clipping(options(), "laplacian")
+
+    assert raised.value.code is ErrorCode.NOT_SUPPORTED

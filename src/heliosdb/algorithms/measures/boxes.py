@@ -1,6 +1,6 @@
 """What a private evaluation adds up: each subject's means, cut to a box, and the errors of what is read.
 
-What always holds: each subject adds a vector of L2 norm at most `sensitivity`, whatever its rows.
+What always holds: each subject adds a vector of a norm at most `norm` says, whatever its rows.
 
 Of each of a subject's row values the mean over its rows is cut to [lower, upper] and mapped to a coordinate
 in [-spread/2, spread/2]; a last coordinate is 1/2, the count. So no subject's vector is longer than
@@ -8,6 +8,8 @@ sqrt(sum of (spread/2)² + 1/4), at whichever corner of the box it lies:
 
     classification   loss, right                      spreads 1, 1        sqrt(3)/2  = 0.866
     regression       loss, half square, target        spreads 1, 1, 1/2   sqrt(13)/4 = 0.901
+
+In L1 norm no vector is longer than the sum of spread/2, and 1/2: 3/2 and 7/4.
 
 The third coordinate of a regression is there for R², which is about the mean of the held-out rows. At half
 the spread it makes the noise of all coordinates larger by 4 % (at a full one by 15 %), and its own error
@@ -26,6 +28,7 @@ from functools import cached_property
 
 import numpy as np
 
+from heliosdb.domain.privacy import Noise
 from heliosdb.domain.vector import Matrix, Vector
 
 LOSS_CAP = 4.0
@@ -67,6 +70,12 @@ class Boxes:
     def sensitivity(self) -> float:
         """The L2 norm of the most that one subject adds."""
         return math.sqrt(sum((0.5 * box.spread) ** 2 for box in self.boxes) + 0.25)
+
+    def norm(self, noise: Noise) -> float:
+        """Return the sensitivity by which such noise is calibrated: L2, L1 under Laplace noise."""
+        if noise == "laplacian":
+            return sum(0.5 * box.spread for box in self.boxes) + 0.5
+        return self.sensitivity
 
     def coordinates(self, means: Matrix) -> Matrix:
         """Return the subjects' vectors; (values, subjects) → (values + 1, subjects)."""

@@ -168,7 +168,10 @@ UPDATE federated.run SET stop_requested = true WHERE model_id = $1 AND status IN
 RETURNING run_id::text AS run_id
 
 -- name: consumed_epsilon(text)
-SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE workspace = $1
+SELECT coalesce(federated._consumed_epsilon($1), 0) AS consumed
+
+-- name: count_known_rows(bigint)
+SELECT sum(dataset_size)::bigint AS rows FROM federated.node WHERE workspace_id = $1
 
 -- name: list_private_nodes(bigint, text)
 SELECT n.name FROM federated.node AS n

@@ -66,7 +66,7 @@ SELECT set_config('synchronous_commit',
 -- name: read_ledgers(bigint, text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
-       b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
+       b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.noises, s.here,
        a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms, t.rows_read,
        (SELECT coalesce(bool_and(w.is_accepted), true) FROM federated._withdrawals($1) AS w) AS all_accepted
 FROM (
@@ -86,6 +86,7 @@ LEFT JOIN LATERAL (
     SELECT coalesce(array_agg(p.noise_multiplier ORDER BY p.spending_id), '{}') AS noise_multipliers,
            coalesce(array_agg(p.sampling_rate ORDER BY p.spending_id), '{}') AS sampling_rates,
            coalesce(array_agg(p.steps ORDER BY p.spending_id), '{}') AS steps,
+           coalesce(array_agg(p.noise ORDER BY p.spending_id), '{}') AS noises,
            coalesce(array_agg(e.workspace = $2 ORDER BY p.spending_id), '{}') AS here
     FROM federated.spending AS p JOIN federated.release AS e USING (release_id)
     WHERE p.base_tables @> ARRAY[b.base_table_id]
@@ -96,15 +97,16 @@ LEFT JOIN LATERAL (
 ) AS a ON true
 ORDER BY b.base_table_id
 
--- name: insert_charge(text, uuid, integer, integer, text, text, text, text, bytea, bigint[], double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision, double precision, double precision)
+-- name: insert_charge(text, uuid, integer, integer, text, text, text, text, bytea, bigint[], double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision, double precision, double precision, text)
 WITH charged AS (
     INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256, state)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $9, 'charged') RETURNING release_id
 ), spent AS (
     INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,
-                                    epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)
+                                    epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta, noise)
     SELECT $7, $8, $10::bigint[], release_id, $11::double precision, $12::double precision, $13::integer,
-           $14::double precision, $15::double precision, $16::double precision, $17::double precision, $18::double precision
+           $14::double precision, $15::double precision, $16::double precision, $17::double precision, $18::double precision,
+           $21
     FROM charged
 )
 INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_tables)
@@ -114,7 +116,7 @@ ON CONFLICT (workspace, relation, base_tables) DO NOTHING
 -- name: read_charge(bigint, text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
-       s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight,
+       s.noise_multiplier, s.sampling_rate, s.steps, s.noise, s.workspace_epsilon_basic, s.workspace_epsilon_tight,
        s.base_tables @> d.base_tables AS is_paid_by_all
 FROM federated.release AS r
 JOIN federated.spending AS s USING (release_id)

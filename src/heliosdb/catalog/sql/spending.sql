@@ -1,6 +1,6 @@
 -- name: list_signed(text)
 SELECT workspace, run_id::text AS run_id, round_number, exchange, step, node_name, header, signature, noise_multiplier,
-       sampling_rate, steps, epsilon_basic, epsilon_tight
+       sampling_rate, steps, noise, epsilon_basic, epsilon_tight
 FROM federated.node_spending WHERE $1::text IS NULL OR workspace = $1 ORDER BY workspace, node_name, recorded_at
 
 -- name: list_certificates(text)

@@ -31,7 +31,7 @@ from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.run import Run
 from heliosdb.extension.contract import check_algorithm, check_ranges, check_target_classes, check_transforms
 from heliosdb.extension.regressions import check_regression
-from heliosdb.parts.algorithms import check_private
+from heliosdb.parts.algorithms import check_noise, check_private
 from heliosdb.parts.built import built_parts
 from heliosdb.parts.checks import (
     check_rule,
@@ -49,6 +49,7 @@ _OF_THE_WORKSPACE = frozenset(
     {
         *("privacy_budget", "delta", "privacy_per_round", "noise_multiplier", "clipping_threshold"),
         "adaptive_clipping",
+        "noise_mechanism",
         *("min_nodes", "max_nodes", "min_nodes_per_round", "node_selection"),
     }
 )
@@ -180,7 +181,8 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     if private:
         check_private(options.algorithm)
         if run.policy.adaptive_clipping:
-            check_adaptive_clipping(options)
+            check_adaptive_clipping(options, run.policy.noise)
+        check_noise(options.algorithm, options.given, run.policy.noise)
     elif model.get("feature_ranges"):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,

@@ -1,0 +1,139 @@
+"""SIGKILL between reserve, charge, release and what is sent of it: no ledger is below what left a node.
+
+A campaign repeats each kill fifty times, at changing places of the run (`make ledgers`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.privacy.accountant import Accountant
+from tests.faults.matrix import Kind
+from tests.faults.support import start_run
+from tests.faults.test_matrix import DONE, Rehearsal, demand_paid, demand_the_same, rehearse
+from tests.integration.coordinator.support import make_world
+from tests.support.cluster import Cluster
+
+ROUNDS = 6
+KIND = Kind({"rounds": ROUNDS}, {"privacy_budget": 8}, budget=True, rows=400)
+REPEATS = int(os.environ.get("HELIOSDB_LEDGER_KILLS", "1"))
+
+LEADS = {"reserved": "coordinator.round.opened", "received": "coordinator.update.received"}
+ANSWERS = {"charged": "node.charge.committed", "released": "node.release.committed"}
+
+
+@pytest.fixture(scope="module")
+def rehearsal(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """One federation for all kills."""
+    database = cluster.create_database("federated_template")
+    with make_world(cluster, tmp_path_factory.mktemp("ledgers"), database) as world:
+        yield asyncio.run(rehearse(world, KIND))
+
+
+def places(points: dict[str, str]) -> pytest.MarkDecorator:
+    """Each point, the first time that it is reached, then the second, …"""
+    # A run reaches each at least seven times: round 0 and six of training.
+    cases = [
+        pytest.param(f"{point}:{1 + (2 + number) % (ROUNDS + 1)}", id=f"{name}-{number}")
+        for name, point in points.items()
+        for number in range(REPEATS)
+    ]
+    return pytest.mark.parametrize("at", cases)
+
+
+@places(LEADS)
+async def test_a_coordinator_that_is_killed_leaves_ledgers_that_cover_what_was_sent(
+    rehearsal: Rehearsal, at: str
+) -> None:
+    start_run(rehearsal.world)
+
+    await rehearsal.lead(faults=f"{at}=kill").died()
+    demand_covered(rehearsal)
+    successor = rehearsal.lead()
+    await rehearsal.world.finished()
+    successor.kill()
+
+    demand_the_same(rehearsal)
+    demand_one_figure(rehearsal)
+
+
+@places(ANSWERS)
+async def test_a_node_that_is_killed_has_paid_for_what_it_sent_once(rehearsal: Rehearsal, at: str) -> None:
+    site = rehearsal.world.sites[0]
+    await rehearsal.bring(site, faults=f"{at}=kill")
+    coordinator = rehearsal.lead()
+    await rehearsal.all_active()
+    start_run(rehearsal.world)
+    assert site.process is not None
+    assert await site.process.ended() == -signal.SIGKILL
+    demand_covered(rehearsal)
+    await rehearsal.bring(site)
+
+    await rehearsal.world.finished()
+    coordinator.kill()
+
+    demand_the_same(rehearsal)
+    demand_one_figure(rehearsal)
+
+
+async def test_three_rounds_and_a_crash_and_three_more_are_one_accountant_s_figure(
+    rehearsal: Rehearsal,
+) -> None:
+    start_run(rehearsal.world)
+
+    # Round 0 is the first that is closed.
+    await rehearsal.lead(faults="coordinator.round.closed:4=kill").died()
+    closed = rehearsal.world.query(
+        "SELECT max(round_number) AS n FROM federated.round WHERE status = 'closed'"
+    )
+    successor = rehearsal.lead()
+    run = await rehearsal.world.finished()
+    successor.kill()
+
+    assert closed == [{"n": 3}]
+    assert run["status"] in DONE, run
+    demand_one_figure(rehearsal)
+
+
+def demand_covered(rehearsal: Rehearsal) -> None:
+    """In the middle of a run: whatever left a node is in its own ledger and in the coordinator's."""
+    world = rehearsal.world
+    for site in world.sites:
+        with world.cluster.connect(site.database) as connection:
+            left = connection.execute(
+                "SELECT r.round_number, r.exchange, r.step, s.release_id IS NOT NULL FROM federated.release AS r"
+                " LEFT JOIN federated.spending AS s USING (release_id) WHERE r.state = 'released'"
+            ).fetchall()
+            total = connection.execute("SELECT max(epsilon_tight) FROM federated.spending").fetchone()
+        lines = world.query(
+            "SELECT round_number, exchange, step, epsilon_tight FROM federated.ledger WHERE node_name = %s",
+            site.name,
+        )
+        assert all(one[3] for one in left)
+        assert {tuple(one[:3]) for one in left} <= {tuple(one.values())[:3] for one in lines}
+        assert total is not None
+        reached = max((one["epsilon_tight"] for one in lines), default=0.0)
+        assert (total[0] or 0.0) <= reached * (1.0 + 1e-9)
+
+
+def demand_one_figure(rehearsal: Rehearsal) -> None:
+    """Each release is one line, charged once, and the last line is what one accountant says of all of them."""
+    world = rehearsal.world
+    for site in world.sites:
+        lines = world.query(
+            "SELECT * FROM federated.ledger WHERE node_name = %s ORDER BY ledger_id", site.name
+        )
+        made = [
+            Mechanism(one["noise_multiplier"], one["sampling_rate"], one["steps"], one["noise"])
+            for one in lines
+        ]
+        assert {one["state"] for one in lines} == {"charged"}
+        assert [one["round_number"] for one in lines if one["step"] == "train"] == list(range(1, ROUNDS + 1))
+        assert lines[-1]["epsilon_tight"] == pytest.approx(Accountant(1e-5).epsilon(*made), rel=1e-9)
+        demand_paid(world, site)
