@@ -75,7 +75,7 @@ def check_training(task: Task) -> None:
     if work.control_variates:
         _check_control(task, size)
     if work.privacy is not None:
-        _check_private(task)
+        check_private_parameters(task)
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
 
@@ -86,11 +86,11 @@ def check_evaluation(task: Task) -> None:
     supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
-        _check_private(task)
+        check_private_parameters(task)
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
 
 
-def _check_private(task: Task) -> None:
+def check_private_parameters(task: Task) -> None:
     """Raise FederatedError NOT_SUPPORTED where a private computation would be one of several scores a row."""
     if task.state[PARAMETERS].ndim > 1:
         raise not_supported("more than two classes are not supported under a privacy_budget yet")

@@ -80,7 +80,7 @@ class ClassesStep:
         """Go on to the statistics; FederatedError 22023 names the target where its classes are others."""
         del state
         assert isinstance(gathered, Total)
-        noise = _lattice(_work(plan)).std * math.sqrt(gathered.nodes)
+        noise = _lattice(_work(plan)).std * math.sqrt(gathered.noise_count)
         notes = read_counts(gathered.vector, noise, plan.run.options.target)
         return Taken(NO_STATE, following=STATISTICS, notes=notes)
 

@@ -235,8 +235,8 @@ def range_position(column: Vector, bounds: tuple[float, float]) -> Vector:
     return np.where(np.isfinite(column), np.clip(position, -1.0, 1.0), np.nan)
 
 
-def private_noise(blocks: int, work: StatisticsWork, nodes: int) -> float:
-    """Return the standard deviation of the noise in every value of the sum over `nodes` private answers."""
+def private_noise(blocks: int, work: StatisticsWork, nodes: float) -> float:
+    """Return the standard deviation of the noise in every value of a sum with the noise of so many nodes."""
     if work.noise_multiplier is None:
         return 0.0
     return work.noise_multiplier * sensitivity(blocks, work) * math.sqrt(nodes)

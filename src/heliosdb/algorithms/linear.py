@@ -36,10 +36,11 @@ from heliosdb.algorithms.families import (
     softmax_losses,
     softmax_residuals,
 )
+from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
-from heliosdb.algorithms.private_sgd import descend_privately
+from heliosdb.algorithms.private_sgd import descend_privately, sum_gradients
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
@@ -129,6 +130,9 @@ class LinearModel:
             STATISTICS: StatisticsStep(self.name, streams=True, adds_blocks=True),
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
+            GRADIENT: GradientStep(
+                self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True
+            ),
             NEWTON: NewtonStep(self.name),
             EVALUATE: EvaluateStep(
                 self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
@@ -174,7 +178,9 @@ class LinearModel:
         training."""
         if plan.round > 0:
             options = plan.run.options
-            return NEWTON if by_newton(options.algorithm, options.given) else TRAIN
+            if by_newton(options.algorithm, options.given):
+                return NEWTON
+            return GRADIENT if plan.run.shares_noise else TRAIN
         return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
@@ -187,7 +193,8 @@ class LinearModel:
             refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
             return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
         training = private_training(plan, made)
-        costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
+        step = GRADIENT if plan.run.shares_noise else TRAIN
+        costs = [Cost(step, training.mechanism, training.clipping_norm)]
         if evaluates(plan) and made.evaluation_noise is not None:
             costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
         return costs
@@ -312,6 +319,24 @@ class LinearModel:
             total: float = sum_parts(table.training_blocks(), losses_of, add)
             return total / table.training_rows + net_value(parameters, work.penalty, work.l1_ratio)
 
+    def sum_gradients(
+        self, table: Table, parameters: Vector, work: GradientWork, secret: Secret
+    ) -> Contribution:
+        """Sum the clipped gradients of a Poisson sample of the subjects that are not held out."""
+        rows = table.training()
+        total = sum_gradients(
+            scale_columns(rows.features, work.scaling, rows.space),
+            self._private_targets(rows, work.scaling),
+            group_by_subject(rows.subjects),
+            parameters,
+            self.residual,
+            lattice=Lattice.of(work.clipping_norm, work.noise_multiplier, parameters.size),
+            clipping_norm=work.clipping_norm,
+            sampling_rate=work.sampling_rate,
+            secret=secret,
+        )
+        return Contribution(total, 1.0, ClippedSum(work.clipping_norm, work.mechanism))
+
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret
     ) -> Contribution:
@@ -420,8 +445,8 @@ class LinearModel:
         guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
         return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
 
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
-        """Read the sum of so many nodes' answers to `evaluate`."""
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
+        """Read the sum of answers to `evaluate`, with the noise of so many nodes."""
         scale = work.scaling.target_scale
         if work.noise_multiplier is None:
             return work.measure.read_plain(total, scale)

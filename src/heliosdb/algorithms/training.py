@@ -81,6 +81,7 @@ class TrainStep:
     moving: Sequence[str] = (PARAMETERS,)
     is_private: bool = True
     streams: bool = False
+    adds_own_noise: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""

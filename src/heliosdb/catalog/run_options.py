@@ -92,5 +92,6 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
         aggregators={
             NodeName(node): NodeName(above) for node, above in (policy.get("aggregators") or {}).items()
         },
+        trust_model=policy.get("trust_model"),
         buffer=(policy.get("aggregation_batch_size") or 0) if policy.get("async_aggregation") else 0,
     )

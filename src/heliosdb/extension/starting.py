@@ -42,6 +42,7 @@ from heliosdb.parts.checks import (
     unread_option,
 )
 from heliosdb.parts.selections import count_chosen
+from heliosdb.parts.trust import check_trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=private, most_nodes=most_nodes)
+    named = {*model.options, *(option.name for option in given)}
+    check_trust(options, policy.get("trust_model"), private=private, named=named)
     size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
     batching = Batching(size, is_asynchronous, policy["node_selection"], private)
     check_batching(options, batching, most_nodes)

@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from heliosdb import faults
-from heliosdb.aggregation.sums import Signatory
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.consent_register import read_words
 from heliosdb.catalog.participant import (
@@ -78,6 +77,7 @@ from heliosdb.node.policy import (
     public_weight,
     refused,
 )
+from heliosdb.node.sum_terms import SumSite, share_of
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
@@ -144,7 +144,7 @@ class Door:
         identity: Callable[[], Identity],
         memory_key: MemoryKey,
         coder: UpdateCoder,
-        site: Signatory,
+        site: SumSite,
     ) -> None:
         self._database = database
         self._identity = identity
@@ -270,7 +270,9 @@ class Door:
         """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
         try:
             check_contribution(task, contribution)
-            vector, weight, after = make_private(contribution), contribution.weight, memory
+            noise = share_of(task, memory.protocol, self._site)
+            vector = make_private(contribution, None if noise is None else noise.share)
+            weight, after = contribution.weight, memory
             if is_open(task):
                 vector = cast_real(vector, task.work.dtype)
                 packed = self._coder.pack(task, vector, memory.unsent, whose)

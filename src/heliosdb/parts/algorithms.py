@@ -73,6 +73,8 @@ class RegressionSettings(DescentSettings):
     weights: str | None = None
     offset: str | None = None
 
+    has_gradient_sums: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, slots=True)
 class LogisticSettings(RegressionSettings):

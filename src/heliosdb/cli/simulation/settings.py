@@ -41,12 +41,14 @@ from heliosdb.parts.checks import (
     unread_option,
 )
 from heliosdb.parts.selections import count_chosen
+from heliosdb.parts.trust import check_trust
 
 DEFAULT_SEED = 1
 
 _OF_THE_WORKSPACE = frozenset(
     {
         *("privacy_budget", "delta", "privacy_per_round", "noise_multiplier", "clipping_threshold"),
+        "trust_model",
         *("min_nodes", "max_nodes", "min_nodes_per_round", "node_selection"),
     }
 )
@@ -199,6 +201,7 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     check_selection(options, run.policy.node_selection, nodes=min(nodes, run.policy.max_nodes))
     most = count_chosen(run.policy.node_selection, nodes)
     check_rule(options, private=private, most_nodes=most)
+    check_trust(options, run.policy.trust_model, private=private, named=given)
     check_algorithm(options, private=private)
     return describe_rule(options, most)
 
