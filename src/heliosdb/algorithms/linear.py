@@ -130,9 +130,7 @@ class LinearModel:
             STATISTICS: StatisticsStep(self.name, streams=True, adds_blocks=True),
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
-            GRADIENT: GradientStep(
-                self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True
-            ),
+            GRADIENT: GradientStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             NEWTON: NewtonStep(self.name),
             EVALUATE: EvaluateStep(
                 self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True

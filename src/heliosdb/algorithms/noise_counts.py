@@ -1,4 +1,4 @@
-"""Of how many nodes' whole noise the noise of a sum over nodes will have the variance, before there is one."""
+"""Whose noise a sum over nodes will have, before there is one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from heliosdb.privacy.shares import Cohort
 
 
 def noise_count(run: Run, nodes: int) -> float:
-    """Return `nodes` where each adds the whole; where they share it, what is left of that: 1 where as many
-    add a share as each of them takes for granted, more where all of them do.
+    """Return of how many nodes' whole noise the sum's noise has the variance: all, where each adds the whole.
+    Where they share it, 1 if as many add a share as each of them takes for granted, more if all of them do.
 
     Nodes whose own DBAs count on fewer honest peers add more; that is not known here.
     """
-    if not run.shares_noise:
-        return nodes
+    return nodes / cohort_of(run, nodes).honest if run.shares_noise else nodes
+
+
+def cohort_of(run: Run, nodes: int) -> Cohort:
+    """Return whose sum it is where so many nodes state keys."""
     there = max(nodes, LEAST_NODES)
     settings = run.options.settings(PROTOCOLS.entry(run.options.protocol).settings)
     threshold = getattr(settings, "threshold", None) or least_survivors(there)
-    return nodes / Cohort(there, min(threshold, there)).honest
+    return Cohort(there, min(threshold, there))

@@ -19,6 +19,7 @@ from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGatherin
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
+from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import (
     REPORT,
@@ -180,6 +181,10 @@ class Course:
     def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
         step, memory = question.step, model.memory
+        if isinstance(gathered, Total) and question.asked.work.summing.shares_noise:
+            # Of a simulated sum, which no protocol has opened, as it would be.
+            noises = gathered.noises or noise_count(self.run, gathered.nodes)
+            gathered = replace(gathered, noises=noises)
         if step.gathers == "sum":
             assert isinstance(gathered, Total)
             taken = step.read(question.plan, model.state, gathered)

@@ -65,9 +65,7 @@ def make_private(contribution: Contribution, share: Fraction | None = None) -> A
         if not isinstance(contribution.guard, ClippedSum):
             raise FederatedError(ErrorCode.INTERNAL, "the answer is no sum of which others add noise too")
         guard = contribution.guard
-        return add_share(
-            contribution.vector, guard.sensitivity, guard.mechanism.noise_multiplier, share
-        )
+        return add_share(contribution.vector, guard.sensitivity, guard.mechanism.noise_multiplier, share)
     match contribution.guard:
         case ClippedSum(sensitivity, mechanism):
             return add_noise(contribution.vector, sensitivity, mechanism.noise_multiplier)

@@ -72,7 +72,9 @@ def check_shared(task: Task, step: Step) -> None:
             f'the sum protocol "{summing.protocol}" lets nobody know whose noise adds up to the whole'
         )
     if adds_own_noise(step):
-        raise not_supported(f"step {step.name} adds its noise before there is a sum, and noise that is shared")
+        raise not_supported(
+            f"step {step.name} adds its noise before there is a sum, and noise that is shared"
+        )
     if step.gathers == "rule" and privacy.weight != 1.0:
         raise invalid_value("what is added up in steps of the noise has the weight 1")
     sensitivity = task.work.settings.get("clipping_norm", _LARGEST_SENSITIVITY)
