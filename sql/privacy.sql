@@ -52,7 +52,10 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS 'At which
 CREATE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold,
+       CASE WHEN u.run_id IS NULL THEN NULL
+            WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
+            ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
@@ -66,7 +69,7 @@ FROM (
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
     GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
-) AS r;
+) AS r LEFT JOIN federated.run AS u USING (run_id);
 COMMENT ON VIEW @extschema@.federated_privacy_history IS
     'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
@@ -81,3 +84,5 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
     'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.trust_model IS
+    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; NULL where the run was dropped';

@@ -529,6 +529,26 @@ COMMENT ON COLUMN federated.spending.workspace_epsilon_basic IS 'Of epsilon_basi
 
 COMMENT ON COLUMN federated.spending.workspace_epsilon_tight IS 'Of epsilon_tight, what this workspace has spent: the node signs it';
 
+CREATE TABLE federated.noise_share (
+    release_id bigint PRIMARY KEY REFERENCES federated.release,
+    nodes      integer NOT NULL CHECK (nodes > 0),
+    threshold  integer NOT NULL CHECK (threshold > 0 AND threshold <= nodes),
+    honest     integer NOT NULL CHECK (honest > 0 AND honest <= threshold),
+    share      double precision NOT NULL CHECK (share > 0 AND share <= 1)
+);
+
+COMMENT ON TABLE federated.noise_share IS
+    'Of each charge under trust_model distributed, on what it rests: the sum alone is seen, and enough honest nodes add noise to it. A charge without a row here is of a release with the whole noise';
+
+COMMENT ON COLUMN federated.noise_share.nodes IS 'How many nodes stated keys for the sum';
+
+COMMENT ON COLUMN federated.noise_share.threshold IS 'How many of them at least are in it';
+
+COMMENT ON COLUMN federated.noise_share.honest IS
+    'How many of these the node counted as honest, itself among them: together they add the whole noise; 1: it added that alone';
+
+COMMENT ON COLUMN federated.noise_share.share IS 'Which part of the noise''s variance the node added';
+
 COMMENT ON COLUMN federated.agreement.base_tables IS 'The base tables that it binds; where several agreements do, the smallest holds';
 
 CREATE TABLE federated.row_set (
@@ -572,6 +592,8 @@ COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what anot
 COMMENT ON COLUMN federated.node_memory.version IS 'Counts the writes: a task that read another version than it is about to replace writes nothing';
 
 COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.noise_share', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.base_table', '');
 
@@ -6092,7 +6114,10 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon I
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold,
+       CASE WHEN u.run_id IS NULL THEN NULL
+            WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
+            ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
@@ -6106,7 +6131,7 @@ FROM (
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
     GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
-) AS r;
+) AS r LEFT JOIN federated.run AS u USING (run_id);
 
 COMMENT ON VIEW @extschema@.federated_privacy_history IS
     'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
@@ -6130,6 +6155,9 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.trust_model IS
+    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; NULL where the run was dropped';
 
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
@@ -6526,14 +6554,17 @@ CREATE VIEW @extschema@.federated_node_runs AS
 SELECT e.workspace, n.model_name, e.run_id, e.node_name, e.dataset, n.algorithm, n.features, n.target, n.roles,
        n.epsilon AS asked_epsilon, n.delta AS asked_delta, n.compliance_mode,
        coalesce(n.first_task_at, e.first_at) AS first_task_at, coalesce(n.last_task_at, e.last_at) AS last_task_at,
-       e.vectors, e.messages, e.payload_bytes, e.charges, s.epsilon_basic, s.epsilon_tight
+       e.vectors, e.messages, e.payload_bytes, e.charges, s.epsilon_basic, s.epsilon_tight,
+       CASE WHEN e.charges > e.shared THEN 'local' WHEN e.shared > 0 THEN 'distributed' END AS trust_model, e.honest_nodes
 FROM (
     SELECT r.workspace, r.run_id, r.node_name, r.dataset, min(r.released_at) AS first_at, max(r.released_at) AS last_at,
            count(*) FILTER (WHERE r.state = 'released' AND NOT r.is_message) AS vectors,
            count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
            coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
-           count(p.spending_id) AS charges, max(p.spending_id) AS last_charge
+           count(p.spending_id) AS charges, max(p.spending_id) AS last_charge,
+           count(h.release_id) AS shared, min(h.honest) AS honest_nodes
     FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
+    LEFT JOIN federated.noise_share AS h USING (release_id)
     GROUP BY r.workspace, r.run_id, r.node_name, r.dataset
 ) AS e
 LEFT JOIN federated.node_run AS n USING (workspace, run_id, node_name, dataset)
@@ -6585,6 +6616,12 @@ COMMENT ON COLUMN @extschema@.federated_node_runs.epsilon_basic IS
     'What the node''s ledger showed with the run''s last charge: all that the workspace had spent by then, added up; NULL without a charge';
 
 COMMENT ON COLUMN @extschema@.federated_node_runs.epsilon_tight IS 'The same, composed as tightly as it is known; NULL without a charge';
+
+COMMENT ON COLUMN @extschema@.federated_node_runs.trust_model IS
+    'local: it added the whole noise by itself; distributed: its share of what only sums were seen of; NULL without a charge. Of a run with both, local';
+
+COMMENT ON COLUMN @extschema@.federated_node_runs.honest_nodes IS
+    'Where distributed, on how many honest nodes in each sum its epsilon rests, itself among them, at least; federated.noise_share has each sum''s';
 
 -- Every figure is a line of the ledger: what two lines make together only the node's accountant can tell.
 CREATE VIEW @extschema@.federated_dataset_budget AS
@@ -13903,12 +13940,12 @@ GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
 
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 
-GRANT SELECT ON federated.agreement, federated.base_table TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.agreement, federated.noise_share, federated.base_table TO federated_analyst, federated_auditor;
 
 -- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
 GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
 
-GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
+GRANT INSERT ON federated.spending, federated.noise_share, federated.agreement, federated.row_set TO federated_daemon;
 
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 

@@ -44,6 +44,7 @@ from heliosdb.catalog.participant import (
     forget_memory,
     insert_charge,
     insert_message_release,
+    insert_noise_share,
     insert_plain_release,
     lock_charge,
     lock_ledgers,
@@ -77,7 +78,7 @@ from heliosdb.node.policy import (
     public_weight,
     refused,
 )
-from heliosdb.node.sum_terms import SumSite, share_of
+from heliosdb.node.sum_terms import NoiseShare, SumSite, share_of
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
@@ -189,15 +190,18 @@ class Door:
         left = (without_subjects(one, stored.accepted) for one in stored.contents)
         return replace(stored, contents=tuple(dict.fromkeys(left)), recorded=stored.contents)
 
-    def charge(self, received: ReceivedTask, dataset: SharedDataset) -> tuple[int, ...]:
+    def charge(
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory
+    ) -> tuple[int, ...]:
         """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.
 
-        Returns the base tables that pay.
+        memory: of the run, in which is whose sum it is. Returns the base tables that pay.
         """
+        noise = share_of(received.task, memory.protocol, self._site)
 
         def operation(connection: Connection) -> tuple[int, ...]:
             with connection.batch(), connection.transaction():
-                return self._charge(connection, received, dataset)
+                return self._charge(connection, received, dataset, noise)
 
         charged = self._database.run(operation)
         faults.reach("node.charge.committed")
@@ -312,7 +316,11 @@ class Door:
         return update
 
     def _charge(
-        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset
+        self,
+        connection: Connection,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        noise: NoiseShare | None,
     ) -> tuple[int, ...]:
         task = received.task
         state = lock_ledgers(connection, task.key, dataset)
@@ -324,6 +332,10 @@ class Door:
         _check_known(state, dataset)
         charge = self._ledgers.price(state.ledgers, task, dataset)
         insert_charge(connection, task.key, dataset, received.sha256, charge)
+        if noise is not None:
+            whose = noise.cohort
+            share = float(noise.share)
+            insert_noise_share(connection, task.key, whose.nodes, whose.threshold, noise.honest, share)
         record_run(connection, task, dataset.name)
         return charge.base_tables
 

@@ -322,7 +322,7 @@ class NodeTasks:
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
-            charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
+            charged = await self._through_the_door(lambda: self._door.charge(received, dataset, memory))
             note_charge()
         request = make_table_request(task, dataset, self._key, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)

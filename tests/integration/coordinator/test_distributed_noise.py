@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.rows import dict_row
 
 from tests.integration.coordinator.support import (
     MODEL,
@@ -31,7 +32,7 @@ def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 async def prepare(world: World) -> None:
-    create_workspace(world, min_nodes=3, privacy_budget=20.0)
+    create_workspace(world, min_nodes=3, privacy_budget=1000.0, noise_multiplier=3.0)
     peers = world.federation.directory / "peers.pem"
     for name in NAMES:
         world.federation.node_config(world.cluster, "none", name)
@@ -60,6 +61,16 @@ async def test_nodes_share_the_noise_and_the_ledger_says_on_what_that_rests(worl
         found["run_id"],
     )
     assert {one["step"] for one in steps} >= {"gradient", "statistics"}
+    (said,) = world.query("SELECT DISTINCT trust_model FROM federated_privacy_history")
+    assert said["trust_model"] == "distributed"
+    for site in world.sites:
+        with world.cluster.connect(site.database) as node:
+            node.row_factory = dict_row
+            shares = node.execute("SELECT DISTINCT nodes, threshold, honest, share FROM federated.noise_share").fetchall()
+            runs = node.execute("SELECT trust_model, honest_nodes FROM federated_node_runs").fetchall()
+        # Of four nodes three open the sum, and one may work with the coordinator.
+        assert shares == [{"nodes": 4, "threshold": 3, "honest": 2, "share": 0.5}]
+        assert runs == [{"trust_model": "distributed", "honest_nodes": 2}]
 
 
 async def test_a_node_that_shares_no_noise_says_so(world: World) -> None:
