@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliosdb.algorithms import checks, classes, evaluation, features, refinement, statistics, training, works
+from heliosdb.algorithms import checks, classes, evaluation, features, gradient, refinement, statistics, training, works
+from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain import datasets
@@ -28,7 +29,7 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import ModelName, RunId, StepName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
-from heliosdb.node import consenting, identifiers, ledger, policy, requests
+from heliosdb.node import consenting, identifiers, ledger, policy, requests, sum_terms
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.transport.client import NodeClient
 from tests.support.cluster import Cluster
@@ -248,7 +249,26 @@ def of_models() -> list[tuple[str, Task]]:
     ]  # fmt: skip
 
 
-PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "evaluate"})
+def of_shares() -> list[tuple[str, Task]]:
+    """Refusals of sums to which nodes add a share of the noise, and of the step that is for them alone."""
+    secure = Summing("shamir", "keys", nodes=3, shares_noise=True)
+    work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
+    summed = working(task(StepName("gradient"), work), summing=secure)
+    repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
+    return [
+        ("lets nobody know whose noise adds up", working(counted(), summing=Summing(shares_noise=True))),
+        ("there is no noise to share", working(counted(), privacy=None, summing=secure)),
+        ("step train adds its noise before", working(trained(), summing=secure)),
+        ("summed under a privacy budget alone", working(summed, privacy=None)),
+        ("neither repeated nor weighted", working(summed, privacy=repeated)),
+        ("neither repeated nor weighted", working(summed, privacy=Privacy(Mechanism(NOISE, 0.5), 9.0))),
+        ("clipping_norm 1e-07 is outside", setting(summed, clipping_norm=1e-7)),
+        ("local_epochs", setting(summed, local_epochs=3)),
+        ("its DBA has not said who the other participants are", summed),
+    ]
+
+
+PRIVATE_STEPS = frozenset({"classes", "statistics", "refine", "train", "gradient", "evaluate"})
 """Each has its neighbours in test_row_independence.py."""
 
 NOT_PRIVATE = {
@@ -333,7 +353,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
     for database, change in zip(databases, ("SELECT 1", ONE_FEWER), strict=True):
         make(cluster, database, change)
     run = new_run()
-    asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_parts(), *of_repetition(run)]
+    asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_shares(), *of_parts(), *of_repetition(run)]
     federation = Federation(tmp_path)
     tasks = [one for _, one in asked]
     one, other = [await heard(cluster, database, federation, run, tasks) for database in databases]
@@ -351,7 +371,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, refinement, statistics, training, works,
+    checks, classes, evaluation, features, gradient, refinement, statistics, sum_terms, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -378,6 +398,7 @@ PLAIN = "of answers without noise: test_plain_answers.py"
 AFTER = "after the charge: test_neighbouring_tables.py"
 FIRST = "another rule refuses the task before"
 COORDINATOR = "of the coordinator, about what was released"
+SITE = "of a site's settings, or a larger sum: test_distributed_noise.py"
 ORDER = "of an order about consent, which no row decides: test_consent.py"
 
 ELSEWHERE = {
@@ -407,5 +428,10 @@ ELSEWHERE = {
     "a round would take … steps, more than …": COORDINATOR,
     'the levels of feature "…" are not declared at every node': COORDINATOR,
     "the task takes more than … steps of training": PLAIN,
+    "what is added up in steps of the noise has the weight 1": FIRST,
+    "noise_multiplier … may pass the range of the secure sum": SITE,
+    "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
+    "the node takes part in no sum of fewer than …": SITE,
+    "the node does not know whose noise adds up to the whole": SITE,
 }
 """Of texts that nobody hears under a budget before a row is read: why."""

@@ -30,7 +30,7 @@ from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.settings import read_settings, settings_of, within
+from heliosdb.domain.settings import outside, read_settings, settings_of, within
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -73,7 +73,7 @@ class GradientWork:
             ("sampling_rate", asked.sampling_rate, bounds.SAMPLING_RATE),
         ):
             if not allowed.hold(number):
-                raise invalid_value(f"{name} {number:g} is not within {allowed.least:g} and {allowed.most:g}")
+                raise outside(name, number, allowed)
         return cls(
             work.algorithm,
             scaling_of(task),

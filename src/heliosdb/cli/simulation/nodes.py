@@ -106,6 +106,11 @@ class SimulatedNode:
         found = find_step(task).compute(table, task, NO_STATE, TaskDraws(task, self._key))
         return Update(self.name, cast_real(found.vector, task.work.dtype), found.weight)
 
+    def table_for(self, task: Task) -> Table:
+        """Return the node's rows as a task reads them, with the inputs that it names."""
+        made = self._table(make_table_request(task, self._dataset, self._key))
+        return encode_for(task, made.table, made.request, made.encoded)
+
     def _answer(self, task: Task, share: Fraction | None) -> Update:
         alone = replace(task.work, summing=replace(task.work.summing, shares_noise=False))
         check_policy(replace(task, work=alone), self._dataset, plain_answers=True)

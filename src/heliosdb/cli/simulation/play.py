@@ -62,6 +62,7 @@ from heliosdb.domain.run import Run, RunStatus
 from heliosdb.domain.run_state import Decision, Phase, RunState
 from heliosdb.domain.selection import NEW, NO_STANDINGS, Standing, Standings
 from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Task
 from heliosdb.parts.protocols import PLAIN
 
 
@@ -327,10 +328,8 @@ class Play:
         """Measure the model that would be published at each node, as only a simulation can: without noise."""
         if not self._run.options.validation_split or EVALUATE not in self._course.algorithm.steps:
             return {}
-        run = replace(self._run, policy=replace(self._run.policy, privacy_budget=None))
-        plan = RunPlan(run, replace(self._findings, plan=None), published, self._stated)
         model, found = self._kept[published], dict[NodeName, Figures]()
-        question = replace(self._course, run=run).ask(plan, 1, EVALUATE, model, 1)
+        question = self._plain_question(published)
         for node in members:
             gathering = question.gathering()
             gathering.take(self._nodes[node].measure(without_budget(question.task(node, None, NO_STATE))))
@@ -338,6 +337,15 @@ class Play:
             if figures is not None:
                 found[node] = figures
         return found
+
+    def plain_task(self, published: RoundNumber) -> Task:
+        """Return what a node would be asked to measure the model of a round on its rows without noise."""
+        return without_budget(self._plain_question(published).task(NodeName("measured"), None, NO_STATE))
+
+    def _plain_question(self, published: RoundNumber) -> Question:
+        run = replace(self._run, policy=replace(self._run.policy, privacy_budget=None))
+        plan = RunPlan(run, replace(self._findings, plan=None), published, self._stated)
+        return replace(self._course, run=run).ask(plan, 1, EVALUATE, self._kept[published], 1)
 
 
 def _with(spent: tuple[Spent, ...], mechanism: Mechanism) -> tuple[Spent, ...]:
