@@ -26,7 +26,6 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.harness import Figure, publish
-from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.registry import supervised
 from heliosdb.cli.simulation.command import select
 from heliosdb.cli.simulation.nodes import SimulatedNode, describe_source
@@ -125,7 +124,10 @@ CASES = (
         {"rounds": "60", "batch_size": "256", "learning_rate": "1"},
     ),
 )
-BUDGETED = {"local": {"trust_model": "local"}, "shared": {"secure_aggregation": "true", "trust_model": "distributed"}}
+BUDGETED = {
+    "local": {"trust_model": "local"},
+    "shared": {"secure_aggregation": "true", "trust_model": "distributed"},
+}
 
 
 def main() -> None:
@@ -157,7 +159,11 @@ def measure_case(case: Case, seeds: Sequence[int], epsilons: Sequence[float]) ->
                 ways.append((name, epsilon, {**given, **budget}))
         figures = []
         for name, epsilon, given in ways:
-            options = {"algorithm": "logistic_regression", "features": ",".join(features), "target": case.target}
+            options = {
+                "algorithm": "logistic_regression",
+                "features": ",".join(features),
+                "target": case.target,
+            }
             options |= {**case.options, **given}
             if case.declares_ranges and epsilon is not None:
                 options["feature_ranges"] = json.dumps(ranges_of(case))
@@ -167,7 +173,11 @@ def measure_case(case: Case, seeds: Sequence[int], epsilons: Sequence[float]) ->
             target = TARGETS.get((case.name, name, epsilon or 0.0), "")
             figures.append(Figure(f"{label}, accuracy", round(float(accuracy), 3), "", target))
             figures.append(Figure(f"{label}, AUC", round(float(auc), 3), ""))
-            print(label, f"accuracy {accuracy:.3f} (spread {found[:, 0].std():.3f}), AUC {auc:.3f}", file=sys.stderr)
+            print(
+                label,
+                f"accuracy {accuracy:.3f} (spread {found[:, 0].std():.3f}), AUC {auc:.3f}",
+                file=sys.stderr,
+            )
         return figures
 
 
@@ -189,12 +199,18 @@ def ranges_of(case: Case) -> dict[str, list[float]]:
     header, rows = found
     largest = {name: max(float(row[place]) for row in rows) for place, name in enumerate(header)}
     units = {name: 10.0 ** math.floor(math.log10(most)) for name, most in largest.items()}
-    return {name: [0.0, math.ceil(most / units[name]) * units[name]] for name, most in largest.items() if name != case.target}
+    return {
+        name: [0.0, math.ceil(most / units[name]) * units[name]]
+        for name, most in largest.items()
+        if name != case.target
+    }
 
 
 def trained(path: Path, options: Options, seed: int) -> tuple[float, float]:
     """Train on four fifths of the rows; accuracy and AUC on the others. (0.5, 0.5) where no model came of it."""
-    settings = read_simulation({**options, "validation_split": "0", "max_parameter_share": "1", "seed": str(seed)}, NODES)
+    settings = read_simulation(
+        {**options, "validation_split": "0", "max_parameter_share": "1", "seed": str(seed)}, NODES
+    )
     source = read_csv(path, settings, None)
     dataset = describe_source(source, settings)
     order = np.random.default_rng(seed).permutation(source.size)
@@ -220,7 +236,9 @@ def _tested(
     table = node.table_for(task)
     method = supervised(settings.run.options.algorithm)
     scores = method.score(table.features, task)
-    return float(np.mean((scores > 0) == (table.target > 0.5))), float(roc_auc_score(table.target > 0.5, scores))
+    return float(np.mean((scores > 0) == (table.target > 0.5))), float(
+        roc_auc_score(table.target > 0.5, scores)
+    )
 
 
 if __name__ == "__main__":

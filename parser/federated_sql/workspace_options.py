@@ -62,8 +62,8 @@ WORKSPACE = (
         "trust_model",
         _CHOICE,
         None,
-        "who adds the noise: every node all of it, every node a share, or the coordinator; shares need sums of"
-        " which the coordinator sees nothing else, secure_aggregation",
+        "who adds the noise: every node all of it; every node a share, where the coordinator sees sums alone,"
+        " under secure_aggregation; or the coordinator",
         derived="distributed for models with secure_aggregation, local for the others",
         choices=("local", "distributed", "central"),
         built_values=("local", "distributed"),

@@ -91,7 +91,8 @@ class Nodes:
 
     def _stage(self, protocol: SecureSum, stage: str, there: list[str], heard: State) -> State:
         said = {
-            NodeName(one): self.answer(one, stage, protocol.ask(stage, NodeName(one), heard), len(there)) for one in there
+            NodeName(one): self.answer(one, stage, protocol.ask(stage, NodeName(one), heard), len(there))
+            for one in there
         }
         return protocol.take(stage, SIZE + 1, heard, said)
 

@@ -18,7 +18,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliosdb.algorithms import checks, classes, evaluation, features, gradient, refinement, statistics, training, works
+from heliosdb.algorithms import (
+    checks,
+    classes,
+    evaluation,
+    features,
+    gradient,
+    refinement,
+    statistics,
+    training,
+    works,
+)
 from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
@@ -255,9 +265,10 @@ def of_shares() -> list[tuple[str, Task]]:
     work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
     summed = working(task(StepName("gradient"), work), summing=secure)
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
+    plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
     return [
         ("lets nobody know whose noise adds up", working(counted(), summing=Summing(shares_noise=True))),
-        ("there is no noise to share", working(counted(), privacy=None, summing=secure)),
+        ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),
         ("step train adds its noise before", working(trained(), summing=secure)),
         ("summed under a privacy budget alone", working(summed, privacy=None)),
         ("neither repeated nor weighted", working(summed, privacy=repeated)),
@@ -353,7 +364,15 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
     for database, change in zip(databases, ("SELECT 1", ONE_FEWER), strict=True):
         make(cluster, database, change)
     run = new_run()
-    asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_shares(), *of_parts(), *of_repetition(run)]
+    asked = [
+        *of_columns(),
+        *of_budgets(),
+        *of_sums(),
+        *of_models(),
+        *of_shares(),
+        *of_parts(),
+        *of_repetition(run),
+    ]
     federation = Federation(tmp_path)
     tasks = [one for _, one in asked]
     one, other = [await heard(cluster, database, federation, run, tasks) for database in databases]

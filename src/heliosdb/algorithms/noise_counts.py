@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from heliosdb.domain.run import Run
 from heliosdb.parts.protocols import LEAST_NODES, PROTOCOLS, least_survivors
 from heliosdb.privacy.shares import Cohort
@@ -19,6 +21,6 @@ def noise_count(run: Run, nodes: int) -> float:
 def cohort_of(run: Run, nodes: int) -> Cohort:
     """Return whose sum it is where so many nodes state keys."""
     there = max(nodes, LEAST_NODES)
-    settings = run.options.settings(PROTOCOLS.entry(run.options.protocol).settings)
+    settings: Any = run.options.settings(PROTOCOLS.entry(run.options.protocol).settings)
     threshold = getattr(settings, "threshold", None) or least_survivors(there)
     return Cohort(there, min(threshold, there))

@@ -113,7 +113,7 @@ class SubjectRows:
         return np.rint(inputs, out=inputs)
 
 
-def sum_gradients(  # noqa: PLR0917
+def sum_gradients(
     columns: Matrix,
     targets: Vector,
     grouping: Grouping,

@@ -415,7 +415,7 @@ def insert_charge(
     )
 
 
-def insert_noise_share(  # noqa: PLR0913, PLR0917
+def insert_noise_share(  # noqa: PLR0917
     connection: Connection, key: TaskKey, nodes: int, threshold: int, honest: int, share: float
 ) -> None:
     """Record on what a charge of shared noise rests; in the transaction that charges it."""

@@ -205,7 +205,8 @@ class Run:
     def laxity(self, current: Policy) -> str | None:
         """Say in what the run protects less than the workspace's current policy; None where in nothing."""
         if self.shares_noise and current.trust_model == "local":
-            return f"the run's nodes share the noise, and workspace {current.workspace} is under trust_model local"
+            name = current.workspace
+            return f"the run's nodes share the noise, and workspace {name} is under trust_model local"
         return self.policy.laxity(current)
 
     @property

@@ -119,26 +119,26 @@ class NodeConfig(TracedSettings):
     node through which this one answers too, in the same form; None: through none. aggregates: whether this
     one asks other nodes what the coordinator has it ask them. peers: a file with the certificates of the
     other participants, with whom the node adds up what the coordinator is to know the sum of alone; None:
-    with nobody. curious_peers: how many of these may work with the coordinator, None: fewer than a third;
-    of it follows which share of a sum's noise the node adds. least_threshold: of how many nodes at least a
+    with nobody. curious_peers: how many of these may work with the coordinator, None: fewer than a third; of
+    it follows which share of a sum's noise the node adds. least_threshold: of how many nodes at least a
     secure sum has to be, None: more than half of those that take part. distributed_noise: whether the node
-    adds a share of a sum's noise where a workspace asks for that. listen_port 0: any free one. dial: where the coordinator listens, `https://host:port`, or
-    several such addresses, tried in turn; the node then listens nowhere. flower_socket: where Flower's
-    ClientApp connects, a Unix socket in a directory that is closed to others; the node then neither
-    listens nor dials. proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`.
-    keepalive_interval: of a node that dials, the seconds after which it asks a silent connection for a
-    sign of life. plain_answers: whether datasets whose own DBA has not said so may be answered about
-    without noise. data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in
-    each greeting. retention_days: after so many days releases that cost nothing, refusals and runs are
-    deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task that
-    needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
+    adds a share of a sum's noise where a workspace asks for that. listen_port 0: any free one. dial: where
+    the coordinator listens, `https://host:port`, or several such addresses, tried in turn; the node then
+    listens nowhere. flower_socket: where Flower's ClientApp connects, a Unix socket in a directory that is
+    closed to others; the node then neither listens nor dials. proxy: the HTTP proxy on the way there,
+    `http://[user:password@]host:port`. keepalive_interval: of a node that dials, the seconds after which it
+    asks a silent connection for a sign of life. plain_answers: whether datasets whose own DBA has not said so
+    may be answered about without noise. data_residency: where this site's data lie (EU, DE, US-EAST), told
+    the coordinator in each greeting. retention_days: after so many days releases that cost nothing, refusals
+    and runs are deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task
+    that needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
     second of what is sent; None: as fast as the line takes it. Of these a registration may ask for less.
-    task_limit_seconds: of a computation. scratch_directory: where rows lie, in files without a name, that
-    do not fit into that memory; None: in state_directory. engine: where rows are read and computed on,
-    `process` or `dask`; dask: its workers (docs/engines.md). parts: modules that register further parts
-    of rounds; what they hold runs beside the rows, with all rights of this process and of the training
-    process. health_socket: where the daemon answers `heliosdb health`, a file of its own. metrics,
-    tracing, log_format: how it is observed (docs/monitoring.md).
+    task_limit_seconds: of a computation. scratch_directory: where rows lie, in files without a name, that do
+    not fit into that memory; None: in state_directory. engine: where rows are read and computed on, `process`
+    or `dask`; dask: its workers (docs/engines.md). parts: modules that register further parts of rounds; what
+    they hold runs beside the rows, with all rights of this process and of the training process.
+    health_socket: where the daemon answers `heliosdb health`, a file of its own. metrics, tracing,
+    log_format: how it is observed (docs/monitoring.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -190,9 +190,7 @@ class Door:
         left = (without_subjects(one, stored.accepted) for one in stored.contents)
         return replace(stored, contents=tuple(dict.fromkeys(left)), recorded=stored.contents)
 
-    def charge(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory
-    ) -> tuple[int, ...]:
+    def charge(self, received: ReceivedTask, dataset: SharedDataset, memory: Memory) -> tuple[int, ...]:
         """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.
 
         memory: of the run, in which is whose sum it is. Returns the base tables that pay.

@@ -1,9 +1,9 @@
-"""On which terms a node takes part in secure sums: its own DBA's word about the others, and its share of noise.
+"""On which terms a node takes part in secure sums: its DBA's word about the others, and its share of noise.
 
 What always holds: how much noise a node adds follows from the group that it was shown, signed by its peers,
 and from its own settings; of the coordinator's word only whether the noise is to be shared at all, which a
-node may refuse. What is refused here is refused before a row is read, before anything is charged, and where it
-follows from the group before the node has told anybody a share.
+node may refuse. What is refused here is refused before a row is read, before anything is charged, and where
+it follows from the group before the node has told anybody a share.
 """
 
 from __future__ import annotations

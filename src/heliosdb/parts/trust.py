@@ -53,7 +53,7 @@ def _check_one_gradient(options: TrainingOptions, named: Collection[str]) -> Non
     optimizer = options.given.get("optimizer") or "sgd"
     if optimizer not in ("sgd", "newton"):
         raise invalid_value(
-            f"optimizer {optimizer} has no effect where nodes share the noise, and take no steps of their own",
+            f"optimizer {optimizer} has no effect where nodes share the noise and take no steps of their own",
             hint="Choose aggregation = 'fedopt' for momentum at the coordinator, or 'fedadam'. " + _OWN_NOISE,
         )
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)

@@ -26,11 +26,11 @@ by less than one part in 10,000.
 
 The sampler. A discrete Gaussian over the integers with parameter 2^24 (Canonne, Kamath, Steinke 2020, "The
 discrete Gaussian for differential privacy"; at this parameter its privacy loss is that of the continuous
-one), by rejection under a staircase: choose one of 96 bands of width 2^21 (or what another standard deviation asks for) by the Gaussian's height at the
-band's inner edge, an integer uniformly inside the band, and accept it with the ratio of the heights. Every
-proposal is an exact integer draw; only the two probabilities are rounded (2^-64 and 2^-52), and nothing
-lies beyond 12 standard deviations (mass 2^-104), so that a draw is within 2^-50 in total variation of the
-exact distribution: a million coordinates add less than 1e-9 to delta.
+one), by rejection under a staircase: choose one of 96 bands of width 2^21 (or what another standard deviation
+asks for) by the Gaussian's height at the band's inner edge, an integer uniformly inside the band, and accept
+it with the ratio of the heights. Every proposal is an exact integer draw; only the two probabilities are
+rounded (2^-64 and 2^-52), and nothing lies beyond 12 standard deviations (mass 2^-104), so that a draw is
+within 2^-50 in total variation of the exact distribution: a million coordinates add less than 1e-9 to delta.
 """
 
 from __future__ import annotations

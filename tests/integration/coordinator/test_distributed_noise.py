@@ -49,7 +49,9 @@ async def trained(world: World) -> dict[str, object]:
     coordinator = world.start_coordinator()
     run = await world.finished(count=already + 1)
     coordinator.kill()
-    (found,) = world.query("SELECT status::text, message, run_id FROM federated.run WHERE run_id = %s", run["run_id"])
+    (found,) = world.query(
+        "SELECT status::text, message, run_id FROM federated.run WHERE run_id = %s", run["run_id"]
+    )
     return found
 
 
@@ -66,7 +68,9 @@ async def test_nodes_share_the_noise_and_the_ledger_says_on_what_that_rests(worl
     for site in world.sites:
         with world.cluster.connect(site.database) as node:
             node.row_factory = dict_row
-            shares = node.execute("SELECT DISTINCT nodes, threshold, honest, share FROM federated.noise_share").fetchall()
+            shares = node.execute(
+                "SELECT DISTINCT nodes, threshold, honest, share FROM federated.noise_share"
+            ).fetchall()
             runs = node.execute("SELECT trust_model, honest_nodes FROM federated_node_runs").fetchall()
         # Of four nodes three open the sum, and one may work with the coordinator.
         assert shares == [{"nodes": 4, "threshold": 3, "honest": 2, "share": 0.5}]
