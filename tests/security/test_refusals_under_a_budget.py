@@ -447,6 +447,7 @@ ELSEWHERE = {
     "a round would take … steps, more than …": COORDINATOR,
     'the levels of feature "…" are not declared at every node': COORDINATOR,
     "the task takes more than … steps of training": PLAIN,
+    "only Gaussian noise is shared: shares of another do not add up to it": "there is no other in this version",
     "what is added up in steps of the noise has the weight 1": FIRST,
     "noise_multiplier … may pass the range of the secure sum": SITE,
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,

@@ -42,7 +42,7 @@ from heliosdb.parts.checks import (
     unread_option,
 )
 from heliosdb.parts.selections import count_chosen
-from heliosdb.parts.trust import check_trust
+from heliosdb.parts.trust import TrustTerms, check_trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=private, most_nodes=most_nodes)
     named = {*model.options, *(option.name for option in given)}
-    check_trust(options, policy.get("trust_model"), private=private, named=named)
+    check_trust(options, TrustTerms.of_options(policy), named)
     size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
     batching = Batching(size, is_asynchronous, policy["node_selection"], private)
     check_batching(options, batching, most_nodes)

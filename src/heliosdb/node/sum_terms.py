@@ -71,9 +71,11 @@ def check_shared(task: Task, step: Step) -> None:
         raise invalid_value(
             f'the sum protocol "{summing.protocol}" lets nobody know whose noise adds up to the whole'
         )
+    if getattr(privacy.mechanism, "noise", "gaussian") != "gaussian":
+        raise not_supported("only Gaussian noise is shared: shares of another do not add up to it")
     if adds_own_noise(step):
         raise not_supported(
-            f"step {step.name} adds its noise before there is a sum, and noise that is shared"
+            f"step {step.name} adds its noise before there is a sum, and nodes cannot share it"
         )
     if step.gathers == "rule" and privacy.weight != 1.0:
         raise invalid_value("what is added up in steps of the noise has the weight 1")

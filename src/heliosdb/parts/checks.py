@@ -33,7 +33,7 @@ from heliosdb.parts.strategies import (
     has_private_form,
     needs_of,
 )
-from heliosdb.parts.trust import check_trust
+from heliosdb.parts.trust import TrustTerms, check_trust
 
 
 def check_parts(options: TrainingOptions, policy: Policy) -> None:
@@ -43,7 +43,7 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
     """
     private = policy.budget is not None
     check_rule(options, private=private)
-    check_trust(options, policy.trust_model, private=private)
+    check_trust(options, TrustTerms.of_policy(policy))
     check_batching(options, Batching(policy.buffer, policy.buffer > 0, policy.node_selection, private))
     for registry, name in _chosen(options):
         options.settings(registry.entry(name).settings)

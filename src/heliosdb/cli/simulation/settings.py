@@ -41,7 +41,7 @@ from heliosdb.parts.checks import (
     unread_option,
 )
 from heliosdb.parts.selections import count_chosen
-from heliosdb.parts.trust import check_trust
+from heliosdb.parts.trust import TrustTerms, check_trust
 
 DEFAULT_SEED = 1
 
@@ -201,7 +201,7 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     check_selection(options, run.policy.node_selection, nodes=min(nodes, run.policy.max_nodes))
     most = count_chosen(run.policy.node_selection, nodes)
     check_rule(options, private=private, most_nodes=most)
-    check_trust(options, run.policy.trust_model, private=private, named=given)
+    check_trust(options, TrustTerms.of_policy(run.policy), given)
     check_algorithm(options, private=private)
     return describe_rule(options, most)
 
