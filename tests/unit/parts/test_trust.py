@@ -55,7 +55,7 @@ def test_a_run_that_shares_noise_does_not_go_on_under_a_workspace_in_which_each_
         ({}, {"optimizer": "adam"}, (), ErrorCode.INVALID_VALUE, "optimizer adam has no effect"),
     ],
 )
-def test_what_noise_that_is_shared_has_no_form_of(  # noqa: PLR0917
+def test_what_noise_that_is_shared_has_no_form_of(
     terms: dict[str, object],
     given: dict[str, object],
     named: tuple[str, ...],
