@@ -102,7 +102,7 @@ CASES = (
         {},
         {"optimizer": "newton", "rounds": "20", "penalty": "0.01"},
         {"rounds": "20", "batch_size": "23", "learning_rate": "0.5"},
-        {"rounds": "30", "batch_size": "91", "learning_rate": "1"},
+        {"rounds": "100", "batch_size": "20", "learning_rate": "0.3"},
         declares_ranges=True,
     ),
     Case(
