@@ -83,8 +83,8 @@ installcheck: setup  ## the pg_regress suite, against the running server of PGHO
 	$(MAKE) --no-print-directory -C extension installcheck
 
 bench: setup  ## make bench NAME=x runs benchmarks/x.py
-	@test -e "benchmarks/$(NAME).py" || { echo "say which: make bench NAME=x; there are: $(BENCHMARKS)" >&2; exit 2; }
-	$(PYTHON) -m benchmarks.$(NAME) $(ARGS)
+	@test -e "benchmarks/$(subst -,_,$(NAME)).py" || { echo "say which: make bench NAME=x; there are: $(BENCHMARKS)" >&2; exit 2; }
+	$(PYTHON) -m benchmarks.$(subst -,_,$(NAME)) $(ARGS)
 
 reference: setup  ## renew the generated parts of docs/reference.md, compliance.md, reports.md and monitoring.md
 	$(PYTHON) -m scripts.reference docs/reference.md docs/compliance.md docs/reports.md docs/monitoring.md

@@ -104,6 +104,21 @@ COMMENT ON COLUMN federated.spending.epsilon_tight IS
 COMMENT ON COLUMN federated.spending.workspace_epsilon_basic IS 'Of epsilon_basic, what this workspace has spent: the node signs it';
 COMMENT ON COLUMN federated.spending.workspace_epsilon_tight IS 'Of epsilon_tight, what this workspace has spent: the node signs it';
 
+CREATE TABLE federated.noise_share (
+    release_id bigint PRIMARY KEY REFERENCES federated.release,
+    nodes      integer NOT NULL CHECK (nodes > 0),
+    threshold  integer NOT NULL CHECK (threshold > 0 AND threshold <= nodes),
+    honest     integer NOT NULL CHECK (honest > 0 AND honest <= threshold),
+    share      double precision NOT NULL CHECK (share > 0 AND share <= 1)
+);
+COMMENT ON TABLE federated.noise_share IS
+    'Of each charge under trust_model distributed, on what it rests: the sum alone is seen, and enough honest nodes add noise to it. A charge without a row here is of a release with the whole noise';
+COMMENT ON COLUMN federated.noise_share.nodes IS 'How many nodes stated keys for the sum';
+COMMENT ON COLUMN federated.noise_share.threshold IS 'How many of them at least are in it';
+COMMENT ON COLUMN federated.noise_share.honest IS
+    'How many of these the node counted as honest, itself among them: together they add the whole noise; 1: it added that alone';
+COMMENT ON COLUMN federated.noise_share.share IS 'Which part of the noise''s variance the node added';
+
 CREATE TABLE federated.agreement (
     workspace text NOT NULL,
     relation  text NOT NULL,
@@ -152,6 +167,7 @@ COMMENT ON COLUMN federated.node_memory.version IS 'Counts the writes: a task th
 COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.agreement', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.noise_share', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.base_table', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.row_set', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node_memory', 'WHERE false');

@@ -74,7 +74,10 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
 CREATE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism,
+       CASE WHEN u.run_id IS NULL THEN NULL
+            WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
+            ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
@@ -88,7 +91,7 @@ FROM (
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
     GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
-) AS r;
+) AS r LEFT JOIN federated.run AS u USING (run_id);
 COMMENT ON VIEW @extschema@.federated_privacy_history IS
     'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
@@ -104,3 +107,5 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'Norm to which a subject''s gradient was clipped, L2 or under Laplace noise L1; NULL in round 0, whose sums are bounded by construction';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.trust_model IS
+    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; NULL where the run was dropped';

@@ -185,7 +185,7 @@ _OF_WHO_COMES = {
         "reconnect_interval": "A node is there again once Flower brings its messages again.",
     },
 }
-_NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold")
+_NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold", "trust_model")
 
 
 def check_workspace(options: Mapping[str, OptionJson]) -> None:

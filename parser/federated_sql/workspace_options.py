@@ -66,10 +66,12 @@ WORKSPACE = (
     OptionSpec(
         "trust_model",
         _CHOICE,
-        "local",
-        "who adds the noise: every node all of it, every node a share, or the coordinator",
+        None,
+        "who adds the noise: every node all of it; every node a share, where the coordinator sees sums alone,"
+        " under secure_aggregation; or the coordinator",
+        derived="distributed for models with secure_aggregation, local for the others",
         choices=("local", "distributed", "central"),
-        built_values=("local",),
+        built_values=("local", "distributed"),
     ),
     OptionSpec(
         "subjects_overlap",

@@ -375,18 +375,19 @@ def test_the_daemon_adds_to_a_nodes_records_and_changes_none(
             "SELECT c.relname, p.privilege, has_table_privilege('heliosdb_daemon', c.oid, p.privilege) "
             "FROM pg_class AS c, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS p (privilege) "
             "WHERE c.oid = ANY (ARRAY['federated.release', 'federated.spending', 'federated.agreement', "
-            "'federated.dataset']::regclass[])"
+            "'federated.noise_share', 'federated.dataset']::regclass[])"
         ).fetchall()
         changeable = connection.execute(
             "SELECT c.relname, a.attname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
             "WHERE a.attnum > 0 AND NOT a.attisdropped AND c.oid = ANY (ARRAY['federated.release', "
-            "'federated.spending', 'federated.agreement', 'federated.dataset']::regclass[]) "
+            "'federated.spending', 'federated.agreement', 'federated.noise_share', 'federated.dataset']::regclass[]) "
             "AND has_column_privilege('heliosdb_daemon', c.oid, a.attname, 'UPDATE')"
         ).fetchall()
     assert {(table, privilege) for table, privilege, given in granted if given} == {
         ("release", "INSERT"),
         ("spending", "INSERT"),
         ("agreement", "INSERT"),
+        ("noise_share", "INSERT"),
     }
     # Of these a trigger lets only what is charged become a release, and a payload be forgotten.
     assert sorted(changeable) == [

@@ -23,6 +23,7 @@ from heliosdb.algorithms import (
     classes,
     evaluation,
     features,
+    gradient,
     norms,
     private_report,
     refinement,
@@ -30,6 +31,7 @@ from heliosdb.algorithms import (
     training,
     works,
 )
+from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.trees import private_work
@@ -48,7 +50,7 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import ModelName, RunId, StepName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
-from heliosdb.node import consenting, identifiers, ledger, policy, requests
+from heliosdb.node import consenting, identifiers, ledger, policy, requests, sum_terms
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.transport.client import NodeClient
 from tests.security import private_trees
@@ -283,8 +285,28 @@ def of_models() -> list[tuple[str, Task]]:
     ]  # fmt: skip
 
 
+def of_shares() -> list[tuple[str, Task]]:
+    """Refusals of sums to which nodes add a share of the noise, and of the step that is for them alone."""
+    secure = Summing("shamir", "keys", nodes=3, shares_noise=True)
+    work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
+    summed = working(task(StepName("gradient"), work), summing=secure)
+    repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
+    plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
+    return [
+        ("lets nobody know whose noise adds up", working(counted(), summing=Summing(shares_noise=True))),
+        ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),
+        ("step train adds its noise before", working(trained(), summing=secure)),
+        ("summed under a privacy budget alone", working(summed, privacy=None)),
+        ("neither repeated nor weighted", working(summed, privacy=repeated)),
+        ("neither repeated nor weighted", working(summed, privacy=Privacy(Mechanism(NOISE, 0.5), 9.0))),
+        ("clipping_norm 1e-07 is outside", setting(summed, clipping_norm=1e-7)),
+        ("local_epochs", setting(summed, local_epochs=3)),
+        ("its DBA has not said who the other participants are", summed),
+    ]
+
+
 PRIVATE_STEPS = frozenset(
-    {"classes", "statistics", "refine", "train", "norms", "evaluate", "report", "leaves"}
+    {"classes", "statistics", "refine", "train", "gradient", "norms", "evaluate", "report", "leaves"}
 )
 """Each has its neighbours in test_row_independence.py, or in test_private_trees.py."""
 
@@ -371,7 +393,15 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
     for database, change in zip(databases, ("SELECT 1", ONE_FEWER), strict=True):
         make(cluster, database, change)
     run = new_run()
-    asked = [*of_columns(), *of_budgets(), *of_sums(), *of_models(), *of_parts(), *of_repetition(run)]
+    asked = [
+        *of_columns(),
+        *of_budgets(),
+        *of_sums(),
+        *of_models(),
+        *of_shares(),
+        *of_parts(),
+        *of_repetition(run),
+    ]
     asked += [(text, reading(one, dataset="people")) for text, one in private_trees.refused(BUDGET)]
     federation = Federation(tmp_path)
     tasks = [one for _, one in asked]
@@ -390,8 +420,8 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, norms, private_report, private_work, refinement, statistics, training,
-    works,
+    checks, classes, evaluation, features, gradient, norms, private_report, private_work, refinement, statistics,
+    sum_terms, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -418,6 +448,7 @@ PLAIN = "of answers without noise: test_plain_answers.py"
 AFTER = "after the charge: test_neighbouring_tables.py"
 FIRST = "another rule refuses the task before"
 COORDINATOR = "of the coordinator, about what was released"
+SITE = "of a site's settings, or a larger sum: test_distributed_noise.py"
 ORDER = "of an order about consent, which no row decides: test_consent.py"
 
 ELSEWHERE = {
@@ -450,5 +481,11 @@ ELSEWHERE = {
     "what is left of the privacy budget is less than one round needs": COORDINATOR,
     'the levels of feature "…" are not declared at every node': COORDINATOR,
     "the task takes more than … steps of training": PLAIN,
+    "only Gaussian noise is shared: shares of another do not add up to it": "there is no other in this version",
+    "what is added up in steps of the noise has the weight 1": FIRST,
+    "noise_multiplier … may pass the range of the secure sum": SITE,
+    "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
+    "the node takes part in no sum of fewer than …": SITE,
+    "the node does not know whose noise adds up to the whole": SITE,
 }
 """Of texts that nobody hears under a budget before a row is read: why."""

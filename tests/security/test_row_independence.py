@@ -24,6 +24,7 @@ from heliosdb.algorithms import Table, derive_rng
 from heliosdb.algorithms.classes import count_classes
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
 from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.norms import NormsWork, count_norms
@@ -51,7 +52,7 @@ from heliosdb.node.encoding import encode_privately
 from heliosdb.node.scratch import Scratch
 from heliosdb.parts.algorithms import ALGORITHMS, LocalOptimizer, TreeSettings
 from heliosdb.privacy.clipping import column_norms, fold
-from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise, discrete_gaussian
+from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, Secret, add_noise, discrete_gaussian
 from heliosdb.privacy.plan import CLASSIFICATION_NOISE
 
 MODELS = (LOGISTIC_REGRESSION, LINEAR_REGRESSION)
@@ -157,6 +158,19 @@ def gradient_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     return rows.gradient_steps(np.ones(rows.subjects, dtype=bool), given.parameters, model.residual)
 
 
+def summed_gradient_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+    """Of the step in which nodes share the noise, with every subject sampled."""
+    work = GradientWork(
+        model.name,
+        given.scaling,
+        given.noise_multiplier,
+        1.0,
+        given.clipping_norm,
+        0 if model.scales_target else 2,
+    )
+    return of(model.sum_gradients(table, given.parameters, work, Secret()), given.noise_multiplier)
+
+
 def class_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     """Of rows whose target is no class nothing is known but whose they are."""
     neither = ~np.isin(table.target, (0.0, 1.0))
@@ -192,6 +206,7 @@ OF_STEPS: dict[str, tuple[Steps, ...]] = {
     "statistics": (grid_steps, range_steps),
     "refine": (window_steps,),
     "train": (gradient_steps,),
+    "gradient": (summed_gradient_steps,),
     "norms": (norm_steps,),
     "evaluate": (evaluation_steps,),
     "report": (report_steps,),

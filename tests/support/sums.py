@@ -16,6 +16,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
+from heliosdb.node.sum_terms import SumTerms
 from heliosdb.parts.protocols import PROTOCOLS
 
 SECRET_BYTES = 16
@@ -26,6 +27,8 @@ class Site:
 
     def __init__(self, name: str = "node", peers: Collection[str] | None = None) -> None:
         self.fingerprint = fingerprint_of(name)
+        self.terms = SumTerms()
+        self.participants = 3 if peers is None else len({name, *peers})
         self._peers = None if peers is None else {fingerprint_of(one) for one in peers}
 
     def sign(self, message: bytes) -> bytes:

@@ -24,14 +24,11 @@ from heliosdb.aggregation.sums import Signatory
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.wording import counted
-from heliosdb.parts.protocols import LEAST_NODES
+from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES
 from heliosdb.privacy.masks import PUBLIC_BYTES, Agreement
 from heliosdb.privacy.sharing import SECRET_BYTES
 
 Bytes = NDArray[np.uint8]
-
-MOST_NODES = 1_000
-"""Each keeps two shares of each."""
 
 _FINGERPRINT = 32
 _STATED = _FINGERPRINT + 3 * PUBLIC_BYTES

@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 from heliosdb.aggregation.secure_consistency import check_agreed, sign_survivors
 from heliosdb.aggregation.secure_keys import (
     KEYS_BYTES,
-    MOST_NODES,
     SIGNED_BYTES,
     Bytes,
     Group,
@@ -51,9 +50,10 @@ from heliosdb.domain.state import NO_STATE, State, make_state, state_from_bytes,
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.parts.protocols import LEAST_NODES, ShamirSettings
+from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES, ShamirSettings, least_survivors
 from heliosdb.privacy.masks import TAG_BYTES, Masks, seal, unseal
 from heliosdb.privacy.ring import Words, add, ring_for, subtract
+from heliosdb.privacy.shares import Cohort
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, split
 
 _BOX = 2 * SHARE_BYTES + TAG_BYTES
@@ -85,6 +85,12 @@ class SecureSum:
     def largest(self, size: int, nodes: int) -> float:
         """What the ring holds of so many nodes."""
         return ring_for(size).largest(nodes)
+
+    def cohort(self, known: State) -> Cohort | None:
+        """Those who stated keys, and the threshold, which is in what every key is derived from."""
+        if "keys" not in known or "threshold" not in known:
+            return None
+        return Cohort(len(known["keys"]), int(known["threshold"][0]))
 
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
         """Keys; a box for each; words of the ring; a signature; shares of twice as many as signed."""
@@ -291,11 +297,6 @@ def _take_keys(answers: Mapping[NodeName, AnyVector], threshold: int | None) -> 
         keys=as_array(b"".join(row for row, _ in stated)).reshape(count, KEYS_BYTES),
         threshold=np.array([needed], dtype=np.uint64),
     )
-
-
-def least_survivors(nodes: int) -> int:
-    """How many of so many nodes open a sum where no threshold is given: two thirds, rounded up, and three."""
-    return max(LEAST_NODES, -(-2 * nodes // 3))
 
 
 def _check_enough(count: int, threshold: int) -> None:

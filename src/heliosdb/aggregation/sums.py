@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import State
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.parts.protocols import PROTOCOLS
+from heliosdb.privacy.shares import Cohort
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,18 @@ class SumProtocol(Protocol):
         in the first. site: whose answer it is. note: from a coordinator that may be hostile: FederatedError
         INVALID_VALUE for one that the protocol cannot have. What is kept does not depend on the values of the
         vector.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsCohort(Protocol):
+    """A protocol under which nodes know whose sum it is, so that each may add a share of its noise."""
+
+    def cohort(self, known: State) -> Cohort | None:
+        """How many take part, and how many at least are in the sum; None before that is known.
+
+        known: what a node keeps, or what the coordinator has heard.
         """
         ...
 

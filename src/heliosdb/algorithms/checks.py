@@ -22,7 +22,7 @@ from heliosdb.algorithms.works import (
     without_control,
 )
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.settings import outside
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
@@ -87,6 +87,13 @@ def check_evaluation(task: Task) -> None:
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
         Lattice.of(work.measure.boxes.norm(work.noise), work.noise_multiplier, work.size, work.noise)
+
+
+def check_one_score(task: Task) -> None:
+    """Raise FederatedError NOT_SUPPORTED where a gradient that nodes sum would be one of several scores a
+    row."""
+    if task.state[PARAMETERS].ndim > 1:
+        raise not_supported("more than two classes are not supported yet where nodes share the noise")
 
 
 def check_target(name: str, classes: int) -> None:

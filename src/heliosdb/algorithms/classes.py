@@ -83,7 +83,8 @@ class ClassesStep:
         del state
         assert isinstance(gathered, Total)
         work = _work(plan)
-        noise = judged_deviation(work.noise_multiplier, work.noise) * math.sqrt(gathered.nodes)
+        deviation = judged_deviation(work.noise_multiplier, work.noise)
+        noise = deviation * math.sqrt(gathered.noise_count)
         notes = read_counts(gathered.vector, noise, plan.run.options.target)
         return Taken(NO_STATE, following=STATISTICS, notes=notes)
 

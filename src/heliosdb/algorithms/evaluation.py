@@ -37,7 +37,7 @@ class Evaluable(Supervised, Protocol):
         """Measure the parameters on the held-out rows, as sums."""
         ...
 
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
         """Read the sum of so many nodes' evaluations."""
         ...
 
@@ -85,7 +85,7 @@ class EvaluateStep:
         if gathered.nodes == 0:
             return Taken(state)
         method = cast(Evaluable, algorithm(self.algorithm))
-        found = method.read_evaluation(gathered.vector, evaluate_work(plan), gathered.nodes)
+        found = method.read_evaluation(gathered.vector, evaluate_work(plan), gathered.noise_count)
         return Taken(state, figures=found.figures, notes=found.notes)
 
     def check(self, task: Task) -> None:

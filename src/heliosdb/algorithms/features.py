@@ -242,8 +242,8 @@ def range_position(column: Vector, bounds: tuple[float, float]) -> Vector:
     return np.where(np.isfinite(column), np.clip(position, -1.0, 1.0), np.nan)
 
 
-def private_noise(blocks: int, work: StatisticsWork, nodes: int) -> float:
-    """Return the standard deviation of the noise in every value of the sum over `nodes` private answers, as
+def private_noise(blocks: int, work: StatisticsWork, nodes: float) -> float:
+    """Return the standard deviation of the noise in every value of a sum with the noise of so many nodes, as
     what stands out of it is judged by: see `judged_deviation`."""
     if work.noise_multiplier is None:
         return 0.0

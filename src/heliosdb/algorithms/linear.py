@@ -36,6 +36,7 @@ from heliosdb.algorithms.families import (
     softmax_losses,
     softmax_residuals,
 )
+from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
@@ -48,7 +49,7 @@ from heliosdb.algorithms.private_layered import (
     train_layers,
 )
 from heliosdb.algorithms.private_layers import Shape
-from heliosdb.algorithms.private_sgd import descend_privately
+from heliosdb.algorithms.private_sgd import descend_privately, sum_gradients
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.releases import releases_of_descent
@@ -136,6 +137,7 @@ class LinearModel:
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             **({} if self.counts else {NORMS: NormsStep(self.name, streams=True)}),
+            GRADIENT: GradientStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             NEWTON: NewtonStep(self.name),
             EVALUATE: EvaluateStep(
                 self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
@@ -162,6 +164,11 @@ class LinearModel:
                 f"more than two classes are not supported under noise_mechanism {plan.run.policy.noise}",
                 hint="Their gradients are bounded in L2 norm; set noise_mechanism = 'gaussian'.",
             )
+        if len(classes_of(plan)) > 2 and plan.run.shares_noise:
+            raise not_supported(
+                "more than two classes are not supported yet where nodes share the noise",
+                hint="Set trust_model = 'local' in the workspace: each node then adds the whole noise.",
+            )
 
     def begin(self, plan: RunPlan) -> State:
         """Return zeros; (inputs + 1,), weights then bias; of K > 2 classes (K - 1, inputs + 1).
@@ -182,7 +189,9 @@ class LinearModel:
         training."""
         if plan.round > 0:
             options = plan.run.options
-            return NEWTON if by_newton(options.algorithm, options.given) else TRAIN
+            if by_newton(options.algorithm, options.given):
+                return NEWTON
+            return GRADIENT if plan.run.shares_noise else TRAIN
         return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
@@ -318,6 +327,24 @@ class LinearModel:
         """Return it as one layer, a unit for each score."""
         return classes_shape(classes, inputs) if classes > 2 else scores_shape(self.residual)
 
+    def sum_gradients(
+        self, table: Table, parameters: Vector, work: GradientWork, secret: Secret
+    ) -> Contribution:
+        """Sum the clipped gradients of a Poisson sample of the subjects that are not held out."""
+        rows = table.training()
+        total = sum_gradients(
+            scale_columns(rows.features, work.scaling, rows.space),
+            self._private_targets(rows, work.scaling),
+            group_by_subject(rows.subjects),
+            parameters,
+            self.residual,
+            lattice=Lattice.of(work.clipping_norm, work.noise_multiplier, parameters.size),
+            clipping_norm=work.clipping_norm,
+            sampling_rate=work.sampling_rate,
+            secret=secret,
+        )
+        return Contribution(total, 1.0, ClippedSum(work.clipping_norm, work.mechanism))
+
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret
     ) -> Contribution:
@@ -429,8 +456,8 @@ class LinearModel:
         guard = ClippedSum(boxes.norm(mechanism.noise), mechanism)
         return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
 
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
-        """Read the sum of so many nodes' answers to `evaluate`."""
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
+        """Read the sum of answers to `evaluate`, with the noise of so many nodes."""
         scale = work.scaling.target_scale
         if work.noise_multiplier is None:
             return work.measure.read_plain(total, scale)

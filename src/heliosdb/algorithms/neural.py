@@ -233,7 +233,7 @@ class NeuralNetwork:
         made = work.measure.plain_sums(losses, scores, targets)
         return Contribution(made, max(1.0, float(rows.rows)), Plain())
 
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
         """Read the sum of so many nodes' answers to `evaluate`."""
         measure, scale = work.measure, work.scaling.target_scale
         if work.noise_multiplier is None:

@@ -114,6 +114,27 @@ class SubjectRows:
         return np.rint(inputs, out=inputs)
 
 
+def sum_gradients(
+    columns: Matrix,
+    targets: Vector,
+    grouping: Grouping,
+    parameters: Vector,
+    residual: Residual,
+    *,
+    lattice: Lattice,
+    clipping_norm: float,
+    sampling_rate: float,
+    secret: Secret,
+) -> Vector:
+    """Return the sum of the clipped gradients of a Poisson sample, without noise, for `Lattice.release`.
+
+    columns: (k, n), from `scale_columns`; the result is (k,). lattice: of the sum.
+    """
+    rows = SubjectRows.of(columns, targets, grouping, clipping_norm, lattice)
+    taken = secret.poisson_sample(rows.subjects, sampling_rate)
+    return lattice.total(rows.gradient_steps(taken, clamp_parameters(parameters), residual))
+
+
 def descend_privately(
     columns: Matrix,
     targets: Vector,

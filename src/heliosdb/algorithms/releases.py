@@ -11,6 +11,7 @@ from functools import partial
 
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.gradient import GRADIENT
 from heliosdb.algorithms.norms import NORMS, adapts
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.statistics import REFINE, STATISTICS
@@ -30,7 +31,7 @@ def releases_of_descent(plan: RunPlan) -> Sequence[Cost]:
         refinements = [Cost(REFINE, noised(noise)) for noise in made.refinement_noise]
         return [*classes, Cost(STATISTICS, noised(made.statistics_noise)), *refinements]
     training = private_training(plan, made)
-    costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
+    costs = [Cost(GRADIENT if plan.run.shares_noise else TRAIN, training.mechanism, training.clipping_norm)]
     if adapts(plan) and made.clipping_noise is not None:
         costs.append(Cost(NORMS, Mechanism(made.clipping_noise)))
     if evaluates(plan) and made.evaluation_noise is not None:

@@ -20,6 +20,7 @@ from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, sensitivity, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
+from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.private_wish import wished_report
 from heliosdb.algorithms.registry import check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
@@ -109,7 +110,9 @@ class StatisticsStep:
         if work.noise_multiplier is not None and work.ranges is None:
             located = take_counts(None, gathered, work, len(scaled_columns(plan)))
             return taken_counts(plan, located, gathered.nodes)
-        summary = summarise(gathered.vector, work, measured_inputs(plan), gathered.nodes)
+        summary = summarise(
+            gathered.vector, work, measured_inputs(plan), gathered.nodes, noises=gathered.noise_count
+        )
         return _taken(plan, summary, gathered.nodes)
 
     def check(self, task: Task) -> None:
@@ -181,7 +184,7 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
         noise = made.refinement_noise[located.exchanges - 1]
         algorithm, kind = plan.run.options.algorithm, plan.run.policy.noise
         work = StatisticsWork(algorithm, noise, classes=len(classes_of(plan)), noise=kind)
-        deviation = private_noise(len(columns), work, nodes) / nodes
+        deviation = private_noise(len(columns), work, noise_count(plan.run, nodes)) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
     summary = summarise_located(located, measured_inputs(plan), _scaled_target(plan), nodes)
     return _taken(plan, summary, nodes)
@@ -383,6 +386,9 @@ def plan_rounds(
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
     sampling = _sampling(options, expected)
+    if plan.run.shares_noise and issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings):
+        # One gradient a round: rounds are the steps.
+        sampling = replace(sampling, steps=1)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
         raise invalid_value(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
@@ -395,7 +401,7 @@ def plan_rounds(
         sampling=sampling,
         evaluations=count_evaluations(options),
         held_out=held_out * chosen / nodes,
-        nodes=chosen,
+        nodes=noise_count(plan.run, chosen),
         accuracy=_accuracy_noise(plan),
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,

@@ -175,6 +175,21 @@ class CountsParameters(Protocol):
 
 
 @runtime_checkable
+class ScalesSum(Protocol):
+    """A step whose answers are no moves of the parameters: a rule combines what it makes of their sum."""
+
+    def scaled(self, plan: RunPlan, total: Total) -> Total:
+        """Coordinator: the sum of moves that the sum of answers stands for."""
+        ...
+
+
+def adds_own_noise(step: Step) -> bool:
+    """Whether a step's private answers are noised where they are computed, and not at the door: then nodes
+    cannot share it. It says so by an attribute of this name."""
+    return bool(getattr(step, "adds_own_noise", False))
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """A step whose answer at a node depends on what the run's earlier rounds left there."""
 

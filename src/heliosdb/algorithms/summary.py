@@ -46,7 +46,14 @@ class Summary:
         return self.count_per_node * (1.0 - validation_split)
 
 
-def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], nodes: int) -> Summary:
+def summarise(
+    total: Vector,
+    work: StatisticsWork,
+    features: Sequence[str],
+    nodes: int,
+    *,
+    noises: float | None = None,
+) -> Summary:
     """Turn the sum of `nodes` answers, exact or noisy ones in ranges, into means, scales and a count.
 
     features: the names, in the order of the task. Raises FederatedError (22023), naming the feature, where
@@ -65,7 +72,7 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
             _check_classes(count, total[1 - work.classes :])
     else:
         assert work.ranges is not None
-        noise = private_noise(len(columns), work, nodes)
+        noise = private_noise(len(columns), work, nodes if noises is None else noises)
         # A count below its own noise says nothing; the floor keeps what is divided by it sane.
         count = max(float(total[-1]), noise, 1.0)
         blocks = split_blocks(total, len(columns), work)

@@ -86,6 +86,7 @@ class TrainStep:
     is_private: bool = True
     streams: bool = False
     streams_privately: bool = False
+    adds_own_noise: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""

@@ -419,6 +419,13 @@ def insert_charge(
     )
 
 
+def insert_noise_share(  # noqa: PLR0917
+    connection: Connection, key: TaskKey, nodes: int, threshold: int, honest: int, share: float
+) -> None:
+    """Record on what a charge of shared noise rests; in the transaction that charges it."""
+    _SQL.execute(connection, "insert_noise_share", *_place(key), nodes, threshold, honest, share)
+
+
 def finish_release(connection: Connection, key: TaskKey, header: bytes, payload: bytes) -> None:
     """Turn a charge into a release; drop the payloads of earlier rounds."""
     _SQL.execute(connection, "finish_release", *_place(key), header, payload, len(payload))

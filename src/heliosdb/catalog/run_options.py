@@ -97,5 +97,6 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
         adaptive_clipping=bool(policy.get("adaptive_clipping")),
         noise=policy.get("noise_mechanism") or "gaussian",
         overlap=overlap,
+        trust_model=policy.get("trust_model"),
         buffer=(policy.get("aggregation_batch_size") or 0) if policy.get("async_aggregation") else 0,
     )

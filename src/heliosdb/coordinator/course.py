@@ -18,7 +18,8 @@ from heliosdb.aggregation.custom_function import Call, CustomFunction
 from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
-from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
+from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
+from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.steps import (
@@ -28,6 +29,7 @@ from heliosdb.algorithms.steps import (
     Describing,
     JudgesTerms,
     Remembering,
+    ScalesSum,
     Step,
     Taken,
 )
@@ -165,7 +167,12 @@ class Course:
         if step.gathers == "rule":
             asked = self._with_rule(step, asked, model)
         # An open sum needs no number, and without it a task does not change with who is still registered.
-        summing = Summing(self.protocol.name, stage.name, nodes=1 if self.protocol.is_open else nodes)
+        summing = Summing(
+            self.protocol.name,
+            stage.name,
+            nodes=1 if self.protocol.is_open else nodes,
+            shares_noise=self.run.shares_noise and asked.work.privacy is not None,
+        )
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         work = replace(work, summing=summing)
         return Question(self, plan, step, exchange, replace(asked, work=work))
@@ -186,10 +193,17 @@ class Course:
     def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
         step, memory = question.step, model.memory
+        if isinstance(gathered, Total) and question.asked.work.summing.shares_noise:
+            # Of a simulated sum, which no protocol has opened, as it would be.
+            noises = gathered.noises or noise_count(self.run, gathered.nodes)
+            gathered = replace(gathered, noises=noises)
         if step.gathers == "sum":
             assert isinstance(gathered, Total)
             taken = step.read(question.plan, model.state, gathered)
         else:
+            if isinstance(step, ScalesSum):
+                assert isinstance(gathered, Total)
+                gathered = step.scaled(question.plan, gathered)
             old = flatten(model.state, step.moving)
             new, memory = self.strategy.combine(old, memory, gathered, self.settings)
             taken = step.read(question.plan, model.state, _moved(new, gathered))
@@ -326,8 +340,12 @@ class Question:
 
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened."""
-        total = self.course.protocol.total(self._summed, heard)
-        return Total(total[:-1], float(total[-1]), nodes)
+        protocol = self.course.protocol
+        total, noises = protocol.total(self._summed, heard), None
+        if self.asked.work.summing.shares_noise:
+            cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
+            noises = None if cohort is None else nodes / cohort.honest
+        return Total(total[:-1], float(total[-1]), nodes, noises=noises)
 
 
 @lru_cache(maxsize=64)

@@ -108,7 +108,7 @@ def _obstacle(connection: Connection, run: RunId, key: AtRestKey) -> str | None:
             check_function(connection, Course.of(record.run).strategy)
     except FederatedError as error:
         return error.text
-    return None if record is None else record.run.policy.laxity(record.current)
+    return None if record is None else record.run.laxity(record.current)
 
 
 def past_of(connection: Connection, run: Run, cohort: Sequence[NodeName]) -> Sequence[Mechanism]:

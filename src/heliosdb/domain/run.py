@@ -133,6 +133,7 @@ class Policy:
     """The workspace's rules as they stood when the run was started; timeouts in seconds.
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
+    trust_model: who adds the noise, None: whichever the sums of a run have (`Run.shares_noise`).
     aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
     asynchronous run; 0: rounds are synchronous. adaptive_clipping: whether the norm to which a round clips
     follows those of gradients, from clipping_threshold on. noise: of a budget's releases. overlap: whether a
@@ -158,6 +159,7 @@ class Policy:
     adaptive_clipping: bool = False
     noise: Noise = "gaussian"
     overlap: bool = False
+    trust_model: str | None = None
 
     @property
     def budget(self) -> Budget | None:
@@ -217,6 +219,20 @@ class Run:
         """Which run's random choices it makes: its own, or those of the first that it goes on from."""
         return self.id if self.seed_run is None else self.seed_run
 
+    def laxity(self, current: Policy) -> str | None:
+        """Say in what the run protects less than the workspace's current policy; None where in nothing."""
+        if self.shares_noise and current.trust_model == "local":
+            name = current.workspace
+            return f"the run's nodes share the noise, and workspace {name} is under trust_model local"
+        return self.policy.laxity(current)
+
+    @property
+    def shares_noise(self) -> bool:
+        """Whether each node adds a share of a sum's noise: under a budget, where sums are secure, unless the
+        workspace says otherwise."""
+        is_secure = self.options.protocol != "plain"
+        return is_secure and self.policy.budget is not None and self.policy.trust_model in _SHARING
+
     @property
     def publishes(self) -> bool:
         """Whether its model becomes a version when it has ended."""
@@ -228,6 +244,9 @@ class Run:
         if self.options.seed is not None:
             return self.options.seed
         return _seed_from(b"run:" + self.chance.bytes)
+
+
+_SHARING = (None, "distributed")
 
 
 def _seed_from(text: bytes) -> int:

@@ -101,13 +101,15 @@ class Summing:
     """How an answer travels into its exchange's sum: see aggregation/sums.py.
 
     protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
-    node with it. nodes: how many are asked for it.
+    node with it. nodes: how many are asked for it. shares_noise: whether the node adds its share of the sum's
+    noise, not all of it (privacy/shares.py).
     """
 
     protocol: str = "plain"
     stage: str = "vector"
     note: bytes = b""
     nodes: int = 1
+    shares_noise: bool = False
 
 
 PLAIN_SUM = Summing()

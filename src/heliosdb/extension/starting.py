@@ -45,6 +45,7 @@ from heliosdb.parts.checks import (
 )
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.selections import count_chosen
+from heliosdb.parts.trust import TrustTerms, check_trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=private, most_nodes=most_nodes)
+    named = {*model.options, *(option.name for option in given)}
+    check_trust(options, TrustTerms.of_options(policy), named)
     size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
     batching = Batching(size, is_asynchronous, policy["node_selection"], private)
     check_batching(options, batching, most_nodes)

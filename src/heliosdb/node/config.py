@@ -28,9 +28,11 @@ from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.limits import LEAST_MEMORY_GB, Limits
 from heliosdb.node.confinement import ConfinementWish
 from heliosdb.node.engine import DaskPlace
+from heliosdb.node.sum_terms import SumTerms
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.observing.settings_file import name_faults
 from heliosdb.parts.loading import MODULE_NAME
+from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES
 from heliosdb.transport.identity import split_endpoint
 from heliosdb.transport.root_keys import RootKeySettings
 from heliosdb.transport.rpc import KEEPALIVE
@@ -119,16 +121,19 @@ class NodeConfig(TracedSettings):
     node through which this one answers too, in the same form; None: through none. aggregates: whether this
     one asks other nodes what the coordinator has it ask them. peers: a file with the certificates of the
     other participants, with whom the node adds up what the coordinator is to know the sum of alone; None:
-    with nobody. listen_port 0: any free one. dial: where the coordinator listens, `https://host:port`, or
-    several such addresses, tried in turn; the node then listens nowhere. flower_socket: where Flower's
-    ClientApp connects, a Unix socket in a directory that is closed to others; the node then neither
-    listens nor dials. proxy: the HTTP proxy on the way there, `http://[user:password@]host:port`.
-    keepalive_interval: of a node that dials, the seconds after which it asks a silent connection for a
-    sign of life. plain_answers: whether datasets whose own DBA has not said so may be answered about
-    without noise. data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in
-    each greeting. retention_days: after so many days releases that cost nothing, refusals and runs are
-    deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task that
-    needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
+    with nobody. curious_peers: how many of these may work with the coordinator, None: fewer than a third; of
+    it follows which share of a sum's noise the node adds. least_threshold: of how many nodes at least a
+    secure sum has to be, None: more than half of those that take part. distributed_noise: whether the node
+    adds a share of a sum's noise where a workspace asks for that. listen_port 0: any free one. dial: where
+    the coordinator listens, `https://host:port`, or several such addresses, tried in turn; the node then
+    listens nowhere. flower_socket: where Flower's ClientApp connects, a Unix socket in a directory that is
+    closed to others; the node then neither listens nor dials. proxy: the HTTP proxy on the way there,
+    `http://[user:password@]host:port`. keepalive_interval: of a node that dials, the seconds after which it
+    asks a silent connection for a sign of life. plain_answers: whether datasets whose own DBA has not said so
+    may be answered about without noise. data_residency: where this site's data lie (EU, DE, US-EAST), told
+    the coordinator in each greeting. retention_days: after so many days releases that cost nothing, refusals
+    and runs are deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task
+    that needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
     second of what is sent; None: as fast as the line takes it. Of these a registration may ask for less.
     task_limit_seconds: of a computation. scratch_directory: where rows lie, in files without a name, that
     do not fit into that memory; None: in state_directory. engine: where rows are read and computed on,
@@ -157,6 +162,9 @@ class NodeConfig(TracedSettings):
     aggregator_certificate: Path | None = None
     aggregates: bool = False
     peers: Path | None = None
+    curious_peers: Annotated[int, Field(ge=0, le=MOST_NODES)] | None = None
+    least_threshold: Annotated[int, Field(ge=LEAST_NODES, le=MOST_NODES)] | None = None
+    distributed_noise: bool = True
     state_directory: Path
     ready_file: Path | None = None
     health_socket: Path | None = None
@@ -196,6 +204,13 @@ class NodeConfig(TracedSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_peers(self) -> Self:
+        for name in ("curious_peers", "least_threshold", "distributed_noise"):
+            if name in self.model_fields_set and self.peers is None:
+                raise ValueError(f"{name} has no effect without peers")
+        return self
+
+    @model_validator(mode="after")
     def _has_its_engine(self) -> Self:
         if (self.engine == "dask") != (self.dask is not None):
             raise ValueError("engine = 'dask' and a table [dask] go together")
@@ -216,6 +231,11 @@ class NodeConfig(TracedSettings):
         return Limits(
             self.max_memory_gb, self.max_cpu_cores, self.max_bandwidth_mbps, self.task_limit_seconds
         )
+
+    @property
+    def sum_terms(self) -> SumTerms:
+        """On which terms it takes part in secure sums."""
+        return SumTerms(self.curious_peers, self.least_threshold, self.distributed_noise)
 
     @property
     def scratch(self) -> Path:

@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from heliosdb import faults
-from heliosdb.aggregation.sums import Signatory
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.consent_register import read_words
 from heliosdb.catalog.participant import (
@@ -45,6 +44,7 @@ from heliosdb.catalog.participant import (
     forget_memory,
     insert_charge,
     insert_message_release,
+    insert_noise_share,
     insert_plain_release,
     lock_charge,
     lock_ledgers,
@@ -78,6 +78,7 @@ from heliosdb.node.policy import (
     public_weight,
     refused,
 )
+from heliosdb.node.sum_terms import NoiseShare, SumSite, share_of
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
@@ -144,7 +145,7 @@ class Door:
         identity: Callable[[], Identity],
         memory_key: MemoryKey,
         coder: UpdateCoder,
-        site: Signatory,
+        site: SumSite,
     ) -> None:
         self._database = database
         self._identity = identity
@@ -189,15 +190,16 @@ class Door:
         left = (without_subjects(one, stored.accepted) for one in stored.contents)
         return replace(stored, contents=tuple(dict.fromkeys(left)), recorded=stored.contents)
 
-    def charge(self, received: ReceivedTask, dataset: SharedDataset) -> tuple[int, ...]:
+    def charge(self, received: ReceivedTask, dataset: SharedDataset, memory: Memory) -> tuple[int, ...]:
         """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.
 
-        Returns the base tables that pay.
+        memory: of the run, in which is whose sum it is. Returns the base tables that pay.
         """
+        noise = share_of(received.task, memory.protocol, self._site)
 
         def operation(connection: Connection) -> tuple[int, ...]:
             with connection.batch(), connection.transaction():
-                return self._charge(connection, received, dataset)
+                return self._charge(connection, received, dataset, noise)
 
         charged = self._database.run(operation)
         faults.reach("node.charge.committed")
@@ -270,7 +272,9 @@ class Door:
         """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
         try:
             check_contribution(task, contribution)
-            vector, weight, after = make_private(contribution), contribution.weight, memory
+            noise = share_of(task, memory.protocol, self._site)
+            vector = make_private(contribution, None if noise is None else noise.share)
+            weight, after = contribution.weight, memory
             if is_open(task):
                 vector = cast_real(vector, task.work.dtype)
                 packed = self._coder.pack(task, vector, memory.unsent, whose)
@@ -310,7 +314,11 @@ class Door:
         return update
 
     def _charge(
-        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset
+        self,
+        connection: Connection,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        noise: NoiseShare | None,
     ) -> tuple[int, ...]:
         task = received.task
         state = lock_ledgers(connection, task.key, dataset)
@@ -322,6 +330,10 @@ class Door:
         _check_known(state, dataset)
         charge = self._ledgers.price(state.ledgers, task, dataset)
         insert_charge(connection, task.key, dataset, received.sha256, charge)
+        if noise is not None:
+            whose = noise.cohort
+            share = float(noise.share)
+            insert_noise_share(connection, task.key, whose.nodes, whose.threshold, noise.honest, share)
         record_run(connection, task, dataset.name)
         return charge.base_tables
 

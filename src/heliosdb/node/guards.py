@@ -8,6 +8,7 @@ nothing; what is not finite never leaves; nothing here reads a row or a ledger.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contri
 from heliosdb.node.policy import asked_mechanism, public_weight
 from heliosdb.node.summing import is_message
 from heliosdb.privacy.mechanisms import add_noise
+from heliosdb.privacy.shares import add_share
 from heliosdb.transport import limits
 
 
@@ -56,8 +58,14 @@ def check_guard(task: Task, contribution: Contribution) -> None:
         raise FederatedError(ErrorCode.INTERNAL, "a private answer keeps nothing")
 
 
-def make_private(contribution: Contribution) -> AnyVector:
-    """The vector as it may leave: with noise where it is a clipped sum."""
+def make_private(contribution: Contribution, share: Fraction | None = None) -> AnyVector:
+    """The vector as it may leave: with noise where it is a clipped sum. share: which part of the variance is
+    this node's to add; None: all of it. FederatedError INTERNAL where there is no noise to share."""
+    if share is not None:
+        if not isinstance(contribution.guard, ClippedSum):
+            raise FederatedError(ErrorCode.INTERNAL, "the answer is no sum of which others add noise too")
+        guard = contribution.guard
+        return add_share(contribution.vector, guard.sensitivity, guard.mechanism.noise_multiplier, share)
     match contribution.guard:
         case ClippedSum(sensitivity, mechanism):
             multiplier, noise = mechanism.noise_multiplier, mechanism.noise

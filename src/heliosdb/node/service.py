@@ -231,7 +231,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     def own() -> Identity:
         return identity.current().identity
 
-    signatory = PeerSignatory(own, config.peers)
+    signatory = PeerSignatory(own, config.peers, config.sum_terms)
     signatory.check()
     orders = Orders(_connect(config, " orders"), own, identity.is_ours, secret)
     consents = Consents(database, secret)

@@ -12,15 +12,20 @@ from pathlib import Path
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.identity_files import load_certificates, stamp_of
+from heliosdb.node.sum_terms import SumTerms
 from heliosdb.transport.identity import Identity, fingerprint, verify
 
 log = logging.getLogger(__name__)
 
 
 class PeerSignatory:
-    """The node's identity and its peers'. path: the file of their certificates; None: there are none."""
+    """The node's identity and its peers'. path: the file of their certificates; None: there are none. terms:
+    the site's settings."""
 
-    def __init__(self, identity: Callable[[], Identity], path: Path | None) -> None:
+    def __init__(
+        self, identity: Callable[[], Identity], path: Path | None, terms: SumTerms | None = None
+    ) -> None:
+        self.terms = terms or SumTerms()
         self._identity = identity
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
@@ -35,6 +40,11 @@ class PeerSignatory:
     def fingerprint(self) -> bytes:
         """SHA-256 of the node's certificate."""
         return bytes.fromhex(self._identity().fingerprint)
+
+    @property
+    def participants(self) -> int:
+        """How many there are in the file, and the node itself."""
+        return len({*self._current(), self.fingerprint})
 
     def sign(self, message: bytes) -> bytes:
         """Sign with the node's key; FederatedError WRONG_STATE where its DBA has named no peers."""

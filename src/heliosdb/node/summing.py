@@ -13,17 +13,19 @@ vector. Nothing else ever gets into its memory.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heliosdb.aggregation.sums import Shape, Signatory, Stage, protocol
+from heliosdb.aggregation.sums import Shape, Stage, protocol
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.node.memory import Memory
+from heliosdb.node.sum_terms import SumSite, check_group
 from heliosdb.transport import limits
 
 log = logging.getLogger(__name__)
@@ -79,12 +81,15 @@ def shape_of(task: Task) -> Shape:
     return protocol(asked.protocol).shape(asked.stage, size + 1, asked.nodes)
 
 
-def say_message(task: Task, memory: Memory, site: Signatory) -> Said:
-    """What the protocol says in a stage that carries no vector; FederatedError for what it cannot."""
-    return _ask(task, None, _kept_before(task, memory), site)
+def say_message(task: Task, memory: Memory, site: SumSite) -> Said:
+    """What the protocol says in a stage that carries no vector; FederatedError for what it cannot, and
+    NODE_REFUSED for a group in which the site's DBA has it take no part."""
+    said = _ask(task, None, _kept_before(task, memory), site)
+    check_group(task, said.keeps, site)
+    return said
 
 
-def rehearse(task: Task, memory: Memory, site: Signatory) -> None:
+def rehearse(task: Task, memory: Memory, site: SumSite) -> None:
     """FederatedError where the protocol cannot carry a vector of the task's, whatever it holds.
 
     It is asked about one value: masks of all values are made once, with the vector.
@@ -94,7 +99,7 @@ def rehearse(task: Task, memory: Memory, site: Signatory) -> None:
 
 
 def carry(
-    task: Task, vector: AnyVector, weight: float, memory: Memory, site: Signatory, *, weighted: bool
+    task: Task, vector: AnyVector, weight: float, memory: Memory, site: SumSite, *, weighted: bool
 ) -> Said:
     """What the protocol says with a vector that may leave: (weight x values…, weight), or where the answers
     are not weighted (values…, weight).
@@ -113,7 +118,7 @@ def carry(
     return said
 
 
-def _keeps_without(task: Task, keeps: State, before: State, site: Signatory) -> bool:
+def _keeps_without(task: Task, keeps: State, before: State, site: SumSite) -> bool:
     """Whether a protocol keeps what it would without the vector. Of one value first, which costs next to
     nothing; of all of them for a protocol that remembers how many there are."""
     if _equal(keeps, before):
@@ -127,7 +132,7 @@ def _of_one_value(task: Task) -> Task:
     return replace(task, work=replace(task.work, size=0))
 
 
-def _ask_about_zeros(task: Task, before: State, site: Signatory) -> Said:
+def _ask_about_zeros(task: Task, before: State, site: SumSite) -> Said:
     return _ask(task, np.zeros(task.work.size + 1), before, site)
 
 
@@ -170,14 +175,15 @@ def _turn(task: Task, place: int) -> bytes:
     count = len(protocol(name).stages)
     if place >= count:
         return b""
-    return repr((key.round, key.exchange // count, str(key.step), name, place)).encode()
+    return repr((key.round, key.exchange // count, str(key.step), name, place, about(task).hex())).encode()
 
 
-def _ask(task: Task, vector: Vector | None, before: State, site: Signatory) -> Said:
+def _ask(task: Task, vector: Vector | None, before: State, site: SumSite) -> Said:
     summing, asked = task.work.summing, protocol(task.work.summing.protocol)
     turn = _turn(task, task.key.exchange % len(asked.stages) + 1)
     try:
-        answer, keeps = asked.answer(summing.stage, task.key, summing.note, vector, before, site=site)
+        bound = _SiteOfTask(site, about(task))
+        answer, keeps = asked.answer(summing.stage, task.key, summing.note, vector, before, site=bound)
         keeps = freeze(keeps) if turn else NO_STATE
     except FederatedError:
         raise
@@ -189,6 +195,39 @@ def _ask(task: Task, vector: Vector | None, before: State, site: Signatory) -> S
     if answer.shape != (shape.size,) or answer.dtype.name != shape.dtype.value:
         raise FederatedError(ErrorCode.INTERNAL, "the sum protocol's answer is not of its stage's shape")
     return Said(answer, keeps, turn)
+
+
+def about(task: Task) -> bytes:
+    """Names what all nodes of a sum have to be asked alike: all of a task but for whom it is, which of the
+    node's datasets it reads, and which message it asks for."""
+    work, asked = task.work, task.work.summing
+    summing = (asked.protocol, asked.shares_noise)
+    reading = replace(task.reading, dataset=None)
+    # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
+    settings = sorted(work.settings.items())
+    what = (work.algorithm, work.size, str(work.dtype), work.privacy, settings, summing)
+    text = repr((what, reading, task.scaling, task.budget, task.encoding, task.compliance_mode))
+    told = hashlib.sha256(state_to_bytes(task.state)).digest()
+    return hashlib.sha256(b"heliosdb sum of\0" + told + text.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _SiteOfTask:
+    """A site that signs for one question alone: nodes that were asked differently, for another step or other
+    noise, know none of each other's signatures, and have no sum together."""
+
+    site: SumSite
+    about: bytes
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.site.fingerprint
+
+    def sign(self, message: bytes) -> bytes:
+        return self.site.sign(self.about + message)
+
+    def knows(self, fingerprint: bytes, message: bytes, signature: bytes) -> bool:
+        return self.site.knows(fingerprint, self.about + message, signature)
 
 
 def _equal(one: State, other: State) -> bool:

@@ -17,7 +17,6 @@ from functools import partial
 from typing import TypeVar
 
 from heliosdb import faults
-from heliosdb.aggregation.sums import Signatory
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.catalog.row_sets import StoredRowSets
@@ -62,6 +61,7 @@ from heliosdb.node.refusals import record_refusal
 from heliosdb.node.requests import choose_dataset, computing_limits, make_table_request
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
+from heliosdb.node.sum_terms import SumSite, check_willing
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.node.watch import TaskWatch, computing, note_charge, passing_door, tells_times
@@ -121,7 +121,7 @@ class NodeTasks:
         prove: Callable[[bytes], bytes] = lambda _: b"",
         aggregator: Aggregator,
         limits: Limits = NO_LIMITS,
-        signatory: Signatory,
+        signatory: SumSite,
     ) -> None:
         self._database = database
         self._door = door
@@ -307,6 +307,7 @@ class NodeTasks:
         check_populated(dataset, found.unpopulated)
         check_consent_can_be_asked(task, dataset)
         await self._check(task, dataset)
+        check_willing(task, self._signatory)
         await self._identifiers.check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
@@ -326,7 +327,7 @@ class NodeTasks:
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
-            charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
+            charged = await self._through_the_door(lambda: self._door.charge(received, dataset, memory))
             note_charge()
         request = make_table_request(task, dataset, self._key, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)

@@ -74,6 +74,7 @@ class RegressionSettings(DescentSettings):
     weights: str | None = None
     offset: str | None = None
 
+    has_gradient_sums: ClassVar[bool] = True
     noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
 

@@ -34,6 +34,7 @@ from heliosdb.parts.strategies import (
     has_private_form,
     needs_of,
 )
+from heliosdb.parts.trust import TrustTerms, check_trust
 
 
 def check_parts(options: TrainingOptions, policy: Policy) -> None:
@@ -45,6 +46,7 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
     check_rule(options, private=private)
     if policy.adaptive_clipping:
         check_adaptive_clipping(options, policy.noise)
+    check_trust(options, TrustTerms.of_policy(policy))
     check_batching(options, Batching(policy.buffer, policy.buffer > 0, policy.node_selection, private))
     for registry, name in _chosen(options):
         options.settings(registry.entry(name).settings)

@@ -14,7 +14,7 @@ def check_adaptive_clipping(options: TrainingOptions, noise: Noise) -> None:
     if noise != "gaussian":
         raise not_supported(
             f"adaptive_clipping is not supported under noise_mechanism {noise}",
-            hint="What it follows are L2 norms; set noise_mechanism = 'gaussian', or adaptive_clipping = false.",
+            hint="It follows L2 norms; set noise_mechanism = 'gaussian', or adaptive_clipping = false.",
         )
     is_descent = issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings)
     if not is_descent or by_newton(options.algorithm, options.given):

@@ -18,6 +18,15 @@ LEAST_NODES = 3
 """Of a secure sum: of two nodes each knows the other's vector once it knows the sum."""
 
 
+MOST_NODES = 1_000
+"""Of a secure sum: each keeps two shares of each."""
+
+
+def least_survivors(nodes: int) -> int:
+    """How many of so many nodes open a sum where no threshold is given: two thirds, rounded up, and three."""
+    return max(LEAST_NODES, -(-2 * nodes // 3))
+
+
 @dataclass(frozen=True, slots=True)
 class ShamirSettings:
     """Of shamir. threshold: how many nodes open a sum together; None: two thirds of those that begin it."""

@@ -32,11 +32,11 @@ Its standard deviation is sqrt(2) b.
 
 The sampler. A discrete Gaussian over the integers with parameter 2^24 (Canonne, Kamath, Steinke 2020, "The
 discrete Gaussian for differential privacy"; at this parameter its privacy loss is that of the continuous
-one), by rejection under a staircase: choose one of 96 bands of width 2^21 by the Gaussian's height at the
-band's inner edge, an integer uniformly inside the band, and accept it with the ratio of the heights. Every
-proposal is an exact integer draw; only the two probabilities are rounded (2^-64 and 2^-52), and nothing
-lies beyond 12 standard deviations (mass 2^-104), so that a draw is within 2^-50 in total variation of the
-exact distribution: a million coordinates add less than 1e-9 to delta.
+one), by rejection under a staircase: choose one of 96 bands of width 2^21 (or what another standard deviation
+asks for) by the Gaussian's height at the band's inner edge, an integer uniformly inside the band, and accept
+it with the ratio of the heights. Every proposal is an exact integer draw; only the two probabilities are
+rounded (2^-64 and 2^-52), and nothing lies beyond 12 standard deviations (mass 2^-104), so that a draw is
+within 2^-50 in total variation of the exact distribution: a million coordinates add less than 1e-9 to delta.
 """
 
 from __future__ import annotations
@@ -65,11 +65,13 @@ Integers = NDArray[np.int64]
 STD_STEPS = 1 << 24
 """Standard deviation of Gaussian noise, and the scale of Laplace noise, in lattice steps."""
 
+LARGEST_STD_STEPS = 1 << 27
+"""Of the sampler: twelve of them, and the largest sum, are exact as doubles."""
+
 _BANDS_PER_STD = 8
-_BAND = STD_STEPS // _BANDS_PER_STD
 _BANDS = 12 * _BANDS_PER_STD
 _SLACK_STEPS = 4.0
-_LARGEST = 1 << 52
+LARGEST_STEPS = 1 << 52
 """Sums are cut to this many steps: with noise on top they are still exact as doubles."""
 
 _DRAWN_AT_ONCE = 1 << 20
@@ -92,32 +94,38 @@ def _band_thresholds() -> NDArray[np.uint64]:
     return np.array(thresholds, dtype=np.uint64)
 
 
-def _propose(count: int, entropy: Entropy) -> Integers:
-    """Make `count` proposals and return those that are accepted (about 95 of 100)."""
+def _propose(count: int, entropy: Entropy, width: int) -> Integers:
+    """Make `count` proposals and return those that are accepted (about 95 of 100, and where the width is no
+    power of two, half as many at worst)."""
     raw = entropy(20 * count)
     chooser = np.frombuffer(raw, dtype="<u8", count=count)
     accept = np.frombuffer(raw, dtype="<u8", count=count, offset=8 * count)
     place = np.frombuffer(raw, dtype="<u4", count=count, offset=16 * count).astype(np.int64)
     band = np.searchsorted(_band_thresholds(), chooser, side="right").astype(np.int64)
-    offset = place & (_BAND - 1)
-    negative = (place & _BAND) != 0
-    inner, beyond = band / _BANDS_PER_STD, offset / STD_STEPS
+    sign = 1 << (width - 1).bit_length()
+    offset = place & (sign - 1)
+    negative = (place & sign) != 0
+    inner, beyond = band / _BANDS_PER_STD, offset / (_BANDS_PER_STD * width)
     height = np.exp(-beyond * (inner + 0.5 * beyond))
-    magnitude = band * _BAND + offset
+    magnitude = band * width + offset
     # Zero is reached by both signs; one of them is refused.
-    keep = ((accept >> np.uint64(11)) * 2.0**-53 < height) & ~(negative & (magnitude == 0))
+    keep = ((accept >> np.uint64(11)) * 2.0**-53 < height) & ~(negative & (magnitude == 0)) & (offset < width)
     accepted: Integers = np.where(negative, -magnitude, magnitude)[keep]
     return accepted
 
 
-def discrete_gaussian(count: int, entropy: Entropy = os.urandom) -> Integers:
-    """Draw `count` independent integers from the discrete Gaussian with standard deviation `STD_STEPS`."""
+def discrete_gaussian(count: int, entropy: Entropy = os.urandom, *, std_steps: int = STD_STEPS) -> Integers:
+    """Draw `count` independent integers from the discrete Gaussian with standard deviation `std_steps`: a
+    multiple of 8, up to 2^27."""
+    width, rest = divmod(std_steps, _BANDS_PER_STD)
+    if rest or not 0 < std_steps <= LARGEST_STD_STEPS:
+        raise ValueError("no standard deviation of the sampler's")
     out = np.empty(count, dtype=np.int64)
     filled = 0
     while filled < count:
         # What many draws take at a time is large beside what they leave.
         missing = min(count - filled, _DRAWN_AT_ONCE)
-        drawn = _propose(missing + missing // 12 + 16, entropy)[:missing]
+        drawn = _propose(missing + missing // 12 + 16, entropy, width)[:missing]
         out[filled : filled + drawn.size] = drawn
         filled += drawn.size
     return out
@@ -176,7 +184,7 @@ class Lattice:
 
     def total(self, steps: Integers) -> Vector:
         """Return a sum of subjects' integers in the vector's units; `release` finds the integers again."""
-        total: Vector = np.clip(steps, -_LARGEST, _LARGEST).astype(np.float64) * self.step
+        total: Vector = np.clip(steps, -LARGEST_STEPS, LARGEST_STEPS).astype(np.float64) * self.step
         return total
 
     def release(self, total: Vector, noise: Integers) -> Vector:
@@ -186,11 +194,11 @@ class Lattice:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             steps = np.nan_to_num(np.rint(total / self.step), nan=0.0)
-        return self.release_steps(np.clip(steps, -_LARGEST, _LARGEST).astype(np.int64), noise)
+        return self.release_steps(np.clip(steps, -LARGEST_STEPS, LARGEST_STEPS).astype(np.int64), noise)
 
     def release_steps(self, steps: Integers, noise: Integers) -> Vector:
         """Add `noise` to a sum of subjects' integers; both in steps, the result in the vector's units."""
-        kept = np.minimum(np.maximum(steps, -_LARGEST), _LARGEST)
+        kept = np.minimum(np.maximum(steps, -LARGEST_STEPS), LARGEST_STEPS)
         released: Vector = (kept + noise).astype(np.float64) * self.step
         return released
 

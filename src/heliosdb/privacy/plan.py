@@ -54,11 +54,11 @@ class AccuracyNoise:
     sampling: float
     largest: float
 
-    def of_noise(self, noise_multiplier: float, held_out: float, nodes: int) -> float:
+    def of_noise(self, noise_multiplier: float, held_out: float, nodes: float) -> float:
         """Return the part of the error that the noise of so many nodes has."""
         return math.sqrt(nodes) * noise_multiplier * self.sensitivity * self.per_noise / held_out
 
-    def error(self, noise_multiplier: float, held_out: float, nodes: int) -> float:
+    def error(self, noise_multiplier: float, held_out: float, nodes: float) -> float:
         """Return the standard error over `held_out` subjects of `nodes` nodes, at worst."""
         if held_out <= 0:
             return math.inf
@@ -112,7 +112,7 @@ class TrainingRequest:
     sampling: SamplingPlan
     evaluations: int
     held_out: float
-    nodes: int
+    nodes: float
     accuracy: AccuracyNoise = CLASSIFICATION_NOISE
     privacy_per_round: float | None = None
     noise_multiplier: float | None = None

@@ -36,7 +36,10 @@ def work_to_proto(work: Work) -> pb.Work:
         privacy=None if work.privacy is None else _privacy_to_proto(work.privacy),
         settings=settings_to_proto(work.settings),
         summing=pb.Summing(
-            protocol=work.summing.protocol, stage=work.summing.stage, nodes=work.summing.nodes
+            protocol=work.summing.protocol,
+            stage=work.summing.stage,
+            nodes=work.summing.nodes,
+            shares_noise=work.summing.shares_noise,
         ),
         codec=work.coding.codec,
         codec_settings=settings_to_proto(work.coding.settings),
@@ -143,4 +146,5 @@ def _summing_from_proto(summing: pb.Summing) -> Summing:
         protocol=read_short_name("sum protocol", summing.protocol),
         stage=read_short_name("sum protocol's stage", summing.stage),
         nodes=summing.nodes,
+        shares_noise=summing.shares_noise,
     )

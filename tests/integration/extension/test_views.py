@@ -39,7 +39,7 @@ COLUMNS = {
     "federated_privacy_budget_status": "workspace_name total_budget_epsilon consumed_epsilon remaining_epsilon"
     " rounds_completed estimated_remaining_rounds delta consumed_epsilon_basic",
     "federated_privacy_history": "timestamp workspace_name model_name round_number cumulative_epsilon epsilon_per_round"
-    " noise_multiplier clipping_threshold noise_mechanism",
+    " noise_multiplier clipping_threshold noise_mechanism trust_model",
     "federated_runs": "workspace_name model_name run run_id status started_by queued_at started_at finished_at rounds"
     " version trial fold options message",
     "federated_workspace_status": "workspace_name min_nodes_required registered_nodes active_nodes status",
@@ -55,7 +55,7 @@ COLUMNS = {
     "federated_node_heads": "workspace origin entries root_sha256 signed_at witnessed_at state conflicts last_conflict_at",
     "federated_node_runs": "workspace model_name run_id node_name dataset algorithm features target roles asked_epsilon"
     " asked_delta compliance_mode first_task_at last_task_at vectors messages payload_bytes charges epsilon_basic"
-    " epsilon_tight",
+    " epsilon_tight trust_model honest_nodes",
     "federated_dataset_budget": "dataset state workspace max_epsilon agreed_epsilon agreed_delta charges epsilon_basic"
     " epsilon_tight delta last_charged_at total_epsilon_basic total_epsilon_tight total_delta",
     "federated_node_releases": "day workspace dataset private_vectors plain_vectors messages payload_bytes"

@@ -72,11 +72,11 @@ def test_a_simulated_newton_run_ends_where_the_pooled_rows_lead(patients: Path) 
         for name, part in zip(node_names(5), parts, strict=True)
     ]
 
-    from heliosdb.cli.simulation.command import _select
+    from heliosdb.cli.simulation.command import select
     from heliosdb.cli.simulation.play import Play
 
     playing = Play(
-        settings.run, nodes, _select([n.name for n in nodes], dataset.description, settings), lambda _: None
+        settings.run, nodes, select([n.name for n in nodes], dataset.description, settings), lambda _: None
     )
     outcome = playing.play()
 

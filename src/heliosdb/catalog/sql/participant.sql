@@ -113,6 +113,11 @@ INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_table
 VALUES ($1, $8, $19, $20, $10)
 ON CONFLICT (workspace, relation, base_tables) DO NOTHING
 
+-- name: insert_noise_share(uuid, integer, integer, text, text, integer, integer, integer, double precision)
+INSERT INTO federated.noise_share (release_id, nodes, threshold, honest, share)
+SELECT release_id, $6, $7, $8, $9 FROM federated.release
+WHERE run_id = $1 AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = $5
+
 -- name: read_charge(bigint, text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,

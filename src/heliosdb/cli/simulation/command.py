@@ -126,15 +126,16 @@ def _play(
     nodes = [
         SimulatedNode(name, source.slice(places), dataset, settings.seed) for name, places in there.items()
     ]
-    eligible = _select(list(there), dataset.description, settings)
+    eligible = select(list(there), dataset.description, settings)
     empty = [Absence(name, "it was dealt no row") for name in parts if name not in there]
     eligible = Eligibility(eligible.able, (*eligible.left_out, *empty), eligible.missing, eligible.undecided)
     return Play(settings.run, nodes, eligible, lambda one: show(round_line(one))).play()
 
 
-def _select(
+def select(
     names: list[NodeName], description: DatasetDescription, settings: SimulationSettings
 ) -> Eligibility:
+    """Return which of the nodes of these names can take part, all of which share one dataset."""
     options = settings.run.options
     introduction = Introduction((description,), installed_extras())
     offers = [Offer(name, None, introduction) for name in names]

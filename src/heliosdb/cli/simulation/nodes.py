@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -86,10 +87,11 @@ class SimulatedNode:
         self._unsent: State = NO_STATE
         self._made: _Made | None = None
 
-    def answer(self, task: Task) -> Update:
-        """Answer a task as a node does; NodeRefusedError where it refuses."""
+    def answer(self, task: Task, share: Fraction | None = None) -> Update:
+        """Answer a task as a node does; NodeRefusedError where it refuses. share: of the noise, which it adds
+        where the sum is secure; the simulation sees what there only the sum would show."""
         try:
-            return self._answer(task)
+            return self._answer(task, share)
         except FederatedError as error:
             raise NodeRefusedError(
                 self.name, error.code, error.message, detail=error.detail, hint=error.hint
@@ -104,8 +106,14 @@ class SimulatedNode:
         found = find_step(task).compute(table, task, NO_STATE, TaskDraws(task, self._key))
         return Update(self.name, cast_real(found.vector, task.work.dtype), found.weight)
 
-    def _answer(self, task: Task) -> Update:
-        check_policy(task, self._dataset, plain_answers=True)
+    def table_for(self, task: Task) -> Table:
+        """Return the node's rows as a task reads them, with the inputs that it names."""
+        made = self._table(make_table_request(task, self._dataset, self._key))
+        return encode_for(task, made.table, made.request, made.encoded)
+
+    def _answer(self, task: Task, share: Fraction | None) -> Update:
+        alone = replace(task.work, summing=replace(task.work.summing, shares_noise=False))
+        check_policy(replace(task, work=alone), self._dataset, plain_answers=True)
         if (misread := find_misread(self._dataset.description, task)) is not None:
             raise misread
         request = make_table_request(task, self._dataset, self._key)
@@ -113,7 +121,7 @@ class SimulatedNode:
         memory = self._memory if request.plain else NO_STATE
         contribution = compute(task, made.table, request, memory, made.encoded)
         check_contribution(task, contribution)
-        vector = self._send(task, cast_real(make_private(contribution), task.work.dtype))
+        vector = self._send(task, cast_real(make_private(contribution, share), task.work.dtype))
         if contribution.stays is not None:
             self._memory = freeze(contribution.stays)
         return Update(self.name, vector, contribution.weight)

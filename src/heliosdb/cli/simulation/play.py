@@ -11,11 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from types import MappingProxyType
 
 from heliosdb.aggregation.custom_function import CustomFunction
+from heliosdb.aggregation.sums import protocol
 from heliosdb.aggregation.updates import check_update
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.noise_counts import cohort_of
 from heliosdb.algorithms.opening import describe_columns
 from heliosdb.catalog.ledger import Spent
 from heliosdb.cli.simulation.nodes import SimulatedNode, without_budget
@@ -59,6 +62,8 @@ from heliosdb.domain.run import Run, RunStatus
 from heliosdb.domain.run_state import Decision, Phase, RunState
 from heliosdb.domain.selection import NEW, NO_STANDINGS, Standing, Standings
 from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Task
+from heliosdb.parts.protocols import PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,8 @@ class Play:
         show: Callable[[PlayedRound], None],
     ) -> None:
         """eligible: what of the nodes' columns is known. FederatedError where the run's parts do not fit."""
-        self._run, self._course = run, Course.of(run)
+        # What nodes would send behind masks is added up as it is: a secure sum is the same to the bit.
+        self._run, self._course = run, replace(Course.of(run), protocol=protocol(PLAIN))
         if isinstance(self._course.strategy, CustomFunction):
             raise not_supported(
                 f"aggregation {run.options.aggregation} is a function of a database, which is not here"
@@ -242,7 +248,8 @@ class Play:
     def _ask(self, question: Question, node: NodeName) -> UpdateArrived | NodeLost:
         number, exchange, shape = question.plan.round, question.exchange, question.shape
         try:
-            update = self._nodes[node].answer(question.task(node, None, NO_STATE))
+            task = question.task(node, None, NO_STATE)
+            update = self._nodes[node].answer(task, self._share(question))
             check_update(update, shape.size, shape.dtype)
             question.check(update)
         except FederatedError as error:
@@ -256,6 +263,12 @@ class Play:
         if rows is not None:
             self._rows[node] = rows
         return UpdateArrived(number, exchange, node)
+
+    def _share(self, question: Question) -> Fraction | None:
+        """Which part of the noise each node adds; None: all of it."""
+        if not question.asked.work.summing.shares_noise:
+            return None
+        return cohort_of(self._run, len(self._asked)).share(0)
 
     def _combine(self, action: Combine) -> None:
         question = self._question
@@ -315,10 +328,8 @@ class Play:
         """Measure the model that would be published at each node, as only a simulation can: without noise."""
         if not self._run.options.validation_split or EVALUATE not in self._course.algorithm.steps:
             return {}
-        run = replace(self._run, policy=replace(self._run.policy, privacy_budget=None))
-        plan = RunPlan(run, replace(self._findings, plan=None), published, self._stated)
         model, found = self._kept[published], dict[NodeName, Figures]()
-        question = replace(self._course, run=run).ask(plan, 1, EVALUATE, model, 1)
+        question = self._plain_question(published)
         for node in members:
             gathering = question.gathering()
             gathering.take(self._nodes[node].measure(without_budget(question.task(node, None, NO_STATE))))
@@ -326,6 +337,15 @@ class Play:
             if figures is not None:
                 found[node] = figures
         return found
+
+    def plain_task(self, published: RoundNumber) -> Task:
+        """Return what a node would be asked to measure the model of a round on its rows without noise."""
+        return without_budget(self._plain_question(published).task(NodeName("measured"), None, NO_STATE))
+
+    def _plain_question(self, published: RoundNumber) -> Question:
+        run = replace(self._run, policy=replace(self._run.policy, privacy_budget=None))
+        plan = RunPlan(run, replace(self._findings, plan=None), published, self._stated)
+        return replace(self._course, run=run).ask(plan, 1, EVALUATE, self._kept[published], 1)
 
 
 def _with(spent: tuple[Spent, ...], mechanism: Mechanism) -> tuple[Spent, ...]:

@@ -42,6 +42,7 @@ from heliosdb.parts.checks import (
 )
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.selections import count_chosen
+from heliosdb.parts.trust import TrustTerms, check_trust
 
 DEFAULT_SEED = 1
 
@@ -50,6 +51,7 @@ _OF_THE_WORKSPACE = frozenset(
         *("privacy_budget", "delta", "privacy_per_round", "noise_multiplier", "clipping_threshold"),
         "adaptive_clipping",
         "noise_mechanism",
+        "trust_model",
         *("min_nodes", "max_nodes", "min_nodes_per_round", "node_selection"),
     }
 )
@@ -205,6 +207,7 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     check_selection(options, run.policy.node_selection, nodes=min(nodes, run.policy.max_nodes))
     most = count_chosen(run.policy.node_selection, nodes)
     check_rule(options, private=private, most_nodes=most)
+    check_trust(options, TrustTerms.of_policy(run.policy), given)
     check_algorithm(options, private=private)
     return describe_rule(options, most)
 

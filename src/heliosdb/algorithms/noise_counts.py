@@ -1,0 +1,26 @@
+"""Whose noise a sum over nodes will have, before there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heliosdb.domain.run import Run
+from heliosdb.parts.protocols import LEAST_NODES, PROTOCOLS, least_survivors
+from heliosdb.privacy.shares import Cohort
+
+
+def noise_count(run: Run, nodes: int) -> float:
+    """Return of how many nodes' whole noise the sum's noise has the variance: all, where each adds the whole.
+    Where they share it, 1 if as many add a share as each of them takes for granted, more if all of them do.
+
+    Nodes whose own DBAs count on fewer honest peers add more; that is not known here.
+    """
+    return nodes / cohort_of(run, nodes).honest if run.shares_noise else nodes
+
+
+def cohort_of(run: Run, nodes: int) -> Cohort:
+    """Return whose sum it is where so many nodes state keys."""
+    there = max(nodes, LEAST_NODES)
+    settings: Any = run.options.settings(PROTOCOLS.entry(run.options.protocol).settings)
+    threshold = getattr(settings, "threshold", None) or least_survivors(there)
+    return Cohort(there, min(threshold, there))

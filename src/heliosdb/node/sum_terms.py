@@ -1,0 +1,135 @@
+"""On which terms a node takes part in secure sums: its DBA's word about the others, and its share of noise.
+
+What always holds: how much noise a node adds follows from the group that it was shown, signed by its peers,
+and from its own settings; of the coordinator's word only whether the noise is to be shared at all, which a
+node may refuse. What is refused here is refused before a row is read, before anything is charged, and where
+it follows from the group before the node has told anybody a share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+from heliosdb.aggregation.sums import KnowsCohort, Signatory, protocol
+from heliosdb.algorithms.steps import Step, adds_own_noise
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.state import State
+from heliosdb.domain.task import Task
+from heliosdb.domain.wording import counted
+from heliosdb.privacy.shares import LARGEST_VALUE, Cohort
+
+_LARGEST_SENSITIVITY = 1024.0
+"""Of sums that name no clipping_norm: the root of the number of inputs, at worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class SumTerms:
+    """A site's settings. curious_peers: how many of the other participants may work with the coordinator;
+    None: fewer than a third of all that are known. least_threshold: of how many nodes at least a sum has to
+    be; None: as the protocol has it. distributed_noise: whether the node adds a share of a sum's noise."""
+
+    curious_peers: int | None = None
+    least_threshold: int | None = None
+    distributed_noise: bool = True
+
+
+class SumSite(Signatory, Protocol):
+    """A signatory with its own DBA's terms."""
+
+    @property
+    def terms(self) -> SumTerms:
+        """See `SumTerms`."""
+        ...
+
+    @property
+    def participants(self) -> int:
+        """How many its DBA has named, the node itself among them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseShare:
+    """What a node adds. cohort: whose sum it is. honest: how many of it, with itself, the node counts as
+    honest."""
+
+    cohort: Cohort
+    honest: int
+    share: Fraction
+
+
+def check_shared(task: Task, step: Step) -> None:
+    """FederatedError where a task asks for a share of noise that nobody could add up to the whole."""
+    summing, privacy = task.work.summing, task.work.privacy
+    if not summing.shares_noise:
+        return
+    sums = protocol(summing.protocol)
+    if privacy is None:
+        raise invalid_value("there is no noise to share in an answer without a privacy budget")
+    if not isinstance(sums, KnowsCohort):
+        raise invalid_value(
+            f'the sum protocol "{summing.protocol}" lets nobody know whose noise adds up to the whole'
+        )
+    if privacy.mechanism.noise != "gaussian":
+        raise not_supported("only Gaussian noise is shared: shares of another do not add up to it")
+    if adds_own_noise(step):
+        raise not_supported(
+            f"step {step.name} adds its noise before there is a sum, and nodes cannot share it"
+        )
+    if step.gathers == "rule" and privacy.weight != 1.0:
+        raise invalid_value("what is added up in steps of the noise has the weight 1")
+    sensitivity = task.work.settings.get("clipping_norm", _LARGEST_SENSITIVITY)
+    most = LARGEST_VALUE * privacy.mechanism.noise_multiplier
+    if not isinstance(sensitivity, float | int) or not most * sensitivity <= sums.largest(
+        task.work.size + 1, summing.nodes
+    ):
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT,
+            f"noise_multiplier {privacy.mechanism.noise_multiplier:g} may pass the range of the secure sum",
+            detail=f"{counted(summing.nodes, 'node')}, {counted(task.work.size, 'value')}.",
+            hint="Raise the privacy budget, or lower clipping_threshold.",
+        )
+
+
+def check_willing(task: Task, site: SumSite) -> None:
+    """FederatedError NODE_REFUSED where the site adds the whole noise or takes no part."""
+    if task.work.summing.shares_noise and not site.terms.distributed_noise:
+        raise FederatedError(
+            ErrorCode.NODE_REFUSED,
+            "the node shares no noise with others: its DBA has set distributed_noise = false",
+            hint="Set trust_model = 'local' in the workspace, or leave the node out.",
+        )
+
+
+def check_group(task: Task, known: State, site: SumSite) -> None:
+    """FederatedError NODE_REFUSED for a group of which fewer open the sum than the site's DBA allows."""
+    cohort, least = _cohort(task, known), site.terms.least_threshold
+    if cohort is not None and least is not None and cohort.threshold < least:
+        raise FederatedError(
+            ErrorCode.NODE_REFUSED,
+            f"the node takes part in no sum of fewer than {counted(least, 'node')}",
+            detail=f"The threshold of this one is {cohort.threshold} of {counted(cohort.nodes, 'node')}.",
+            hint="Its DBA has set least_threshold. Raise the option threshold, or ask more nodes.",
+        )
+
+
+def share_of(task: Task, known: State, site: SumSite) -> NoiseShare | None:
+    """What share of the noise the node adds; None where it adds all of it. known: what it keeps of the sum.
+
+    FederatedError INVALID_VALUE where it does not know the group.
+    """
+    if not task.work.summing.shares_noise:
+        return None
+    cohort = _cohort(task, known)
+    if cohort is None:
+        raise invalid_value("the node does not know whose noise adds up to the whole")
+    curious = site.terms.curious_peers
+    if curious is None:
+        curious = -(-site.participants // 3) - 1
+    return NoiseShare(cohort, cohort.counted_by(curious), cohort.share(curious))
+
+
+def _cohort(task: Task, known: State) -> Cohort | None:
+    sums = protocol(task.work.summing.protocol)
+    return sums.cohort(known) if isinstance(sums, KnowsCohort) else None

@@ -1,0 +1,112 @@
+"""Training under a budget where four real nodes share the noise of secure sums."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg.rows import dict_row
+
+from tests.integration.coordinator.support import (
+    MODEL,
+    WORKSPACE,
+    World,
+    create_model,
+    create_workspace,
+    make_world,
+)
+from tests.support.cluster import Cluster
+
+NAMES = ("east", "north", "south", "west")
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Four nodes, each of which names the three others."""
+    directory: Path = tmp_path_factory.mktemp("shared")
+    with make_world(cluster, directory, cluster.create_database("federated_template")) as made:
+        asyncio.run(prepare(made))
+        yield made
+
+
+async def prepare(world: World) -> None:
+    create_workspace(world, min_nodes=3, privacy_budget=1000.0, noise_multiplier=3.0)
+    peers = world.federation.directory / "peers.pem"
+    for name in NAMES:
+        world.federation.node_config(world.cluster, "none", name)
+    peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NAMES))
+    world.node_settings["peers"] = peers
+    for number, name in enumerate(NAMES):
+        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
+    create_model(world, rounds=2, seed=7, learning_rate=1.0, batch_size=100, secure_aggregation=True)
+
+
+async def trained(world: World) -> dict[str, object]:
+    already = len(world.runs())
+    world.execute(f"START FEDERATED TRAINING {MODEL}")
+    coordinator = world.start_coordinator()
+    run = await world.finished(count=already + 1)
+    coordinator.kill()
+    (found,) = world.query(
+        "SELECT status::text, message, run_id FROM federated.run WHERE run_id = %s", run["run_id"]
+    )
+    return found
+
+
+async def test_nodes_share_the_noise_and_the_ledger_says_on_what_that_rests(world: World) -> None:
+    found = await trained(world)
+    assert found["status"] == "completed", found
+    steps = world.query(
+        "SELECT step, count(*) AS lines FROM federated.ledger WHERE run_id = %s GROUP BY step ORDER BY step",
+        found["run_id"],
+    )
+    assert {one["step"] for one in steps} >= {"gradient", "statistics"}
+    (said,) = world.query("SELECT DISTINCT trust_model FROM federated_privacy_history")
+    assert said["trust_model"] == "distributed"
+    for site in world.sites:
+        with world.cluster.connect(site.database) as node:
+            node.row_factory = dict_row
+            shares = node.execute(
+                "SELECT DISTINCT nodes, threshold, honest, share FROM federated.noise_share"
+            ).fetchall()
+            runs = node.execute("SELECT trust_model, honest_nodes FROM federated_node_runs").fetchall()
+        # Of four nodes three open the sum, and one may work with the coordinator.
+        assert shares == [{"nodes": 4, "threshold": 3, "honest": 2, "share": 0.5}]
+        assert runs == [{"trust_model": "distributed", "honest_nodes": 2}]
+
+
+async def test_a_node_that_shares_no_noise_says_so(world: World) -> None:
+    site = world.sites[1]
+    site.kill()
+    await world.start_site(site, distributed_noise=False)
+    found = await trained(world)
+    site.kill()
+    await world.start_site(site)
+    (said,) = world.query(
+        "SELECT string_agg(p.reason, '') AS reason FROM federated.participation AS p WHERE p.run_id = %s",
+        found["run_id"],
+    )
+    assert "the node shares no noise with others" in str(said["reason"]) + str(found["message"])
+
+
+async def test_a_sum_of_too_few_is_refused_before_a_share_is_told(world: World) -> None:
+    for site in world.sites:
+        site.kill()
+        await world.start_site(site, least_threshold=4)
+    found = await trained(world)
+    for site in world.sites:
+        site.kill()
+        await world.start_site(site)
+    assert found["status"] == "failed", found
+    assert "the node takes part in no sum of fewer than 4 nodes" in str(found["message"])
+
+
+async def test_under_local_trust_each_node_adds_the_whole(world: World) -> None:
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (trust_model = 'local')")
+    found = await trained(world)
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} RESET (trust_model)")
+    assert found["status"] == "completed", found
+    steps = world.query("SELECT DISTINCT step FROM federated.ledger WHERE run_id = %s", found["run_id"])
+    assert "train" in {one["step"] for one in steps}
