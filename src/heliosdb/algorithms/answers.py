@@ -36,7 +36,7 @@ def statistics_fault(
     """
     if work.noise_multiplier is not None:
         blocks = block_count(len(columns) - 1, work)
-        return _noised_fault(vector, ROWS.most, private_noise(blocks, work, 1))
+        return noised_fault(vector, ROWS.most, private_noise(blocks, work, 1))
     rows = float(vector[0])
     if not (ROWS.hold(rows) and rows.is_integer()):
         return f"the {rows:g} rows that it states are no number of rows"
@@ -52,14 +52,14 @@ def statistics_fault(
 
 def classes_fault(vector: Vector, noise_multiplier: float) -> str | None:
     """Say what is wrong with counts of a target's classes, None where nothing is."""
-    return _noised_fault(vector, ROWS.most, noise_multiplier * CLASSES_SENSITIVITY)
+    return noised_fault(vector, ROWS.most, noise_multiplier * CLASSES_SENSITIVITY)
 
 
 def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str | None:
     """Say what is wrong with an evaluation, None where nothing is."""
     if work.noise_multiplier is not None:
         deviation = work.noise_multiplier * work.measure.boxes.sensitivity
-        return _noised_fault(vector, 0.5 * ROWS.most, deviation)
+        return noised_fault(vector, 0.5 * ROWS.most, deviation)
     count = float(vector[0])
     if weight != max(1.0, count) or not _is_count(count, ROWS.most):
         return f"its weight {weight:g} is not that of the {counted(count, 'row')} that it counts"
@@ -68,7 +68,8 @@ def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str |
     return work.measure.plain_fault(vector)
 
 
-def _noised_fault(vector: Vector, most: float, deviation: float) -> str | None:
+def noised_fault(vector: Vector, most: float, deviation: float) -> str | None:
+    """Say where a value is more than so many subjects, of 1 each, and noise add up to; None where none is."""
     allowed = most + _DEVIATIONS * deviation
     largest = float(np.abs(vector).max(initial=0.0))
     if not largest <= allowed:

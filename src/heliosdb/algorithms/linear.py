@@ -39,6 +39,7 @@ from heliosdb.algorithms.families import (
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
+from heliosdb.algorithms.private_newton import FURTHEST_SCORE, NoisyWork, bounded_curvature, training_noise
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
@@ -60,15 +61,16 @@ from heliosdb.algorithms.works import (
     ReportWork,
     TrainWork,
 )
+from heliosdb.domain.bounds import INPUT
 from heliosdb.domain.errors import invalid_value, not_supported
-from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
-from heliosdb.parts.algorithms import by_newton
+from heliosdb.parts.algorithms import by_newton, check_private
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 __all__ = ["half_squared_error", "log_loss", "sigmoid"]
@@ -130,9 +132,7 @@ class LinearModel:
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             NEWTON: NewtonStep(self.name),
-            EVALUATE: EvaluateStep(
-                self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
-            ),
+            EVALUATE: EvaluateStep(self.name, told=(PARAMETERS,), streams=True, adds_blocks=True),
             REPORT: ReportStep(self.name, told=(PARAMETERS,), streams=True),
         }
 
@@ -145,8 +145,7 @@ class LinearModel:
 
     def _check_private(self, plan: RunPlan) -> None:
         options = plan.run.options
-        if self.counts:
-            raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
+        check_private(self.name, options.given)
         for name in ("penalty", "weights", "offset"):
             if options.given.get(name):
                 raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
@@ -163,6 +162,8 @@ class LinearModel:
         classes, width = len(classes_of(plan)), len(plan.inputs) + 1
         scaling = plan.findings.scaling
         if self.counts and (scaling is None or not scaling.target_mean > 0.0):
+            if plan.findings.plan is not None:
+                raise invalid_value("the mean of the counts is, with its noise, not more than 0")
             raise FederatedError(
                 ErrorCode.INVALID_VALUE,
                 "The target is 0 in every row of every node: there is nothing to learn.",
@@ -186,11 +187,16 @@ class LinearModel:
             classes = [] if made.classes_noise is None else [Cost(CLASSES, Mechanism(made.classes_noise))]
             refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
             return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
-        training = private_training(plan, made)
-        costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
+        costs = [self._training_cost(plan, made)]
         if evaluates(plan) and made.evaluation_noise is not None:
             costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
         return costs
+
+    def _training_cost(self, plan: RunPlan, made: PrivacyPlan) -> Cost:
+        if by_newton(self.name, plan.run.options.given):
+            return Cost(NEWTON, Mechanism(training_noise(made)), plan.run.policy.clipping_threshold)
+        training = private_training(plan, made)
+        return Cost(TRAIN, training.mechanism, training.clipping_norm)
 
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return slopes of raw inputs and a link, of several classes those of each, and the coefficients."""
@@ -343,6 +349,13 @@ class LinearModel:
         with np.errstate(over="ignore", invalid="ignore"):
             return sum_parts(table.training_blocks(), curvature_of, Curvature.plus)
 
+    def bounded_curvature(
+        self, table: Table, parameters: Vector, scaling: Scaling, work: NoisyWork
+    ) -> Contribution:
+        """Return gradient and Hessian over the same rows, each subject's clipped; the door adds noise."""
+        rows, clamped = table.training(), clamp_parameters(parameters)
+        return bounded_curvature(rows, clamped, scaling, self.family, self._private_targets, work)
+
     def _derivatives(
         self, inputs: Matrix, values: Matrix, targets: Vector, weights: Vector
     ) -> tuple[float, Vector, Matrix]:
@@ -413,7 +426,10 @@ class LinearModel:
 
         def steps_of(rows: Table) -> Integers:
             values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
-            measured = self.measure.row_values(self.loss(values, targets), values, targets)
+            if self.counts:
+                values, targets = _as_numbers(values, targets, scaling)
+            losses = half_squared_error(values, targets) if self.counts else self.loss(values, targets)
+            measured = self.measure.row_values(losses, values, targets)
             means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
             return lattice.sum_steps(boxes.coordinates(means))
 
@@ -452,11 +468,22 @@ class LinearModel:
         return self.family.units(rows.target, scaling)
 
     def _private_targets(self, rows: Table, scaling: Scaling) -> Vector:
+        if self.counts:
+            # Not finite is none of them: a table has no such target.
+            with np.errstate(over="ignore"):
+                return np.minimum(np.maximum(rows.target / scaling.target_mean, 0.0), INPUT.most)
         if self.scales_target:
             return scale_target(rows.target, scaling)
         # fmax, fmin: what is not a number counts as a class too.
         classes: Vector = np.fmin(np.fmax(rows.target, 0.0), 1.0)
         return classes
+
+
+def _as_numbers(values: Vector, targets: Vector, scaling: Scaling) -> tuple[Vector, Vector]:
+    """Return scores and targets of counts, of a mean of 1, as those of any number; bounded."""
+    factor = min(max(scaling.target_mean / scaling.target_scale, 1.0 / INPUT.most), INPUT.most)
+    means = np.exp(np.minimum(values, FURTHEST_SCORE))
+    return factor * (means - 1.0), factor * (targets - 1.0)
 
 
 def _shifted(values: Matrix, offset: Vector) -> Matrix:

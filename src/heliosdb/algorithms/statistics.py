@@ -33,16 +33,18 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.algorithms import DescentSettings, by_newton, last_round
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.plan import (
     CLASSES_SHARE,
     EXCHANGE_SHARES,
+    SamplingPlan,
     TrainingPlan,
     TrainingRequest,
     plan_sampling,
@@ -325,10 +327,9 @@ def plan_rounds(
     UF001 where the budget leaves nothing to train on, 22023 where a round would take too many steps.
     """
     options, policy = plan.run.options, plan.run.policy
-    descent = options.settings(DescentSettings)
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
-    sampling = plan_sampling(expected, descent.batch_size, descent.local_epochs)
+    sampling = _sampling(options, expected)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
         raise invalid_value(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
@@ -337,9 +338,9 @@ def plan_rounds(
     # A figure is over the nodes that a round asks, and the held-out subjects that these have.
     chosen = count_chosen(policy.node_selection, nodes)
     request = TrainingRequest(
-        rounds=options.rounds,
+        rounds=last_round(options, private=True),
         sampling=sampling,
-        evaluations=count_evaluations(options),
+        evaluations=count_evaluations(options, private=True),
         held_out=held_out * chosen / nodes,
         nodes=chosen,
         accuracy=measure(len(classes_of(plan))).noise,
@@ -359,6 +360,14 @@ def plan_rounds(
         reason=made.reason,
         epsilon=made.epsilon,
     )
+
+
+def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:
+    """Return whom a round samples, and how often: Newton steps everybody, once."""
+    if by_newton(options.algorithm, options.given):
+        return SamplingPlan(1.0, 1)
+    descent = options.settings(DescentSettings)
+    return plan_sampling(expected, descent.batch_size, descent.local_epochs)
 
 
 def _measurable(made: TrainingPlan) -> TrainingPlan:

@@ -61,7 +61,7 @@ class StatisticsWork:
     @classmethod
     def of(cls, work: Work) -> StatisticsWork:
         """Read the envelope."""
-        noise, given = _noise(work), read_settings(_StatisticsSettings, work.settings, exact=True)
+        noise, given = noise_of(work), read_settings(_StatisticsSettings, work.settings, exact=True)
         ranges = _pairs(given.range_lowers, given.range_uppers, "a range has a lower and an upper end")
         windows = _pairs(given.centres, given.widths, "a window has a centre and a width")
         if noise is None and (ranges, windows) != (None, None):
@@ -105,7 +105,7 @@ class ClassesWork:
     @classmethod
     def of(cls, work: Work) -> ClassesWork:
         """Read the envelope."""
-        noise = _noise(work)
+        noise = noise_of(work)
         if noise is None:
             raise invalid_value("classes are counted under a privacy budget alone")
         demand_no_settings(work)
@@ -268,7 +268,7 @@ class EvaluateWork:
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, scaling_of(task), _noise(task.work), classes=given.classes)
+        return cls(task.work.algorithm, scaling_of(task), noise_of(task.work), classes=given.classes)
 
     def to_work(self) -> Work:
         """Write the envelope."""
@@ -358,7 +358,7 @@ def _privacy(noise_multiplier: float | None) -> Privacy | None:
     return None if noise_multiplier is None else Privacy(Mechanism(noise_multiplier), 1.0)
 
 
-def _noise(work: Work) -> float | None:
+def noise_of(work: Work) -> float | None:
     """The noise of a sum in which every subject takes part once, and of which no weight is told."""
     if work.privacy is None:
         return None

@@ -41,12 +41,7 @@ def check_regression(options: TrainingOptions, given: Iterable[Option], *, priva
 
 def _check_private(options: TrainingOptions) -> None:
     hint = "Train in a workspace without a privacy_budget."
-    check_private(options.algorithm)
-    if by_newton(options.algorithm, options.given):
-        raise not_supported(
-            "optimizer newton is not supported under a privacy_budget yet",
-            hint="Train with optimizer = 'sgd', or in a workspace without a budget.",
-        )
+    check_private(options.algorithm, options.given)
     read = option_names(ALGORITHMS.entry(options.algorithm).settings)
     for name in ("penalty", "weights", "offset"):
         if name in read and options.given.get(name):

@@ -79,8 +79,8 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
         training=(learned.first(replace(opening, round=_LATER)),),
         further=trees,
         asks_further=not private,
-        rounds=last_round(options),
-        evaluations=count_evaluations(options),
+        rounds=last_round(options, private=private),
+        evaluations=count_evaluations(options, private=private),
         reports=not private and options.validation_split > 0 and REPORT in learned.steps,
         messages=len(protocol(options.protocol).stages),
     )
@@ -125,7 +125,7 @@ def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, particip
 def _rounds(learned: Algorithm, plan: RunPlan) -> list[tuple[str, Mechanism, int]]:
     """Return what the training rounds release, each release with how often it is made."""
     found: dict[tuple[str, Mechanism], int] = {}
-    for number in range(1, last_round(plan.run.options) + 1):
+    for number in range(1, last_round(plan.run.options, private=True) + 1):
         for one in learned.releases(replace(plan, round=RoundNumber(number))):
             found[one.step, one.mechanism] = found.get((one.step, one.mechanism), 0) + 1
     return [(step, mechanism, times) for (step, mechanism), times in found.items()]
