@@ -1,5 +1,8 @@
 """Sums over data subjects of vectors that are computed row by row, each subject's bounded as a whole.
 
+A row of a subject of k rows counts 1/k, so that a subject adds the mean of its rows' vectors; where these are
+within the bound already it is not cut, and counts as a subject of one row does.
+
 What always holds: what a subject adds is a function of its own rows, to the last bit, in whole steps of the
 noise's lattice, and after clipping no longer than the bound but for the roundings that privacy/mechanisms.py
 allows for; nothing in a row makes it fail; what is held in memory follows the size of a vector, never the
@@ -31,7 +34,7 @@ _ROW_STEPS = float(1 << 33)
 def sum_bounded(
     rows: Table, vectors_of: Vectors, size: int, clipping_norm: float, lattice: Lattice
 ) -> Vector:
-    """Return the sum over subjects of what their rows add up to, clipped to L2 `clipping_norm`; (size,).
+    """Return the sum over subjects of the mean of their rows, clipped to L2 `clipping_norm`; (size,).
 
     vectors_of: holds no table and nothing secret, for where rows lie with workers it travels to them. The
     result is in the vector's units; the door finds the lattice's integers in it again.
@@ -58,10 +61,12 @@ def _clipped(  # noqa: PLR0917
     """Yield the vectors of subjects, whose rows may go on in the next block."""
     ends, begun = np.cumsum(grouping.sizes), np.zeros(size, dtype=np.int64)
     # A subject of one row is cut in the same way whether or not somebody else has several.
-    several = np.repeat(grouping.sizes > 1, grouping.sizes)
+    of_row = np.repeat(grouping.sizes, grouping.sizes)
     for block in slices(rows.rows, columns_at_once(size)):
         chosen = rows.at(block if grouping.order is None else grouping.order[block])
-        cut = _row_steps(vectors_of(chosen), np.where(several[block], _ROW_STEPS, bound), step)
+        vectors = vectors_of(chosen)
+        vectors /= step * of_row[block]
+        cut = _cut(vectors, np.where(of_row[block] > 1, _ROW_STEPS, bound))
         if grouping.order is None:
             yield cut
             continue
@@ -77,9 +82,8 @@ def _clipped(  # noqa: PLR0917
         yield clip_steps(summed, bound)
 
 
-def _row_steps(vectors: Matrix, limits: Vector, step: float) -> Matrix:
-    """Cut each column to its limit, in lattice steps, and round; (size, m)."""
-    vectors /= step
+def _cut(vectors: Matrix, limits: Vector) -> Matrix:
+    """Cut each column to its limit, both in lattice steps, and round; (size, m)."""
     norms = column_norms(vectors)
     vectors *= np.where(norms <= limits, 1.0, limits / np.maximum(norms, limits))
     return np.rint(vectors, out=vectors)

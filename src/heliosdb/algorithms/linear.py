@@ -39,7 +39,8 @@ from heliosdb.algorithms.families import (
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
-from heliosdb.algorithms.private_newton import FURTHEST_SCORE, NoisyWork, bounded_curvature, training_noise
+from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
+from heliosdb.algorithms.private_newton import NoisyWork, bounded_curvature, training_noise
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of

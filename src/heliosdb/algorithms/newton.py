@@ -104,7 +104,7 @@ class NewtonStep:
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""
         if work.privacy is not None:
-            return noisy_fault(update.vector, work)
+            return noisy_fault(update.vector, work, NoisyWork.of(work).clipping_norm)
         found = Curvature.from_vector(update.vector, _parameters_of(work))
         fault = weight_fault(plan.stated, update) or found.fault()
         if fault is None and update.weight != found.rows:

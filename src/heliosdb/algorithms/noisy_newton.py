@@ -31,6 +31,9 @@ _LONGEST = 5.0
 
 _FURTHEST_SHIFT = 5.0
 
+FURTHEST_SCORE = 50.0
+"""Where a score is an exponent, it counts up to this in a private computation."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoisySums:

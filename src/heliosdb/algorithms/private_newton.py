@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from heliosdb.algorithms.answers import noised_fault
-from heliosdb.algorithms.bounded_curvature import CurvatureLayout, Shares
+from heliosdb.algorithms.bounded_curvature import CurvatureLayout, Reach, Shares
 from heliosdb.algorithms.bounded_sums import sum_bounded
 from heliosdb.algorithms.checks import check_shape
 from heliosdb.algorithms.columns import scale_columns
-from heliosdb.algorithms.families import Family
-from heliosdb.algorithms.noisy_newton import NoisySums, take_step
+from heliosdb.algorithms.families import Family, sigmoid
+from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE, NoisySums, take_step
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import noise_of
@@ -38,8 +38,8 @@ from heliosdb.domain.vector import ClippedSum, Contribution, Matrix, Vector
 from heliosdb.privacy.clipping import fold
 from heliosdb.privacy.mechanisms import Lattice
 
-FURTHEST_SCORE = 50.0
-"""Where a score is an exponent, it counts up to this in a private computation."""
+FURTHEST_TARGET = 3.0
+"""In standard deviations of the target, as round 0 found them, from its mean: beyond it counts as this."""
 
 ONE_ROUND = "the sums of a linear regression do not depend on the parameters, so one round tells all"
 
@@ -78,9 +78,10 @@ class NoisyWork:
         private = Privacy(Mechanism(self.noise_multiplier), 1.0)
         return Work(algorithm, size, privacy=private, settings=settings)
 
-    def lattice(self, size: int) -> Lattice:
-        """The noise's lattice, for so many values; FederatedError as `Lattice.of`."""
-        return Lattice.of(self.clipping_norm, self.noise_multiplier, size)
+
+def lattice_of(noise_multiplier: float, clipping_norm: float, size: int) -> Lattice:
+    """Return the noise's lattice, for so many values; FederatedError as `Lattice.of`."""
+    return Lattice.of(clipping_norm, noise_multiplier, size)
 
 
 def training_noise(made: PrivacyPlan | None) -> float:
@@ -91,8 +92,25 @@ def training_noise(made: PrivacyPlan | None) -> float:
 
 
 def shares_of(family: Family) -> Shares:
-    """Return a and b of bounded_curvature.py: a residual at even odds is 1/2, and a weight 1/4 at most."""
-    return Shares(2.0, 4.0) if family.link == "logistic" else Shares()
+    """Return a and b of bounded_curvature.py: a residual at even odds is 1/2, and a weight 1/4 at most; of
+    other families a residual is 3 at most where the model says nothing, and a weight about 1."""
+    return Shares(2.0, 4.0) if family.link == "logistic" else Shares(1.0 / FURTHEST_TARGET, 1.0)
+
+
+def largest_target(family: Family, scaling: Scaling) -> float | None:
+    """Return to what a target counts, in the units of training: `FURTHEST_TARGET` deviations from its mean;
+    None for a class. Of counts, by their mean, 0 is the least in any case."""
+    if family.link == "exp":
+        return min(1.0 + FURTHEST_TARGET * scaling.target_scale / scaling.target_mean, bounds.INPUT.most)
+    return FURTHEST_TARGET if family.link == "identity" else None
+
+
+def _largest_residuals(family: Family, scores: Vector, weights: Vector, most: float | None) -> Vector:
+    """Return the largest residual of rows of these scores, whatever their targets; (n,)."""
+    if most is None:
+        return np.maximum(sigmoid(scores), sigmoid(-scores))
+    # Of counts a mean is the weight; the target is between 0 and the most.
+    return np.maximum(weights, most) if family.link == "exp" else np.abs(scores) + most
 
 
 def layout_of(family: Family, inputs: int) -> CurvatureLayout:
@@ -109,7 +127,7 @@ def check_noisy(task: Task, family: Family) -> None:
     if family.link == "exp" and not (task.scaling is not None and task.scaling.target_mean > 0.0):
         raise invalid_value("the mean of counts is more than 0")
     check_shape(task.work, layout.size)
-    given.lattice(layout.size)
+    lattice_of(given.noise_multiplier, given.clipping_norm, layout.size)
 
 
 def bounded_curvature(  # noqa: PLR0917
@@ -131,19 +149,25 @@ def bounded_curvature(  # noqa: PLR0917
         scores = fold(columns * parameters[:, None])
         if family.link == "exp":
             scores = np.minimum(np.maximum(scores, -FURTHEST_SCORE), FURTHEST_SCORE)
-        residuals = family.residuals(scores, targets_of(block, scaling))
-        return layout.row_vectors(columns[:-1], residuals[None], family.weights(scores)[None])
+        targets, most = targets_of(block, scaling), largest_target(family, scaling)
+        if most is not None:
+            targets = np.minimum(np.maximum(targets, -most), most)
+        residuals, weights = family.residuals(scores, targets), family.weights(scores)
+        reach = Reach(_largest_residuals(family, scores, weights, most), weights)
+        counts = layout.case_weights(columns[:-1], reach, work.clipping_norm)
+        return layout.row_vectors(columns[:-1], residuals[None], weights[None], counts)
 
-    lattice = work.lattice(layout.size)
+    lattice = lattice_of(work.noise_multiplier, work.clipping_norm, layout.size)
     total = sum_bounded(rows, vectors_of, layout.size, work.clipping_norm, lattice)
     return Contribution(total, 1.0, ClippedSum(work.clipping_norm, Mechanism(work.noise_multiplier)))
 
 
-def noisy_fault(vector: Vector, work: Work) -> str | None:
+def noisy_fault(vector: Vector, work: Work, clipping_norm: float) -> str | None:
     """Say what no subjects and no noise can have led to in one node's answer; None for nothing."""
-    asked = NoisyWork.of(work)
-    deviation = asked.lattice(work.size).std
-    return noised_fault(vector, asked.clipping_norm * bounds.ROWS.most, deviation)
+    noise = noise_of(work)
+    assert noise is not None
+    deviation = lattice_of(noise, clipping_norm, work.size).std
+    return noised_fault(vector / clipping_norm, bounds.ROWS.most, deviation / clipping_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +182,8 @@ def move_noisily(  # noqa: PLR0917
     plan: RunPlan, parameters: Vector, gathered: Total, layout: CurvatureLayout, link: str, within: Bounds
 ) -> NoisyRound:
     """Take a step on the sum of the nodes' answers; parameters: (P,), slopes, then intercepts."""
-    deviation = NoisyWork.planned(plan).lattice(layout.size).std * math.sqrt(gathered.nodes)
+    noise, norm = training_noise(plan.findings.plan), plan.run.policy.clipping_threshold
+    deviation = lattice_of(noise, norm, layout.size).std * math.sqrt(gathered.nodes)
     found = NoisySums.read(gathered.vector, layout, deviation)
     if link == "exp" and plan.round == 1:
         raising = layout.length * layout.intercepts

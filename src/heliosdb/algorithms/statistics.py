@@ -20,7 +20,7 @@ from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
-from heliosdb.algorithms.registry import check_classes, classes_of
+from heliosdb.algorithms.registry import algorithm, check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.space import keep_columns
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -54,6 +54,8 @@ from heliosdb.privacy.plan import (
 )
 
 STATISTICS, REFINE = StepName("statistics"), StepName("refine")
+
+_EVALUATE = StepName("evaluate")
 
 LEAST_REMAINDER = 0.01
 """With less than this part of its budget left a run is not begun: its noise would drown everything."""
@@ -335,12 +337,13 @@ def plan_rounds(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
             hint="Raise batch_size, or lower local_epochs.",
         )
+    measures = _EVALUATE in algorithm(options.algorithm).steps
     # A figure is over the nodes that a round asks, and the held-out subjects that these have.
     chosen = count_chosen(policy.node_selection, nodes)
     request = TrainingRequest(
         rounds=last_round(options, private=True),
         sampling=sampling,
-        evaluations=count_evaluations(options, private=True),
+        evaluations=count_evaluations(options, private=True) if measures else 0,
         held_out=held_out * chosen / nodes,
         nodes=chosen,
         accuracy=measure(len(classes_of(plan))).noise,
@@ -357,9 +360,15 @@ def plan_rounds(
         steps=sampling.steps,
         expected_subjects=expected,
         evaluation_noise=made.evaluation_noise_multiplier,
-        reason=made.reason,
+        reason=made.reason if measures else _unmeasured(options),
         epsilon=made.epsilon,
     )
+
+
+def _unmeasured(options: TrainingOptions) -> str:
+    """Say why nothing is measured where an algorithm has no private figure, and what that costs."""
+    aside = "; validation_split = 0 gives the held-out rows to training" if options.validation_split else ""
+    return f"nothing is measured: {options.algorithm} has no figure under a privacy budget{aside}"
 
 
 def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:

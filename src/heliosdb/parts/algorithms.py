@@ -100,7 +100,6 @@ class CoxSettings:
     penalty: float = within(bounds.PENALTY, default=0.0)
     l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
 
-    has_private_form: ClassVar[bool] = False
     has_asynchronous_form: ClassVar[bool] = False
 
 
