@@ -60,10 +60,9 @@ class NoisyWork:
 
     @classmethod
     def of(cls, work: Work) -> NoisyWork:
-        """Read the envelope."""
+        """Read the envelope of a private task."""
         given, noise = read_settings(_Settings, work.settings, exact=True), noise_of(work)
-        if noise is None:
-            raise invalid_value("clipping_norm and privacy go together")
+        assert noise is not None
         return cls(noise, given.clipping_norm, given.classes)
 
     @classmethod
