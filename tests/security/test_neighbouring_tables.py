@@ -15,16 +15,28 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
 from heliosdb.algorithms.local_terms import LocalTerms
+from heliosdb.algorithms.newton import NEWTON
+from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
-from heliosdb.domain.bounds import CLIPPING_NORM, LEARNING_RATE, NOISE_MULTIPLIER, PARAMETER, SCALE
+from heliosdb.domain.bounds import (
+    CLIPPING_NORM,
+    COEFFICIENT,
+    LEARNING_RATE,
+    NOISE_MULTIPLIER,
+    PARAMETER,
+    SCALE,
+)
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import RunId, StepName
-from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import Scaling, Task
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.settings import settings_of
+from heliosdb.domain.state import make_state
+from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.transport.client import NodeClient
 from tests.support.cluster import Cluster
 from tests.support.federation import (
@@ -107,6 +119,43 @@ def refinement(windows: tuple[tuple[float, float], ...]) -> Task:
     task = statistics_task(run=new_run(), budget=LARGE)
     work = StatisticsWork("logistic_regression", NOISE_MULTIPLIER.least, windows=windows, classes=2)
     return replace(task, key=replace(task.key, step=StepName("refine")), work=work.to_work(2))
+
+
+def derivatives(model: str, noise: float, clipping_norm: float, **changes: object) -> Task:
+    """A private Newton step, or one of a Cox regression with the blood pressure as its event."""
+    asked = train(private_training(), run=new_run(), budget=LARGE, **changes)
+    classes = 2 if model == "logistic_regression" else 0
+    work = NoisyWork(noise, clipping_norm, classes).to_work(model, 9)
+    return replace(asked, key=replace(asked.key, step=NEWTON), work=work)
+
+
+def hazards(unit: float) -> Task:
+    """Hazards of three intervals of age, the event being the blood pressure."""
+    asked = train(
+        private_training(),
+        run=new_run(),
+        budget=LARGE,
+        scaling=Scaling((50.0,), (10.0,)),
+        state=make_state(parameters=np.full(1, -50.0), hazards=np.array([-100.0, 0.0, 100.0])),
+    )
+    given = settings_of(HazardSettings((1e-6, 0.5, 1.0), unit, CLIPPING_NORM.most))
+    private = Privacy(Mechanism(NOISE_MULTIPLIER.least), 1.0)
+    reading = replace(asked.reading, features=("age",), roles=(("event", "pressure"),))
+    work = Work("cox_regression", 12, privacy=private, settings=given)
+    return replace(asked, key=replace(asked.key, step=HAZARDS), reading=reading, work=work)
+
+
+def of_derivatives() -> list[Task]:
+    least, most, silencing = NOISE_MULTIPLIER.least, CLIPPING_NORM.most, (SCALE.least, SCALE.least)
+    far = parameters_state(np.array([COEFFICIENT.most, COEFFICIENT.least, 1.0]))
+    return [
+        derivatives("logistic_regression", 4.0, 1.0),
+        derivatives("logistic_regression", least, most, scaling=Scaling((50.0, 120.0), silencing), state=far),
+        derivatives("linear_regression", least, most, scaling=Scaling((50.0, 120.0), silencing)),
+        derivatives("poisson_regression", least, most, scaling=Scaling((50.0, 120.0), (1.0, 1.0), 1e-9), state=far),
+        hazards(SCALE.least),
+        hazards(50.0),
+    ]  # fmt: skip
 
 
 def otherwise() -> list[Task]:
@@ -197,7 +246,7 @@ def tasks(run: RunId) -> list[Task]:
         train_task(run=new_run()),
         statistics_task(run=new_run()),
     ]
-    return [*asked, *otherwise(), asked[1], *refused, asked[0]]
+    return [*asked, *otherwise(), *of_derivatives(), asked[1], *refused, asked[0]]
 
 
 def make(cluster: Cluster, database: str, rows: int, change: str, options: str) -> None:

@@ -102,7 +102,7 @@ def check_start(session: Session, start: Start) -> Checked:
     check_columns({name: value for name, value in chosen.items() if name != "folds"})
     if policy.get("privacy_budget") is not None:
         # Said first: that such a run cannot be is more than that an option of it has no effect.
-        check_private(chosen["algorithm"])
+        check_private(chosen["algorithm"], chosen)
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",

@@ -35,14 +35,20 @@ def test_newton_is_started_with_all_that_it_reads() -> None:
     check_regression(options("cox_regression", **COX), [], private=False)
 
 
+def test_newton_is_started_under_a_budget() -> None:
+    for algorithm in ("logistic_regression", "linear_regression", "poisson_regression"):
+        check_regression(options(algorithm, **NEWTON), [], private=True)
+    check_regression(options("cox_regression", **COX), [], private=True)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "given", "text"),
     [
-        ("logistic_regression", NEWTON, "optimizer newton"),
         ("linear_regression", {"penalty": 0.1}, "the option penalty"),
         ("linear_regression", {"weights": "w"}, "the option weights"),
-        ("poisson_regression", {}, "poisson_regression"),
-        ("cox_regression", COX, "cox_regression"),
+        ("linear_regression", NEWTON | {"penalty": 0.1}, "the option penalty"),
+        ("poisson_regression", {}, "poisson_regression by optimizer sgd"),
+        ("cox_regression", COX | {"penalty": 0.1}, "the option penalty"),
     ],
 )
 def test_under_a_budget_what_has_no_private_form_is_named(

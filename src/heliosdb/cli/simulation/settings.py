@@ -176,7 +176,7 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     """Raise what START raises; returns what it says."""
     options, private = run.options, run.policy.budget is not None
     if private:
-        check_private(options.algorithm)
+        check_private(options.algorithm, options.given)
     elif model.get("feature_ranges"):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
