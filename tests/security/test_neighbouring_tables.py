@@ -141,7 +141,7 @@ def hazards(unit: float) -> Task:
     given = settings_of(HazardSettings((1e-6, 0.5, 1.0), unit, CLIPPING_NORM.most))
     private = Privacy(Mechanism(NOISE_MULTIPLIER.least), 1.0)
     reading = replace(asked.reading, features=("age",), roles=(("event", "pressure"),))
-    work = Work("cox_regression", 12, privacy=private, settings=given)
+    work = Work("cox_regression", 11, privacy=private, settings=given)
     return replace(asked, key=replace(asked.key, step=HAZARDS), reading=reading, work=work)
 
 

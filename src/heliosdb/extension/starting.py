@@ -28,7 +28,7 @@ from heliosdb.extension.contract import (
 )
 from heliosdb.extension.hierarchy import check_runs_by_aggregators, describe_aggregators
 from heliosdb.extension.models import check_columns, find_model, in_training
-from heliosdb.extension.regressions import check_regression
+from heliosdb.extension.regressions import check_regression, describe_rounds
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_warnings import warn_of_budgets
@@ -144,7 +144,9 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_algorithm(options, private=private)
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     passed_by = describe_aggregators(options.protocol, nodes)
-    return [*left_out, *describe_rule(options, most_nodes), *passed_by]
+    # A default is not what somebody asked for.
+    rounds = describe_rounds(options) if private and "rounds" in {**model.options, **start.overrides} else []
+    return [*left_out, *describe_rule(options, most_nodes), *passed_by, *rounds]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

@@ -10,7 +10,7 @@ from federated_sql.clause_values import Option
 from federated_sql.errors import FederatedError
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.domain.run import TrainingOptions
-from heliosdb.extension.regressions import check_regression
+from heliosdb.extension.regressions import check_regression, describe_rounds
 
 
 def options(algorithm: str, **given: Any) -> TrainingOptions:
@@ -86,3 +86,20 @@ def test_what_newton_does_not_read_is_not_accepted_for_its_run(name: str) -> Non
     with pytest.raises(FederatedError, match=f'option "{name}" has no effect') as caught:
         check_regression(options("linear_regression", **NEWTON), [Option(name, 1, 7)], private=False)
     assert caught.value.position == 7
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rounds", "said"),
+    [
+        ("linear_regression", 5, ["takes 1 round of linear_regression at most, not 5"]),
+        ("poisson_regression", 4, ["takes 3 rounds of poisson_regression at most, not 4"]),
+        ("logistic_regression", 3, []),
+        ("linear_regression", 1, []),
+    ],
+)
+def test_more_rounds_than_a_budget_is_divided_over_are_said(
+    algorithm: str, rounds: int, said: list[str]
+) -> None:
+    found = describe_rounds(options(algorithm, **NEWTON, **{"rounds": rounds}))
+    assert len(found) == len(said)
+    assert all(one in told for one, told in zip(said, found, strict=True))
