@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +27,12 @@ from heliosdb.algorithms.linear import (
 from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.works import EvaluateWork
 from heliosdb.domain.bounds import COEFFICIENT
+from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Contribution, Vector
 from heliosdb.node.guards import make_private
+from heliosdb.node.scratch import Scratch
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers
 from tests.security.test_row_independence import SEEDS, Case, case, kept, of
@@ -37,11 +41,21 @@ Answers = Callable[[Case, Table], Contribution]
 EVENTS = [0.0, 1.0, 1.0, 0.5, -7.0, 1e300]
 
 
+def of_counts(given: Case) -> Scaling:
+    """A scaling whose mean is one of counts."""
+    return replace(given.scaling, target_mean=max(abs(given.scaling.target_mean), 1e-9))
+
+
+def evaluation_of_counts(given: Case, table: Table) -> Contribution:
+    work = EvaluateWork("poisson_regression", of_counts(given), given.noise_multiplier, classes=0)
+    held = replace(table, held_out=np.ones(table.rows, dtype=bool))
+    return POISSON_REGRESSION.evaluate(held, given.parameters, work)
+
+
 def newton(model: LinearModel) -> Answers:
     def answer(given: Case, table: Table) -> Contribution:
         work = NoisyWork(given.noise_multiplier, given.clipping_norm, 0 if model.scales_target else 2)
-        mean = max(abs(given.scaling.target_mean), 1e-9)
-        scaling = replace(given.scaling, target_mean=mean) if model.counts else given.scaling
+        scaling = of_counts(given) if model.counts else given.scaling
         return model.bounded_curvature(table, given.parameters, scaling, work)
 
     return answer
@@ -61,6 +75,7 @@ ANSWERS: dict[str, Answers] = {
     "linear": newton(LINEAR_REGRESSION),
     "poisson": newton(POISSON_REGRESSION),
     "cox": hazards,
+    "evaluation of counts": evaluation_of_counts,
 }
 EACH = pytest.mark.parametrize("answer", ANSWERS.values(), ids=list(ANSWERS))
 
@@ -130,6 +145,15 @@ def test_the_order_of_the_rows_changes_nothing(answer: Answers, seed: int) -> No
     given = with_events(case(seed, features=1 + seed % 9), seed)
     turned = part(given.table, np.random.default_rng(seed).permutation(given.table.rows))
     assert np.array_equal(steps_of(answer, given, given.table), steps_of(answer, given, turned))
+
+
+@EACH
+def test_rows_in_files_add_the_same(answer: Answers, tmp_path: Path) -> None:
+    for seed in range(4):
+        given = with_events(case(seed, rows=300 * seed, features=5), seed)
+        ranked = part(given.table, np.argsort(given.table.subjects, kind="stable"))
+        stored = replace(ranked, space=Scratch(str(tmp_path)))
+        assert np.array_equal(steps_of(answer, given, stored), steps_of(answer, given, given.table))
 
 
 def tables_of_one_value() -> Iterator[Table]:

@@ -302,8 +302,8 @@ class CoxRegression:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
-            STATISTICS: _SurvivalStatistics(self.name),
-            REFINE: RefineStep(self.name),
+            STATISTICS: _SurvivalStatistics(self.name, streams=True, adds_blocks=True),
+            REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             GRID: GridStep(),
             TIMES: TimesStep(),
             NEWTON: CoxNewtonStep(),

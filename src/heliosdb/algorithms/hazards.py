@@ -89,6 +89,8 @@ class HazardStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    streams: bool = True
+    adds_blocks: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask at the parameters."""
