@@ -19,7 +19,7 @@ The row's weight c is at most 1, and makes the vector as long as the clipping no
 target: c = C / √(a² R² s² + b² W² s⁴), s being the length of (z, o), R the largest residual that a row of
 these inputs may have and W its largest weight (`Reach`). So no target decides how much a row counts, and the
 estimate is that of a weighted regression: to cut rows by their own residuals instead would favour those that
-a model fits already, and on 3,000 rows made a logistic model's slopes half as large again as they are.
+a model fits already, and on 4,000 rows made a logistic model's slopes half as large again as they are.
 """
 
 from __future__ import annotations

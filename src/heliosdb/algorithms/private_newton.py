@@ -38,7 +38,7 @@ from heliosdb.domain.vector import ClippedSum, Contribution, Matrix, Vector
 from heliosdb.privacy.clipping import fold
 from heliosdb.privacy.mechanisms import Lattice
 
-FURTHEST_TARGET = 3.0
+FURTHEST_TARGET = 2.5
 """In standard deviations of the target, as round 0 found them, from its mean: beyond it counts as this."""
 
 ONE_ROUND = "the sums of a linear regression do not depend on the parameters, so one round tells all"
@@ -92,7 +92,7 @@ def training_noise(made: PrivacyPlan | None) -> float:
 
 def shares_of(family: Family) -> Shares:
     """Return a and b of bounded_curvature.py: a residual at even odds is 1/2, and a weight 1/4 at most; of
-    other families a residual is 3 at most where the model says nothing, and a weight about 1."""
+    other families a residual is 2.5 at most where the model says nothing, and a weight about 1."""
     return Shares(2.0, 4.0) if family.link == "logistic" else Shares(1.0 / FURTHEST_TARGET, 1.0)
 
 
