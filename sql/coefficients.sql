@@ -5,12 +5,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject federated.version := federated._read_reference(model);
 BEGIN
-    IF subject.epsilon IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),
-            DETAIL = 'Its noise is larger than what standard errors of the rows would say, so that these would be untrue.',
-            HINT = 'Its predictions and federated_evaluate, which knows the noise, hold.';
-    ELSIF subject.prediction ? 'sealed' THEN
+    IF subject.prediction ? 'sealed' THEN
         PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
         FROM federated.model AS m WHERE m.model_id = subject.model_id;
     ELSIF subject.prediction -> 'coefficients' IS NULL THEN
@@ -23,7 +18,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._coefficients(text) IS
-    'The version of a model (or of model@tag) whose coefficients are shown: 55000 under a privacy_budget and where it is sealed, 0A000 where it has none';
+    'The version of a model (or of model@tag) whose coefficients are shown: 55000 where it is sealed, 0A000 where it has none';
 
 CREATE FUNCTION @extschema@.federated_coefficients(
     model text, OUT term text, OUT estimate double precision, OUT std_error double precision, OUT statistic double precision,
@@ -58,4 +53,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_coefficients(text) IS
-    'The coefficients of a model''s current version, or of model@tag, in the columns'' own units: of a logistic model log odds, of several classes against the first, each term behind its class; of a Poisson model logarithms of the mean, of a Cox model of the hazard. std_error is that of the rows of all nodes that were trained on, as if they had been pooled, by the inverse of the observed information; statistic is estimate / std_error, normal, for a linear model of Student''s t with as many degrees of freedom as there are more rows than coefficients; p_value is two-sided, conf_low and conf_high bound the interval of 95 %. A level''s coefficient is against the level of the category that has none, the first by its bytes. Rows are taken as independent, those of one data subject too, and a missing value as if the mean in its place had been seen: where many are, errors are too small. Under weights they are those of weighted least squares, of other models as if a row had been seen so many times; for sampling weights they are no standard errors. estimate is NULL for a column that is the same in every row that was trained on. What needs a standard error is NULL where there is none, and a NOTICE says why: it needs optimizer = ''newton'', no penalty, and an estimate that was reached';
+    'The coefficients of a model''s current version, or of model@tag, in the columns'' own units: of a logistic model log odds, of several classes against the first, each term behind its class; of a Poisson model logarithms of the mean, of a Cox model of the hazard. std_error is that of the rows of all nodes that were trained on, as if they had been pooled, by the inverse of the observed information; statistic is estimate / std_error, normal, for a linear model of Student''s t with as many degrees of freedom as there are more rows than coefficients; p_value is two-sided, conf_low and conf_high bound the interval of 95 %. A level''s coefficient is against the level of the category that has none, the first by its bytes. Rows are taken as independent, those of one data subject too, and a missing value as if the mean in its place had been seen: where many are, errors are too small. Under weights they are those of weighted least squares, of other models as if a row had been seen so many times; for sampling weights they are no standard errors. estimate is NULL for a column that is the same in every row that was trained on. What needs a standard error is NULL where there is none, and a NOTICE says why: it needs optimizer = ''newton'', no penalty, no privacy_budget, whose noise the estimates hold, and an estimate that was reached';

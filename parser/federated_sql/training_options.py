@@ -174,7 +174,8 @@ TRAINING = (
         "sgd",
         "of local training; what momentum and adam remember begins anew in each round; newton: steps on the"
         " summed derivatives of the nodes' rows, which lead to the estimate of the pooled rows and to its"
-        " standard errors",
+        " standard errors, under a privacy_budget by noisy sums, without standard errors and in three rounds"
+        " at most",
         choices=("sgd", "momentum", "adam", "newton"),
         built_values=("sgd",),
         of_parts=True,

@@ -16,9 +16,12 @@ import psycopg
 import pytest
 
 from heliosdb.algorithms.architecture import Architecture
+from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
 from heliosdb.algorithms.local_terms import LocalTerms
+from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.private_layout import PrivateLayout
+from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.works import (
     ClassesWork,
     EvaluateWork,
@@ -27,14 +30,23 @@ from heliosdb.algorithms.works import (
     StatisticsWork,
     TrainWork,
 )
-from heliosdb.domain.bounds import CLIPPING_NORM, LEARNING_RATE, NOISE_MULTIPLIER, PARAMETER, SCALE
+from heliosdb.domain.bounds import (
+    CLIPPING_NORM,
+    COEFFICIENT,
+    LEARNING_RATE,
+    NOISE_MULTIPLIER,
+    PARAMETER,
+    SCALE,
+)
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import RunId, StepName
-from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import Scaling, Task
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.settings import settings_of
+from heliosdb.domain.state import make_state
+from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport.client import NodeClient
 from tests.security import private_trees
@@ -165,6 +177,43 @@ def of_layers() -> list[Task]:
     ]
 
 
+def derivatives(model: str, noise: float, clipping_norm: float, **changes: object) -> Task:
+    """A private Newton step, or one of a Cox regression with the blood pressure as its event."""
+    asked = train(private_training(), run=new_run(), budget=LARGE, **changes)
+    classes = 2 if model == "logistic_regression" else 0
+    work = NoisyWork(noise, clipping_norm, classes).to_work(model, 9)
+    return replace(asked, key=replace(asked.key, step=NEWTON), work=work)
+
+
+def hazards(unit: float) -> Task:
+    """Hazards of three intervals of age, the event being the blood pressure."""
+    asked = train(
+        private_training(),
+        run=new_run(),
+        budget=LARGE,
+        scaling=Scaling((50.0,), (10.0,)),
+        state=make_state(parameters=np.full(1, -50.0), hazards=np.array([-100.0, 0.0, 100.0])),
+    )
+    given = settings_of(HazardSettings((1e-6, 0.5, 1.0), unit, CLIPPING_NORM.most))
+    private = Privacy(Mechanism(NOISE_MULTIPLIER.least), 1.0)
+    reading = replace(asked.reading, features=("age",), roles=(("event", "pressure"),))
+    work = Work("cox_regression", 11, privacy=private, settings=given)
+    return replace(asked, key=replace(asked.key, step=HAZARDS), reading=reading, work=work)
+
+
+def of_derivatives() -> list[Task]:
+    least, most, silencing = NOISE_MULTIPLIER.least, CLIPPING_NORM.most, (SCALE.least, SCALE.least)
+    far = parameters_state(np.array([COEFFICIENT.most, COEFFICIENT.least, 1.0]))
+    return [
+        derivatives("logistic_regression", 4.0, 1.0),
+        derivatives("logistic_regression", least, most, scaling=Scaling((50.0, 120.0), silencing), state=far),
+        derivatives("linear_regression", least, most, scaling=Scaling((50.0, 120.0), silencing)),
+        derivatives("poisson_regression", least, most, scaling=Scaling((50.0, 120.0), (1.0, 1.0), 1e-9), state=far),
+        hazards(SCALE.least),
+        hazards(50.0),
+    ]  # fmt: skip
+
+
 def otherwise() -> list[Task]:
     """Tasks about columns that are encoded, with a role, in a fold, of other optimizers and in fewer bytes."""
     name = ColumnEncoding(
@@ -257,7 +306,7 @@ def tasks(run: RunId) -> list[Task]:
         train_task(run=new_run()),
         statistics_task(run=new_run()),
     ]
-    return [*asked, *otherwise(), asked[1], *refused, asked[0]]
+    return [*asked, *otherwise(), *of_derivatives(), asked[1], *refused, asked[0]]
 
 
 def make(cluster: Cluster, database: str, rows: int, change: str, options: str) -> None:

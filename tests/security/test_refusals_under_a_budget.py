@@ -24,15 +24,22 @@ from heliosdb.algorithms import (
     evaluation,
     features,
     gradient,
+    hazards,
+    newton,
     norms,
+    private_newton,
     private_report,
     refinement,
     statistics,
+    survival_step,
     training,
     works,
 )
 from heliosdb.algorithms.gradient import GradientWork
+from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
+from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.norms import NORMS, NormsWork
+from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.trees import private_work
 from heliosdb.algorithms.works import (
@@ -49,6 +56,8 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import ModelName, RunId, StepName
 from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.settings import settings_of
+from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
 from heliosdb.node import consenting, identifiers, ledger, policy, requests, sum_terms
 from heliosdb.parts.algorithms import ALGORITHMS
@@ -305,17 +314,68 @@ def of_shares() -> list[tuple[str, Task]]:
     ]
 
 
+def stepped(model: str = MODEL, classes: int = 2, **changes: Any) -> Task:
+    """A Newton step."""
+    asked = NoisyWork(NOISE, 1.0, classes).to_work(model, 3 + 6)
+    return task(NEWTON, asked, **changes)
+
+
+HAZARD_STATE = make_state(parameters=np.zeros(1), hazards=np.zeros(2))
+
+
+def timed(**changes: Any) -> Task:
+    """Hazards of two intervals."""
+    given = settings_of(HazardSettings((1.0, 2.0), 1.0, 1.0))
+    asked = Work("cox_regression", 3 + 1 + 4, privacy=Privacy(Mechanism(NOISE), 1.0), settings=given)
+    read = replace(READING, features=("age",), roles=(("event", "pressure"),))
+    told = {"reading": read, "state": HAZARD_STATE, "scaling": Scaling((0.0,), (1.0,)), **changes}
+    return task(HAZARDS, asked, **told)
+
+
+def of_derivatives() -> list[tuple[str, Task]]:
+    """Refusals of Newton steps and of hazards."""
+    far = parameters_state(np.array([0.0, 200.0, 0.0]))
+    three = replace(
+        setting(stepped(), classes=3),
+        state=parameters_state(np.zeros((2, 3))),
+        reading=replace(READING, classes=("0", "1", "2")),
+    )
+    counts = stepped("poisson_regression", 0)
+    wide = make_state(parameters=np.zeros(1), hazards=np.full(2, 200.0))
+    return [
+        ("clipping_norm 1e-07 is outside", setting(stepped(), clipping_norm=1e-7)),
+        ("noise_multiplier 0.001 is outside", working(stepped(), privacy=Privacy(Mechanism(1e-3), 1.0))),
+        ("coordinates is too much", working(stepped(), privacy=Privacy(Mechanism(1e6), 1.0))),
+        ("is neither sampled, nor repeated", working(stepped(), privacy=Privacy(Mechanism(NOISE, 0.5), 1.0))),
+        ("a parameter 200 is outside", replace(stepped(), state=far)),
+        ("The task asks for 8 values", working(stepped(), size=8)),
+        ("more than two classes are not supported under", three),
+        ("the mean of counts is more than 0", replace(counts, scaling=replace(SCALING, target_mean=-1.0))),
+        ("the task holds no scaling", replace(stepped(), scaling=None)),
+        ("the intervals of time are none", setting(timed(), ends=(2.0, 1.0))),
+        ("ends 1e+07 is outside", setting(timed(), ends=(1.0, 1e7))),
+        ("unit 1e-300 is outside", setting(timed(), unit=1e-300)),
+        ("reads a column with the role event", reading(timed(), roles=())),
+        ("state does not fit its algorithm and step", replace(timed(), state=parameters_state(np.zeros(1)))),
+        ("a parameter 200 is outside", replace(timed(), state=wide)),
+        ("parameters do not fit its algorithm", replace(timed(), state={**wide, "hazards": np.zeros(3)})),
+        ("hazards of intervals are asked for under a privacy budget", working(timed(), privacy=None)),
+    ]  # fmt: skip
+
+
 PRIVATE_STEPS = frozenset(
     {"classes", "statistics", "refine", "train", "gradient", "norms", "evaluate", "report", "leaves"}
-)
-"""Each has its neighbours in test_row_independence.py, or in test_private_trees.py."""
+) | {"newton", "hazards"}
+"""Each has its neighbours in test_row_independence.py, test_private_trees.py or test_bounded_curvature.py."""
+
+OF_COX = frozenset({"grid", "times", "newton", "report"})
+"""Steps of a Cox regression that a private one does not take."""
 
 NOT_PRIVATE = {
     "bins": "bins are not counted under a privacy budget",
     "levels": "levels are not asked for under a privacy budget",
     "histograms": "sums without noise over rows are not asked for under a privacy_budget",
     "quantiles": "sums without noise over rows are not asked for under a privacy_budget",
-    "newton": "optimizer newton is not supported under a privacy_budget yet",
 }
 
 
@@ -333,8 +393,13 @@ def of_parts() -> list[tuple[str, Task]]:
         if not getattr(ALGORITHMS.entry(name).settings, "has_private_form", True):
             found.append((f"{name} is not supported under a privacy_budget yet", asked))
             continue
-        for step in algorithm(name).steps.keys() - PRIVATE_STEPS:
-            bare = asked if step == "newton" else counted()
+        for step in algorithm(name).steps.keys() & OF_COX if name == "cox_regression" else ():
+            told = replace(working(asked, settings={}), key=replace(asked.key, step=StepName(step)))
+            found.append((f"step {step} of cox_regression is not asked for under", told))
+        for step in (
+            algorithm(name).steps.keys() - PRIVATE_STEPS - (OF_COX if name == "cox_regression" else set())
+        ):
+            bare = counted()
             given = BARE_SETTINGS.get(step, bare.work.settings)
             bare = working(bare, algorithm=name, settings=given)
             found.append((NOT_PRIVATE[step], replace(bare, key=replace(bare.key, step=step))))
@@ -399,6 +464,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
         *of_sums(),
         *of_models(),
         *of_shares(),
+        *of_derivatives(),
         *of_parts(),
         *of_repetition(run),
     ]
@@ -420,8 +486,8 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, gradient, norms, private_report, private_work, refinement, statistics,
-    sum_terms, training, works,
+    checks, classes, evaluation, features, gradient, hazards, newton, norms, private_newton, private_report,
+    private_work, refinement, statistics, sum_terms, survival_step, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -487,5 +553,9 @@ ELSEWHERE = {
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
     "the node takes part in no sum of fewer than …": SITE,
     "the node does not know whose noise adds up to the whole": SITE,
+    "optimizer newton takes at most … parameters, and the model has …": FIRST,
+    "the option … is not supported by optimizer sgd yet": COORDINATOR,
+    "the event column must be true or false, or 0 or 1, in every row": PLAIN,
+    "the target, a survival time, must be 0 or more in every row": PLAIN,
 }
 """Of texts that nobody hears under a budget before a row is read: why."""

@@ -14,6 +14,7 @@ from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.update import Update
@@ -76,10 +77,13 @@ def play(run: Run, tables: Sequence[Table], classes: Sequence[str] = ()) -> Play
     encoding = Encoding(tuple(map(ColumnEncoding, run.options.features)), tuple(classes)) if classes else None
     findings, notes, number = Findings(encoding=encoding), list[str](), 0
     kept: dict[NodeName, State] = {}
+    past: list[Mechanism] = []
     while number <= run.options.rounds and findings.ended is None:
-        plan = RunPlan(run, findings, RoundNumber(number), stated)
+        plan = RunPlan(run, findings, RoundNumber(number), stated, past)
         if number == 0:
             plan = replace(plan, findings=course.algorithm.prepare(plan))
+        past = [*past, *(cost.mechanism for cost in course.algorithm.releases(plan))]
+        plan = replace(plan, past=past)
         name, exchange = course.algorithm.first(plan), 0
         while name is not None:
             question = course.ask(plan, exchange, name, model, len(tables))

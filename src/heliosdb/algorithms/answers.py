@@ -72,7 +72,8 @@ def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str |
 
 
 def noised_fault(vector: Vector, most: float, deviation: float) -> str | None:
-    """Say where a value is more than so many subjects, and noise of that deviation, can add up to."""
+    """Say where a value is more than so many subjects, of 1 each, and noise of that deviation add up to; None
+    where none is."""
     allowed = most + _DEVIATIONS * deviation
     largest = float(np.abs(vector).max(initial=0.0))
     if not largest <= allowed:

@@ -26,6 +26,10 @@ CONFIDENCE = 0.95
 
 BY_DESCENT = "only optimizer = newton gives standard errors"
 PENALISED = "estimates under a penalty have no standard errors"
+NOISED = (
+    "the estimates hold the noise of the privacy budget, which pulls and scatters them, so they have no"
+    " standard errors"
+)
 FITTED = "the model fits every row that was trained on exactly, which leaves nothing to tell errors by"
 UNFINISHED = "the estimates had not converged when the run ended, so they have no standard errors"
 

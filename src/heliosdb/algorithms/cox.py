@@ -1,8 +1,8 @@
 """Cox regression: proportional hazards, by Newton steps on sums over a grid of times.
 
 What always holds: the parameters are coefficients of scaled inputs, without an intercept; ties are Breslow's.
-There is no private form of it. Round 0 ends with the grid: after the statistics nodes are asked of which
-cells they can answer until they can of all (survival_grid.py), and then for the events in each.
+Round 0 ends with the grid: after the statistics nodes are asked of which cells they can answer until they can
+of all (survival_grid.py), and then for the events in each. Under a budget hazards.py takes the place of that.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import numpy as np
 
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
+from heliosdb.algorithms.hazards import HAZARDS, INTERVALS, LEVELS_OF_TIME, HazardStep
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import check_rows, scale_inputs
 from heliosdb.algorithms.newton import NEWTON, check_newton_run, check_size, ending, fit_of
 from heliosdb.algorithms.newton_solver import Penalty, Search, advance
+from heliosdb.algorithms.private_newton import training_noise
+from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.sql import linear_prediction
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
@@ -50,6 +53,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
+from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
@@ -267,8 +271,9 @@ class _SurvivalStatistics(StatisticsStep):
     __slots__ = ()
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
-        """Turn the sums into a scaling, and go on to the grid."""
-        return replace(super().read(plan, state, gathered), following=GRID)
+        """Turn the sums into a scaling, and go on to the grid, for which a private run has no use."""
+        taken = super().read(plan, state, gathered)
+        return taken if plan.findings.plan is not None else replace(taken, following=GRID)
 
 
 def scaling_of_plan(plan: RunPlan) -> Any:
@@ -297,18 +302,20 @@ class CoxRegression:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
-            STATISTICS: _SurvivalStatistics(self.name),
+            STATISTICS: _SurvivalStatistics(self.name, streams=True, adds_blocks=True),
+            REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             GRID: GridStep(),
             TIMES: TimesStep(),
             NEWTON: CoxNewtonStep(),
+            HAZARDS: HazardStep(),
             REPORT: SurvivalReportStep(),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Refuse what there is no form of: budgets, descent, and runs without an event."""
+        """Refuse what there is no form of: descent, runs without an event, a penalty under a budget."""
         options = plan.run.options
-        if plan.run.policy.budget is not None:
-            raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
+        if plan.run.policy.budget is not None and options.given.get("penalty"):
+            raise not_supported("the option penalty is not supported under a privacy_budget yet")
         if not by_newton(options.algorithm, options.given):
             raise not_supported(f"{self.name} is trained by optimizer newton alone")
         if "event" not in dict(options.roles):
@@ -318,17 +325,28 @@ class CoxRegression:
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
-        """Return zeros; (inputs,). The last step of round 0 makes them too, with the grid."""
-        return make_state(**{PARAMETERS: np.zeros(len(plan.inputs))})
+        """Return zeros; (inputs,). The last step of round 0 makes them too, with the grid; under a budget
+        there are the hazards of intervals beside them."""
+        slopes = {PARAMETERS: np.zeros(len(plan.inputs))}
+        if plan.findings.plan is None:
+            return make_state(**slopes)
+        return make_state(**slopes, **{LEVELS_OF_TIME: np.zeros(INTERVALS)})
 
     def first(self, plan: RunPlan) -> StepName:
         """Return for round 0 statistics, before which levels are asked for; else a Newton step."""
-        return NEWTON if plan.round > 0 else first_of_round_0(plan)
+        if plan.round == 0:
+            return first_of_round_0(plan)
+        return NEWTON if plan.run.policy.budget is None else HAZARDS
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
-        """Return nothing: there is no private form."""
-        del plan
-        return []
+        """Return what the steps of a round cost a node."""
+        made = plan.findings.plan
+        if made is None:
+            return []
+        if plan.round == 0:
+            counts = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
+            return [Cost(STATISTICS, Mechanism(made.statistics_noise)), *counts]
+        return [Cost(HAZARDS, Mechanism(training_noise(made)), plan.run.policy.clipping_threshold)]
 
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return the hazard beside that of a row at the means of the inputs: exp(β x), x scaled."""

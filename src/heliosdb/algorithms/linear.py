@@ -40,6 +40,7 @@ from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
+from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
 from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.private_layered import (
     ROW_CAP,
@@ -49,6 +50,7 @@ from heliosdb.algorithms.private_layered import (
     train_layers,
 )
 from heliosdb.algorithms.private_layers import Shape
+from heliosdb.algorithms.private_newton import NoisyWork, bounded_curvature
 from heliosdb.algorithms.private_sgd import descend_privately, sum_gradients
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
@@ -70,6 +72,7 @@ from heliosdb.algorithms.works import (
     ReportWork,
     TrainWork,
 )
+from heliosdb.domain.bounds import INPUT
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
@@ -78,7 +81,7 @@ from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
-from heliosdb.parts.algorithms import by_newton
+from heliosdb.parts.algorithms import by_newton, check_private
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 __all__ = ["half_squared_error", "log_loss", "sigmoid"]
@@ -139,9 +142,7 @@ class LinearModel:
             **({} if self.counts else {NORMS: NormsStep(self.name, streams=True)}),
             GRADIENT: GradientStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts, streams=True),
             NEWTON: NewtonStep(self.name),
-            EVALUATE: EvaluateStep(
-                self.name, is_private=not self.counts, told=(PARAMETERS,), streams=True, adds_blocks=True
-            ),
+            EVALUATE: EvaluateStep(self.name, told=(PARAMETERS,), streams=True, adds_blocks=True),
             REPORT: ReportStep(self.name, told=(PARAMETERS,), streams=True),
         }
 
@@ -154,11 +155,15 @@ class LinearModel:
 
     def _check_private(self, plan: RunPlan) -> None:
         options = plan.run.options
-        if self.counts:
-            raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
+        check_private(self.name, options.given)
         for name in ("penalty", "weights", "offset"):
             if options.given.get(name):
                 raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
+        if len(classes_of(plan)) > 2 and by_newton(options.algorithm, options.given):
+            raise not_supported(
+                "more than two classes are not supported under a privacy_budget by optimizer newton yet",
+                hint="Train with optimizer = 'sgd'.",
+            )
         if len(classes_of(plan)) > 2 and plan.run.policy.noise != "gaussian":
             raise not_supported(
                 f"more than two classes are not supported under noise_mechanism {plan.run.policy.noise}",
@@ -178,6 +183,8 @@ class LinearModel:
         classes, width = len(classes_of(plan)), len(plan.inputs) + 1
         scaling = plan.findings.scaling
         if self.counts and (scaling is None or not scaling.target_mean > 0.0):
+            if plan.findings.plan is not None:
+                raise invalid_value("the mean of the counts is, with its noise, not more than 0")
             raise FederatedError(
                 ErrorCode.INVALID_VALUE,
                 "The target is 0 in every row of every node: there is nothing to learn.",
@@ -376,6 +383,13 @@ class LinearModel:
         with np.errstate(over="ignore", invalid="ignore"):
             return sum_parts(table.training_blocks(), curvature_of, Curvature.plus)
 
+    def bounded_curvature(
+        self, table: Table, parameters: Vector, scaling: Scaling, work: NoisyWork
+    ) -> Contribution:
+        """Return gradient and Hessian over the same rows, each subject's clipped; the door adds noise."""
+        rows, clamped = table.training(), clamp_parameters(parameters)
+        return bounded_curvature(rows, clamped, scaling, self.family, self._private_targets, work)
+
     def _derivatives(
         self, inputs: Matrix, values: Matrix, targets: Vector, weights: Vector
     ) -> tuple[float, Vector, Matrix]:
@@ -449,7 +463,10 @@ class LinearModel:
 
         def steps_of(rows: Table) -> Integers:
             values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
-            measured = self.measure.row_values(self.loss(values, targets), values, targets)
+            if self.counts:
+                values, targets = _as_numbers(values, targets, scaling)
+            losses = half_squared_error(values, targets) if self.counts else self.loss(values, targets)
+            measured = self.measure.row_values(losses, values, targets)
             means = group_by_subject(rows.subjects).means(measured, ROW_CAP)
             return lattice.sum_steps(boxes.coordinates(means))
 
@@ -499,6 +516,10 @@ class LinearModel:
         return self.family.units(rows.target, scaling)
 
     def _private_targets(self, rows: Table, scaling: Scaling) -> Vector:
+        if self.counts:
+            # Not finite is none of them: a table has no such target.
+            with np.errstate(over="ignore"):
+                return np.minimum(np.maximum(rows.target / scaling.target_mean, 0.0), INPUT.most)
         if self.scales_target:
             return scale_target(rows.target, scaling)
         # fmax, fmin: what is not a number counts as a class too.
@@ -508,6 +529,13 @@ class LinearModel:
 
 def _evaluation_lattice(boxes: Boxes, noise_multiplier: float, noise: Noise) -> Lattice:
     return Lattice.of(boxes.norm(noise), noise_multiplier, boxes.size, noise)
+
+
+def _as_numbers(values: Vector, targets: Vector, scaling: Scaling) -> tuple[Vector, Vector]:
+    """Return scores and targets of counts, of a mean of 1, as those of any number; bounded."""
+    factor = min(max(scaling.target_mean / scaling.target_scale, 1.0 / INPUT.most), INPUT.most)
+    means = np.exp(np.minimum(values, FURTHEST_SCORE))
+    return factor * (means - 1.0), factor * (targets - 1.0)
 
 
 def _shifted(values: Matrix, offset: Vector) -> Matrix:

@@ -2,8 +2,8 @@
 
 What always holds: a step's answers are sums over all rows that are trained on, so that what the search finds
 is the estimate of the pooled rows, whatever the split (Fisher scoring for canonical links: McCullagh and
-Nelder 1989, section 2.5). There is no private form of it: a task with a budget is refused before anything is
-charged. A run ends by itself: where the estimate no longer moves, or grows without end.
+Nelder 1989, section 2.5); under a budget each subject's part of them is bounded and noise is added
+(private_newton.py). A run ends by itself: where the estimate no longer moves, or grows without end.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from typing import Literal, Protocol, cast
 
 import numpy as np
 
+from heliosdb.algorithms.bounded_curvature import CurvatureLayout
 from heliosdb.algorithms.checks import check_parameters, check_shape, check_target
-from heliosdb.algorithms.coefficients import BY_DESCENT, FITTED, PENALISED, UNFINISHED, Fit
+from heliosdb.algorithms.coefficients import BY_DESCENT, FITTED, NOISED, PENALISED, UNFINISHED, Fit
 from heliosdb.algorithms.curvature import MOST_PARAMETERS, Curvature, curvature_size
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.families import Family
 from heliosdb.algorithms.newton_solver import Advance, Penalty, Search, advance
+from heliosdb.algorithms.private_newton import (
+    NoisyWork,
+    check_noisy,
+    layout_of,
+    move_noisily,
+    noisy_fault,
+)
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.stated import weight_fault
@@ -58,6 +66,12 @@ class Differentiable(Supervised, Protocol):
         """Return loss, gradient and Hessian over the rows that are not held out."""
         ...
 
+    def bounded_curvature(
+        self, table: Table, parameters: Vector, scaling: Scaling, work: NoisyWork
+    ) -> Contribution:
+        """Return gradient and Hessian over these rows, each subject's clipped, for the door to add noise."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _NewtonSettings:
@@ -80,12 +94,17 @@ class NewtonStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask at the parameters; nodes are not told how these were found."""
         parameters = state[PARAMETERS]
+        if plan.findings.plan is not None:
+            asked = NoisyWork.planned(plan).to_work(self.algorithm, self._layout(parameters.size - 1).size)
+            return Asked(asked, plan.findings.scaling, make_state(**{PARAMETERS: parameters}))
         settings = settings_of(_NewtonSettings(len(classes_of(plan))))
         work = Work(self.algorithm, curvature_size(parameters.size), settings=settings)
         return Asked(work, plan.findings.scaling, make_state(**{PARAMETERS: parameters}))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""
+        if work.privacy is not None:
+            return noisy_fault(update.vector, work, NoisyWork.of(work).clipping_norm)
         found = Curvature.from_vector(update.vector, _parameters_of(work))
         fault = weight_fault(plan.stated, update) or found.fault()
         if fault is None and update.weight != found.rows:
@@ -104,7 +123,9 @@ class NewtonStep:
         assert isinstance(gathered, Total)
         old, scaling = state[PARAMETERS], plan.findings.scaling
         assert scaling is not None
-        family = cast(Differentiable, algorithm(self.algorithm)).family
+        family = self._family
+        if plan.findings.plan is not None:
+            return self._read_noisily(plan, old, gathered)
         found = Curvature.from_vector(gathered.vector, old.size).times(family.unit(scaling))
         search = Search.from_state(old.ravel(), state)
         shift = _first_shift(family, search, found)
@@ -126,18 +147,40 @@ class NewtonStep:
         following = EVALUATE if evaluates(plan, ends=ended is not None) else None
         return Taken(new, findings, following=following)
 
+    def _read_noisily(self, plan: RunPlan, old: Vector, gathered: Total) -> Taken:
+        """Move the parameters by what noise leaves of the sums."""
+        family, layout = self._family, self._layout(old.size - 1)
+        within = parameter_bounds(family)
+        made = move_noisily(plan, np.array(old), gathered, layout, family.link, within)
+        findings = plan.findings if made.ended is None else replace(plan.findings, ended=made.ended)
+        # An evaluation is reserved with its round: where one ends sooner than planned there is none.
+        following = EVALUATE if evaluates(plan) else None
+        return Taken(make_state(**{PARAMETERS: made.parameters}), findings, following=following)
+
+    @property
+    def _family(self) -> Family:
+        return cast(Differentiable, algorithm(self.algorithm)).family
+
+    def _layout(self, inputs: int) -> CurvatureLayout:
+        return layout_of(self._family, inputs)
+
     def check(self, task: Task) -> None:
-        """Refuse what no table could answer, and every task under a budget."""
-        if task.work.privacy is not None or task.budget is not None:
-            raise not_supported("optimizer newton is not supported under a privacy_budget yet")
-        given = read_settings(_NewtonSettings, task.work.settings, exact=True)
-        check_target(self.algorithm, given.classes)
+        """Refuse what no table could answer."""
+        private = task.work.privacy is not None
+        classes = (
+            NoisyWork.of(task.work).classes
+            if private
+            else read_settings(_NewtonSettings, task.work.settings, exact=True).classes
+        )
+        check_target(self.algorithm, classes)
         scaling_of(task)
-        family = cast(Differentiable, algorithm(self.algorithm)).family
-        check_parameters(task.state, task.n_inputs, given.classes, parameter_bounds(family))
+        check_parameters(task.state, task.n_inputs, classes, parameter_bounds(self._family))
         size = task.state[PARAMETERS].size
         check_size(size)
-        check_shape(task.work, curvature_size(size))
+        if private:
+            check_noisy(task, self._family)
+        else:
+            check_shape(task.work, curvature_size(size))
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
@@ -148,14 +191,18 @@ class NewtonStep:
         """Return the sums."""
         del memory, draws
         method = cast(Differentiable, algorithm(self.algorithm))
+        if task.work.privacy is not None:
+            return method.bounded_curvature(
+                table, task.state[PARAMETERS], scaling_of(task), NoisyWork.of(task.work)
+            )
         method.check_target(table, read_settings(_NewtonSettings, task.work.settings).classes)
         found = method.curvature(table, task.state[PARAMETERS], scaling_of(task))
         return Contribution(found.to_vector(), found.rows, Plain())
 
 
 def check_newton_run(plan: RunPlan) -> None:
-    """Raise FederatedError for a run that cannot take Newton steps: 0A000 under a budget, 54000 for too many
-    parameters; nothing for one that takes none."""
+    """Raise FederatedError for a run that cannot take Newton steps: 54000 for too many parameters; nothing
+    for one that takes none."""
     options = plan.run.options
     newton = by_newton(options.algorithm, options.given)
     for role, _ in options.roles:
@@ -163,11 +210,6 @@ def check_newton_run(plan: RunPlan) -> None:
             raise not_supported(f"the option {role} is not supported by optimizer sgd yet")
     if not newton:
         return
-    if plan.run.policy.budget is not None:
-        raise not_supported(
-            "optimizer newton is not supported under a privacy_budget yet",
-            hint="Train with optimizer = 'sgd', or in a workspace without a budget.",
-        )
     check_size(max(1, len(classes_of(plan)) - 1) * (len(plan.inputs) + 1))
 
 
@@ -210,6 +252,8 @@ def fit_of(state: State, findings: Findings, *, dispersed: bool) -> Fit:
 
 def _withheld(state: State, findings: Findings) -> str | None:
     """Say why estimates have no standard errors; None where they have."""
+    if findings.plan is not None:
+        return NOISED
     if "search" not in state:
         return BY_DESCENT
     if "covariance" not in state:

@@ -10,11 +10,11 @@ from heliosdb.domain.run import TrainingOptions
 from heliosdb.parts.algorithms import last_round
 
 
-def count_evaluations(options: TrainingOptions) -> int:
-    """Return how many rounds of a whole run end with an evaluation."""
+def count_evaluations(options: TrainingOptions, *, private: bool = False) -> int:
+    """Return how many rounds of a whole run end with an evaluation. private: under a budget."""
     if options.validation_split == 0:
         return 0
-    whole, rest = divmod(last_round(options), options.validation_frequency)
+    whole, rest = divmod(last_round(options, private=private), options.validation_frequency)
     return whole + (1 if rest else 0)
 
 
@@ -26,4 +26,5 @@ def evaluates(plan: RunPlan, *, ends: bool = False) -> bool:
         return False
     if findings.plan is not None and findings.plan.evaluation_noise is None:
         return False
-    return ends or plan.round % options.validation_frequency == 0 or plan.round == last_round(options)
+    last = last_round(options, private=plan.run.policy.budget is not None)
+    return ends or plan.round % options.validation_frequency == 0 or plan.round == last

@@ -22,7 +22,7 @@ from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.private_wish import wished_report
-from heliosdb.algorithms.registry import check_classes, classes_of
+from heliosdb.algorithms.registry import algorithm, check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.space import keep_columns
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -41,7 +41,7 @@ from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, TreeSettings, last_round
+from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, TreeSettings, by_newton, last_round
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.mechanisms import Lattice, deviation
@@ -59,6 +59,8 @@ from heliosdb.privacy.plan import (
 )
 
 STATISTICS, REFINE = StepName("statistics"), StepName("refine")
+
+_EVALUATE = StepName("evaluate")
 
 LEAST_REMAINDER = 0.01
 """With less than this part of its budget left a run is not begun: its noise would drown everything."""
@@ -394,12 +396,13 @@ def plan_rounds(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
             hint="Raise batch_size, or lower local_epochs.",
         )
+    measures = _EVALUATE in algorithm(options.algorithm).steps
     # A figure is over the nodes that a round asks, and the held-out subjects that these have.
     chosen = count_chosen(policy.node_selection, nodes)
     request = TrainingRequest(
-        rounds=last_round(options),
+        rounds=last_round(options, private=True),
         sampling=sampling,
-        evaluations=count_evaluations(options),
+        evaluations=count_evaluations(options, private=True) if measures else 0,
         held_out=held_out * chosen / nodes,
         nodes=noise_count(plan.run, chosen),
         accuracy=_accuracy_noise(plan),
@@ -422,7 +425,7 @@ def plan_rounds(
         evaluation_noise=made.evaluation_noise_multiplier,
         clipping_noise=made.norm_noise_multiplier,
         clipping_norm=policy.clipping_threshold if policy.adaptive_clipping else None,
-        reason=made.reason,
+        reason=made.reason if measures else _unmeasured(options),
         epsilon=made.epsilon,
         report_noise=made.report_noise_multiplier,
         report_reason=made.report_reason,
@@ -446,11 +449,20 @@ def _accuracy_noise(plan: RunPlan) -> AccuracyNoise:
     return replace(measured.noise, sensitivity=deviation(measured.boxes.norm(noise), noise))
 
 
+def _unmeasured(options: TrainingOptions) -> str:
+    """Say why nothing is measured where an algorithm has no private figure, and what that costs."""
+    aside = "; validation_split = 0 gives the held-out rows to training" if options.validation_split else ""
+    return f"nothing is measured: {options.algorithm} has no figure under a privacy budget{aside}"
+
+
 def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:
-    """Return what a round's training releases: of trees one sum, over a part of the subjects or all."""
+    """Return what a round's training releases: of trees one sum, over a part of the subjects or all; of
+    Newton steps one over all."""
     kind = ALGORITHMS.entry(options.algorithm).settings
     if issubclass(kind, TreeSettings):
         return SamplingPlan(bounds.SAMPLING_RATE.clamp(options.settings(kind).subsample), 1)
+    if by_newton(options.algorithm, options.given):
+        return SamplingPlan(1.0, 1)
     descent = options.settings(DescentSettings)
     return plan_sampling(expected, descent.batch_size, descent.local_epochs)
 

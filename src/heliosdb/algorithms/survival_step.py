@@ -62,7 +62,7 @@ class SurvivalStep:
 
     def _check(self, task: Task, names: Sequence[str], size: int) -> None:
         if task.work.privacy is not None or task.budget is not None:
-            raise not_supported(f"{NAME} is not supported under a privacy_budget yet")
+            raise not_supported(f"step {self.name} of {NAME} is not asked for under a privacy budget")
         scaling_of(task)
         if sorted(task.state) != sorted(names):
             raise invalid_value("The task's state does not fit its algorithm and step.")

@@ -34,7 +34,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
     needed = frozenset(() if root is None else (root,))
     newton = by_newton(options.algorithm, options.given)
     return Rules(
-        rounds=last_round(options),
+        rounds=last_round(options, private=policy.budget is not None),
         min_nodes=policy.min_nodes,
         # A round that is to take so many updates needs as many nodes.
         min_nodes_per_round=max(policy.min_nodes_per_round, policy.buffer),

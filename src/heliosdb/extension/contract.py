@@ -76,7 +76,7 @@ def check_algorithm(options: TrainingOptions, *, private: bool) -> None:
     cannot fit the target, as far as the options say what that is.
     """
     if private:
-        check_private(options.algorithm)
+        check_private(options.algorithm, options.given)
     learns = has_classes(options.algorithm, options.given)
     _check_layers(options, (len(options.target_classes) or None) if learns else 0)
 

@@ -11,7 +11,8 @@ from federated_sql.clause_values import Option
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names
-from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, by_newton, check_private
+from heliosdb.domain.wording import counted
+from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, by_newton, check_private, last_round
 
 _NOT_OF_NEWTON = (*option_names(DescentSettings), "max_update_norm")
 
@@ -39,14 +40,21 @@ def check_regression(options: TrainingOptions, given: Iterable[Option], *, priva
             )
 
 
+def describe_rounds(options: TrainingOptions) -> list[str]:
+    """Return what START says of a private run that was given more rounds than it will take."""
+    last = last_round(options, private=True)
+    if last == options.rounds or not by_newton(options.algorithm, options.given):
+        return []
+    return [
+        f"under a privacy_budget optimizer newton takes {counted(last, 'round')} of"
+        f" {options.algorithm} at most,"
+        f" not {options.rounds}: each has its part of the budget"
+    ]
+
+
 def _check_private(options: TrainingOptions) -> None:
     hint = "Train in a workspace without a privacy_budget."
-    check_private(options.algorithm)
-    if by_newton(options.algorithm, options.given):
-        raise not_supported(
-            "optimizer newton is not supported under a privacy_budget yet",
-            hint="Train with optimizer = 'sgd', or in a workspace without a budget.",
-        )
+    check_private(options.algorithm, options.given)
     read = option_names(ALGORITHMS.entry(options.algorithm).settings)
     for name in ("penalty", "weights", "offset"):
         if name in read and options.given.get(name):

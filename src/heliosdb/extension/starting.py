@@ -28,7 +28,7 @@ from heliosdb.extension.contract import (
 )
 from heliosdb.extension.hierarchy import check_runs_by_aggregators, describe_aggregators
 from heliosdb.extension.models import check_columns, find_model, in_training
-from heliosdb.extension.regressions import check_regression
+from heliosdb.extension.regressions import check_regression, describe_rounds
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
@@ -106,7 +106,7 @@ def check_start(session: Session, start: Start) -> Checked:
     check_columns({name: value for name, value in chosen.items() if name != "folds"})
     if policy.get("privacy_budget") is not None:
         # Said first: that such a run cannot be is more than that an option of it has no effect.
-        check_private(chosen["algorithm"])
+        check_private(chosen["algorithm"], chosen)
         check_noise(chosen["algorithm"], chosen, policy["noise_mechanism"])
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
@@ -157,7 +157,9 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     passed_by = describe_aggregators(options.protocol, nodes)
     if seals_prediction(chosen, policy["compliance_mode"]):
         check_server()
-    return [*left_out, *describe_rule(options, most_nodes), *passed_by]
+    # A default is not what somebody asked for.
+    rounds = describe_rounds(options) if private and "rounds" in {**model.options, **start.overrides} else []
+    return [*left_out, *describe_rule(options, most_nodes), *passed_by, *rounds]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

@@ -97,8 +97,8 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
         training=_training(learned, opening),
         further=several and not _draws_trees(opening),
         asks_further=not private,
-        rounds=last_round(options),
-        evaluations=count_evaluations(options),
+        rounds=last_round(options, private=private),
+        evaluations=count_evaluations(options, private=private),
         # Under a budget its plan decides, which only round 0, or an earlier run, makes.
         reports=not private and options.validation_split > 0 and REPORT in learned.steps,
         messages=len(protocol(options.protocol).stages),
@@ -156,7 +156,7 @@ def _note(made: PrivacyPlan) -> str | None:
 def _rounds(learned: Algorithm, plan: RunPlan) -> list[tuple[str, Mechanism, int]]:
     """Return what the training rounds release, each release with how often it is made."""
     found: dict[tuple[str, Mechanism], int] = {}
-    for number in range(1, last_round(plan.run.options) + 1):
+    for number in range(1, last_round(plan.run.options, private=True) + 1):
         for one in learned.releases(replace(plan, round=RoundNumber(number))):
             found[one.step, one.mechanism] = found.get((one.step, one.mechanism), 0) + 1
     noise = report_noise_of(plan)

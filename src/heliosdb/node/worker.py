@@ -261,7 +261,9 @@ class Tables:
         """The same with the arrays of another run's table where that holds the same rows."""
         for other in self._kept.values():
             # One that lies in memory would not have room there for the other's inputs.
-            if other.rows_read == read.rows_read and other.lies == read.lies:
+            # The same columns may have other roles.
+            same = other.rows_read == read.rows_read and list(other.table.roles) == list(read.table.roles)
+            if same and other.lies == read.lies:
                 # What was fetched may lie where there is no room for what this run makes of it.
                 fetched = [] if read.row_set is None else other.fetched
                 return replace(read, table=other.table, encoded=other.encoded, fetched=fetched)

@@ -87,10 +87,10 @@ class LogisticSettings(RegressionSettings):
 
 @dataclass(frozen=True, slots=True)
 class CountSettings(RegressionSettings):
-    """Of one that learns counts."""
+    """Of one that learns counts; under a privacy budget by Newton steps alone."""
 
     noises: ClassVar[tuple[Noise, ...]] = ("gaussian",)
-    has_private_form: ClassVar[bool] = False
+    is_private_by_newton: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,6 @@ class CoxSettings:
     penalty: float = within(bounds.PENALTY, default=0.0)
     l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
 
-    has_private_form: ClassVar[bool] = False
     has_asynchronous_form: ClassVar[bool] = False
 
 
@@ -218,10 +217,17 @@ def learns(algorithm: str, given: Mapping[str, object]) -> Learns:
     return "classes" if "target_classes" in names and not is_linear else "number"
 
 
-def last_round(options: TrainingOptions) -> int:
+MOST_PRIVATE_STEPS = 3
+"""Newton steps under a budget, each of which has a part of it: after three, what is left to find is less than
+the noise that a fourth would add to all. Of a linear regression the first finds all there is."""
+
+
+def last_round(options: TrainingOptions, *, private: bool = False) -> int:
     """Return the last round that a run may come to: fewer than it was given where nothing would be left to
-    do."""
+    do. private: under a budget."""
     settings = ALGORITHMS.entry(options.algorithm).settings
+    if private and by_newton(options.algorithm, options.given):
+        return min(options.rounds, 1 if settings is RegressionSettings else MOST_PRIVATE_STEPS)
     if issubclass(settings, TreeSettings):
         return options.settings(settings).last_round(options.rounds)
     return options.rounds
@@ -239,11 +245,18 @@ def has_classes(algorithm: str, given: Mapping[str, object]) -> bool:
     return learns(algorithm, given) != "number"
 
 
-def check_private(algorithm: str) -> None:
-    """Raise FederatedError NOT_SUPPORTED for one that cannot be had under a privacy budget."""
+def check_private(algorithm: str, given: Mapping[str, Any] | None = None) -> None:
+    """Raise FederatedError NOT_SUPPORTED for one that cannot be had under a privacy budget. given: the
+    options of its run, where they are known."""
     entry = ALGORITHMS.entry(algorithm)
     if not getattr(entry.settings, "has_private_form", True):
         raise not_supported(f"{entry.name} is not supported under a privacy_budget yet")
+    newton_alone = getattr(entry.settings, "is_private_by_newton", False)
+    if newton_alone and given is not None and not by_newton(algorithm, given):
+        raise not_supported(
+            f"{entry.name} by optimizer {given.get('optimizer')} is not supported under a privacy_budget yet",
+            hint="Train with optimizer = 'newton'.",
+        )
 
 
 def check_noise(algorithm: str, given: Mapping[str, Any], noise: Noise) -> None:

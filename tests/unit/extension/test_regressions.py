@@ -10,7 +10,7 @@ from federated_sql.clause_values import Option
 from federated_sql.errors import FederatedError
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.domain.run import TrainingOptions
-from heliosdb.extension.regressions import check_regression
+from heliosdb.extension.regressions import check_regression, describe_rounds
 
 
 def options(algorithm: str, **given: Any) -> TrainingOptions:
@@ -35,14 +35,20 @@ def test_newton_is_started_with_all_that_it_reads() -> None:
     check_regression(options("cox_regression", **COX), [], private=False)
 
 
+def test_newton_is_started_under_a_budget() -> None:
+    for algorithm in ("logistic_regression", "linear_regression", "poisson_regression"):
+        check_regression(options(algorithm, **NEWTON), [], private=True)
+    check_regression(options("cox_regression", **COX), [], private=True)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "given", "text"),
     [
-        ("logistic_regression", NEWTON, "optimizer newton"),
         ("linear_regression", {"penalty": 0.1}, "the option penalty"),
         ("linear_regression", {"weights": "w"}, "the option weights"),
-        ("poisson_regression", {}, "poisson_regression"),
-        ("cox_regression", COX, "cox_regression"),
+        ("linear_regression", NEWTON | {"penalty": 0.1}, "the option penalty"),
+        ("poisson_regression", {}, "poisson_regression by optimizer sgd"),
+        ("cox_regression", COX | {"penalty": 0.1}, "the option penalty"),
     ],
 )
 def test_under_a_budget_what_has_no_private_form_is_named(
@@ -80,3 +86,20 @@ def test_what_newton_does_not_read_is_not_accepted_for_its_run(name: str) -> Non
     with pytest.raises(FederatedError, match=f'option "{name}" has no effect') as caught:
         check_regression(options("linear_regression", **NEWTON), [Option(name, 1, 7)], private=False)
     assert caught.value.position == 7
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rounds", "said"),
+    [
+        ("linear_regression", 5, ["takes 1 round of linear_regression at most, not 5"]),
+        ("poisson_regression", 4, ["takes 3 rounds of poisson_regression at most, not 4"]),
+        ("logistic_regression", 3, []),
+        ("linear_regression", 1, []),
+    ],
+)
+def test_more_rounds_than_a_budget_is_divided_over_are_said(
+    algorithm: str, rounds: int, said: list[str]
+) -> None:
+    found = describe_rounds(options(algorithm, **NEWTON, **{"rounds": rounds}))
+    assert len(found) == len(said)
+    assert all(one in told for one, told in zip(said, found, strict=True))

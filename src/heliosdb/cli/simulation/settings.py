@@ -181,7 +181,7 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
     """Raise what START raises; returns what it says."""
     options, private = run.options, run.policy.budget is not None
     if private:
-        check_private(options.algorithm)
+        check_private(options.algorithm, options.given)
         if run.policy.adaptive_clipping:
             check_adaptive_clipping(options, run.policy.noise)
         check_noise(options.algorithm, options.given, run.policy.noise)
