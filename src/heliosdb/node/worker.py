@@ -288,7 +288,13 @@ def compute(
         parameters = count_parameters(step, task)
         check_plain_answer(task, encoded, request.max_parameter_share, request.dataset, parameters)
         explains = request.admission.explains(encoded.codes, request.key)
-        encoded = replace(encoded, min_rows=request.min_rows, explains=explains)
+        encoded = replace(
+            encoded,
+            min_rows=request.min_rows,
+            min_cell=request.min_cell,
+            min_category=request.min_category,
+            explains=explains,
+        )
     contribution = step.compute(encoded, task, memory, TaskDraws(task, request.key))
     if task.budget is None and not np.isfinite(contribution.vector).all():
         check_values(encoded, task.inputs, request.target, request.dataset)

@@ -18,6 +18,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.cli.simulation.settings import SimulationSettings
 from heliosdb.cli.simulation.source import Source
+from heliosdb.domain.disclosure_rules import DisclosureRules
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues
@@ -56,9 +57,15 @@ def describe_source(source: Source, settings: SimulationSettings) -> SharedDatas
     description = DatasetDescription(
         DatasetName("simulated"), tuple(columns), tuple(columns.values()), True, tuple(declared)
     )
-    limits = {name: given[name] for name in ("min_rows", "max_parameter_share") if name in given}
     return SharedDataset(
-        1, description, source.name, None, settings.subject, plain_answers=True, phi_check="off", **limits
+        1,
+        description,
+        source.name,
+        None,
+        settings.subject,
+        DisclosureRules.from_options(given),
+        plain_answers=True,
+        phi_check="off",
     )
 
 
