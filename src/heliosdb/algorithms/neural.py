@@ -19,7 +19,7 @@ from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import half_squared_error, log_loss
-from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
+from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
@@ -194,7 +194,7 @@ class NeuralNetwork:
         scores = _scores(self.architecture, parameters, rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
-        made = work.measure.plain_sums(losses, scores, targets)
+        made = told_sums(work.measure, losses, scores, targets, rows)
         return Contribution(made, max(1.0, float(rows.rows)), Plain())
 
     def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heliosdb.algorithms.evaluation import EvaluateStep, evaluate_work
-from heliosdb.algorithms.measures import measure
+from heliosdb.algorithms.measures import measure, told_sums
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.reported import loss_of
 from heliosdb.algorithms.steps import Draws, Taken
@@ -72,7 +72,7 @@ class TreeEvaluateStep(EvaluateStep):
         classes, rows = EvaluateWork.of(task).classes, table.validation()
         target = scaled_target(rows, task, classes)
         scores = scores_of(rows.features, task, boosts=self.boosts)
-        sums = measure(classes).plain_sums(loss_of(classes, scores, target), scores, target)
+        sums = told_sums(measure(classes), loss_of(classes, scores, target), scores, target, rows)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
 
 
