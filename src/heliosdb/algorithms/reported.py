@@ -113,7 +113,7 @@ def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> N
     starts = cells.cut(where[firsts], rows.min_cell)
     subjects = [np.bincount(where, firsts & one, minlength=cells.CELLS) for one in (~positive, positive)]
     by_part = [np.add.reduceat(one, starts, axis=1) for one in (counted[:2], np.stack(subjects))]
-    groups = cells.join(*by_part, rows.min_cell)
+    groups = cells.join(by_part[0], by_part[1], rows.min_cell)
     if groups is None:
         return
     told = cells.tell(counted, starts, groups)
