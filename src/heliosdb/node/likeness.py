@@ -36,6 +36,8 @@ _MOST_PAIRS = 64
 _ROUNDING = 1e-9
 """Of the range of an input: how far it may be from another in other units and still be the same."""
 
+_LAST_BITS = 4.0 * float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -84,7 +86,8 @@ def check_alike(inputs: Inputs, least: int, dataset: str) -> None:
             further = firsts[_ends(inputs.column(one)[firsts], least)]
             rows, seen = np.concatenate([glance, further]), np.concatenate([some, inputs.at(further)])
             pairs = _pairs(seen[:, one], least)
-        alike = _alike_at_a_glance(seen[:, one], seen[:, one + 1 :], pairs, least)
+        trained = ~inputs.table.held_out[rows]
+        alike = _alike_at_a_glance(seen[:, one], seen[:, one + 1 :], pairs, trained, least=least)
         for other in (alike + one + 1).tolist():
             found = [(int(rows[low]), int(rows[high])) for low, high in pairs]
             if _differ_in_few(inputs.column(one), inputs.column(other), found, inputs.table, least):
@@ -119,15 +122,18 @@ def _pairs(column: Vector, least: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _alike_at_a_glance(column: Vector, others: Matrix, pairs: Sequence[tuple[int, int]], least: int) -> Codes:
+def _alike_at_a_glance(
+    column: Vector, others: Matrix, pairs: Sequence[tuple[int, int]], trained: Mask, *, least: int
+) -> Codes:
     """Which of the others may be the column in other units, but for a few rows.
 
-    column: (r,); others: (r, k).
+    column: (r,); others: (r, k); trained: which rows are trained on, (r,).
     """
     may_be = np.zeros(others.shape[1], dtype=np.bool_)
     for low, high in pairs:
         differs = _differences(column, others, (low, high))
-        may_be |= np.count_nonzero(differs, axis=0) < least
+        # Fewer of those that are trained on than of all.
+        may_be |= np.count_nonzero(differs[trained], axis=0) < least
     return np.flatnonzero(may_be)
 
 
@@ -138,7 +144,8 @@ def _differences(column: Vector, others: Matrix, pair: tuple[int, int]) -> Mask:
     with np.errstate(over="ignore", invalid="ignore"):
         share = (column - column[low]) / (column[high] - column[low])
         expected = at_low + np.multiply.outer(share, at_high - at_low)
-        reach = _ROUNDING * np.maximum(np.abs(at_low), np.abs(at_high))
+        reach = _ROUNDING * np.abs(at_high - at_low)
+        reach += _LAST_BITS * np.maximum(np.abs(at_low), np.abs(at_high))
         near = np.abs(others - expected) <= np.multiply.outer(np.maximum(1.0, np.abs(share)), reach)
     both_missing = np.isnan(column)[:, np.newaxis] & np.isnan(others)
     found: Mask = ~(near | both_missing)

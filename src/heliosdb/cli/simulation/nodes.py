@@ -107,7 +107,7 @@ class SimulatedNode:
         leave it; to be asked of a node that has answered before."""
         assert self._made is not None
         made = self._made
-        table = encode_for(task, made.table, made.request, made.encoded)
+        table = replace(encode_for(task, made.table, made.request, made.encoded), min_cell=1)
         found = find_step(task).compute(table, task, NO_STATE, TaskDraws(task, self._key))
         return Update(self.name, cast_real(found.vector, task.work.dtype), found.weight)
 
