@@ -28,7 +28,7 @@ _GLANCE = 1_000
 _OPERATIONS = 2e8
 """Of a look at some rows; fewer rows are looked at where there are more inputs."""
 
-_LEAST_GLANCE = 32
+_LEAST_GLANCE, _FIRST_LOOK = 32, 64
 
 _MOST_PAIRS = 64
 """Of rows that tell units."""
@@ -131,18 +131,24 @@ def _alike_at_a_glance(
     """
     may_be = np.zeros(others.shape[1], dtype=np.bool_)
     for low, high in pairs:
-        differs = _differences(column, others, (low, high))
-        # Fewer of those that are trained on than of all.
-        may_be |= np.count_nonzero(differs[trained], axis=0) < least
+        left = np.flatnonzero(~may_be)
+        for some in (slice(_FIRST_LOOK), slice(None)):
+            ends = (float(column[low]), float(column[high]), others[low, left], others[high, left])
+            differs = _differences(column[some], others[some][:, left], ends)
+            # Fewer of those that are trained on than of all.
+            left = left[np.count_nonzero(differs[trained[some]], axis=0) < least]
+        may_be[left] = True
     return np.flatnonzero(may_be)
 
 
-def _differences(column: Vector, others: Matrix, pair: tuple[int, int]) -> Mask:
-    """Say of each row and other whether that is not the column in the units that two rows tell; (r, k)."""
-    low, high = pair
-    at_low, at_high = others[low], others[high]
+def _differences(column: Vector, others: Matrix, ends: tuple[float, float, Vector, Vector]) -> Mask:
+    """Say of each row and other whether that is not the column in the units that two rows tell; (r, k).
+
+    ends: in these the column's two values, and those of the others.
+    """
+    low, high, at_low, at_high = ends
     with np.errstate(over="ignore", invalid="ignore"):
-        share = (column - column[low]) / (column[high] - column[low])
+        share = (column - low) / (high - low)
         expected = at_low + np.multiply.outer(share, at_high - at_low)
         reach = _ROUNDING * np.abs(at_high - at_low)
         reach += _LAST_BITS * np.maximum(np.abs(at_low), np.abs(at_high))
@@ -158,8 +164,9 @@ def _differ_in_few(
     own: Vector, other: Vector, pairs: Sequence[tuple[int, int]], table: Table, least: int
 ) -> bool:
     """Whether some subjects, and fewer than `least`, keep one from being the other in other units."""
-    for pair in pairs:
-        differs = _differences(own, other[:, np.newaxis], pair)[:, 0]
+    for low, high in pairs:
+        ends = (float(own[low]), float(own[high]), other[[low]], other[[high]])
+        differs = _differences(own, other[:, np.newaxis], ends)[:, 0]
         for rows in _parts(table):
             count = np.unique(table.subjects[differs if rows is None else differs & rows]).size
             if 0 < count < least:
