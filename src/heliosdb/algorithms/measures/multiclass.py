@@ -64,7 +64,7 @@ class MultiClassification:
         """Return the sums; see the class."""
         predicted, actual = np.argmax(scores, axis=1), np.rint(targets).astype(np.int64)
         counted = (predicted[predicted == actual], predicted, actual)
-        counts = [np.bincount(one, minlength=self.classes) for one in counted]
+        counts = [np.bincount(one, minlength=self.classes)[: self.classes] for one in counted]
         head = [losses.size, losses.sum(), losses @ losses, counted[0].size, losses.size]
         return np.concatenate([head, *counts]).astype(np.float64)
 
@@ -73,7 +73,7 @@ class MultiClassification:
         predicted, actual = np.argmax(scores, axis=1)[counted], np.rint(targets[counted]).astype(np.int64)
         wrong = predicted != actual
         groups = (predicted[~wrong], predicted[wrong], actual[wrong])
-        found = np.concatenate([np.bincount(one, minlength=self.classes) for one in groups])
+        found = np.concatenate([np.bincount(one, minlength=self.classes)[: self.classes] for one in groups])
         return found.astype(np.float64)
 
     def tell(self, sums: Vector, subjects: Vector, least: int) -> Vector:
