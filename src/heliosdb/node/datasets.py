@@ -99,6 +99,11 @@ class TableRequest:
     lets_withdraw: bool = False
 
     @property
+    def rules(self) -> tuple[float, ...]:
+        """What decides, where answers have no noise, what inputs are made of columns, and whether."""
+        return (self.min_cell, self.min_category, self.max_dominance)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """All columns that are read: features, roles and, last, the target."""
         return (*self.features, *(column for _, column in self.roles), self.target)

@@ -104,8 +104,9 @@ _MOST_STORED = 4
 _ATTEMPTS = 3
 """How often a table is read for one answer where workers are lost."""
 
-Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
-"""By whether answers are plain, which decides what becomes of small cells; encoding; the target's classes."""
+Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...], tuple[float, ...]], Table]
+"""By whether answers are plain, which decides what becomes of small cells; encoding; the target's classes;
+the rules of plain answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,8 @@ def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -
     the last one is kept."""
     encoding, classes = task.encoding, task_classes(task)
     # Runs with a budget and without one share tables that hold the same rows, and not what is made of them.
-    asked = (request.plain, encoding, classes)
+    # Nor do those whose DBA has changed a rule in between: what is made is what a rule let pass.
+    asked = (request.plain, encoding, classes, request.rules if request.plain else ())
     for known, kept in made.items():
         if known == asked:
             return kept
