@@ -519,7 +519,8 @@ GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 GRANT SELECT ON federated.agreement, federated.noise_share, federated.base_table TO federated_analyst, federated_auditor;
 -- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
 GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
-GRANT INSERT ON federated.spending, federated.noise_share, federated.agreement, federated.row_set TO federated_daemon;
+GRANT INSERT ON federated.spending, federated.noise_share, federated.agreement, federated.row_set, federated.plain_dataset
+TO federated_daemon;
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log,

@@ -130,6 +130,48 @@ DATASET = (
         maximum=1_000,
     ),
     OptionSpec(
+        "min_cell",
+        _INT,
+        5,
+        "of answers without noise: the fewest data subjects of a count, and of a group that one column, or"
+        " the difference of two, tells apart",
+        minimum=1,
+        maximum=10**9,
+    ),
+    OptionSpec(
+        "min_category",
+        _INT,
+        5,
+        "of answers without noise: the fewest data subjects of a value of a category that is told by itself",
+        minimum=1,
+        maximum=10**9,
+    ),
+    OptionSpec(
+        "max_dominance",
+        _NUM,
+        0.85,
+        "of answers without noise: the largest part of a sum of magnitudes that one data subject may have; 1:"
+        " all of it",
+        above=0,
+        maximum=1,
+    ),
+    OptionSpec(
+        "max_datasets",
+        _INT,
+        8,
+        "of answers without noise: how many different datasets over the same tables get them",
+        minimum=1,
+        maximum=10_000,
+    ),
+    OptionSpec(
+        "max_row_sets",
+        _INT,
+        64,
+        "of answers without noise: about how many different sets of rows of the same tables they are",
+        minimum=1,
+        maximum=64,
+    ),
+    OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
     ),
     OptionSpec(

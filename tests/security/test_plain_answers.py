@@ -11,17 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import pytest
 
-from heliosdb.algorithms.works import StatisticsWork
-from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.task import Reading, Scaling, Task, Work
 from heliosdb.parts.algorithms import ALGORITHMS
-from heliosdb.transport.client import NodeClient
-from heliosdb.transport.messages import NodeRefusedError
+from tests.support.asking import Asker
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     READING,
@@ -57,35 +53,6 @@ def database(cluster: Cluster, federated_database: str) -> str:
 def dba(cluster: Cluster, database: str) -> Any:
     with cluster.connect(database) as connection:
         yield connection
-
-
-def about(**changes: Any) -> Task:
-    """A plain task of round 0 that reads something else."""
-    reading = replace(READING, **changes)
-    work = StatisticsWork("logistic_regression", None, classes=2).to_work(len(reading.features))
-    return replace(statistics_task(run=new_run()), reading=reading, work=work)
-
-
-class Asker:
-    """A coordinator that asks one node."""
-
-    def __init__(self, client: NodeClient, federation: Federation) -> None:
-        self.client, self.federation = client, federation
-
-    async def ask(self, task: Task) -> np.ndarray:
-        return (await self.client.perform(task, self.federation.sealing, TIMEOUT)).vector
-
-    async def statistics(self, **changes: Any) -> np.ndarray:
-        return await self.ask(about(**changes))
-
-    async def refusal(self, task: Task) -> NodeRefusedError:
-        with pytest.raises(NodeRefusedError) as raised:
-            await self.ask(task)
-        assert raised.value.reason is ErrorCode.NODE_REFUSED
-        return raised.value
-
-    async def refused_statistics(self, **changes: Any) -> str:
-        return (await self.refusal(about(**changes))).message
 
 
 @pytest.fixture

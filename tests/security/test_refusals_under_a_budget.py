@@ -523,6 +523,7 @@ ELSEWHERE = {
     "the node would have to remember too much of the run": FIRST,
     'dataset "…" gives no answers without noise…': PLAIN,
     'an answer\'s smallest step has …, fewer than min_rows = … of dataset "…"': PLAIN,
+    'dataset "…" would be one more over its tables than the max_datasets = … that get answers without noise': PLAIN,
     'the run has not asked for the statistics of dataset "…", with which it has to begin': PLAIN,
     "the task is about other rows, columns or scaling than its run was before": PLAIN,
     'the rows of dataset "…" have changed since the run first read them, and the node no longer holds those': PLAIN,

@@ -2,7 +2,7 @@
 
 What always holds: edges follow from summed counts alone, and stand in the encoding that all further steps,
 and the prediction, read columns by; a node counts groups of neighbouring values (neighbours.py), so that no
-count is about fewer than `LEAST_SUBJECTS` of its data subjects. There is no such step under a budget.
+count is about fewer than min_cell of its data subjects. There is no such step under a budget.
 
 Cells and edges are those of trees (trees/bins.py). Nothing is known of a column yet, so they begin at halves
 of octaves, and full ones are split up to `LOOKS` - 1 times: as far as a millionth of a value.
@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from heliosdb.algorithms.levels import LEAST_SUBJECTS, first_of_columns
+from heliosdb.algorithms.levels import first_of_columns
 from heliosdb.algorithms.neighbours import gather
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import RawColumn, Table
@@ -170,7 +170,7 @@ class BinsStep:
         raw = table.columns or (RawColumn(),) * len(encoding.columns)
         starts = np.cumsum([0, *(column.width for column in raw)])
         values = [table.features[:, int(starts[place])] for place in columns]
-        gathered = np.column_stack([gather(one, table, LEAST_SUBJECTS) for one in values])
+        gathered = np.column_stack([gather(one, table, table.min_cell) for one in values])
         codes = zip(codes_of(gathered, cells), cells.widths, strict=True)
         counts = [np.bincount(code, minlength=width).astype(np.float64) for code, width in codes]
         return Contribution(np.concatenate(counts), max(1.0, float(table.rows)), Plain())

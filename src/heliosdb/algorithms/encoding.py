@@ -75,16 +75,19 @@ def _as_real(label: str) -> float | None:
     return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
-def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table:
+def encode(
+    table: Table, encoding: Encoding, *, smallest_cell: int = 0, smallest_category: int | None = None
+) -> Table:
     """Return the table with its columns' inputs as features, (n, inputs).
 
-    smallest_cell: of how many subjects a level of a category, or a missing value that has an indicator, is at
-    least; 0: it does not matter. The target stays as it is: see `number_classes`.
+    smallest_cell: of how many subjects a group of neighbouring values, or a missing value that has an
+    indicator, is at least; smallest_category: a level of a category, None: as many; 0: it does not matter.
+    The target stays as it is: see `number_classes`.
     """
     raw = table.columns or (RawColumn(),) * len(encoding.columns)
     if all(_is_itself(column) for column in encoding.columns):
         return replace(table, columns=())
-    cells = _Cells(table, smallest_cell)
+    cells = _Cells(table, smallest_cell, smallest_cell if smallest_category is None else smallest_category)
     if isinstance(table.features, Parted):
         if not smallest_cell:
             # Where rows lie: what is made of one may be thousands of numbers, which a task decides.
@@ -136,16 +139,16 @@ def _is_itself(column: ColumnEncoding) -> bool:
 class _Cells:
     """Which groups of rows are too small to be told apart, of all rows and of those trained on."""
 
-    def __init__(self, table: Table, smallest: int) -> None:
-        self._smallest, self._table = smallest, table
+    def __init__(self, table: Table, smallest: int, category: int) -> None:
+        self._smallest, self._category, self._table = smallest, category, table
         self._parts: list[tuple[Mask | slice, Codes]] = [(slice(None), table.subjects)]
-        if smallest and table.held_out.any():
+        if max(smallest, category) and table.held_out.any():
             trained = ~table.held_out
             self._parts.append((trained, table.subjects[trained]))
 
     def merged(self, groups: Codes) -> Codes:
         """Return the groups, numbers from 0 on, those that are too small as part of the largest."""
-        few = self._in_few(groups)
+        few = self._in_few(groups, self._smallest)
         return np.where(few, int(np.argmax(np.bincount(groups))), groups) if few.any() else groups
 
     def told(self, values: Vector, places: Codes, column: ColumnEncoding) -> Codes:
@@ -155,15 +158,15 @@ class _Cells:
         Which values these are does not depend on the task: whatever levels it names, and whatever is
         subtracted of answers about others, is about values of enough subjects or about all the rest.
         """
-        if not self._smallest or not values.size:
+        if not self._category or not values.size:
             return places
         own = np.unique(np.where(np.isfinite(values), values, np.nan), return_inverse=True)[1].astype(
             np.int64
         )
-        few = self._in_few(own)
+        few = self._in_few(own, self._category)
         if not few.any():
             return places
-        are_several = column.other_level and not self._in_few(few.astype(np.int64))[few].any()
+        are_several = column.other_level and not self._in_few(few.astype(np.int64), self._category)[few].any()
         if are_several or few.all():
             instead = len(column.level_names) - 1 if column.other_level else -1
         else:
@@ -177,13 +180,13 @@ class _Cells:
             return values
         return gather(values[:, 0], self._table, self._smallest)[:, np.newaxis]
 
-    def _in_few(self, groups: Codes) -> Mask:
-        """Say of each row whether its group is too small."""
+    def _in_few(self, groups: Codes, least: int) -> Mask:
+        """Say of each row whether its group has fewer subjects than it has to have, and any."""
         counts = np.bincount(groups)
         small = np.zeros(counts.size, dtype=np.bool_)
-        for rows, subjects in self._parts if self._smallest else []:
+        for rows, subjects in self._parts if least else []:
             having = count_subjects(groups[rows], subjects, counts.size)
-            small |= (having > 0) & (having < self._smallest)
+            small |= (having > 0) & (having < least)
         few: Mask = small[groups]
         return few
 

@@ -79,7 +79,7 @@ def add_contributions(
 def choose_rows(rows: Table, cost: int | None) -> Mask:
     """Choose the held-out rows that are explained, (n,): those of the first groups in which nobody has opted
     out."""
-    least = _group_size(rows.min_rows)
+    least = _group_size(max(rows.min_rows, rows.min_cell))
     subjects, ranks = np.unique(rows.places, return_inverse=True)
     whole = subjects.size // least - 1
     if whole < 1:

@@ -1,7 +1,7 @@
 """Which levels categories have, how long arrays are, and which classes a target has: asked first of all in
 round 0, where no catalog says it. Without a budget only.
 
-What always holds: a node names no value that fewer than `LEAST_SUBJECTS` of its data subjects have, and no
+What always holds: a node names no value that fewer than min_category of its data subjects have, and no
 more values than the task asks for; the others are one number, and so are the rows without a value. What is of
 fewer subjects counts with the value of most rows, so that no count falls short by these few. The answer is a
 vector to be summed (sketch.py), so that the sum tells what is named anywhere, and not who named it. What it
@@ -41,7 +41,8 @@ from heliosdb.domain.wording import counted
 LEVELS = StepName("levels")
 
 LEAST_SUBJECTS = 5
-"""Of a value that a node names, whatever the task says: as many as make the smallest cell."""
+"""The fewest of a level that a task may ask for: as many as make the smallest cell, unless a node's DBA says
+else."""
 
 FEWEST_CELLS, MOST_CELLS = 96, 96 * 4**3
 """The first and the largest table of a column; each that cannot be read is followed by one of four times
@@ -203,7 +204,7 @@ class LevelsStep:
         named = [*_of_features(table, encoding, work)]
         if work.labels:
             whole = replace(work, max_levels=MOST_CLASSES, min_level_count=LEAST_SUBJECTS)
-            named.append(_count(_texts(table.target, table.labels), table.subjects, whole))
+            named.append(_count(_texts(table.target, table.labels), table, whole))
         parts = [_write_part(one, work, place) for place, one in enumerate(named)]
         return Contribution(np.concatenate(parts), max(1.0, float(table.rows)), Plain())
 
@@ -236,20 +237,20 @@ def _of_features(table: Table, encoding: Encoding, work: LevelsWork) -> Iterator
     for place in _asked_columns(encoding):
         values, read = table.features[:, int(starts[place])], raw[place]
         if encoding.columns[place].kind is ColumnKind.ARRAY:
-            yield _one_length(values, encoding.columns[place].column, table.subjects, work)
+            yield _one_length(values, encoding.columns[place].column, table, work)
         else:
             own = read.levels if read.kind is ColumnKind.CATEGORY else None
-            yield _count(_texts(values, own), table.subjects, work)
+            yield _count(_texts(values, own), table, work)
 
 
-def _one_length(lengths: Vector, column: str, subjects: Codes, work: LevelsWork) -> Named:
+def _one_length(lengths: Vector, column: str, table: Table, work: LevelsWork) -> Named:
     there = np.unique(lengths[np.isfinite(lengths)])
     if there.size > 1 or bool((there < 1).any()):
         raise invalid_value(
             f'column "{column}" holds arrays of differing lengths, of none or of several dimensions',
             hint="An array is so many features: share one of a fixed length, such as a view makes.",
         )
-    return _count(_texts(lengths, None), subjects, work)
+    return _count(_texts(lengths, None), table, work)
 
 
 def _texts(values: Vector, levels: Sequence[str] | None) -> tuple[Codes, list[str]]:
@@ -271,18 +272,20 @@ def _texts(values: Vector, levels: Sequence[str] | None) -> tuple[Codes, list[st
     return codes, [show_number(float(number)) for number in numbers]
 
 
-def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) -> Named:
+def _count(texts: tuple[Codes, list[str]], table: Table, work: LevelsWork) -> Named:
     """Name the values that enough subjects have, those of most rows first."""
-    codes, names = texts
+    (codes, names), subjects = texts, table.subjects
     rows = np.bincount(codes + 2, minlength=len(names) + 2)
     having = count_subjects(codes + 2, subjects, len(names) + 2)[2:]
-    least = max(work.min_level_count, LEAST_SUBJECTS)
+    # Others and those without a value are counts, and a level is both a count and a category.
+    few = max(table.min_cell, table.min_category)
+    least = max(work.min_level_count, few)
     enough = [place for place in range(len(names)) if having[place] >= least]
     enough.sort(key=lambda place: (-int(rows[place + 2]), names[place].encode()))
     chosen = enough[: work.max_levels]
     named = {names[place]: int(rows[place + 2]) for place in chosen}
     is_rest, is_null = (codes >= -1) & ~np.isin(codes, chosen), codes == -2
-    rest, nulls = _if_enough(is_rest, subjects), _if_enough(is_null, subjects)
+    rest, nulls = _if_enough(is_rest, subjects, few), _if_enough(is_null, subjects, few)
     untold = int((is_rest | is_null).sum()) - rest - nulls
     # The answer's weight is all rows: what is left of it by subtraction would be about these few.
     if chosen:
@@ -292,12 +295,12 @@ def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) ->
     return Named(named, rest, nulls)
 
 
-def _if_enough(chosen: Mask, subjects: Codes) -> int:
+def _if_enough(chosen: Mask, subjects: Codes, least: int) -> int:
     """How many rows these are, 0 where they are of too few subjects."""
     whose = subjects[chosen]
     # Of many rows a few say so.
-    glance = np.unique(whose[: 100 * LEAST_SUBJECTS]).size
-    return int(whose.size) if glance >= LEAST_SUBJECTS or np.unique(whose).size >= LEAST_SUBJECTS else 0
+    glance = np.unique(whose[: 100 * least]).size
+    return int(whose.size) if glance >= least or np.unique(whose).size >= least else 0
 
 
 def _write_part(named: Named, work: LevelsWork, salt: int) -> Vector:

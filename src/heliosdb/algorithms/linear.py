@@ -38,7 +38,7 @@ from heliosdb.algorithms.families import (
 )
 from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, measure
+from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, first_rows, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
 from heliosdb.algorithms.norms import NORMS, NormsStep
@@ -424,15 +424,20 @@ class LinearModel:
             mechanism = Mechanism(work.noise_multiplier, noise=work.noise)
             return self._evaluate_privately(rows, parameters, work.scaling, mechanism)
 
+        how, held_out = work.measure, table.rows - table.training_rows
+
         def sums_of(rows: Table) -> Vector:
             values = scale_inputs(rows.features, work.scaling) @ parameters.T
             values = _shifted(values, self._offset(rows, work.scaling))
             losses, values, targets = self._measured(values, rows, work.scaling)
-            return work.measure.plain_sums(np.fmin(losses, LARGEST_LOSS), values, targets)
+            sums = how.plain_sums(np.fmin(losses, LARGEST_LOSS), values, targets)
+            firsts = first_rows(rows, are_all=rows.rows == held_out)
+            return np.concatenate([sums, how.cells(values, targets, firsts)])
 
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = sum_parts(table.validation_blocks(), sums_of, np.add)
-        return Contribution(sums, max(1.0, float(table.rows - table.training_rows)), Plain())
+            added = sum_parts(table.validation_blocks(), sums_of, np.add)
+        sums = how.tell(added[: how.plain_size], added[how.plain_size :], table.min_cell)
+        return Contribution(sums, max(1.0, float(held_out)), Plain())
 
     def _measured(self, values: Matrix, rows: Table, scaling: Scaling) -> tuple[Vector, Matrix, Vector]:
         """Return losses, scores and targets: of a count how far its mean is off, as of any number."""

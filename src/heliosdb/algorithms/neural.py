@@ -22,7 +22,7 @@ from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import half_squared_error, log_loss
-from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
+from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.private_layered import measure_layers, network_shape, train_layers
@@ -230,7 +230,7 @@ class NeuralNetwork:
         scores = _scores(self.architecture, parameters, rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
-        made = work.measure.plain_sums(losses, scores, targets)
+        made = told_sums(work.measure, losses, scores, targets, rows)
         return Contribution(made, max(1.0, float(rows.rows)), Plain())
 
     def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:

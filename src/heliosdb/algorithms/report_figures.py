@@ -37,7 +37,8 @@ def read_report(
         return found
     if layout.classes == 2:
         told = blocks["cells"]
-        found["confusion"] = _confusion(labels, _two_by_two(blocks["head"]))
+        if blocks["head"][4] >= 1.0:
+            found["confusion"] = _confusion(labels, _two_by_two(blocks["head"]))
         found["roc"] = _roc(told[0], told[1])
         found["calibration"] = _calibration(told)
     elif blocks["confusion"].size:
@@ -110,9 +111,11 @@ def _contributions_fault(blocks: Mapping[str, Vector], rows: float) -> str | Non
 def _classes_fault(layout: ReportLayout, blocks: Mapping[str, Vector]) -> str | None:
     head = blocks["head"]
     if layout.classes == 2:
-        rows, positives = float(head[0]), float(head[5])
-        negatives, told = rows - positives, blocks["cells"]
+        rows, told = float(head[0]), blocks["cells"]
+        negatives, positives = (float(np.rint(one)) for one in told.sum(axis=1)[:2])
         off = np.abs(told.sum(axis=1)[:2] - np.array([negatives, positives]))
+        if negatives + positives not in {0.0, rows} or (head[4] and positives not in {0.0, float(head[7])}):
+            return "the cells of its probabilities do not hold its rows"
         sum_of_probabilities = float(told[2].sum())
         possible = -TOLERANCE * rows <= sum_of_probabilities <= rows * (1.0 + TOLERANCE)
         if np.any(told[:2] < 0.0) or np.any(off > TOLERANCE * rows) or not possible:
@@ -122,11 +125,11 @@ def _classes_fault(layout: ReportLayout, blocks: Mapping[str, Vector]) -> str | 
             return "its pairs of rows are not those that it has"
     elif blocks["confusion"].size:
         confusion = blocks["confusion"]
-        predicted, actual = head[3 + layout.classes :].reshape(2, layout.classes)
+        predicted, actual = head[5 + layout.classes :].reshape(2, layout.classes)
         whole = bool(np.all(confusion >= 0.0)) and bool(np.all(confusion == np.rint(confusion)))
-        told = confusion.sum(axis=1)
-        told_or_not = np.all((told == predicted) | (told == 0.0))
-        if not (whole and told_or_not and np.all(confusion.sum(axis=0) <= actual)):
+        known = bool(head[4])
+        fits = np.all(confusion.sum(axis=1) <= predicted) and np.all(confusion.sum(axis=0) <= actual)
+        if not (whole and (fits if known else confusion.sum() <= head[0])):
             return "its confusion matrix is not that of its rows"
     return None
 
@@ -138,8 +141,7 @@ def _auc(blocks: Mapping[str, Vector]) -> tuple[float | None, float | None]:
     to be the same of the others: so the area of one node's rows is exact.
     """
     told = blocks["cells"]
-    rows, positives = float(blocks["head"][0]), float(blocks["head"][5])
-    negatives = rows - positives
+    negatives, positives = map(float, np.rint(told.sum(axis=1)[:2]))
     if negatives < 1.0 or positives < 1.0:
         return None, None
     better, own = map(float, blocks["correction"])
@@ -152,7 +154,7 @@ def _auc(blocks: Mapping[str, Vector]) -> tuple[float | None, float | None]:
 
 
 def _two_by_two(head: Vector) -> Matrix:
-    rows, _, _, right, predicted, positives = map(float, head)
+    rows, right, predicted, positives = map(float, head[4:])
     missed, wrong = positives - right, predicted - right
     return np.array([[rows - positives - wrong, missed], [wrong, right]])
 

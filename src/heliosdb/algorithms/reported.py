@@ -1,7 +1,8 @@
 """What a node answers to a report: counts and sums over its held-out rows, coarse enough to leave.
 
-What always holds: every number is about all held-out rows, about a part of them of at least five subjects
-(cells.py), or about all rows of the table; a count of fewer than five is not told.
+What always holds: every number is about all held-out rows, about a part of them of at least min_cell subjects
+(cells.py), or about all rows of the table; a count of fewer than these is not
+told, nor does it follow from those that are and all totals (suppression.py).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 from heliosdb.algorithms import cells
 from heliosdb.algorithms.explained import add_contributions
 from heliosdb.algorithms.importance import groups_of, growths
-from heliosdb.algorithms.measures import LARGEST_LOSS
+from heliosdb.algorithms.measures import LARGEST_LOSS, first_rows, told_sums
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.algorithms.space import slices
+from heliosdb.algorithms.suppression import withheld
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Matrix, Vector
@@ -66,7 +68,7 @@ def report(
     scores = scores_of(features)
     losses = loss_of(layout.classes, scores, targets)
     with np.errstate(over="ignore", invalid="ignore"):
-        blocks["head"][:] = layout.measure.plain_sums(losses, scores, targets)
+        blocks["head"][:] = told_sums(layout.measure, losses, scores, targets, rows)
         blocks["quality"][:] = _quality(layout.classes, scores, targets)
     if layout.classes == 2:
         _count_in_cells(blocks, rows, scores)
@@ -104,12 +106,17 @@ def _probabilities(scores: Vector) -> Vector:
 
 def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> None:
     where, positive = cells.place(scores), rows.target > 0.5
-    # Of a subject that has several rows one place counts, so that a part holds no fewer subjects than places.
-    _, first = np.unique(rows.subjects, return_index=True)
     weights = (~positive, positive, _probabilities(scores))
     counted = np.stack([np.bincount(where, one, minlength=cells.CELLS).astype(np.float64) for one in weights])
-    starts = cells.cut(where[first])
-    told = cells.tell(counted, starts)
+    # Of a subject that has several rows one place counts, so that a part holds no fewer subjects than places.
+    firsts = first_rows(rows)
+    starts = cells.cut(where[firsts], rows.min_cell)
+    subjects = [np.bincount(where, firsts & one, minlength=cells.CELLS) for one in (~positive, positive)]
+    by_part = [np.add.reduceat(one, starts, axis=1) for one in (counted[:2], np.stack(subjects))]
+    groups = cells.join(by_part[0], by_part[1], rows.min_cell)
+    if groups is None:
+        return
+    told = cells.tell(counted, starts, groups)
     blocks["cells"][:] = told
     exact = cells.ordered_pairs_of_rows(scores, positive)
     positives = float(np.count_nonzero(positive))
@@ -118,23 +125,18 @@ def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> N
 
 
 def _count_confused(confusion: Matrix, rows: Table, scores: Matrix) -> None:
+    """Count rows by predicted and actual class, but for cells that are not told; of none where all totals
+    together would tell one."""
     predicted, actual = np.argmax(scores, axis=1), rows.target.astype(np.int64)
-    np.add.at(confusion, (predicted, actual), 1.0)
-    sizes = [np.unique(rows.subjects[predicted == place]).size for place in range(len(confusion))]
-    untold = np.zeros(predicted.size, dtype=np.bool_)
-    # The head tells of all rows by class: what is left of it when all that is told is subtracted is of as
-    # many subjects, or of nobody.
-    for place in sorted(range(len(confusion)), key=sizes.__getitem__):
-        several = not untold.any() or np.unique(rows.subjects[untold]).size >= cells.SMALLEST_PART
-        if sizes[place] >= cells.SMALLEST_PART and several:
-            break
-        untold |= predicted == place
-        confusion[place] = 0.0
+    counts, subjects = np.zeros(confusion.shape), np.zeros(confusion.shape)
+    np.add.at(counts, (predicted, actual), 1.0)
+    np.add.at(subjects, (predicted, actual), first_rows(rows).astype(np.float64))
+    confusion[:] = np.where(withheld(counts, subjects, rows.min_cell), 0.0, counts)
 
 
 def _far_out(table: Table, scaling: Scaling) -> Vector:
-    """Return how many rows of each input lie far out: none where it is fewer than five subjects' or all but
-    so few."""
+    """Return how many rows of each input lie far out: none where it is fewer than min_cell subjects' or all
+    but so few."""
     counts = np.zeros(table.features.shape[1])
     for place, (mean, scale) in enumerate(zip(scaling.means, scaling.scales, strict=True)):
         column, far = table.features[:, place], np.empty(table.rows, dtype=np.bool_)
@@ -142,12 +144,11 @@ def _far_out(table: Table, scaling: Scaling) -> Vector:
             with np.errstate(over="ignore", invalid="ignore"):
                 far[block] = np.abs((column[block] - mean) / scale) > FAR_OUT
             table.space.rest(far[block].size * table.features.shape[1] * 8)
-        if _are_several(table.subjects[far]) and _are_several(table.subjects[~far]):
+        if all(_are_several(table.subjects[one], table.min_cell) for one in (far, ~far)):
             counts[place] = np.count_nonzero(far)
     return counts
 
 
-def _are_several(subjects: cells.Places) -> bool:
+def _are_several(subjects: cells.Places, least: int) -> bool:
     """Whether rows are of as many subjects as may be told of; of many rows a few say so."""
-    few = np.unique(subjects[: 100 * cells.SMALLEST_PART]).size
-    return few >= cells.SMALLEST_PART or np.unique(subjects).size >= cells.SMALLEST_PART
+    return np.unique(subjects[: 100 * least]).size >= least or np.unique(subjects).size >= least

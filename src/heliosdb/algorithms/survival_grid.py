@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.table import Table
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix, Vector
@@ -33,7 +34,7 @@ Leaves = NDArray[np.int64]
 LEAVES = 1 << 13
 """As many as a setting may have values; whole days of ten years have mostly one each."""
 
-SMALLEST_CELL = 5
+SMALLEST_CELL = DEFAULT_RULES.min_cell
 ROWS_A_PARAMETER = 3
 MOST_CELLS = 512
 """With events; more are joined."""
@@ -54,9 +55,9 @@ def leaves_of(times: Vector, scaling: Scaling) -> Leaves:
     return np.clip(places, 0, LEAVES - 1).astype(np.int64)
 
 
-def least_subjects(inputs: int) -> int:
+def least_subjects(inputs: int, min_cell: int = SMALLEST_CELL) -> int:
     """Return of how many subjects a cell is at least, where sums over it are of so many inputs."""
-    return max(SMALLEST_CELL, ROWS_A_PARAMETER * inputs)
+    return max(min_cell, ROWS_A_PARAMETER * inputs)
 
 
 def count_cells(table: Table, starts: Leaves, scaling: Scaling) -> Matrix:
@@ -73,8 +74,8 @@ def unanswerable(table: Table, starts: Leaves, scaling: Scaling, *, empty: bool)
     else of those alone that lie behind all rows."""
     counts = count_cells(table, starts, scaling)
     total = counts.sum(axis=1)
-    small = ((counts > 0.0) & (counts < SMALLEST_CELL)).any(axis=1)
-    few = (total > 0.0) & (total < least_subjects(table.features.shape[1]))
+    small = ((counts > 0.0) & (counts < table.min_cell)).any(axis=1)
+    few = (total > 0.0) & (total < least_subjects(table.features.shape[1], table.min_cell))
     if empty:
         return np.asarray(small | few)
     last = int(leaves_of(table.target, scaling).max(initial=-1))

@@ -1,7 +1,7 @@
 """The report of a Cox regression: how well its hazards order the held-out survivors.
 
 What always holds: as of report.py; pairs are of rows of one node, and added up over nodes: Harrell's C,
-stratified by node. A node counts pairs where at least `SMALLEST_CELL` of its held-out data subjects had the
+stratified by node. A node counts pairs where at least min_cell of its held-out data subjects had the
 event, and none or as many had not; else it says how many rows there are, and no more.
 
 A vector is [rows, pairs in order, pairs]; see concordance.py.
@@ -19,7 +19,6 @@ from heliosdb.algorithms.concordance import count_pairs
 from heliosdb.algorithms.linear import scale_inputs
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import REPORT, Asked, Draws, Taken
-from heliosdb.algorithms.survival_grid import SMALLEST_CELL
 from heliosdb.algorithms.survival_step import NAME, SurvivalStep, check_coefficients, check_survivors
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, demand_no_settings, scaling_of
@@ -91,7 +90,7 @@ class SurvivalReportStep(SurvivalStep):
 def _are_enough(rows: Table) -> bool:
     had = rows.roles["event"] > 0.0
     events, others = (np.unique(rows.subjects[chosen]).size for chosen in (had, ~had))
-    return events >= SMALLEST_CELL and (others == 0 or others >= SMALLEST_CELL)
+    return events >= rows.min_cell and (others == 0 or others >= rows.min_cell)
 
 
 def _figures(vector: Vector) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from heliosdb.algorithms.parted import Parted, Rows
 from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, gather, keep, slices
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
 
@@ -67,11 +68,13 @@ class Table:
     classes; nothing else is known of them, and no part of the table has them. columns: how the dataset's
     columns stand in `features`, in order; () where each is one number. labels: where the target is a
     category, as `RawColumn.levels`. min_rows: of the node's dataset: no number of a plain answer that
-    partitions rows is about fewer data subjects. roles: by role the values of a further column, (n,) finite
-    float64, such as weights. codes: of each row its subject's code as the database gives it, (n,), or ()
-    where the dataset names no subject. explains: whose rows may be explained, (n,); None: everybody's.
-    places: of each row where its subject stands in the order in which subjects are held out (`places_of`),
-    (n,), or () where nobody is. space: where the rows lie, and what is made of them belongs.
+    partitions rows is about fewer data subjects. min_cell, min_category: of how many a count of a part of the
+    rows, and a level of a category, is at least, where an answer has no noise. roles: by role the values of a
+    further column, (n,) finite float64, such as weights. codes: of each row its subject's code as the
+    database gives it, (n,), or () where the dataset names no subject. explains: whose rows may be explained,
+    (n,); None: everybody's. places: of each row where its subject stands in the order in which subjects are
+    held out (`places_of`), (n,), or () where nobody is. space: where the rows lie, and what is made of them
+    belongs.
     """
 
     features: Matrix
@@ -80,6 +83,8 @@ class Table:
     held_out: Mask
     others: Codes = field(default_factory=_no_codes)
     min_rows: int = 1
+    min_cell: int = DEFAULT_RULES.min_cell
+    min_category: int = DEFAULT_RULES.min_category
     columns: tuple[RawColumn, ...] = ()
     labels: tuple[str, ...] | None = None
     roles: Mapping[str, Vector] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.catalog.ledger import read_mechanism
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES, DisclosureRules
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
@@ -20,8 +21,6 @@ from heliosdb.domain.task import TaskKey
 
 _SQL = Statements("participant.sql")
 
-DEFAULT_MIN_ROWS = 20
-DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
 DEFAULT_EXPORTS_PER_DAY = 10
 _CONTENT_BYTES = 32
 
@@ -33,7 +32,7 @@ class SharedDataset:
     relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
-    max_parameter_share: parameters of a plain answer per row. require_consent: whether the rows of consenting
+    rules: what its DBA lets answers without noise be about. require_consent: whether the rows of consenting
     subjects alone are read; None: as the compliance mode says. purpose: for which consent counts; None: any.
     consent_query: SQL that says who has consented; None: the node's register does. plain_withdrawals: whether
     plain answers go on without who withdraws. deletes: whether the rows of who is erased are deleted.
@@ -47,11 +46,10 @@ class SharedDataset:
     relation: str
     predicate: str | None
     subject: str | None
-    min_rows: int = DEFAULT_MIN_ROWS
+    rules: DisclosureRules = DEFAULT_RULES
     max_epsilon: float | None = None
     row_key: tuple[str, ...] = ()
     plain_answers: bool | None = None
-    max_parameter_share: float = DEFAULT_PARAMETER_SHARE
     require_consent: bool | None = None
     purpose: str | None = None
     consent_query: str | None = None
@@ -96,11 +94,10 @@ class SharedDataset:
             relation=row["relation"],
             predicate=row["predicate"],
             subject=options.get("subject"),
-            min_rows=options.get("min_rows", DEFAULT_MIN_ROWS),
+            rules=DisclosureRules.from_options(options),
             max_epsilon=options.get("max_epsilon"),
             row_key=tuple(row["row_key"] or ()),
             plain_answers=plain,
-            max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
             require_consent=options.get("require_consent"),
             purpose=options.get("purpose"),
             consent_query=options.get("consent_query"),

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Any
 
 from heliosdb.catalog.connection import Connection, Row, Statements
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES, DisclosureRules
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.task import Task, TaskKey
 
@@ -60,18 +61,22 @@ def _hash(values: tuple[object, ...]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What is shared. relation: from which table."""
+    """What is shared. relation: from which table. rules: of answers without noise, as its options say."""
 
     name: str
     workspace: str
     relation: str
     columns: tuple[str, ...]
     paused: bool
+    rules: DisclosureRules = DEFAULT_RULES
 
     @classmethod
     def from_row(cls, row: Row) -> Dataset:
         """Read a row of `list_datasets`."""
-        return cls(row["name"], row["workspace"], row["relation"], tuple(row["columns"]), row["paused"])
+        rules = DisclosureRules.from_options(json.loads(row["options"]))
+        return cls(
+            row["name"], row["workspace"], row["relation"], tuple(row["columns"]), row["paused"], rules
+        )
 
 
 @dataclass(frozen=True, slots=True)

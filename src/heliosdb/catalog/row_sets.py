@@ -6,6 +6,7 @@ no other came in between.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from heliosdb.catalog.connection import Connection, Statements
@@ -48,6 +49,15 @@ def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSe
         tuple(bytes(row["content"]) for row in rows),
         bytes(found[0]["accepted"]) if found else b"",
     )
+
+
+def record_plain_dataset(connection: Connection, dataset: SharedDataset, most: int) -> bool:
+    """Record that answers without noise leave from a dataset; False where they have left from `most` others
+    over its tables. Under the lock of these."""
+    about = (dataset.relation, dataset.description.columns, dataset.predicate, dataset.subject)
+    shared = hashlib.sha256(repr(about).encode()).digest()
+    (row,) = _SQL.query(connection, "record_plain_dataset", dataset.dataset_id, shared, most)
+    return bool(row["is_recorded"])
 
 
 def insert_row_set(connection: Connection, dataset: SharedDataset, content: bytes, latest: int) -> bool:

@@ -25,6 +25,7 @@ from heliosdb.catalog.participant_view import (
 )
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.cli.tables import clean, section
+from heliosdb.domain.disclosure_rules import NO_FLOORS, RULES, DisclosureRules
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.limits import Limits
 from heliosdb.liveness.answering import ask
@@ -51,7 +52,7 @@ def show_status(config: Path, timeout: float) -> str:
     settings = load_config(config)
     view = _read(settings.database.get_secret_value(), timeout)
     daemon = _ask_daemon(settings.health_socket, timeout)
-    first, *rest = render(view, daemon)
+    first, *rest = render(view, daemon, settings.floors)
     return "\n".join((first, f"Limits: {_limits(settings.limits)}", *rest))
 
 
@@ -108,14 +109,17 @@ def _unreadable(error: psycopg.Error) -> FederatedError:
     return FederatedError(ErrorCode.WRONG_STATE, f"the node's catalog cannot be read: {reason}", hint=hint)
 
 
-def render(view: ParticipantView, daemon: str) -> Iterator[str]:
-    """The lines of the page. daemon: what there is to say of it."""
+def render(view: ParticipantView, daemon: str, floors: Mapping[str, float] = NO_FLOORS) -> Iterator[str]:
+    """The lines of the page. daemon: what there is to say of it. floors: the site's word about rules of
+    answers without noise, by their names."""
     yield f"Daemon: {clean(daemon)}"
     datasets = [
         (one.name, "paused" if one.paused else "shared", one.workspace, one.relation, ", ".join(one.columns))
         for one in view.datasets
     ]
     yield from section("Datasets", ("dataset", "state", "workspace", "of", "columns"), datasets)
+    rules = [(one.name, *_rules(one.rules.within(floors))) for one in view.datasets]
+    yield from section("Rules of answers without noise, where any are given", ("dataset", *RULES), rules)
     yield from section(
         f"Last {_LATEST} runs",
         ("last task (UTC)", "workspace", "model", "dataset", "algorithm", "columns", "vectors", "charges"),
@@ -146,6 +150,10 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
             ("workspace", "entries", "signed (UTC)", "state", "heads refused", "root of their tree"),
             map(_head, view.heads),
         )
+
+
+def _rules(rules: DisclosureRules) -> tuple[str, ...]:
+    return tuple(f"{getattr(rules, name):.4g}" for name in RULES)
 
 
 _RELEASES = (

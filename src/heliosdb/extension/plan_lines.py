@@ -277,8 +277,8 @@ def _disclosure(explained: Explained) -> tuple[Part, ...]:
     return (
         Property(
             "Rules of the Nodes",
-            "smallest cell, parameters to rows, difference from earlier answers: with each dataset's own"
-            " limits, which only its node knows",
+            "smallest cell, dominance, parameters to rows, difference from earlier answers: with each"
+            " dataset's own limits, which only its node knows",
         ),
         Property("Would Refuse by Default", tuple(refusing)),
     )

@@ -45,6 +45,7 @@ from heliosdb.node.disclosure import (
     check_role_cells,
     choose_row_set,
 )
+from heliosdb.node.dominance import Dominance
 
 
 def choose_held_out(places: Hashes, request: TableRequest) -> Mask:
@@ -94,8 +95,7 @@ def settle(
     chosen, parts = _choose_rows(arranged, request, earlier)
     plain = replace(table, held_out=parts == HELD_OUT, others=table.others[:0]).where(parts != ABSENT)
     plain = _with_own_levels(described(plain, read))
-    _check_cells(plain, request)
-    check_role_cells(plain, dict(request.roles), request.dataset)
+    _check_columns(plain, request)
     return plain, chosen
 
 
@@ -108,7 +108,7 @@ def _choose_rows(
     ranked = take(rows, order, space)
     subjects = ranked if arranged.subjects is rows else take(arranged.subjects, order, space)
     own = RowSet(ranked, subjects, arranged.table.held_out[order])
-    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
+    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset, request.max_row_sets)
     parts = np.empty(rows.size, dtype=np.int8)
     parts[order] = chosen.part_of(own.rows)
     return chosen, parts
@@ -135,9 +135,19 @@ def described(table: Table, read: Described | None) -> Table:
     return replace(table, columns=read.columns, labels=read.labels)
 
 
-def _check_cells(table: Table, request: TableRequest) -> None:
+def _check_columns(table: Table, request: TableRequest) -> None:
     """Of numbers; of categories and arrays the inputs are looked at that an encoding makes of them."""
-    check_cells(table, _numbers(table, request), request.dataset)
+    dominance = Dominance(table, request.max_dominance, request.dataset)
+    check_cells(table, _numbers(table, request), request.dataset, request.min_cell)
+    if table.labels is None:
+        check_cells(table, [(request.target, table.target)], request.dataset, request.min_cell)
+        dominance.demand(request.target, table.target)
+    for name, values in _numbers(table, request):
+        dominance.demand(name, values)
+    check_role_cells(table, dict(request.roles), request.dataset, request.min_cell)
+    for role, column in request.roles:
+        if role != "event":
+            dominance.demand(column, table.roles[role])
 
 
 def _numbers(table: Table, request: TableRequest) -> Iterator[tuple[str, Vector]]:

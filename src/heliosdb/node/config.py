@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -112,6 +113,21 @@ def _has_password(conninfo: SecretStr) -> bool:
     return bool(conninfo_to_dict(conninfo.get_secret_value()).keys() & {"password", "sslpassword"})
 
 
+class DisclosureSettings(BaseModel):
+    """How strict answers without noise are at least, whatever a dataset's options say: the options of the
+    same names, of which the stricter word holds (docs/security.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_rows: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    min_cell: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    min_category: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    max_dominance: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_parameter_share: Annotated[float, Field(gt=0, le=1_000)] | None = None
+    max_datasets: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_row_sets: Annotated[int, Field(ge=1, le=64)] | None = None
+
+
 class NodeConfig(TracedSettings):
     """Where a node listens or whom it dials, who it is, whom it answers, and its limits.
 
@@ -130,7 +146,7 @@ class NodeConfig(TracedSettings):
     closed to others; the node then neither listens nor dials. proxy: the HTTP proxy on the way there,
     `http://[user:password@]host:port`. keepalive_interval: of a node that dials, the seconds after which it
     asks a silent connection for a sign of life. plain_answers: whether datasets whose own DBA has not said so
-    may be answered about without noise. data_residency: where this site's data lie (EU, DE, US-EAST), told
+    may be answered about without noise; disclosure: how strict such answers are at least. data_residency: where this site's data lie (EU, DE, US-EAST), told
     the coordinator in each greeting. retention_days: after so many days releases that cost nothing, refusals
     and runs are deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task
     that needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
@@ -171,6 +187,7 @@ class NodeConfig(TracedSettings):
     root_key: RootKeySettings | None = None
     former_root_keys: tuple[RootKeySettings, ...] = ()
     plain_answers: bool = False
+    disclosure: DisclosureSettings = DisclosureSettings()
     data_residency: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$")] | None = None
     retention_days: Annotated[int, Field(ge=30, le=36_500)] | None = None
     max_memory_gb: Annotated[float, Field(ge=LEAST_MEMORY_GB)] = 8.0
@@ -224,6 +241,11 @@ class NodeConfig(TracedSettings):
     def engine_place(self) -> DaskPlace | None:
         """Which workers rows lie with; None: the training process has them."""
         return None if self.dask is None else self.dask.place
+
+    @property
+    def floors(self) -> Mapping[str, float]:
+        """The site's word about rules of answers without noise, by their names."""
+        return self.disclosure.model_dump(exclude_none=True)
 
     @property
     def limits(self) -> Limits:

@@ -175,7 +175,7 @@ class DaskMatrix(Parted):
         """What the workers need of a table beside its features: sent once."""
         beside = Beside.of(table)
         arrays = (beside.target, beside.subjects, beside.held_out, *beside.roles.values())
-        name = (table.min_rows, *map(id, arrays))
+        name = (*beside.least, *map(id, arrays))
         if name not in self._sent:
             sent = [
                 self._workers.send(beside.at(some), part.held)

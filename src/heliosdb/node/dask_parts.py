@@ -306,13 +306,14 @@ def map_rows(of: Callable[[Matrix, Space], Matrix], part: Resident) -> Resident:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a part of a table has beside its features, and what all its parts have."""
+    """What a part of a table has beside its features, and what all its parts have. least: min_rows, min_cell
+    and min_category."""
 
     target: Vector
     subjects: Codes
     held_out: Mask
     roles: dict[str, Vector]
-    min_rows: int
+    least: tuple[int, int, int]
     columns: tuple[RawColumn, ...]
     labels: tuple[str, ...] | None
 
@@ -324,7 +325,7 @@ class Beside:
             table.subjects,
             table.held_out,
             dict(table.roles),
-            table.min_rows,
+            (table.min_rows, table.min_cell, table.min_category),
             table.columns,
             table.labels,
         )
@@ -333,17 +334,20 @@ class Beside:
         """Return that of some rows."""
         roles = {role: column[some] for role, column in self.roles.items()}
         arrays = (self.target[some], self.subjects[some], self.held_out[some], roles)
-        return Beside(*arrays, self.min_rows, self.columns, self.labels)
+        return Beside(*arrays, self.least, self.columns, self.labels)
 
     def table(self, part: Resident) -> Table:
         """Put the two together."""
+        min_rows, min_cell, min_category = self.least
         return Table(
             part.features,
             self.target,
             self.subjects,
             self.held_out,
             roles=self.roles,
-            min_rows=self.min_rows,
+            min_rows=min_rows,
+            min_cell=min_cell,
+            min_category=min_category,
             columns=self.columns,
             labels=self.labels,
             space=part.space,
@@ -401,7 +405,7 @@ def map_joined(of: Callable[[Table], T], pieces: Sequence[Piece]) -> list[T]:
         np.concatenate([one.subjects for one in besides]),
         np.concatenate([one.held_out for one in besides]),
         {role: np.concatenate([one.roles[role] for one in besides]) for role in first.roles},
-        first.min_rows,
+        first.least,
         first.columns,
         first.labels,
     )

@@ -22,6 +22,7 @@ from heliosdb.algorithms.encoding import number_classes
 from heliosdb.algorithms.space import MEMORY, Space, slices
 from heliosdb.algorithms.table import Codes, RawColumn
 from heliosdb.catalog.dataset_rows import NULL_HASH, CodeRange, ColumnReading, RowQuery
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.folds import Fold
@@ -51,10 +52,10 @@ class TableRequest:
     and it is a category. roles: (role, column) of further columns. base_tables: what the rows come from.
     known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
-    `disclosure`; min_rows and max_parameter_share are theirs. admission: whose rows are read as if they were
-    not there; has_consent_query: whether it lacks who is in the dataset's consent_query. lets_withdraw:
-    whether plain answers go on without who is not in it any more. phi_check:
-    whether values are looked at for identifiers of people when they are read.
+    `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows are read as
+    if they were not there; has_consent_query: whether it lacks who is in the dataset's consent_query.
+    lets_withdraw: whether plain answers go on without who is not in it any more. phi_check: whether values
+    are looked at for identifiers of people when they are read.
     """
 
     run: str
@@ -70,6 +71,10 @@ class TableRequest:
     plain: bool
     min_rows: int
     max_parameter_share: float
+    min_cell: int = DEFAULT_RULES.min_cell
+    min_category: int = DEFAULT_RULES.min_category
+    max_dominance: float = DEFAULT_RULES.max_dominance
+    max_row_sets: int = DEFAULT_RULES.max_row_sets
     classes: tuple[str, ...] = ()
     levels: tuple[tuple[str, ...], ...] = ()
     fold: Fold | None = None
@@ -78,6 +83,11 @@ class TableRequest:
     phi_check: bool = False
     has_consent_query: bool = False
     lets_withdraw: bool = False
+
+    @property
+    def rules(self) -> tuple[float, ...]:
+        """What decides, where answers have no noise, what inputs are made of columns, and whether."""
+        return (self.min_cell, self.min_category, self.max_dominance)
 
     @property
     def columns(self) -> tuple[str, ...]:

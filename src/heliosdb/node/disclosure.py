@@ -24,6 +24,7 @@ from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, as_bytes, held, slices
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import size_of
 from heliosdb.domain.task import Scaling, Task
@@ -36,14 +37,15 @@ Flags = NDArray[np.bool_]
 ABSENT, HELD_OUT = 0, 2
 """Of a row beside a row set; see `RowSet.part_of`."""
 
-MOST_ROW_SETS = 64
-"""Different row sets of one table: more of them would be an attempt to solve for single rows."""
-
 ROW_SET_PURPOSE = b"row-set"
 """Of the keyed hashes that name rows and subjects in row sets."""
 
-SMALLEST_CELL = 5
-"""Of a feature: how many subjects must differ from its most frequent value, if any does."""
+MOST_ROW_SETS = DEFAULT_RULES.max_row_sets
+"""The largest max_row_sets: more would be an attempt to solve for single rows."""
+
+SMALLEST_CELL = DEFAULT_RULES.min_cell
+"""Of a feature: how many subjects must differ from its most frequent value, if any does, where the node's DBA
+has not said it."""
 
 _GLANCE = 1_000
 
@@ -193,11 +195,17 @@ _FEWER_LEFT = (
 )
 
 
-def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
+def choose_row_set(
+    own: RowSet,
+    earlier: Sequence[RowSet],
+    min_rows: int,
+    dataset: str,
+    most: int = DEFAULT_RULES.max_row_sets,
+) -> RowSet:
     """The rows that a plain answer is about: the table's, or those of an earlier answer where the table has
     just a few more; FederatedError NODE_REFUSED where neither will do.
 
-    own: the rows that have a target.
+    own: the rows that have a target. most: different row sets that there may be.
     """
     subjects = _count_distinct(own.subjects)
     if subjects < min_rows:
@@ -209,7 +217,7 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     if any(own.equals(other) for other in earlier):
         return own
     if smallest_difference([own, *earlier]) >= min_rows:
-        check_row_sets(len(earlier) + 1, dataset)
+        check_row_sets(len(earlier) + 1, most, dataset)
         return own
     fitting = [other for other in earlier if own.holds(other)]
     if not fitting:
@@ -227,9 +235,9 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     return max(fitting, key=lambda other: other.rows.size)
 
 
-def check_row_sets(number: int, dataset: str) -> None:
+def check_row_sets(number: int, most: int, dataset: str) -> None:
     """FederatedError NODE_REFUSED where plain answers were about, or would be, too many different rows."""
-    if number > MOST_ROW_SETS:
+    if number > most:
         raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
 
 
@@ -256,12 +264,15 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
         )
 
 
-def check_cells(table: Table, columns: Iterable[tuple[str, Vector]], dataset: str) -> None:
+def check_cells(
+    table: Table, columns: Iterable[tuple[str, Vector]], dataset: str, least: int = SMALLEST_CELL
+) -> None:
     """FederatedError NODE_REFUSED for a column in which only a few subjects differ from all others: its sums
     and slopes would be about those few. A missing value is a value here; values count as equal where they are
     next to nothing apart beside the range of the column.
 
-    columns: the name and the values of each, a value for each of the table's rows; gone over once.
+    columns: the name and the values of each, a value for each of the table's rows; gone over once. least: how
+    many subjects are more than a few.
     """
     # Of held-out rows no sum leaves that is of one feature.
     parts = []
@@ -271,34 +282,34 @@ def check_cells(table: Table, columns: Iterable[tuple[str, Vector]], dataset: st
     for name, values in columns:
         for rows, subjects, glance in parts:
             column = held(values, table.space, rows)
-            if _differ_at_a_glance(column, column[glance]):
+            if _differ_at_a_glance(column, column[glance], least):
                 continue
             others = subjects[_differs(_cells(column))]
-            if others.size and _are_few(others):
+            if others.size and _are_few(others, least):
                 raise _refused(
-                    f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
+                    f'in column "{name}" of dataset "{dataset}" fewer than {least} data subjects '
                     "differ from all others",
                     "An answer without noise would be about these few. Leave the column out, or their rows "
                     "by a view or predicate, or use a privacy_budget.",
                 )
 
 
-def _are_few(subjects: NDArray[np.int64]) -> bool:
+def _are_few(subjects: NDArray[np.int64], least: int) -> bool:
     """Whether so few differ; of many rows a few say that they do not."""
     glance = np.unique(subjects[:_GLANCE]).size
-    return glance < SMALLEST_CELL and np.unique(subjects).size < SMALLEST_CELL
+    return glance < least and np.unique(subjects).size < least
 
 
-def _differ_at_a_glance(column: Vector, some: Vector) -> bool:
-    """Whether some of a column's values, each of another subject, tell already that `SMALLEST_CELL` subjects
-    differ from whatever value is the most frequent.
+def _differ_at_a_glance(column: Vector, some: Vector, least: int = SMALLEST_CELL) -> bool:
+    """Whether some of a column's values, each of another subject, tell already that `least` subjects differ
+    from whatever value is the most frequent.
 
     Of what is farther apart than two cells no two are one value: so no value has as many of `some` as lie
     side by side and reach farther than that. Mostly spares sorting the column.
     """
     ranked = np.sort(some[~np.isnan(some)])
-    most = some.size - SMALLEST_CELL
-    if most <= 0 or ranked.size < SMALLEST_CELL:
+    most = some.size - least
+    if most <= 0 or ranked.size < least:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         width = 2.0 * LEAST_CELL * (np.fmax.reduce(column) - np.fmin.reduce(column))
@@ -321,27 +332,29 @@ def _differs(cells: Vector) -> Flags:
     return differs
 
 
-def check_role_cells(table: Table, columns: Mapping[str, str], dataset: str) -> None:
+def check_role_cells(
+    table: Table, columns: Mapping[str, str], dataset: str, least: int = SMALLEST_CELL
+) -> None:
     """FederatedError as `check_cells` raises it, for weights and offsets, which enter sums as features do, or
-    where one subject's weight is more than one in `SMALLEST_CELL` of all.
+    where one subject's weight is more than one in `least` of all.
 
     The event is a part of the target. columns: the column of each role.
     """
     for role, values in table.roles.items():
         if role != "event":
-            check_cells(table, [(columns[role], values)], dataset)
+            check_cells(table, [(columns[role], values)], dataset, least)
         if role == "weights":
             for rows in (table, table.training()):
-                _check_share(rows, columns[role], dataset)
+                _check_share(rows, columns[role], dataset, least)
 
 
-def _check_share(table: Table, column: str, dataset: str) -> None:
+def _check_share(table: Table, column: str, dataset: str, least: int) -> None:
     whose = np.unique(table.subjects, return_inverse=True)[1]
     with np.errstate(over="ignore", invalid="ignore"):
         shares = np.bincount(whose, weights=np.abs(table.roles["weights"]))
-        if shares.size and not SMALLEST_CELL * float(shares.max()) <= float(shares.sum()):
+        if shares.size and not least * float(shares.max()) <= float(shares.sum()):
             raise _refused(
-                f'one data subject has more than a {SMALLEST_CELL}th of the weights in column "{column}" of '
+                f'one data subject has more than a {least}th of the weights in column "{column}" of '
                 f'dataset "{dataset}"',
                 "Sums without noise would be about that one. Use other weights, or none.",
             )

@@ -52,7 +52,7 @@ from heliosdb.catalog.participant import (
     put_memory,
 )
 from heliosdb.catalog.participant_view import record_run
-from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets
+from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets, record_plain_dataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
@@ -77,6 +77,7 @@ from heliosdb.node.policy import (
     plain_terms,
     public_weight,
     refused,
+    too_many_datasets,
 )
 from heliosdb.node.sum_terms import NoiseShare, SumSite, share_of
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
@@ -114,7 +115,8 @@ class PlainRows:
 
     base_tables: where they come from. row_set: which they are; None where that is recorded. latest: the id of
     the last one that it was compared with. rows_read: keyed hash of their content. consenting: digest of who
-    is in the dataset's consent_query; b"" where it has none.
+    is in the dataset's consent_query; b"" where it has none. most_datasets: over the same tables, that may
+    get such answers; None where the dataset is known to be one of them.
     """
 
     base_tables: tuple[int, ...]
@@ -122,6 +124,7 @@ class PlainRows:
     latest: int = 0
     rows_read: bytes = b""
     consenting: bytes = b""
+    most_datasets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +385,10 @@ class Door:
             raise RowSetsMovedError
         if rows.row_set is not None and not insert_row_set(connection, dataset, rows.row_set, rows.latest):
             raise RowSetsMovedError
+        if rows.most_datasets is not None and not record_plain_dataset(
+            connection, dataset, rows.most_datasets
+        ):
+            raise too_many_datasets(dataset, rows.most_datasets)
         update = self._close(received, passing, None, None)
         _remember(connection, task.key, passing)
         stored = replace(_stored(received, update), rows_read=rows_read)

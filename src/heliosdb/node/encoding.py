@@ -1,7 +1,8 @@
 """A table as it was read becomes what a step computes on, under the node's own rules.
 
 What always holds: for an answer without noise a target that is none of its classes ends the task, and no
-input tells fewer than `SMALLEST_CELL` subjects apart from all others; under a budget nothing is refused here.
+input tells fewer than min_cell subjects apart from all others, nor the difference of two; under a budget
+nothing is refused here.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import replace
 import numpy as np
 
 from heliosdb.algorithms.encoding import encode, number_classes
-from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.table import Table, count_subjects
 from heliosdb.domain.encoding import ColumnKind, Encoding
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.vector import Vector
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.disclosure import SMALLEST_CELL, check_cells
+from heliosdb.node.disclosure import check_cells
+from heliosdb.node.dominance import Dominance
+from heliosdb.node.likeness import Inputs, check_alike
 
 
 def encode_privately(table: Table, encoding: Encoding | None) -> Table:
@@ -36,8 +39,19 @@ def encode_plainly(
     """
     made = table
     if encoding is not None:
-        made = encode(table, encoding, smallest_cell=SMALLEST_CELL)
+        least = {"smallest_cell": request.min_cell, "smallest_category": request.min_category}
+        made = encode(table, encoding, **least)
         _check_elements(made, encoding, request)
+    made = _with_classes(made, table, classes, request)
+    names = request.features if encoding is None else encoding.inputs
+    beside = [(request.target, made.target)] if made.labels is None else []
+    beside += [(column, made.roles[role]) for role, column in request.roles if role != "event"]
+    check_alike(Inputs(made, names, beside), request.min_cell, request.dataset)
+    return made
+
+
+def _with_classes(made: Table, table: Table, classes: Sequence[str], request: TableRequest) -> Table:
+    """Number the classes of the target, where it has any."""
     if not classes:
         return made
     target = number_classes(table.target, classes, math.inf, table.labels)
@@ -49,13 +63,32 @@ def encode_plainly(
             hint="Rows of further classes are left out by the dataset's WHERE. A number without classes is "
             "for an algorithm that predicts one, such as linear_regression.",
         )
+    _check_classes(made, target, request)
     return replace(made, target=target, labels=None)
+
+
+def _check_classes(table: Table, numbers: Vector, request: TableRequest) -> None:
+    """FederatedError NODE_REFUSED where a class is of a few subjects: sums over classes are about them."""
+    classes = numbers.astype(np.int64)
+    for rows in (slice(None), ~table.held_out):
+        having = count_subjects(classes[rows], table.subjects[rows], int(classes.max(initial=0)) + 1)
+        if bool(((having > 0) & (having < request.min_cell)).any()):
+            raise FederatedError(
+                ErrorCode.NODE_REFUSED,
+                f'in the target "{request.target}" of dataset "{request.dataset}" a class has fewer than'
+                f" {request.min_cell} data subjects",
+                hint="An answer without noise would be about these few. Leave their rows out by a view or"
+                " predicate, or use a privacy_budget.",
+            )
 
 
 def _check_elements(made: Table, encoding: Encoding, request: TableRequest) -> None:
     """Look at the inputs that were no columns: elements of arrays, and logarithms, of which fewer values are
     there than of the column."""
-    check_cells(made, _elements(made, encoding), request.dataset)
+    dominance = Dominance(made, request.max_dominance, request.dataset)
+    check_cells(made, _elements(made, encoding), request.dataset, request.min_cell)
+    for name, values in _elements(made, encoding):
+        dominance.demand(name, values)
 
 
 def _elements(made: Table, encoding: Encoding) -> Iterator[tuple[str, Vector]]:

@@ -7,6 +7,7 @@ told of a task without its rows is told here, before anything is charged.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from federated_sql.compliance import allows_site_plain_answers
 from heliosdb.algorithms.encoding import learns_classes, task_classes
@@ -14,6 +15,7 @@ from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Step, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
 from heliosdb.domain.datasets import kind_of
+from heliosdb.domain.disclosure_rules import NO_FLOORS
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.handshake import DatasetDescription
@@ -72,11 +74,14 @@ def find_step(task: Task) -> Step:
     return step
 
 
-def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
+def check_policy(
+    task: Task, dataset: SharedDataset, *, plain_answers: bool, site: Mapping[str, float] = NO_FLOORS
+) -> None:
     """FederatedError where the task may not be answered, or cannot be, whatever its rows.
 
     A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the
-    site's setting, for datasets whose DBA has not said.
+    site's setting, for datasets whose DBA has not said. site: its word about rules of plain answers, by their
+    names.
     """
     if task.budget is not None:
         check_private(task.work.algorithm)
@@ -99,7 +104,8 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     if task.budget is None and private:
         raise refused("the task asks for noise although the workspace has no privacy budget")
     if not private:
-        _check_plain(task, step, dataset, plain_answers=plain_answers)
+        _check_allowed(task, dataset, plain_answers=plain_answers)
+        _check_least(task, step, dataset, dataset.rules.within(site).min_rows)
 
 
 def check_travelling(task: Task, step: Step) -> None:
@@ -119,7 +125,7 @@ def check_travelling(task: Task, step: Step) -> None:
         )
 
 
-def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answers: bool) -> None:
+def _check_allowed(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
     allowed = dataset.plain_answers
     if allowed is None:
         allowed = plain_answers and allows_site_plain_answers(task.compliance_mode)
@@ -130,10 +136,13 @@ def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answer
             hint="Give the workspace a privacy_budget; or have the node's own DBA "
             "ALTER FEDERATED DATASET ... SET (plain_answers = true).",
         )
+
+
+def _check_least(task: Task, step: Step, dataset: SharedDataset, min_rows: int) -> None:
     least = step.least_rows(task)
-    if least is not None and least < dataset.min_rows:
+    if least is not None and least < min_rows:
         raise refused(
-            f"an answer's smallest step has {counted(least, 'row')}, fewer than min_rows = {dataset.min_rows}"
+            f"an answer's smallest step has {counted(least, 'row')}, fewer than min_rows = {min_rows}"
             f' of dataset "{dataset.name}"',
             hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a budget.",
         )
@@ -209,6 +218,16 @@ def check_same_rows(read: RowsRead, dataset: SharedDataset, terms: PlainTerms, *
             hint="Start a new run. The node's own DBA may let runs go on without them: SELECT"
             " federated_accept_withdrawals('...'), or the dataset's plain_withdrawals.",
         )
+
+
+def too_many_datasets(dataset: SharedDataset, most: int) -> FederatedError:
+    """The error where as many other datasets over the same tables have had answers without noise."""
+    return refused(
+        f'dataset "{dataset.name}" would be one more over its tables than the max_datasets = {most} that get'
+        " answers without noise",
+        hint="Each choice of rows or columns is one more look at the same people. Use a dataset that has had"
+        " answers; or a privacy_budget.",
+    )
 
 
 def check_populated(dataset: SharedDataset, unpopulated: frozenset[int]) -> None:

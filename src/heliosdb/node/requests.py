@@ -6,13 +6,14 @@ requests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
+from heliosdb.domain.disclosure_rules import NO_FLOORS
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.limits import Limits
 from heliosdb.domain.task import Reading, Task
@@ -63,8 +64,12 @@ def make_table_request(
     key: bytes,
     base_tables: tuple[int, ...] = (),
     admission: Admission = EVERYBODY,
+    *,
+    site: Mapping[str, float] = NO_FLOORS,
 ) -> TableRequest:
-    """Return the request of a task that passed the node's policy. key: of `table_key`."""
+    """Return the request of a task that passed the node's policy. key: of `table_key`. site: the site's word
+    about rules of answers without noise, by their names."""
+    rules = dataset.rules.within(site)
     reading, plain = task.reading, asked_mechanism(task) is None
     columns = task.encoding.columns if task.encoding is not None else ()
     return TableRequest(
@@ -79,8 +84,12 @@ def make_table_request(
         known_by=dataset.known_by,
         key=key,
         plain=plain,
-        min_rows=dataset.min_rows,
-        max_parameter_share=dataset.max_parameter_share,
+        min_rows=rules.min_rows,
+        max_parameter_share=rules.max_parameter_share,
+        min_cell=rules.min_cell,
+        min_category=rules.min_category,
+        max_dominance=rules.max_dominance,
+        max_row_sets=rules.max_row_sets,
         classes=() if plain else task_classes(task),
         levels=() if plain else tuple(column.levels for column in columns),
         fold=reading.fold,

@@ -243,6 +243,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         reader=config.reader.get_secret_value(),
         secret=secret,
         plain_answers=config.plain_answers,
+        floors=config.floors,
         site=site,
         subscriptions=subscriptions,
         orders=orders,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -20,6 +20,7 @@ from heliosdb import faults
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.catalog.row_sets import StoredRowSets
+from heliosdb.domain.disclosure_rules import NO_FLOORS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
@@ -96,6 +97,7 @@ class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
+    floors: its word about rules of plain answers, by their names.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
     orders. consents: the register of consent. witness: of heads of audit logs. data_residency, limits: the
     site's settings. certificate_sha256: of the certificate that the node signs with now; prove: signs with
@@ -111,6 +113,7 @@ class NodeTasks:
         reader: str,
         secret: bytes,
         plain_answers: bool,
+        floors: Mapping[str, float] = NO_FLOORS,
         site: Site,
         subscriptions: Subscriptions,
         orders: Orders,
@@ -129,6 +132,7 @@ class NodeTasks:
         self._reader = reader
         self._key = table_key(secret)
         self._plain_answers = plain_answers
+        self._floors = floors
         self._site = site
         self._subscriptions = subscriptions
         self._orders = orders
@@ -323,13 +327,13 @@ class NodeTasks:
             admission = await self._admit(task, dataset)
         if not private:
             bases = found.base_tables[dataset.dataset_id]
-            request = make_table_request(task, dataset, self._key, bases, admission)
+            request = make_table_request(task, dataset, self._key, bases, admission, site=self._floors)
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset, memory))
             note_charge()
-        request = make_table_request(task, dataset, self._key, charged, admission)
+        request = make_table_request(task, dataset, self._key, charged, admission, site=self._floors)
         return await self._answer_charged(received, dataset, memory, request)
 
     async def _admit(self, task: Task, dataset: SharedDataset) -> Admission:
@@ -351,7 +355,7 @@ class NodeTasks:
         )
 
     async def _check(self, task: Task, dataset: SharedDataset) -> None:
-        check_policy(task, dataset, plain_answers=self._plain_answers)
+        check_policy(task, dataset, plain_answers=self._plain_answers, site=self._floors)
         if find_misread(dataset.description, task) is None:
             return
         # It may be a domain, or an enum: that only the catalog can tell.
@@ -418,13 +422,13 @@ class NodeTasks:
             if request not in self._settled:
                 stored = await asyncio.to_thread(self._door.row_sets, dataset)
                 check_known_by(dataset.known_by, stored.known_by, dataset.name)
-                check_row_sets(len(stored.contents), dataset.name)
+                check_row_sets(len(stored.contents), request.max_row_sets, dataset.name)
                 request = replace(request, base_tables=stored.base_tables)
             try:
                 computed = await self._compute(received, request, dataset, kept, stored)
                 await self._identifiers.keep(request, computed.findings)
                 check_plain_values(received.task, dataset, computed.findings)
-                rows = _plain_rows(request, computed, stored)
+                rows = _plain_rows(request, computed, stored, self._most_datasets(dataset))
                 release = partial(self._door.release, admission=request.admission)
                 passing = partial(release, received, dataset, computed.contribution, memory, rows)
                 with passing_door():
@@ -466,6 +470,9 @@ class NodeTasks:
         async with self._door_turn:
             return await _to_the_end(asyncio.create_task(asyncio.to_thread(passing)))
 
+    def _most_datasets(self, dataset: SharedDataset) -> int:
+        return dataset.rules.within(self._floors).max_datasets
+
     def _settle(self, request: TableRequest) -> None:
         """Remember that the rows of a request were compared with earlier ones and recorded."""
         self._settled[request] = None
@@ -474,11 +481,16 @@ class NodeTasks:
             self._settled.popitem(last=False)
 
 
-def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
+def _plain_rows(
+    request: TableRequest, computed: Computed, stored: StoredRowSets | None, most_datasets: int
+) -> PlainRows:
     read, consenting = computed.rows_read, computed.consenting
-    if stored is None or computed.row_set is None or stored.holds(computed.row_set):
+    if stored is None:
         return PlainRows(request.base_tables, rows_read=read, consenting=consenting)
-    return PlainRows(request.base_tables, computed.row_set, stored.latest, read, consenting)
+    found = PlainRows(request.base_tables, rows_read=read, consenting=consenting, most_datasets=most_datasets)
+    if computed.row_set is None or stored.holds(computed.row_set):
+        return found
+    return replace(found, row_set=computed.row_set, latest=stored.latest)
 
 
 async def _to_the_end(passing: asyncio.Task[T]) -> T:

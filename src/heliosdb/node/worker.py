@@ -100,8 +100,9 @@ _MOST_STORED = 4
 _ATTEMPTS = 3
 """How often a table is read for one answer where workers are lost."""
 
-Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
-"""By whether answers are plain, which decides what becomes of small cells; encoding; the target's classes."""
+Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...], tuple[float, ...]], Table]
+"""By whether answers are plain, which decides what becomes of small cells; encoding; the target's classes;
+the rules of plain answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,13 @@ def compute(
         parameters = count_parameters(step, task)
         check_plain_answer(task, encoded, request.max_parameter_share, request.dataset, parameters)
         explains = request.admission.explains(encoded.codes, request.key)
-        encoded = replace(encoded, min_rows=request.min_rows, explains=explains)
+        encoded = replace(
+            encoded,
+            min_rows=request.min_rows,
+            min_cell=request.min_cell,
+            min_category=request.min_category,
+            explains=explains,
+        )
     contribution = step.compute(encoded, task, memory, TaskDraws(task, request.key))
     if task.budget is None and not np.isfinite(contribution.vector).all():
         check_values(encoded, task.inputs, request.target, request.dataset)
@@ -302,7 +309,8 @@ def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -
     the last one is kept."""
     encoding, classes = task.encoding, task_classes(task)
     # Runs with a budget and without one share tables that hold the same rows, and not what is made of them.
-    asked = (request.plain, encoding, classes)
+    # Nor do those whose DBA has changed a rule in between: what is made is what a rule let pass.
+    asked = (request.plain, encoding, classes, request.rules if request.plain else ())
     for known, kept in made.items():
         if known == asked:
             return kept

@@ -79,7 +79,7 @@ async def test_a_run_ends_with_a_report_of_the_version_that_it_publishes(world: 
     for name in ("fpr", "tpr"):
         assert [row[name] for row in curve] == sorted(row[name] for row in curve)
     area = np.trapezoid([row["tpr"] for row in curve], [row["fpr"] for row in curve])
-    assert area == pytest.approx(found["global_auc"], abs=0.01)
+    assert area == pytest.approx(found["global_auc"], abs=0.02)
 
     calibration = world.query("SELECT * FROM federated_calibration('risk')")
     assert [row["bin"] for row in calibration] == list(range(1, 11))

@@ -114,6 +114,10 @@ def test_both_forms_of_an_evaluation_say_the_same_of_the_same_rows(
     roles: Sequence[tuple[str, str]],
     names: Sequence[str],
 ) -> None:
+    for site in clinics.world.sites:
+        # Where a model is wrong about a few, a node would not say by class.
+        with clinics.world.cluster.connect(site.database) as connection:
+            connection.execute("CALL federated.execute('ALTER FEDERATED DATASET visits SET (min_cell = 1)')")
     run = clinics.train(model, target=f"'{target}'", validation_split=SPLIT, **options)
     assert run["status"] in ("completed", "converged"), run
     columns = (*FEATURES, *(column for _, column in roles), target)

@@ -15,6 +15,7 @@ from heliosdb.catalog.participant_view import (
     Refusal,
 )
 from heliosdb.cli.node_status import render
+from heliosdb.domain.disclosure_rules import DisclosureRules
 
 EMPTY = ParticipantView((), (), (), (), (), None)
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -45,7 +46,7 @@ def test_an_empty_page_says_none_of_everything_and_nothing_of_subscriptions() ->
     lines = page(EMPTY).splitlines()
     assert lines[0] == "Daemon: ready"
     assert lines[1:] == [
-        "", "Datasets", "  none", "", "Last 10 runs", "  none",
+        "", "Datasets", "  none", "", "Rules of answers without noise, where any are given", "  none", "", "Last 10 runs", "  none",
         "", "Privacy budgets, as the ledger has them", "  none",
         "", "What left in the last 7 days", "  none", "", "Last 10 refusals", "  none",
     ]  # fmt: skip
@@ -67,6 +68,14 @@ def test_datasets_are_shared_or_paused() -> None:
         ["patients", "shared", "consortium", "public.patient", "age, outcome"],
         ["visits", "paused", "consortium", "public.visit", "cost"],
     ]
+
+
+def test_rules_of_plain_answers_are_shown_as_they_are_in_force() -> None:
+    own = DisclosureRules(min_rows=1, min_cell=8, max_dominance=1.0)
+    shared = Dataset("patients", "c", "public.p", ("age",), False, own)
+    found = "\n".join(render(replace(EMPTY, datasets=(shared,)), "well", {"min_rows": 50, "max_datasets": 3}))
+    words = next(line for line in found.splitlines() if line.split()[:2] == ["patients", "50"]).split()
+    assert words == ["patients", "50", "8", "5", "1", "0.3333", "3", "64"]
 
 
 def test_runs_are_shown_in_utc_and_those_of_older_versions_without_their_columns() -> None:

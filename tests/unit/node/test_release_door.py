@@ -12,6 +12,7 @@ import pytest
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
 from heliosdb.domain.coding import Coding
+from heliosdb.domain.disclosure_rules import DEFAULT_RULES, DisclosureRules
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
@@ -68,7 +69,7 @@ PRIVATE = PrivateTraining(2.0, 1.0, 0.5, 10, expected_subjects=80.0)
 
 def dataset(max_epsilon: float | None = None) -> SharedDataset:
     description = DatasetDescription(DatasetName("d"), ("x", "y"), ("integer", "integer"))
-    return SharedDataset(1, description, "public.t", None, None, 20, max_epsilon)
+    return SharedDataset(1, description, "public.t", None, None, DEFAULT_RULES, max_epsilon)
 
 
 def test_the_mechanism_is_the_one_that_the_task_names() -> None:
@@ -162,8 +163,8 @@ def test_a_plain_answer_is_the_dbas_to_give_then_the_sites_and_under_compliance_
 def test_a_plain_step_over_fewer_rows_than_min_rows_is_refused() -> None:
     check(training(None, None), dataset())
     with pytest.raises(FederatedError, match="smallest step has 32 rows, fewer than min_rows = 33"):
-        check(training(None, None), replace(dataset(), min_rows=33))
-    check(training(PRIVATE), replace(dataset(), min_rows=33))
+        check(training(None, None), replace(dataset(), rules=DisclosureRules(min_rows=33)))
+    check(training(PRIVATE), replace(dataset(), rules=DisclosureRules(min_rows=33)))
 
 
 def base_ledger(

@@ -11,7 +11,7 @@ from functools import lru_cache
 from heliosdb.algorithms.measures.boxes import LOSS_CAP, Box, Boxes, Means
 from heliosdb.algorithms.measures.classification import CLASSIFICATION, Classification
 from heliosdb.algorithms.measures.evaluation import LARGEST_LOSS, LARGEST_SUM, NOBODY, Evaluation, share_error
-from heliosdb.algorithms.measures.measure import Measure
+from heliosdb.algorithms.measures.measure import Measure, first_rows, told_sums
 from heliosdb.algorithms.measures.multiclass import MultiClassification
 from heliosdb.algorithms.measures.regression import REGRESSION, Regression
 
@@ -30,8 +30,10 @@ __all__ = [
     "Measure",
     "MultiClassification",
     "Regression",
+    "first_rows",
     "measure",
     "share_error",
+    "told_sums",
 ]
 
 

@@ -22,19 +22,21 @@ from heliosdb.algorithms.measures.evaluation import (
     share_error,
     standard_error,
 )
+from heliosdb.algorithms.measures.measure import Flags
 from heliosdb.domain.events import Figures
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.privacy.plan import CLASSIFICATION_NOISE, AccuracyNoise
 
-_MOMENTS = 3
+_HEAD = 5
 
 
 @dataclass(frozen=True, slots=True)
 class MultiClassification:
     """Of `classes` > 2 classes, which are 0, 1, …
 
-    plain: [rows, loss, loss², then for each class the rows classified right, those predicted, those of it].
+    plain: [rows, loss, loss², classified right, rows whose classes are told, then of these for each class the
+    rows classified right, those predicted, those of it].
     """
 
     classes: int
@@ -47,7 +49,7 @@ class MultiClassification:
     @property
     def plain_size(self) -> int:
         """How many values a plain answer has."""
-        return _MOMENTS + 3 * self.classes
+        return _HEAD + 3 * self.classes
 
     @property
     def noise(self) -> AccuracyNoise:
@@ -62,25 +64,46 @@ class MultiClassification:
         """Return the sums; see the class."""
         predicted, actual = np.argmax(scores, axis=1), np.rint(targets).astype(np.int64)
         counted = (predicted[predicted == actual], predicted, actual)
-        counts = [np.bincount(one, minlength=self.classes) for one in counted]
-        return np.concatenate([[losses.size, losses.sum(), losses @ losses], *counts]).astype(np.float64)
+        counts = [np.bincount(one, minlength=self.classes)[: self.classes] for one in counted]
+        head = [losses.size, losses.sum(), losses @ losses, counted[0].size, losses.size]
+        return np.concatenate([head, *counts]).astype(np.float64)
+
+    def cells(self, scores: Matrix, targets: Vector, counted: Flags) -> Vector:
+        """Return of each class the subjects classified right, as it wrongly, and wrongly as another."""
+        predicted, actual = np.argmax(scores, axis=1)[counted], np.rint(targets[counted]).astype(np.int64)
+        wrong = predicted != actual
+        groups = (predicted[~wrong], predicted[wrong], actual[wrong])
+        found = np.concatenate([np.bincount(one, minlength=self.classes)[: self.classes] for one in groups])
+        return found.astype(np.float64)
+
+    def tell(self, sums: Vector, subjects: Vector, least: int) -> Vector:
+        """Return the sums: counts by class are told whole or not."""
+        right, predicted, actual = self._counts(sums)
+        counts = np.concatenate([right, predicted - right, actual - right])
+        if bool(((counts > 0.0) & (subjects < least)).any()):
+            return np.concatenate([sums[: _HEAD - 1], np.zeros(1 + counts.size)])
+        return sums
 
     def plain_fault(self, sums: Vector) -> str | None:
         """Say where the counts are not of these rows, or the losses' squares not theirs."""
-        rows, loss, squares = map(float, sums[:_MOMENTS])
+        rows, loss, squares, all_right, known = map(float, sums[:_HEAD])
         right, predicted, actual = self._counts(sums)
         counts = np.array([right, predicted - right, actual - right])
+        untold = known == 0.0 and not np.any(counts) and all_right.is_integer() and 0.0 <= all_right <= rows
         # Classified as another class than theirs are as many rows of one class as there are rows of others.
         possible = predicted + actual - right <= rows
-        whole = predicted.sum() == actual.sum() == rows
-        if not (whole and np.all(counts >= 0.0) and np.all(counts == np.rint(counts)) and np.all(possible)):
+        whole = predicted.sum() == actual.sum() == rows == known and right.sum() == all_right
+        if not untold and not (
+            whole and np.all(counts >= 0.0) and np.all(counts == np.rint(counts)) and np.all(possible)
+        ):
             return f"its counts of classes are not those of {counted(rows, 'row')}"
         return moments_fault(rows, loss, squares, "losses")
 
     def read_plain(self, sums: Vector, scale: float) -> Evaluation:
-        """Read them; the base rates are those of the held-out rows, and none is quite 1."""
+        """Read them; the base rates are those of the held-out rows whose classes are told, and none is quite
+        1."""
         del scale
-        rows, loss, squares = map(float, sums[:_MOMENTS])
+        rows, loss, squares, all_right, known = map(float, sums[:_HEAD])
         if rows < 1.0:
             return NOBODY
         right, predicted, actual = self._counts(sums)
@@ -88,14 +111,14 @@ class MultiClassification:
         hits, guessed, there = right[occurs], predicted[occurs], actual[occurs]
         figures = Figures(
             loss / rows,
-            float(right.sum()) / rows,
+            all_right / rows,
             standard_error(squares / rows - (loss / rows) ** 2, rows),
-            share_error(float(right.sum()), rows),
-            base_loss=_entropy(actual, rows),
+            share_error(all_right, rows),
+            base_loss=_entropy(actual, known) if known else None,
             start_loss=math.log(self.classes),
-            precision=_mean_share(hits, guessed),
-            recall=_mean_share(hits, there),
-            f1_score=_mean_share(2.0 * hits, guessed + there),
+            precision=_mean_share(hits, guessed) if known else None,
+            recall=_mean_share(hits, there) if known else None,
+            f1_score=_mean_share(2.0 * hits, guessed + there) if known else None,
         )
         return Evaluation(figures, rows)
 
@@ -121,7 +144,7 @@ class MultiClassification:
         )
 
     def _counts(self, sums: Vector) -> tuple[Vector, Vector, Vector]:
-        right, predicted, actual = sums[_MOMENTS:].reshape(3, self.classes)
+        right, predicted, actual = sums[_HEAD:].reshape(3, self.classes)
         return right, predicted, actual
 
 

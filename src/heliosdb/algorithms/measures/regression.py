@@ -22,6 +22,7 @@ from heliosdb.algorithms.measures.evaluation import (
     nobody_left,
     standard_error,
 )
+from heliosdb.algorithms.measures.measure import Flags
 from heliosdb.domain.events import Figures
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.privacy.plan import REGRESSION_NOISE
@@ -49,6 +50,16 @@ class Regression:
         values = (losses, halves, targets)
         products = (losses @ losses, losses @ halves, losses @ targets, halves @ halves, halves @ targets)
         return np.array([losses.size, *(one.sum() for one in values), *products], dtype=np.float64)
+
+    def cells(self, scores: Vector, targets: Vector, counted: Flags) -> Vector:
+        """Return nothing: there are no classes."""
+        del scores, targets, counted
+        return np.empty(0)
+
+    def tell(self, sums: Vector, subjects: Vector, least: int) -> Vector:
+        """Return the sums: all are over all held-out rows."""
+        del subjects, least
+        return sums
 
     def plain_fault(self, sums: Vector) -> str | None:
         """Say where sums of squares are not those of numbers with such sums."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.evaluation import EvaluateStep, evaluate_work
-from heliosdb.algorithms.measures import Evaluation, measure
+from heliosdb.algorithms.measures import Evaluation, measure, told_sums
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.reported import loss_of
 from heliosdb.algorithms.space import slices
@@ -86,7 +86,7 @@ class TreeEvaluateStep(EvaluateStep):
         classes = work.classes
         target = scaled_target(rows, task, classes)
         scores = scores_of(rows.features, task, boosts=self.boosts)
-        sums = measure(classes).plain_sums(loss_of(classes, scores, target), scores, target)
+        sums = told_sums(measure(classes), loss_of(classes, scores, target), scores, target, rows)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
 
     def _privately(

@@ -185,6 +185,22 @@ LEFT JOIN federated.row_set AS r
 WHERE d.dataset_id = $1
 ORDER BY r.row_set_id
 
+-- name: record_plain_dataset(bigint, bytea, bigint)
+WITH shared AS (
+    SELECT d.base_tables, d.name FROM federated.dataset AS d WHERE d.dataset_id = $1
+), known AS (
+    SELECT p.shared_sha256 FROM federated.plain_dataset AS p JOIN shared AS s ON p.base_tables && s.base_tables
+), added AS (
+    INSERT INTO federated.plain_dataset (base_tables, dataset, shared_sha256)
+    SELECT s.base_tables, s.name, $2::bytea FROM shared AS s
+    WHERE $2::bytea NOT IN (SELECT k.shared_sha256 FROM known AS k)
+      AND (SELECT count(DISTINCT k.shared_sha256) FROM known AS k) < $3::bigint
+    RETURNING shared_sha256
+)
+SELECT EXISTS (SELECT FROM added) OR EXISTS (
+           SELECT FROM known AS k WHERE k.shared_sha256 = $2::bytea
+       ) AS is_recorded
+
 -- name: insert_row_set(bigint, text[], bytea, bigint)
 INSERT INTO federated.row_set (base_tables, base_relations, known_by, content)
 SELECT d.base_tables, d.base_relations, $2::text[], $3::bytea FROM federated.dataset AS d

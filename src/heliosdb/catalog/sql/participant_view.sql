@@ -27,7 +27,8 @@ FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid OPE
 WHERE e.extname OPERATOR(pg_catalog.=) 'heliosdb_federated_learning'
 
 -- name: list_datasets()
-SELECT d.name, d.workspace, d.relation, d.columns, coalesce((d.options ->> 'paused')::boolean, false) AS paused
+SELECT d.name, d.workspace, d.relation, d.columns, coalesce((d.options ->> 'paused')::boolean, false) AS paused,
+       d.options::text AS options
 FROM federated.dataset AS d ORDER BY d.name
 
 -- name: list_runs(integer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +81,27 @@ def _kind_of(settings: dict[str, Any]) -> str:
     return "coordinator" if settings.keys() & {"state_directory", "ca_bundle"} else "api"
 
 
+def _site_rules(floors: Mapping[str, float], *, plain_answers: bool) -> Finding:
+    """Say which rules of answers without noise the site's settings hold all its datasets to."""
+    said = ", ".join(f"{name} = {value:.4g}" for name, value in floors.items())
+    held = f"are held to {said}" if said else "are held to their own options and the defaults"
+    if plain_answers and not said:
+        return warning(
+            "disclosure",
+            "answers without noise are given of all datasets, and the site sets no rules for them",
+            "Set plain_answers = false and have each dataset say it; or a [disclosure] table with min_rows,"
+            " min_cell, max_dominance, …",
+        )
+    return good("disclosure", f"answers without noise {held}")
+
+
 def _node(path: Path) -> Iterator[Finding]:
     from heliosdb.node.config import load_config
     from heliosdb.node.site import find_obstacle
 
     config = load_config(path)
     yield good("settings", f"{path} holds a node's settings")
+    yield _site_rules(config.floors, plain_answers=config.plain_answers)
     yield from _passwords(path, config.database, config.reader)
     yield from examine_identity(config.certificate, config.private_key)
     yield from examine_pins(config.coordinator_certificate, "coordinator_certificate")

@@ -19,6 +19,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.cli.simulation.settings import SimulationSettings
 from heliosdb.cli.simulation.source import Source
+from heliosdb.domain.disclosure_rules import DisclosureRules
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues
@@ -57,9 +58,15 @@ def describe_source(source: Source, settings: SimulationSettings) -> SharedDatas
     description = DatasetDescription(
         DatasetName("simulated"), tuple(columns), tuple(columns.values()), True, tuple(declared)
     )
-    limits = {name: given[name] for name in ("min_rows", "max_parameter_share") if name in given}
     return SharedDataset(
-        1, description, source.name, None, settings.subject, plain_answers=True, phi_check="off", **limits
+        1,
+        description,
+        source.name,
+        None,
+        settings.subject,
+        DisclosureRules.from_options(given),
+        plain_answers=True,
+        phi_check="off",
     )
 
 
@@ -102,7 +109,7 @@ class SimulatedNode:
         leave it; to be asked of a node that has answered before."""
         assert self._made is not None
         made = self._made
-        table = encode_for(task, made.table, made.request, made.encoded)
+        table = replace(encode_for(task, made.table, made.request, made.encoded), min_cell=1)
         found = find_step(task).compute(table, task, NO_STATE, TaskDraws(task, self._key))
         return Update(self.name, cast_real(found.vector, task.work.dtype), found.weight)
 

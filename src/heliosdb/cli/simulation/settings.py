@@ -55,7 +55,9 @@ _OF_THE_WORKSPACE = frozenset(
         *("min_nodes", "max_nodes", "min_nodes_per_round", "node_selection"),
     }
 )
-_OF_THE_DATASET = frozenset({"subject", "min_rows", "max_parameter_share"})
+_OF_THE_DATASET = frozenset(
+    {"subject", "min_rows", "max_parameter_share", "min_cell", "min_category", "max_dominance"}
+)
 _WITHOUT_EFFECT = frozenset(
     {
         *("dataset", "intended_use", "owner_contact", "promote", "folds", "search", "checkpoint_every"),
