@@ -37,7 +37,8 @@ ALTER TABLE federated.release
 ALTER TABLE federated.spending
     ADD COLUMN base_tables bigint[],
     ADD COLUMN workspace_epsilon_basic double precision,
-    ADD COLUMN workspace_epsilon_tight double precision;
+    ADD COLUMN workspace_epsilon_tight double precision,
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian'));
 DROP INDEX federated.spending_by_relation;
 
 -- done: table federated.agreement
@@ -72,6 +73,7 @@ UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
 -- done: table federated.ledger
 ALTER TABLE federated.ledger
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN noise text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     DROP CONSTRAINT ledger_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 UPDATE federated.ledger SET exchange = 1 WHERE step = 'evaluate';
@@ -188,7 +190,7 @@ ALTER TABLE federated.run
     ADD COLUMN kept_ledger_id bigint,
     ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
-ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
+ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer, ADD COLUMN file_digest bytea;
 
 -- It says up to where the log is signed and witnessed.
 -- done: function @extschema@.federated_audit_verify(text)
@@ -201,6 +203,13 @@ DROP FUNCTION @extschema@.federated_audit_verify(text);
 -- done: comment FUNCTION federated._gdpr_findings(bigint, text)
 DROP FUNCTION federated._hipaa_findings(bigint, text);
 DROP FUNCTION federated._gdpr_findings(bigint, text);
+
+-- What speaks against a node.
+-- done: table federated.contribution
+ALTER TABLE federated.contribution
+    ADD COLUMN direction  double precision CHECK (direction BETWEEN -1 AND 1),
+    ADD COLUMN length     double precision CHECK (length >= 0),
+    ADD COLUMN likeness   double precision CHECK (likeness BETWEEN -1 AND 1);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
@@ -391,6 +400,9 @@ COMMENT ON TABLE federated.run_parameters IS
 COMMENT ON COLUMN federated.run_parameters.manifest IS
     'Of a closed round of a run by itself: all else that the run goes on from, and the SHA-256 of the sealed states that belong to it, sealed as these are; with it and them a checkpoint is whole';
 
+COMMENT ON COLUMN federated.run_parameters.file_digest IS
+    'Of a manifest that was sealed anew since an earlier release: the digest that it has in files from before; NULL of all others';
+
 COMMENT ON COLUMN federated.run_parameters.kept_round IS
     'With manifest: the round whose state may be published, which belongs to the checkpoint too';
 
@@ -422,6 +434,9 @@ COMMENT ON COLUMN federated.version.prediction IS
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
+COMMENT ON COLUMN federated.ledger.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
+
 COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
 
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
@@ -443,6 +458,7 @@ CREATE TABLE federated.node_spending (
     epsilon_tight    double precision NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    noise            text NOT NULL DEFAULT 'gaussian' CHECK (noise IN ('gaussian', 'laplacian')),
     PRIMARY KEY (run_id, round_number, exchange, step, node_name)
 );
 
@@ -456,7 +472,7 @@ COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the
 COMMENT ON COLUMN federated.node_spending.signature IS
     'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
 
-COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate, steps and noise';
 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
     'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
@@ -522,6 +538,9 @@ COMMENT ON COLUMN federated.spending.relation IS 'What the dataset was shared fr
 COMMENT ON COLUMN federated.spending.base_tables IS
     'The base tables that are charged: what one dataset spends, no other dataset over the same tables has';
 
+COMMENT ON COLUMN federated.spending.noise IS
+    'How the noise is distributed: noise_multiplier is its standard deviation over the L2 sensitivity, or of Laplace noise its scale over the L1 sensitivity';
+
 COMMENT ON COLUMN federated.spending.epsilon_tight IS
     'All that was ever spent from the most charged of the base tables, composed at delta';
 
@@ -571,6 +590,27 @@ COMMENT ON COLUMN federated.row_set.known_by IS 'The columns by which a row is k
 COMMENT ON COLUMN federated.row_set.content IS
     'A keyed hash for each row and its data subject, and whether it is held out; the key is the node''s';
 
+CREATE TABLE federated.plain_dataset (
+    plain_dataset_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    base_tables bigint[] NOT NULL CHECK (cardinality(base_tables) > 0),
+    dataset     text NOT NULL,
+    shared_sha256 bytea NOT NULL CHECK (octet_length(shared_sha256) = 32),
+    first_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (base_tables, shared_sha256)
+);
+
+COMMENT ON TABLE federated.plain_dataset IS
+    'The different datasets that had answers without noise, over the same base tables at most as many as max_datasets says';
+
+COMMENT ON COLUMN federated.plain_dataset.base_tables IS 'The base tables that its rows came from';
+
+COMMENT ON COLUMN federated.plain_dataset.dataset IS 'How it was called first';
+
+COMMENT ON COLUMN federated.plain_dataset.shared_sha256 IS
+    'Hash of what is shared: relation, columns, predicate, subject; a dataset that is shared again alike is the same one';
+
+COMMENT ON COLUMN federated.plain_dataset.first_at IS 'When its first answer left';
+
 -- Sealed with a key of the node that is in no database, bounded, and of no use once its run has ended. It is in no dump:
 -- a node that is restored from one answers the rest of such a run as one that has forgotten, and never with what was true
 -- at another time.
@@ -596,6 +636,8 @@ COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';
 SELECT pg_catalog.pg_extension_config_dump('federated.noise_share', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.base_table', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.plain_dataset', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.row_set', '');
 
@@ -2821,7 +2863,7 @@ COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Whic
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND cardinality(features) <= 99
+    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
     FROM federated._columns(features, booleans, prediction) AS c
@@ -3390,11 +3432,38 @@ if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-door.scoring(plpy, "1.2", "keep_version")(run_id, prediction, arrays, encoding)
+door.keeping(plpy, "1.2")(run_id, prediction, arrays, encoding)
 $$;
 
 COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
-    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
+    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays; of a sealed one these are opened with the server''s key, which is in no table';
+
+-- What the coordinator seals to; its file is made when it is first asked for.
+CREATE FUNCTION federated._prediction_key() RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.prediction_key(plpy, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._prediction_key() IS
+    'The public key to which versions with prediction = sealed are sealed; the private one is in no database';
+
+-- One error for all that would hand numbers out.
+CREATE FUNCTION federated._refuse_sealed(model_name text, version integer, deed text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('version %s of federated model "%s" is sealed: %s', version, model_name, deed),
+        DETAIL = 'Its numbers are opened in this database''s server alone, to predict with them (prediction = ''sealed'').',
+        HINT = format('A version that may leave comes of a run after ALTER FEDERATED MODEL %s SET (prediction = ''inline'').', quote_ident(model_name));
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_sealed(text, integer, text) IS 'Raises 55000 for what a sealed version does not do';
 
 CREATE FUNCTION federated._encoding_text(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -4965,7 +5034,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
-    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept or are sealed)';
 
 -- Versions that do not predict: retired ones, of which only the hash stays, and ones that are withheld for a while.
 --
@@ -5139,8 +5208,12 @@ COMMENT ON FUNCTION federated._refuse_rewritten_version() IS 'Lets what a versio
 CREATE TRIGGER refuse_rewritten
     BEFORE UPDATE OF retired_by, prediction, prediction_arrays, sealed, scaling, report ON federated.version
     FOR EACH ROW WHEN (
-        OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
-        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL)
+        -- Sealed anew under another key, it is what it was.
+        (OLD.sealed = '' OR NEW.sealed = '' OR OLD.retired_at IS NOT NULL OR NEW.retired_at IS NOT NULL
+            OR (NEW.retired_by, NEW.prediction, NEW.prediction_arrays, NEW.scaling, NEW.report)
+               IS DISTINCT FROM (OLD.retired_by, OLD.prediction, OLD.prediction_arrays, OLD.scaling, OLD.report))
+        AND (OLD.retired_at IS NOT NULL OR NEW.retired_at IS NULL OR NEW.prediction IS NOT NULL OR NEW.prediction_arrays IS NOT NULL
+        OR NEW.sealed <> '' OR NEW.scaling <> '{}' OR NEW.report IS NOT NULL))
     EXECUTE FUNCTION federated._refuse_rewritten_version();
 
 CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version
@@ -5655,6 +5728,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
             WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
+            WHEN v.is_sealed THEN format('version %s is sealed: its numbers do not leave the database', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -5666,7 +5740,8 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AND NOT v.prediction ? 'sealed' AS has_numbers,
+           v.prediction ? 'sealed' AS is_sealed, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -5676,7 +5751,7 @@ LEFT JOIN LATERAL (
 COMMENT ON VIEW federated.offer IS 'What each node that subscribes to a model is offered, beside what it says that it has';
 
 COMMENT ON COLUMN federated.offer.outcome IS
-    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept)';
+    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept, or are sealed)';
 
 COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
 
@@ -5875,6 +5950,96 @@ COMMENT ON COLUMN @extschema@.federated_subscribers.message IS 'Why the node has
 
 COMMENT ON COLUMN @extschema@.federated_subscribers.reported_at IS 'When the node last said so';
 
+-- What is sealed in this database, under which root key, and what is left to be sealed anew after a rotation.
+--
+-- What always holds: no key is here, and nothing that a key follows from; a root key is known by a keyed hash of its own. Of a sealed
+-- value the first 96 bytes name that key and hold the row's own key, wrapped: another root key changes these and nothing else
+-- (src/heliosdb/transport/at_rest.py).
+CREATE TABLE federated.root_key (
+    holder     text NOT NULL CHECK (holder IN ('coordinator', 'node')),
+    name       text NOT NULL CHECK (name ~ '^[0-9a-f]{16}$'),
+    status     text NOT NULL CHECK (status IN ('current', 'former', 'dropped')),
+    source     text NOT NULL,
+    since      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    first_used timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (holder, name)
+);
+
+CREATE UNIQUE INDEX root_key_one_current ON federated.root_key (holder) WHERE status = 'current';
+
+COMMENT ON TABLE federated.root_key IS 'Which root keys this database''s daemons have sealed with; the keys are in no database';
+
+COMMENT ON COLUMN federated.root_key.name IS 'A keyed hash of the key, 8 bytes: as it stands in what it sealed';
+
+COMMENT ON COLUMN federated.root_key.status IS 'current: seals; former: still opens what it sealed; dropped: is no longer at hand';
+
+COMMENT ON COLUMN federated.root_key.source IS 'Where the daemon had it from: a file, an environment variable or a command, by its name';
+
+COMMENT ON COLUMN federated.root_key.since IS 'When it became what status says';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF status ON federated.root_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+SELECT pg_catalog.pg_extension_config_dump('federated.root_key', '');
+
+CREATE FUNCTION federated._sealed_digest(sealed bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT sha256(CASE WHEN substring(sealed FROM 1 FOR 4) = '\x48465332' AND octet_length(sealed) >= 96
+                       THEN substring(sealed FROM 97) ELSE sealed END)
+$$;
+
+COMMENT ON FUNCTION federated._sealed_digest(bytea) IS 'SHA-256 of a sealed value but for what another root key changes in it';
+
+CREATE FUNCTION federated._sealed_under(sealed bytea) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN substring(sealed FROM 1 FOR 4) = '\x48465332' THEN encode(substring(sealed FROM 5 FOR 8), 'hex') ELSE '' END
+$$;
+
+COMMENT ON FUNCTION federated._sealed_under(bytea) IS
+    'The name of the root key under which a value is sealed; empty for what a release sealed that named none';
+
+CREATE VIEW federated.sealed_value AS
+SELECT 'coordinator' AS holder, 'parameters of rounds' AS what, federated._sealed_under(p.sealed) AS key_name FROM federated.run_parameters AS p
+UNION ALL
+SELECT 'coordinator', 'memories of rounds', federated._sealed_under(p.memory) FROM federated.run_parameters AS p WHERE p.memory IS NOT NULL
+UNION ALL
+SELECT 'coordinator', 'checkpoints', federated._sealed_under(p.manifest) FROM federated.run_parameters AS p WHERE p.manifest IS NOT NULL
+UNION ALL
+SELECT 'coordinator', 'parameters of versions', federated._sealed_under(v.sealed) FROM federated.version AS v WHERE v.sealed <> ''
+UNION ALL
+SELECT 'node', 'memories of a node', federated._sealed_under(m.sealed) FROM federated.node_memory AS m;
+
+COMMENT ON VIEW federated.sealed_value IS 'Each sealed value that a root key is needed for, by what it is and under which key it is';
+
+CREATE VIEW @extschema@.federated_sealed_state AS
+SELECT coalesce(v.holder, k.holder) AS holder, v.what, coalesce(v.key_name, k.name) AS key_name,
+       CASE WHEN v.key_name = '' THEN 'before names' ELSE coalesce(k.status, 'unknown') END AS key_status,
+       coalesce(v.rows, 0) AS rows, k.source AS key_source, k.since
+FROM (SELECT s.holder, s.what, s.key_name, count(*) AS rows FROM federated.sealed_value AS s GROUP BY 1, 2, 3) AS v
+FULL JOIN federated.root_key AS k ON k.holder = v.holder AND k.name = v.key_name;
+
+COMMENT ON VIEW @extschema@.federated_sealed_state IS
+    'What is sealed at rest, by what it is and under which root key, with how many rows: after a rotation the rows of former keys go to 0, and such a key may then be dropped (heliosdb keys drop)';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_name IS 'A keyed hash of the root key; empty for what a release sealed that named none';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_status IS
+    'current, former, dropped; unknown: no daemon of this database has told of it; before names: sealed by an earlier release, and sealed anew when the daemon comes to it';
+
+CREATE FUNCTION federated._count_sealed(holder text, key_name text, OUT rows bigint, OUT files bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    rows := (SELECT count(*) FROM federated.sealed_value AS v
+             WHERE v.holder = _count_sealed.holder AND v.key_name IN (_count_sealed.key_name, ''));
+    files := (SELECT count(*) FROM federated.checkpoint AS c JOIN federated.root_key AS k
+                  ON k.holder = _count_sealed.holder AND k.name = _count_sealed.key_name
+              WHERE k.holder = 'coordinator' AND c.created_at < k.since);
+END
+$$;
+
+COMMENT ON FUNCTION federated._count_sealed(text, text) IS
+    'How many values need a root key (those that name none included), and how many checkpoint files were written before it was a former one';
+
 COMMENT ON TABLE federated.checkpoint IS 'Files that CHECKPOINT FEDERATED TRAINING wrote; whether they are still there is not known here';
 
 COMMENT ON COLUMN federated.checkpoint.path IS 'On the database server, as it was written in the statement';
@@ -5895,7 +6060,7 @@ COMMENT ON TABLE federated.internal_checkpoint IS
 
 COMMENT ON COLUMN federated.internal_checkpoint.size_bytes IS 'Of the manifest and the states that belong to it, each counted where it is named';
 
-COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest, which says that of the states';
+COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest but what another root key changes, which says the same of the states';
 
 CREATE TABLE federated.resumption (
     run_id  uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
@@ -6080,7 +6245,7 @@ COMMENT ON FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, inte
 CREATE FUNCTION federated._is_manifest(run uuid, round_number integer, sha256 bytea) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM federated.run_parameters AS p
-                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND sha256(p.manifest) = _is_manifest.sha256)
+                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND _is_manifest.sha256 IN (federated._sealed_digest(p.manifest), p.file_digest))
 $$;
 
 COMMENT ON FUNCTION federated._is_manifest(uuid, integer, bytea) IS 'Whether a digest is that of the manifest that is kept of a closed round';
@@ -6108,25 +6273,106 @@ SELECT pg_catalog.pg_extension_config_dump('federated.internal_checkpoint', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.resumption', '');
 
+-- What the ledger says, workspace by workspace and round by round.
+
+-- What a workspace has spent: where a subject is in one node only, as much as the most charged node; where subjects_overlap, the
+-- nodes' sum. The lines of a node end at its most: what it has composed never falls.
+CREATE FUNCTION federated._consumed_epsilon(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN coalesce((SELECT (w.options ->> 'subjects_overlap')::boolean FROM federated.workspace AS w
+                               WHERE w.name = _consumed_epsilon.workspace), false)
+                THEN sum(n.epsilon) ELSE max(n.epsilon) END
+    FROM (SELECT max(l.epsilon_tight) AS epsilon FROM federated.ledger AS l
+          WHERE l.workspace = _consumed_epsilon.workspace GROUP BY l.node_name) AS n
+$$;
+
+COMMENT ON FUNCTION federated._consumed_epsilon(text) IS
+    'Composed epsilon of the most charged node of a workspace, with subjects_overlap the sum over its nodes; NULL where nothing was ever charged';
+
+-- The epsilon that the last training rounds of the most charged node added, with subjects_overlap of all nodes together. A round's cost is the sum of what its releases
+-- added to the composed epsilon; rounds whose releases added nothing that can be seen leave no mean to divide by.
+CREATE OR REPLACE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH most_charged AS (
+        SELECT l.node_name FROM federated.ledger AS l WHERE l.workspace = _recent_round_cost.workspace
+        ORDER BY l.epsilon_tight DESC, l.node_name LIMIT 1
+    ), releases AS (
+        SELECT l.run_id, l.round_number, l.ledger_id,
+               l.epsilon_tight - lag(l.epsilon_tight, 1, 0) OVER (PARTITION BY l.node_name ORDER BY l.ledger_id) AS added
+        FROM federated.ledger AS l
+        WHERE l.workspace = _recent_round_cost.workspace
+          AND (l.node_name = (SELECT m.node_name FROM most_charged AS m)
+               OR EXISTS (SELECT FROM federated.workspace AS w
+                          WHERE w.name = l.workspace AND (w.options ->> 'subjects_overlap')::boolean))
+    ), rounds AS (
+        SELECT sum(r.added) AS cost FROM releases AS r
+        WHERE r.round_number > 0
+        GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
+    )
+    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
+$$;
+
+COMMENT ON FUNCTION federated._recent_round_cost(text) IS
+    'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
+
+CREATE OR REPLACE VIEW @extschema@.federated_privacy_budget_status AS
+SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS consumed_epsilon,
+       CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END AS remaining_epsilon,
+       (SELECT count(*) FROM federated.model AS m
+        JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+        WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
+       floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
+       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta, b.basic AS consumed_epsilon_basic
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT o.total,
+           coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed,
+           coalesce((SELECT CASE WHEN (w.options ->> 'subjects_overlap')::boolean THEN sum(n.epsilon) ELSE max(n.epsilon) END
+                     FROM (SELECT max(l.epsilon_basic) AS epsilon FROM federated.ledger AS l
+                           WHERE l.workspace = w.name GROUP BY l.node_name) AS n),
+                    CASE WHEN o.total IS NOT NULL THEN 0 END) AS basic
+    FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+) AS b;
+
+COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
+
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
-    'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+    'What the most charged node has spent, with subjects_overlap the nodes'' sum: all releases of a node composed, reserved ones included; NULL without a budget where nothing was ever charged';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon_basic IS
+    'The same as the sum of each release''s own epsilon, for comparison: what is consumed is consumed_epsilon';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
+    'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
+    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
+    'At which every epsilon here is stated; with subjects_overlap each node''s at delta / max_nodes, so that their sum is at delta';
 
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
        max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold,
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism,
        CASE WHEN u.run_id IS NULL THEN NULL
             WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
             ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
            max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
-           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
                max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
-               max(l.clipping_norm) AS clipping_norm
+               max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
         FROM federated.ledger AS l
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
@@ -6151,10 +6397,12 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
-    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
+    'Standard deviation of the noise over the sensitivity, of Laplace noise its scale: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
-    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+    'Norm to which a subject''s gradient was clipped, L2 or under Laplace noise L1; NULL in round 0, whose sums are bounded by construction';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.trust_model IS
     'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; NULL where the run was dropped';
@@ -6394,6 +6642,60 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
     'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_privacy_budget(
+    workspace text,
+    OUT total_epsilon double precision, OUT consumed_epsilon double precision, OUT remaining_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT b.total, b.consumed, CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END
+    FROM (
+        SELECT o.total,
+               coalesce(federated._consumed_epsilon(w.name), CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+        FROM federated.workspace AS w
+        CROSS JOIN LATERAL (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+        WHERE w.workspace_id = federated._workspace_id(federated_privacy_budget.workspace)
+    ) AS b
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
+    'What a workspace may spend and what its most charged node, with subjects_overlap its nodes together, has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
+
+CREATE OR REPLACE VIEW @extschema@.federated_workspace_status AS
+SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,
+       n.active AS active_nodes,
+       CASE WHEN EXISTS (
+                SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = w.workspace_id AND r.status = 'running') THEN 'training'
+            WHEN o.budget <= o.consumed OR o.budget - o.consumed < federated._recent_round_cost(w.name)
+                THEN 'budget_exhausted'
+            WHEN n.active >= o.min_nodes THEN 'ready'
+            WHEN n.registered >= o.min_nodes THEN 'waiting'
+            ELSE 'incomplete' END AS status
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
+           (w.options ->> 'privacy_budget')::double precision AS budget,
+           federated._consumed_epsilon(w.name) AS consumed
+) AS o
+CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active
+    FROM federated.node AS q WHERE q.workspace_id = w.workspace_id
+) AS n;
+
+COMMENT ON VIEW @extschema@.federated_workspace_status IS 'Every workspace, and whether a run could begin in it';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.registered_nodes IS 'Nodes of the workspace in whatever state';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS 'The option min_nodes';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
+    'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
+    'The first that holds: training (a run is running), budget_exhausted (what is left is less than a training round has cost lately), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
 
 -- Exports at a node: a data subject's rows, for that subject. A release of a kind of its own: of exact values, and only from
 -- datasets whose DBA allows it.
@@ -6768,6 +7070,14 @@ COMMENT ON TABLE federated.phase IS
 COMMENT ON COLUMN federated.contribution.alignment IS
     'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured). Of updates of more than 4,096 values an estimate, with a standard error of about 0.016';
 
+COMMENT ON COLUMN federated.contribution.direction IS
+    'Cosine between the node''s update and the median of all in every coordinate; NULL where these point nowhere in common, and of fewer than three updates';
+
+COMMENT ON COLUMN federated.contribution.length IS
+    'Norm of the node''s update as a multiple of the median norm, divided by as many times the median rows as it has where these are more; NULL of fewer than three updates';
+
+COMMENT ON COLUMN federated.contribution.likeness IS 'The largest cosine with another node''s update; NULL of fewer than three updates';
+
 CREATE OR REPLACE VIEW @extschema@.federated_performance_metrics AS
 SELECT m.name AS model_name, p.round_number, p.phase, p.duration_seconds,
        100 * p.cpu_seconds / nullif(p.busy_seconds, 0) AS cpu_usage_percent,
@@ -6886,9 +7196,36 @@ SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
              CASE WHEN NOT w.options ? 'privacy_budget' THEN (n.options ->> 'max_memory_gb')::double precision END) AS max_memory_gb,
        least((n.limits ->> 'max_cpu_cores')::integer, (n.options ->> 'max_cpu_cores')::integer) AS max_cpu_cores,
        least((n.limits ->> 'max_bandwidth_mbps')::double precision, (n.options ->> 'max_bandwidth_mbps')::double precision) AS max_bandwidth_mbps,
-       (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds
+       (n.limits ->> 'task_limit_seconds')::double precision AS task_limit_seconds,
+       s.suspicion IS NOT NULL AS suspicious, s.suspicion
 FROM federated.node AS n
-JOIN federated.workspace AS w USING (workspace_id);
+JOIN federated.workspace AS w USING (workspace_id)
+-- Of one round any figure may be chance; who deviates for good deviates in most.
+LEFT JOIN LATERAL (
+    SELECT nullif(concat_ws('; ',
+               CASE WHEN 2 * c.against > c.rounds THEN format('its update points against the others'' in %s', c.against) END,
+               CASE WHEN 2 * c.long > c.rounds THEN format('it is %s times as long as usual in the median, far too long in %s',
+                                                           round(c.length::numeric, 1), c.long) END,
+               CASE WHEN 2 * c.empty > c.rounds THEN format('it moves nothing in %s', c.empty) END,
+               CASE WHEN 2 * c.alike > c.rounds THEN format('it is another node''s too in %s', c.alike) END
+           ), '') || format(' of its last %s rounds', c.rounds) AS suspicion
+    FROM (
+        SELECT count(*) AS rounds,
+               count(*) FILTER (WHERE r.direction < -0.3) AS against,
+               count(*) FILTER (WHERE r.length > 3) AS long,
+               count(*) FILTER (WHERE r.length < 0.001) AS empty,
+               count(*) FILTER (WHERE r.likeness > 1 - 1e-12) AS alike,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY r.length) AS length
+        FROM (
+            SELECT o.direction, o.length, o.likeness
+            FROM federated.contribution AS o JOIN federated.round AS d USING (run_id, round_number)
+            WHERE o.node_id = n.node_id AND o.length IS NOT NULL
+            ORDER BY d.started_at DESC, o.round_number DESC
+            LIMIT 10
+        ) AS r
+    ) AS c
+    WHERE c.rounds >= 3
+) AS s ON true;
 
 COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
 
@@ -6915,6 +7252,12 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_cpu_cores IS 'Cores
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.max_bandwidth_mbps IS '10^6 bits a second, the lower of the two: at most so fast the node sends its answers; what the coordinator sends keeps to the registration''s alone. NULL: no limit is known';
 
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.task_limit_seconds IS 'Seconds after which the node ends a computation; NULL until the node was met';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.suspicious IS
+    'Whether something speaks against the node in more than half of its last ten training rounds with three updates or more (of three such rounds at least); false too where nothing can be seen of single updates: under secure_aggregation, and of what adds sums up';
+
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.suspicion IS
+    'What that is: updates that point against the median of all (cosine below -0.3, where these point anywhere in common), more than three times as long as the median update and as the node''s rows explain, that move nothing, or that are the very update of another node; NULL where it is nothing. It decides nothing: who attacks with care is not found this way, and a node whose people are unlike all others'' may be; the aggregation rule is what withstands';
 
 -- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
 --
@@ -7115,7 +7458,10 @@ RETURNS TABLE (global_loss double precision, global_accuracy double precision, g
                global_loss_std_error double precision, global_accuracy_std_error double precision,
                base_loss double precision, global_rmse double precision, global_auc double precision,
                global_auc_std_error double precision, global_brier double precision, global_mae double precision,
-               global_r2 double precision, global_c_index double precision)
+               global_r2 double precision, global_c_index double precision, global_precision_std_error double precision,
+               global_recall_std_error double precision, global_f1_score_std_error double precision,
+               global_rmse_std_error double precision, global_brier_std_error double precision,
+               global_mae_std_error double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v      federated.version := federated._read_reference(model);
@@ -7123,9 +7469,12 @@ DECLARE
 BEGIN
     global_loss := v.global_loss;
     global_accuracy := v.global_accuracy;
-    global_precision := v.global_precision;
-    global_recall := v.global_recall;
-    global_f1_score := v.global_f1_score;
+    global_precision := coalesce(v.global_precision, (v.report ->> 'precision')::double precision);
+    global_precision_std_error := (v.report ->> 'precision_std_error')::double precision;
+    global_recall := coalesce(v.global_recall, (v.report ->> 'recall')::double precision);
+    global_recall_std_error := (v.report ->> 'recall_std_error')::double precision;
+    global_f1_score := coalesce(v.global_f1_score, (v.report ->> 'f1_score')::double precision);
+    global_f1_score_std_error := (v.report ->> 'f1_score_std_error')::double precision;
     per_node_metrics := (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
                          WHERE jsonb_typeof(n.value -> 'figures') = 'object');
     global_loss_std_error := v.global_loss_std_error;
@@ -7136,6 +7485,10 @@ BEGIN
     global_auc_std_error := (v.report ->> 'auc_std_error')::double precision;
     global_brier := (v.report ->> 'brier')::double precision;
     global_mae := (v.report ->> 'mae')::double precision;
+    global_brier_std_error := (v.report ->> 'brier_std_error')::double precision;
+    global_mae_std_error := (v.report ->> 'mae_std_error')::double precision;
+    -- Of the root of a number: its own error over twice the root.
+    global_rmse_std_error := v.global_loss_std_error / (2.0 * nullif(v.global_rmse, 0.0));
     global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
     global_c_index := (v.report ->> 'c_index')::double precision;
     IF num_nulls(global_loss, global_accuracy) > 0 THEN
@@ -7164,12 +7517,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (7, 'global_accuracy_std_error', e.global_accuracy_std_error), (8, 'base_loss', e.base_loss),
         (9, 'global_rmse', e.global_rmse), (10, 'global_auc', e.global_auc),
         (11, 'global_auc_std_error', e.global_auc_std_error), (12, 'global_brier', e.global_brier),
-        (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index)) AS m (place, metric, value)
+        (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index),
+        (16, 'global_precision_std_error', e.global_precision_std_error), (17, 'global_recall_std_error', e.global_recall_std_error),
+        (18, 'global_f1_score_std_error', e.global_f1_score_std_error), (19, 'global_rmse_std_error', e.global_rmse_std_error),
+        (20, 'global_brier_std_error', e.global_brier_std_error), (21, 'global_mae_std_error', e.global_mae_std_error)) AS m (place, metric, value)
     ORDER BY m.place
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
+    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget where there is no report: an evaluation counts only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL where nothing is held out and where the run was ended before; under a privacy_budget the report is made where its noise leaves it use, over data subjects, and precision, recall, F1, the Brier score and global_mae, which are of it, have standard errors too (NULL without a budget), as global_rmse has wherever the loss has one; without one nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
 
 CREATE OR REPLACE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7177,7 +7533,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
         ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics',
               'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse', 'global_auc',
-              'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index'],
+              'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index',
+              'global_precision_std_error', 'global_recall_std_error', 'global_f1_score_std_error',
+              'global_rmse_std_error', 'global_brier_std_error', 'global_mae_std_error'],
         'federated_evaluate')
 $$;
 
@@ -7571,11 +7929,16 @@ BEGIN
         RETURN stored -> part;
     END IF;
     SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
-    IF started.policy ->> 'privacy_budget' IS NOT NULL THEN
+    IF started.policy ->> 'privacy_budget' IS NOT NULL AND part = 'explanation' THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
-            DETAIL = 'A report would count held-out rows, and its noise is not planned for.',
+            DETAIL = 'It would count held-out rows, and its noise is not planned for.',
             HINT = format('SELECT * FROM federated_evaluate(%L) has what such a run measures.', model);
+    ELSIF stored ? 'noised' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s is not in the report of version %s of federated model "%s"', source, subject.version, model),
+            DETAIL = format('It is of models that learn %s; of one that does, privacy noise has left it no use.', targets),
+            HINT = 'More held-out data subjects, or a larger privacy_budget, make noise smaller beside the counts.';
     ELSIF (stored ->> 'rows')::bigint > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('%s is not defined for federated model "%s"', source, model),
@@ -7583,6 +7946,8 @@ BEGIN
     END IF;
     reason := CASE
         WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
+        WHEN started.plan ->> 'report_reason' IS NOT NULL THEN
+            upper(left(started.plan ->> 'report_reason', 1)) || substr(started.plan ->> 'report_reason', 2) || '.'
         WHEN stored IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
         ELSE 'Nodes are asked for it when a run is about to publish a version: this one was made before there were reports, was ended before, or too few nodes answered.' END;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -7594,12 +7959,14 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._report(text, text, text, text) IS
-    'What stands under a name in the report of a model''s current version, or of the one that model@tag names, or an error that says why nothing does: 55000, 0A000 under a budget';
+    'What stands under a name in the report of a model''s current version, or of the one that model@tag names, or an error that says why nothing does: 55000, of an explanation under a budget 0A000';
 
-CREATE FUNCTION @extschema@.federated_confusion_matrix(model text, OUT predicted text, OUT actual text, OUT count bigint)
+CREATE FUNCTION @extschema@.federated_confusion_matrix(model text, OUT predicted text, OUT actual text, OUT count bigint,
+    OUT std_error double precision)
 RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT m.found -> 'labels' ->> (p.place - 1)::integer, m.found -> 'labels' ->> (a.place - 1)::integer, a.count::bigint
+    SELECT m.found -> 'labels' ->> (p.place - 1)::integer, m.found -> 'labels' ->> (a.place - 1)::integer, a.count::bigint,
+           (m.found ->> 'std_error')::double precision
     FROM (SELECT federated._report(federated_confusion_matrix.model, 'confusion', 'federated_confusion_matrix',
                                    'classes, of which there are a hundred at most')) AS m (found)
     CROSS JOIN LATERAL jsonb_array_elements(m.found -> 'counts') WITH ORDINALITY AS p (line, place)
@@ -7608,34 +7975,37 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_confusion_matrix(text) IS
-    'How many held-out rows of all nodes the current version of a model predicts to be of which class, and of which they are, by the classes'' labels, also where there are none; of two classes the second is predicted above a probability of 1/2, of more the likeliest. Of more than two classes a node does not tell of a class that it predicts of fewer than five data subjects. Error 55000 where there is no report or no classes, 0A000 under a privacy_budget';
+    'How many held-out rows of all nodes the current version of a model predicts to be of which class, and of which they are, by the classes'' labels, also where there are none; of two classes the second is predicted above a probability of 1/2, of more the likeliest. Of more than two classes a node does not tell of a class that it predicts of fewer than five data subjects. Under a privacy_budget rows count as parts of their data subjects, those of one adding up to 1, and std_error is that of the noise in each count; else it is NULL. Error 55000 where there is no report or no classes, or noise would leave the table no use';
 
 CREATE FUNCTION @extschema@.federated_roc_curve(
-    model text, OUT threshold double precision, OUT fpr double precision, OUT tpr double precision
+    model text, OUT threshold double precision, OUT fpr double precision, OUT tpr double precision,
+    OUT fpr_std_error double precision, OUT tpr_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((p.point ->> 0)::double precision, 'Infinity'), (p.point ->> 1)::double precision,
-           (p.point ->> 2)::double precision
+           (p.point ->> 2)::double precision, (p.point ->> 3)::double precision, (p.point ->> 4)::double precision
     FROM jsonb_array_elements(
         federated._report(federated_roc_curve.model, 'roc', 'federated_roc_curve', 'two classes')) WITH ORDINALITY AS p (point, place)
     ORDER BY p.place
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_roc_curve(text) IS
-    'Which share of the held-out rows of the first class (fpr) and of the second (tpr) has at least a probability, the threshold, by the current version of a model; from the highest on, which is infinite, in about two hundred steps. fpr or tpr is NULL where no row of its class is held out. Nodes count probabilities in parts of five data subjects or more, between which rows are spread evenly. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+    'Which share of the held-out rows of the first class (fpr) and of the second (tpr) has at least a probability, the threshold, by the current version of a model; from the highest on, which is infinite, in about two hundred steps. fpr or tpr is NULL where no row of its class is held out. Nodes count probabilities in parts of five data subjects or more, between which rows are spread evenly. Under a privacy_budget there are twenty-five points, shares are of data subjects, drawn to the nearest curve that rises, and the standard errors are those of the noise and of the held-out subjects as a sample together; else they are NULL. Error 55000 where there is no report or not two classes, or noise would leave the curve no use';
 
 CREATE FUNCTION @extschema@.federated_calibration(
-    model text, OUT bin integer, OUT predicted double precision, OUT observed double precision, OUT count bigint
+    model text, OUT bin integer, OUT predicted double precision, OUT observed double precision, OUT count bigint,
+    OUT observed_std_error double precision, OUT count_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT (b.line ->> 0)::integer, (b.line ->> 1)::double precision, (b.line ->> 2)::double precision, (b.line ->> 3)::bigint
+    SELECT (b.line ->> 0)::integer, (b.line ->> 1)::double precision, (b.line ->> 2)::double precision, (b.line ->> 3)::bigint,
+           (b.line ->> 4)::double precision, (b.line ->> 5)::double precision
     FROM jsonb_array_elements(
         federated._report(federated_calibration.model, 'calibration', 'federated_calibration', 'two classes')) WITH ORDINALITY AS b (line, place)
     ORDER BY b.place
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_calibration(text) IS
-    'Of the held-out rows in each tenth of probability, by the current version of a model: the mean probability, the share that is of the second class, and how many there are; both are NULL where there are none. A node that has fewer than five data subjects in a tenth tells of them together with those of the next, in the tenth in which their mean probability is: the sums are those of all rows, and a count is off by a few rows of each node at most. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+    'Of the held-out rows in each tenth of probability, by the current version of a model: the mean probability, the share that is of the second class, and how many there are; both are NULL where there are none. A node that has fewer than five data subjects in a tenth tells of them together with those of the next, in the tenth in which their mean probability is: the sums are those of all rows, and a count is off by a few rows of each node at most. Under a privacy_budget count is of data subjects, predicted the mean of the middles of two or three cells, and observed, with its standard error by noise and sample, is NULL where that is larger than a quarter; else the standard errors are NULL. Error 55000 where there is no report or not two classes';
 
 CREATE FUNCTION @extschema@.federated_feature_importance(
     model text, OUT feature text, OUT importance double precision, OUT std_error double precision
@@ -7648,11 +8018,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS
-    'By how much the mean loss of the held-out rows grows where a feature is shuffled among those of each node (permutation importance), the largest first: log loss, for regression the squared error in the square of the target''s units. The mean of five shuffles and its standard error, which is of the shuffles and not of the rows as a sample. A feature that is correlated with others may be important and have a small figure. Error 55000 where there is no report, 0A000 under a privacy_budget';
+    'By how much the mean loss of the held-out rows grows where a feature is shuffled among those of each node (permutation importance), the largest first: log loss, for regression the squared error in the square of the target''s units. The mean of five shuffles and its standard error, which is of the shuffles and not of the rows as a sample. A feature that is correlated with others may be important and have a small figure. Under a privacy_budget a feature is not shuffled but replaced by points of its released distribution, each subject''s growths together count up to a norm of 1 (nat, or two squared scales of the target), and the standard error is that of the noise and of the subjects as a sample, at most. Error 55000 where there is no report, or noise would leave it no use';
 
 CREATE FUNCTION @extschema@.federated_data_quality_check(
     model text, run integer DEFAULT NULL,
-    OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
+    OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb,
+    OUT missing_values_std_error jsonb
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -7685,17 +8056,30 @@ BEGIN
         FROM jsonb_array_elements_text(coalesce(chosen.scaling -> 'inputs', chosen.options -> 'features')) WITH ORDINALITY AS f (feature, place)
         JOIN jsonb_array_elements(chosen.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
         JOIN jsonb_array_elements(chosen.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
-        (SELECT jsonb_object_agg(c.key, c.count) FROM (
+        coalesce((SELECT jsonb_object_agg(c.key, c.count) FROM (
             SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.missing) AS e GROUP BY e.key) AS c),
+            (SELECT jsonb_object_agg(u.one ->> 0, round((u.one ->> 1)::double precision)::bigint)
+             FROM jsonb_array_elements(chosen.scaling -> 'missing') AS u (one))),
         (SELECT jsonb_object_agg(c.key, c.count) FROM (
-            SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.far) AS e GROUP BY e.key) AS c)
+            SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.far) AS e GROUP BY e.key) AS c),
+        (SELECT jsonb_object_agg(u.one ->> 0, (u.one ->> 2)::double precision)
+         FROM jsonb_array_elements(chosen.scaling -> 'missing') AS u (one))
     UNION ALL
-    (SELECT b.name, b.statistics, b.missing, b.far FROM by_node AS b ORDER BY b.name);
+    (SELECT b.name, b.statistics, b.missing, b.far, NULL::jsonb FROM by_node AS b ORDER BY b.name);
 END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
-    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
+    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there, and outliers are NULL, as they are where there is no report';
+
+CREATE OR REPLACE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._project(
+        (SELECT jsonb_agg(to_jsonb(q)) FROM @extschema@.federated_data_quality_check(_data_quality_check_columns.model) AS q),
+        columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers', 'missing_values_std_error'], 'federated_data_quality_check')
+$$;
+
+COMMENT ON FUNCTION federated._data_quality_check_columns(text, text[]) IS 'federated_data_quality_check with a column list';
 
 -- What the features of a row have to do with what a version predicts for it: Shapley values, computed by numpy whatever the version is
 -- (src/heliosdb/scoring/shapley.py).
@@ -8687,7 +9071,10 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject federated.version := federated._read_reference(model);
 BEGIN
-    IF subject.prediction -> 'coefficients' IS NULL THEN
+    IF subject.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
+        FROM federated.model AS m WHERE m.model_id = subject.model_id;
+    ELSIF subject.prediction -> 'coefficients' IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('federated model "%s" has no coefficients', model),
             DETAIL = 'They are of logistic, linear, Poisson and Cox regression, in versions made since they are kept.',
@@ -8698,7 +9085,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._coefficients(text) IS
-    'The version of a model (or of model@tag) whose coefficients are shown: 0A000 where it has none';
+    'The version of a model (or of model@tag) whose coefficients are shown: 55000 where it is sealed, 0A000 where it has none';
 
 CREATE FUNCTION @extschema@.federated_coefficients(
     model text, OUT term text, OUT estimate double precision, OUT std_error double precision, OUT statistic double precision,
@@ -8919,9 +9306,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (VALUES
         (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
         (l.state <> 'charged', 'the line is not charged'),
-        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
-         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
-                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        ((l.noise_multiplier, l.sampling_rate, l.steps, l.noise) <> (s.noise_multiplier, s.sampling_rate, s.steps, s.noise),
+         format('the node signed %s noise %s, rate %s, %s steps; the line has %s %s, %s, %s', s.noise, s.noise_multiplier,
+                s.sampling_rate, s.steps, l.noise, l.noise_multiplier, l.sampling_rate, l.steps)),
         (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
          format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
     ) AS c (holds, fault)
@@ -10596,8 +10983,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN federated.workspace AS w USING (workspace_id)
     JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
     CROSS JOIN LATERAL (
-        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
-        FROM federated.ledger AS l WHERE l.workspace = w.name
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(federated._consumed_epsilon(w.name), 0)) AS epsilon
     ) AS left_over
     CROSS JOIN LATERAL (
         SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (
@@ -12191,13 +12577,15 @@ BEGIN
                 DETAIL = format('It was subscribed to or imported by %s.', quote_ident(held_owner));
         END IF;
     END IF;
-    SELECT v.is_retired, v.is_withheld INTO subject
+    SELECT v.is_retired, v.is_withheld, v.prediction ? 'sealed' AS is_sealed INTO subject
     FROM federated.held_version AS v WHERE v.model_name = NEW.model_name AND v.version = NEW.version;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('version %s of federated model "%s" does not exist', NEW.version, NEW.model_name);
     ELSIF subject.is_retired OR subject.is_withheld THEN
         PERFORM federated._refuse_withdrawn(NEW.model_name, NEW.version, subject.is_retired);
+    ELSIF subject.is_sealed THEN
+        PERFORM federated._refuse_sealed(NEW.model_name, NEW.version, 'it does not leave as a file');
     END IF;
     RETURN NEW;
 END
@@ -12936,6 +13324,9 @@ BEGIN
     ELSIF found.prediction IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('"%s" cannot be served', reference),
             DETAIL = 'The version was made by a release that did not keep its numbers.', HINT = 'Train the model anew.';
+    ELSIF found.prediction ? 'sealed' THEN
+        PERFORM federated._refuse_sealed(f.model_name, f.version, 'predictions outside the server are not made by it')
+        FROM federated._find_held(reference) AS f;
     END IF;
     features := found.features;
     prediction := federated._predicting(found.prediction - '{encoding,booleans}'::text[])::text;
@@ -13278,6 +13669,8 @@ ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolea
 
 ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._count_sealed(text, text) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._explain_row(text, bytea, integer, bigint) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._hold_experiment(uuid, text) OWNER TO federated_owner;
@@ -13558,6 +13951,26 @@ GRANT EXECUTE ON FUNCTION
     federated._keep_version(text, text, bytea, text)
 TO federated_owner;
 
+-- What is sealed at rest, and under which root key.
+GRANT SELECT ON federated.root_key, @extschema@.federated_sealed_state TO federated_admin, federated_operator, federated_auditor, federated_daemon;
+
+GRANT SELECT ON federated.sealed_value TO federated_daemon, federated_owner;
+
+GRANT SELECT ON federated.checkpoint, federated.root_key TO federated_owner;
+
+GRANT INSERT (holder, name, status, source), UPDATE (status, source, since) ON federated.root_key TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._sealed_under(bytea), federated._sealed_digest(bytea)
+TO federated_admin, federated_operator, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._count_sealed(text, text) TO federated_daemon;
+
+-- Sealed versions: the coordinator seals, the owner of the models' functions opens.
+GRANT EXECUTE ON FUNCTION federated._prediction_key() TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._refuse_sealed(text, integer, text)
+TO federated_analyst, federated_auditor, federated_admin, federated_daemon, federated_owner;
+
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
 TO federated_analyst, federated_auditor, federated_daemon;
@@ -13739,7 +14152,7 @@ GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, s
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
@@ -13889,7 +14302,7 @@ GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
 GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
-    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+    noise, clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 
 GRANT INSERT ON federated.node_spending TO federated_daemon;
@@ -13940,7 +14353,8 @@ GRANT SELECT ON federated.agreement, federated.noise_share, federated.base_table
 -- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
 GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
 
-GRANT INSERT ON federated.spending, federated.noise_share, federated.agreement, federated.row_set TO federated_daemon;
+GRANT INSERT ON federated.spending, federated.noise_share, federated.agreement, federated.row_set, federated.plain_dataset
+TO federated_daemon;
 
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 
@@ -14022,7 +14436,7 @@ GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, fe
 GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
 ON federated.phase TO federated_daemon;
 
-GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
+GRANT INSERT, UPDATE (alignment, direction, length, likeness) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
@@ -14132,7 +14546,8 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text),
+    federated._consumed_epsilon(text)
 TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;

@@ -59,8 +59,8 @@ class Told:
             self.withheld.append(shown or name)
 
 
-def private_deviation(layout: PrivateLayout, noise_multiplier: float, nodes: int) -> float:
-    """Return the standard deviation of the noise in every value of the sum over `nodes` answers."""
+def private_deviation(layout: PrivateLayout, noise_multiplier: float, nodes: float) -> float:
+    """Return the standard deviation in every value of a sum with the noise of so many nodes."""
     return Lattice.of(layout.sensitivity, noise_multiplier, layout.size).std * math.sqrt(nodes)
 
 

@@ -116,7 +116,7 @@ class ReportStep:
         if noise is not None:
             labels, features = classes_of(plan), plan.run.options.features
             layout = private_layout_of(plan)
-            deviation = private_deviation(layout, noise, gathered.nodes)
+            deviation = private_deviation(layout, noise, gathered.noise_count)
             private = read_private_report(
                 layout, gathered.vector, deviation, labels, features, scaling.target_scale
             )

@@ -146,20 +146,21 @@ class NodeConfig(TracedSettings):
     closed to others; the node then neither listens nor dials. proxy: the HTTP proxy on the way there,
     `http://[user:password@]host:port`. keepalive_interval: of a node that dials, the seconds after which it
     asks a silent connection for a sign of life. plain_answers: whether datasets whose own DBA has not said so
-    may be answered about without noise; disclosure: how strict such answers are at least. data_residency: where this site's data lie (EU, DE, US-EAST), told
-    the coordinator in each greeting. retention_days: after so many days releases that cost nothing, refusals
-    and runs are deleted here; None: they stay. max_memory_gb: what the training process holds, in GiB; a task
-    that needs more is refused. max_cpu_cores: on how many cores it runs. max_bandwidth_mbps: 10^6 bits a
-    second of what is sent; None: as fast as the line takes it. Of these a registration may ask for less.
-    task_limit_seconds: of a computation. scratch_directory: where rows lie, in files without a name, that
-    do not fit into that memory; None: in state_directory. engine: where rows are read and computed on,
-    `process` or `dask`; dask: its workers (docs/engines.md). confinement: of the training process, as far as
-    the machine can (`available`), wholly or it computes nothing (`required`), or `off`. parts: modules that
-    register further parts of rounds; what they hold runs beside the rows, with all rights of the training
-    process and of this one. root_key: a table, where the key is under which all other keys of what is kept
-    at rest are wrapped; None: in the state directory. former_root_keys: where former ones are that are in
-    no file beside it. health_socket: where the daemon answers `heliosdb health`, a file of its own.
-    metrics, tracing, log_format: how it is observed (docs/monitoring.md).
+    may be answered about without noise; disclosure: how strict such answers are at least. data_residency:
+    where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting. retention_days: after
+    so many days releases that cost nothing, refusals and runs are deleted here; None: they stay.
+    max_memory_gb: what the training process holds, in GiB; a task that needs more is refused. max_cpu_cores:
+    on how many cores it runs. max_bandwidth_mbps: 10^6 bits a second of what is sent; None: as fast as the
+    line takes it. Of these a registration may ask for less. task_limit_seconds: of a computation.
+    scratch_directory: where rows lie, in files without a name, that do not fit into that memory; None: in
+    state_directory. engine: where rows are read and computed on, `process` or `dask`; dask: its workers
+    (docs/engines.md). confinement: of the training process, as far as the machine can (`available`), wholly
+    or it computes nothing (`required`), or `off`. parts: modules that register further parts of rounds; what
+    they hold runs beside the rows, with all rights of the training process and of this one. root_key: a
+    table, where the key is under which all other keys of what is kept at rest are wrapped; None: in the state
+    directory. former_root_keys: where former ones are that are in no file beside it. health_socket: where the
+    daemon answers `heliosdb health`, a file of its own. metrics, tracing, log_format: how it is observed
+    (docs/monitoring.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

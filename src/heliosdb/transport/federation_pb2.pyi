@@ -16,12 +16,19 @@ class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DTYPE_UINT8: _ClassVar[Dtype]
     DTYPE_UINT32: _ClassVar[Dtype]
     DTYPE_UINT64: _ClassVar[Dtype]
+
+class Noise(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NOISE_GAUSSIAN: _ClassVar[Noise]
+    NOISE_LAPLACIAN: _ClassVar[Noise]
 DTYPE_UNSPECIFIED: Dtype
 DTYPE_FLOAT32: Dtype
 DTYPE_FLOAT64: Dtype
 DTYPE_UINT8: Dtype
 DTYPE_UINT32: Dtype
 DTYPE_UINT64: Dtype
+NOISE_GAUSSIAN: Noise
+NOISE_LAPLACIAN: Noise
 
 class Greeting(_message.Message):
     __slots__ = ("workspace", "node", "challenge")
@@ -282,14 +289,16 @@ class Encoding(_message.Message):
     def __init__(self, columns: _Optional[_Iterable[_Union[ColumnEncoding, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Mechanism(_message.Message):
-    __slots__ = ("noise_multiplier", "sampling_rate", "steps")
+    __slots__ = ("noise_multiplier", "sampling_rate", "steps", "noise")
     NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
     noise_multiplier: float
     sampling_rate: float
     steps: int
-    def __init__(self, noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
+    noise: Noise
+    def __init__(self, noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ..., noise: _Optional[_Union[Noise, str]] = ...) -> None: ...
 
 class Privacy(_message.Message):
     __slots__ = ("mechanism", "weight")
@@ -346,14 +355,16 @@ class Setting(_message.Message):
     def __init__(self, name: _Optional[str] = ..., flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., numbers: _Optional[_Union[Numbers, _Mapping]] = ..., texts: _Optional[_Union[Texts, _Mapping]] = ...) -> None: ...
 
 class Summing(_message.Message):
-    __slots__ = ("protocol", "stage", "nodes")
+    __slots__ = ("protocol", "stage", "nodes", "shares_noise")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    SHARES_NOISE_FIELD_NUMBER: _ClassVar[int]
     protocol: str
     stage: str
     nodes: int
-    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ...) -> None: ...
+    shares_noise: bool
+    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., shares_noise: _Optional[bool] = ...) -> None: ...
 
 class Work(_message.Message):
     __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")

@@ -116,7 +116,8 @@ def _read(work: EvaluateWork, gathered: Total) -> Evaluation:
     if work.noise_multiplier is None:
         return work.measure.read_plain(gathered.vector, scale)
     boxes = work.measure.boxes
-    noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(gathered.nodes)
+    lattice = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size)
+    noise = lattice.std * math.sqrt(gathered.noise_count)
     return work.measure.read_private(gathered.vector, noise, scale)
 
 

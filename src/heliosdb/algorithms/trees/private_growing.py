@@ -91,7 +91,8 @@ class LeavesStep:
         learner = PrivateLearner(work.classes, self.boosts)
         norm, noise = work.clipping_norm, work.privacy.mechanism.noise_multiplier
         several = math.sqrt(work.trees)
-        deviation = several * math.sqrt(gathered.nodes) * Lattice.of(norm, noise, gathered.vector.size).std
+        lattice = Lattice.of(norm, noise, gathered.vector.size)
+        deviation = several * math.sqrt(gathered.noise_count) * lattice.std
         sums = several * gathered.vector.reshape(learner.channels, work.trees, -1)
         settings = settings_of_trees(plan)
         rate = settings.learning_rate if isinstance(settings, BoostingSettings) else 1.0
