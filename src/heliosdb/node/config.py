@@ -238,6 +238,17 @@ class NodeConfig(TracedSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keeps_keys_from_scratch(self) -> Self:
+        # The training process may read what is in it: a key beside the rows would be within its reach.
+        if self.scratch_directory is None:
+            return self
+        scratch, keys = self.scratch_directory.resolve(), [self.private_key, self.state_directory]
+        keys += [one.file for one in (self.root_key, *self.former_root_keys) if one and one.file]
+        if any(path.resolve().is_relative_to(scratch) for path in keys):
+            raise ValueError("scratch_directory holds keys, or the state directory: name one of its own")
+        return self
+
     @property
     def engine_place(self) -> DaskPlace | None:
         """Which workers rows lie with; None: the training process has them."""
@@ -263,7 +274,7 @@ class NodeConfig(TracedSettings):
     @property
     def scratch(self) -> Path:
         """Where rows lie that do not fit into memory."""
-        return self.scratch_directory or self.state_directory
+        return self.scratch_directory or self.state_directory / "scratch"
 
 
 def load_config(path: Path) -> NodeConfig:

@@ -138,6 +138,10 @@ class Trainer:
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:
             await self._end()
+            if self._scratch is not None:
+                # Where that cannot be made, what needs it says so.
+                with suppress(OSError):
+                    Path(self._scratch).mkdir(mode=0o700, exist_ok=True)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # What lies in the directory in which the daemon was started is none of its code.

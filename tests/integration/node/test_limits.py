@@ -105,7 +105,7 @@ async def test_rows_beyond_a_nodes_memory_lead_to_the_same_bits(
             stored = _maps_scratch(config.scratch)
         found.append([(answer.vector.tobytes(), answer.weight) for answer in answers])
         assert stored == (memory == 0.25)
-        assert sorted(path.name for path in config.scratch.iterdir()) == ["node.key"]
+        assert not list(config.scratch.iterdir())
     assert found[0] == found[1]
 
 

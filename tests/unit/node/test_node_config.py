@@ -137,3 +137,23 @@ def test_what_an_engine_lacks_or_would_not_heed_is_named(tmp_path: Path, setting
     with pytest.raises(FederatedError, match=said) as caught:
         load_config(write(tmp_path, WHOLE + settings))
     assert "hunter" not in str(caught.value)
+
+
+def test_rows_never_lie_beside_keys(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, WHOLE)).scratch == Path("state/scratch")
+    own = load_config(write(tmp_path, WHOLE + 'scratch_directory = "rows"'))
+    assert own.scratch == Path("rows")
+    for place in (".", "state"):
+        with pytest.raises(FederatedError, match="scratch_directory holds keys, or the state directory"):
+            load_config(write(tmp_path, WHOLE + f'scratch_directory = "{place}"'))
+    keyed = 'scratch_directory = "rows"\n[root_key]\nfile = "rows/root.key"'
+    with pytest.raises(FederatedError, match="scratch_directory holds keys"):
+        load_config(write(tmp_path, WHOLE + keyed))
+
+
+def test_the_confinement_of_nodes_with_workers_cannot_be_required(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, WHOLE)).confinement == "available"
+    required = 'confinement = "required"\n'
+    assert load_config(write(tmp_path, WHOLE + required)).confinement == "required"
+    with pytest.raises(FederatedError, match="confinement = 'required' needs engine = 'process'"):
+        load_config(write(tmp_path, WHOLE + required + 'engine = "dask"\n[dask]\nworkers = 2\n'))
