@@ -30,7 +30,7 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.guards import make_private
-from heliosdb.parts.algorithms import ALGORITHMS, has_classes, roles_of
+from heliosdb.parts.algorithms import ALGORITHMS, has_classes, last_round, roles_of
 from tests.support.runs import RUN, with_options, with_policy
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
@@ -231,7 +231,8 @@ def travel(
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)
     stops: list[Stop] = []
-    for number in range(ROUNDS + 1):
+    last = last_round(course.run.options, private=True) if private else ROUNDS
+    for number in range(last + 1):
         plan = RunPlan(course.run, findings, RoundNumber(number), stated)
         if number == 0:
             plan = replace(plan, findings=course.algorithm.prepare(plan))

@@ -59,7 +59,9 @@ def start_run(world: World) -> None:
     """START with the one run id, after forgetting the run before it everywhere."""
     for site in world.sites:
         with world.cluster.connect(site.database) as connection:
-            connection.execute("TRUNCATE federated.release, federated.spending, federated.noise_share, federated.node_memory")
+            connection.execute(
+                "TRUNCATE federated.release, federated.spending, federated.noise_share, federated.node_memory"
+            )
     with world.catalog() as connection, connection.transaction():
         connection.execute("DELETE FROM federated.run")
         connection.execute("UPDATE federated.model SET dropped_version = 0")

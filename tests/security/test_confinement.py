@@ -16,7 +16,10 @@ from typing import IO
 
 import pytest
 
+from heliosdb.catalog.failures import ToldError
 from heliosdb.node.confinement import CONFINEMENT, SCRATCH, Confinement, confine, strictest
+from heliosdb.node.reader_calls import READERS, name_of_reader
+from heliosdb.node.reader_process import start_reader_process
 from tests.support.escaping import LEFT_OPEN, SECRET, SERVER
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +116,27 @@ def test_the_process_that_reads_is_gone_with_the_training_process(environment: d
     with ExitStack() as stack:
         stack.callback(os.close, watched)
         assert select.select([watched], [], [], 60)[0]
+
+
+def test_the_process_that_reads_connects_as_the_nodes_settings_say_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(0.5)
+        elsewhere = f"host=127.0.0.1 port={server.getsockname()[1]} user=stolen connect_timeout=2"
+        monkeypatch.setenv(READERS, name_of_reader("host=/nowhere user=reader"))
+        reader = start_reader_process()
+
+        with pytest.raises(ToldError) as refused, reader.open_rows(elsewhere):
+            pass
+        with pytest.raises(ToldError) as away, reader.open_rows("host=/nowhere user=reader"):
+            pass
+        assert refused.value.is_lost
+        assert away.value.is_lost
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_a_machine_without_landlock_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

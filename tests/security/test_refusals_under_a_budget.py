@@ -254,9 +254,19 @@ def of_sums() -> list[tuple[str, Task]]:
     ]  # fmt: skip
 
 
+LAPLACIAN = Mechanism(NOISE, noise="laplacian")
+LAPLACE_CLASSES = "more than two classes are not supported under noise_mechanism laplacian"
+
+
 def of_models() -> list[tuple[str, Task]]:
     """Refusals of training and evaluation."""
     far = parameters_state(np.array([0.0, 2e9, 0.0]))
+    of_three = {
+        "state": parameters_state(np.zeros((2, 3))),
+        "reading": replace(READING, classes=("0", "1", "2")),
+    }
+    three = replace(working(setting(trained(), classes=3), size=6), **of_three)  # type: ignore[arg-type]
+    judged = replace(setting(evaluated(), classes=3), **of_three)  # type: ignore[arg-type]
     return [
         ("noise_multiplier 0.001 is outside", trained(noise_multiplier=1e-3)),
 
@@ -286,6 +296,8 @@ def of_models() -> list[tuple[str, Task]]:
         ("there is no report of more than 32 classes yet", reported(classes=33)),
         ("noise_multiplier 0.001 is outside", working(reported(), privacy=Privacy(Mechanism(1e-3), 1.0))),
         ("parameters do not fit its algorithm", setting(trained(), classes=3)),
+        (LAPLACE_CLASSES, working(three, privacy=Privacy(LAPLACIAN, 100.0))),
+        (LAPLACE_CLASSES, working(judged, privacy=Privacy(LAPLACIAN, 1.0))),
         ("norms of gradients are counted under a privacy budget alone", working(normed(), privacy=None)),
         ("clipping_norm 1e-07 is outside", setting(normed(), clipping_norm=1e-7)),
         ("a parameter 2e+09 is outside", replace(normed(), state=far)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -62,6 +63,11 @@ def attempts() -> dict[str, Callable[[], object]]:
         "TCP over IPv6": _connect(socket.AF_INET6, ("::1", port)),
         "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
         "a program": lambda: subprocess.run(["/bin/true"], check=True),
+        "a file's rights": lambda: Path(secret).chmod(0o644),
+        "a file's times": lambda: os.utime(secret),
+        "a file's attributes": lambda: os.setxattr(secret, "user.x", b"x"),
+        "a file's length": lambda: os.truncate(secret, 0),
+        "the daemon's limits": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE),
         "a signal to the daemon": lambda: os.kill(os.getppid(), signal.SIGCONT),
         "the daemon's memory": _read_memory_of_parent,
         "the daemon's environment": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),

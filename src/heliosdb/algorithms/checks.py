@@ -76,6 +76,7 @@ def check_training(task: Task) -> None:
         _check_control(task, size)
     if work.privacy is not None:
         given = work.privacy
+        _check_noise_of_classes(given.noise, work.classes)
         Lattice.of(given.clipping_norm, given.noise_multiplier, task.work.size, given.noise)
 
 
@@ -86,7 +87,14 @@ def check_evaluation(task: Task) -> None:
     supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
+        _check_noise_of_classes(work.noise, work.classes)
         Lattice.of(work.measure.boxes.norm(work.noise), work.noise_multiplier, work.size, work.noise)
+
+
+def _check_noise_of_classes(noise: str, classes: int) -> None:
+    """Raise FederatedError NOT_SUPPORTED where what is clipped in L2 norm would be noised as if in L1."""
+    if classes > 2 and noise != "gaussian":
+        raise not_supported(f"more than two classes are not supported under noise_mechanism {noise}")
 
 
 def check_one_score(task: Task) -> None:

@@ -82,6 +82,7 @@ from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.parts.algorithms import by_newton, check_private
+from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 __all__ = ["half_squared_error", "log_loss", "sigmoid"]
@@ -159,21 +160,13 @@ class LinearModel:
         for name in ("penalty", "weights", "offset"):
             if options.given.get(name):
                 raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
-        if len(classes_of(plan)) > 2 and by_newton(options.algorithm, options.given):
-            raise not_supported(
-                "more than two classes are not supported under a privacy_budget by optimizer newton yet",
-                hint="Train with optimizer = 'sgd'.",
-            )
-        if len(classes_of(plan)) > 2 and plan.run.policy.noise != "gaussian":
-            raise not_supported(
-                f"more than two classes are not supported under noise_mechanism {plan.run.policy.noise}",
-                hint="Their gradients are bounded in L2 norm; set noise_mechanism = 'gaussian'.",
-            )
-        if len(classes_of(plan)) > 2 and plan.run.shares_noise:
-            raise not_supported(
-                "more than two classes are not supported yet where nodes share the noise",
-                hint="Set trust_model = 'local' in the workspace: each node then adds the whole noise.",
-            )
+        check_private_classes(
+            self.name,
+            options.given,
+            len(classes_of(plan)),
+            plan.run.policy.noise,
+            shares_noise=plan.run.shares_noise,
+        )
 
     def begin(self, plan: RunPlan) -> State:
         """Return zeros; (inputs + 1,), weights then bias; of K > 2 classes (K - 1, inputs + 1).

@@ -186,7 +186,7 @@ def descend_over(
     terms: LocalTerms = NO_TERMS,
 ) -> Vector:
     """Run DP-SGD on what gives the clipped gradients of so many subjects; see `descend_privately`."""
-    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
+    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size, privacy.noise)
     expected = privacy.sampling_rate * privacy.expected_subjects
     step = make_optimizer(optimizer, learning_rate, parameters.size)
     origin = current = clamp_parameters(parameters)

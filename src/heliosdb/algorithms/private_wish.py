@@ -37,6 +37,19 @@ def wished_report(plan: RunPlan) -> AccuracyNoise | None:
     return AccuracyNoise(sensitivity, _area_noise(), _area_sampling(), largest=0.1)
 
 
+def why_unreported(plan: RunPlan) -> str | None:
+    """Say of a run that would have a report without a budget that there is none of its model yet; None of
+    others."""
+    options = plan.run.options
+    method = algorithm(options.algorithm)
+    if REPORT not in method.steps or not plan.run.publishes or options.validation_split == 0:
+        return None
+    if isinstance(method, ScoresRows) and plan.run.policy.noise == "gaussian":
+        return None
+    under = "a privacy_budget" if plan.run.policy.noise == "gaussian" else f"{plan.run.policy.noise} noise"
+    return f"no report is made of {options.algorithm} under {under} yet"
+
+
 def _area_noise() -> float:
     """The derivative of the area by a cell of a class is the share of the other class below it, less the
     area, in units of the class's own count: at worst half of the cells lie below all others' scores."""

@@ -21,7 +21,7 @@ from heliosdb.algorithms.features import private_noise, sensitivity, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.noise_counts import noise_count
-from heliosdb.algorithms.private_wish import wished_report
+from heliosdb.algorithms.private_wish import why_unreported, wished_report
 from heliosdb.algorithms.registry import algorithm, check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.space import keep_columns
@@ -428,7 +428,7 @@ def plan_rounds(
         reason=made.reason if measures else _unmeasured(options),
         epsilon=made.epsilon,
         report_noise=made.report_noise_multiplier,
-        report_reason=made.report_reason,
+        report_reason=made.report_reason or why_unreported(plan),
     )
 
 

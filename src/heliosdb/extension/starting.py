@@ -44,6 +44,7 @@ from heliosdb.parts.checks import (
     unread_option,
 )
 from heliosdb.parts.clipping import check_adaptive_clipping
+from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.selections import count_chosen
 from heliosdb.parts.trust import TrustTerms, check_trust
 
@@ -135,6 +136,14 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_transforms(chosen)
     _check_read(session, start, given, chosen)
     options = parse_chosen(session, chosen, policy)
+    if policy.get("privacy_budget") is not None:
+        check_private_classes(
+            options.algorithm,
+            options.given,
+            len(options.target_classes),
+            policy["noise_mechanism"],
+            shares_noise=TrustTerms.of_options(policy).shares_noise(options),
+        )
     check_ranges(options)
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(len(nodes), policy["min_nodes"])

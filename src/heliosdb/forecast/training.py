@@ -68,16 +68,20 @@ def foretell(run: Run, participants: Participants) -> Forecast:
         opening = replace(opening, findings=learned.prepare(opening))
     except FederatedError as error:
         refused = error.text
-    told = _with_sizes(_steps(learned, opening), learned, opening)
+    told = _steps(learned, opening)
+    if refused is not None and accountant is not None:
+        # What cannot be planned is asked of nobody, and has no sizes.
+        return replace(told, cost=Cost(accountant.epsilon(*past), refused=refused))
+    told = _with_sizes(told, learned, opening)
     if accountant is None:
         return told
-    if refused is not None:
-        return replace(told, cost=Cost(accountant.epsilon(*past), refused=refused))
     cost = _cost(learned, opening, accountant, participants)
     if run.policy.overlap:
         cost = _added_up(cost, participants, accountant, others)
     measures = cost.reached is None or any(one.step == EVALUATE for one in cost.releases)
     reports = any(one.step == REPORT for one in cost.releases)
+    if cost.reached is not None and all(one.step != NORMS for one in cost.releases):
+        told = replace(told, training=tuple(name for name in told.training if name != NORMS))
     return replace(told, cost=cost, evaluations=told.evaluations if measures else 0, reports=reports)
 
 

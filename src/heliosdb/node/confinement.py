@@ -71,18 +71,42 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/nvidi
 _FORBIDDEN = (
     # Other machines and processes.
     "socket", "connect", "bind", "listen", "accept", "accept4", "io_uring_setup",
+    "kill", "tkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setpriority",
+    "ioprio_set",
     # Other programs, and what other processes hold.
     "execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp",
+    # What Landlock leaves of files: rights, owners, times, attributes, and in old kernels their length.
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "truncate",
+    "utime", "utimes", "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr",
+    "lremovexattr", "fremovexattr", "setxattrat", "removexattrat", "file_setattr",
     # Files by another way than their path; other roots and namespaces.
-    "open_by_handle_at", "mount", "umount2", "pivot_root", "chroot", "unshare", "setns",
+    "open_by_handle_at", "mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "fsopen",
+    "open_tree", "move_mount", "mount_setattr",
     # The kernel itself, and its keys.
     "bpf", "perf_event_open", "userfaultfd", "add_key", "request_key", "keyctl", "init_module",
     "finit_module", "kexec_load", "quotactl", "swapon", "reboot", "acct",
 )  # fmt: skip
 
+_OF_ITSELF_ALONE = (("prlimit64", 0), ("sched_setscheduler", 0), ("sched_setattr", 0))
+"""Calls whose first argument is a process, of which this one is so."""
+
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _TSYNC = 4
 _SECCOMP_LIBRARY = "libseccomp.so.2"
+
+
+class _Comparison(ctypes.Structure):
+    """scmp_arg_cmp of libseccomp: an argument's place, how it compares, and with what."""
+
+    _fields_ = (
+        ("place", ctypes.c_uint),
+        ("how", ctypes.c_int),
+        ("value", ctypes.c_uint64),
+        ("mask", ctypes.c_uint64),
+    )
+
+
+_NOT_EQUAL = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +249,9 @@ def _refuse_calls() -> str:
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]
     library.seccomp_rule_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint]
+    library.seccomp_rule_add_array.argtypes = [
+        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Comparison),
+    ]  # fmt: skip
     for name in ("seccomp_load", "seccomp_release"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
     library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
@@ -237,6 +264,12 @@ def _refuse_calls() -> str:
             number = library.seccomp_syscall_resolve_name(name.encode())
             # Below zero: this architecture has none of that name.
             if number >= 0 and library.seccomp_rule_add(filtered, _REFUSE, number, 0) != 0:
+                return f"seccomp: {name} cannot be refused"
+        # abort() sends itself a signal.
+        for name, own in (*_OF_ITSELF_ALONE, ("tgkill", os.getpid())):
+            number = library.seccomp_syscall_resolve_name(name.encode())
+            other = _Comparison(0, _NOT_EQUAL, own, 0)
+            if number >= 0 and library.seccomp_rule_add_array(filtered, _REFUSE, number, 1, other) != 0:
                 return f"seccomp: {name} cannot be refused"
         wrong = library.seccomp_load(filtered)
     finally:

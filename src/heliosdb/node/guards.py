@@ -12,11 +12,12 @@ from fractions import Fraction
 
 import numpy as np
 
+from heliosdb.algorithms.steps import adds_own_noise
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution, Dtype, Plain
-from heliosdb.node.policy import asked_mechanism, public_weight
+from heliosdb.node.policy import asked_mechanism, find_step, public_weight
 from heliosdb.node.summing import is_message
 from heliosdb.privacy.mechanisms import add_noise
 from heliosdb.privacy.shares import add_share
@@ -48,6 +49,8 @@ def check_guard(task: Task, contribution: Contribution) -> None:
                 raise FederatedError(ErrorCode.INTERNAL, "a sum that is to get noise is of float64")
         case AlreadyPrivate(mechanism):
             guarded = mechanism
+            if not adds_own_noise(find_step(task)):
+                raise FederatedError(ErrorCode.INTERNAL, "the answer's noise is the door's to add")
     if guarded != asked:
         raise FederatedError(ErrorCode.INTERNAL, "the answer is not guarded as the task asks")
     # A private answer's weight is no release of its own: it may only say what the coordinator knows already.

@@ -6,6 +6,7 @@ called is one of the names of `Rows`, and what it is given is JSON, checked fiel
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ from typing import Any
 from heliosdb.catalog.dataset_rows import CodeRange, ColumnReading, RowQuery
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.ids import DatasetName
+
+READERS = "HELIOSDB_READERS"
+"""Of the environment: the names of the connection strings by which rows may be read, with commas between."""
 
 _HEAD = struct.Struct("<cQ")
 _MOST_BYTES = 512 * 1024 * 1024
@@ -30,6 +34,11 @@ class Kind(StrEnum):
     VALUE = "="
     CHUNK = "+"
     FAILED = "!"
+
+
+def name_of_reader(conninfo: str) -> str:
+    """Return by what a connection string is known to the process that connects, without being told."""
+    return hashlib.sha256(conninfo.encode()).hexdigest()
 
 
 class ClosedError(Exception):

@@ -1,8 +1,8 @@
 """The process that reads rows for the training process, which may connect to nothing.
 
 What always holds: it does one of the named things at a time, with the rights of the role whose connection
-string it is told, and keeps neither that nor a row; it ends with the process that it reads for. It knows no
-key of the node's: rows come as numbers and as hashes without a key.
+string it is told, if that is one of the node's settings, and keeps neither that nor a row; it ends with the
+process that it reads for. It knows no key of the node's: rows come as numbers and as hashes without a key.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from heliosdb.domain.ids import DatasetName
 from heliosdb.node.piped_rows import ReaderProcess
 from heliosdb.node.reader import DirectRows, connect_reader
 from heliosdb.node.reader_calls import (
+    READERS,
     ClosedError,
     Kind,
+    name_of_reader,
     read_columns,
     read_counts,
     read_query,
@@ -82,7 +84,8 @@ def _serve(lines: socket.socket) -> None:
 def _read_over(line: socket.socket) -> None:
     """Answer calls over a connection until the line ends."""
     name, conninfo = _next_call(line)
-    if name != "connect":
+    # What it reads for may have been taken over: it would connect to whom it likes, and tell what it knows.
+    if name != "connect" or name_of_reader(str(conninfo)) not in os.environ.get(READERS, "").split(","):
         return
     try:
         connection = connect_reader(str(conninfo))

@@ -113,6 +113,7 @@ async def serve_many(
             log_format=first.log_format,
             engine=first.engine_place,
             confinement=strictest(config.confinement for config in configs),
+            readers=[config.reader.get_secret_value() for config in configs],
         )
         stack.push_async_callback(trainer.close)
         sites = [_site(config) for config in configs]

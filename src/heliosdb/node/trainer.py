@@ -24,6 +24,7 @@ from heliosdb.node.confinement import CONFINEMENT, SCRATCH, Confinement, Confine
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.engine import DaskPlace
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_pieces, read_frame_async
+from heliosdb.node.reader_calls import READERS, name_of_reader
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class Trainer:
     that do not fit into memory. parts: names of the modules in which further parts are registered.
     log_format: of what it logs. engine: the workers with which rows lie; None: the training process itself.
     confinement: whether the training process is confined as far as the machine can (`available`), computes
-    nothing where that is not whole (`required`), or is not confined (`off`).
+    nothing where that is not whole (`required`), or is not confined (`off`). readers: the connection strings
+    by which the process that reads for it may connect; by no other.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Trainer:
         log_format: Literal["text", "json"] = "text",
         engine: DaskPlace | None = None,
         confinement: ConfinementWish = "available",
+        readers: Sequence[str] = (),
     ) -> None:
         self._log_format = log_format
         self._engine = engine
@@ -71,6 +74,7 @@ class Trainer:
         self._scratch = None if scratch is None else str(scratch)
         self._limit = task_limit_seconds
         self._confinement: ConfinementWish = confinement
+        self._readers = ",".join(map(name_of_reader, readers))
         self._in_force: Confinement | None = None
         self._process: Process | None = None
         self._turn = asyncio.Lock()
@@ -138,10 +142,7 @@ class Trainer:
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:
             await self._end()
-            if self._scratch is not None:
-                # Where that cannot be made, what needs it says so.
-                with suppress(OSError):
-                    Path(self._scratch).mkdir(mode=0o700, exist_ok=True)
+            self._make_scratch()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # What lies in the directory in which the daemon was started is none of its code.
@@ -156,9 +157,16 @@ class Trainer:
             )
         return self._process
 
+    def _make_scratch(self) -> None:
+        if self._scratch is not None:
+            # Where that cannot be made, what needs it says so.
+            with suppress(OSError):
+                Path(self._scratch).mkdir(mode=0o700, exist_ok=True)
+
     def _environment(self) -> dict[str, str]:
         made = _environment(self._limits.max_cpu_cores or 1, self._log_format)
         made |= {} if self._scratch is None else {SCRATCH: self._scratch}
+        made |= {READERS: self._readers} if self._readers else {}
         made |= {CONFINEMENT: "off"} if self._confinement == "off" else {}
         if self._engine is None:
             return made

@@ -10,11 +10,12 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
+from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.codecs import CODECS
+from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.protocols import LEAST_NODES, PLAIN, PROTOCOLS, ShamirSettings
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import (
@@ -43,6 +44,16 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
     Every part is imported here, so that one whose module is broken shows too (as what importing it raises).
     """
     private = policy.budget is not None
+    if private:
+        check_private(options.algorithm, options.given)
+        check_noise(options.algorithm, options.given, policy.noise)
+        check_private_classes(
+            options.algorithm,
+            options.given,
+            len(options.target_classes),
+            policy.noise,
+            shares_noise=TrustTerms.of_policy(policy).shares_noise(options),
+        )
     check_rule(options, private=private)
     if policy.adaptive_clipping:
         check_adaptive_clipping(options, policy.noise)

@@ -30,6 +30,10 @@ class TrustTerms:
     adaptive_clipping: bool = False
     overlap: bool = False
 
+    def shares_noise(self, options: TrainingOptions) -> bool:
+        """Whether each node of a run adds a share of a sum's noise."""
+        return self.private and options.protocol != PLAIN and self.trust_model in (None, DISTRIBUTED)
+
     @classmethod
     def of_options(cls, policy: Mapping[str, Any]) -> TrustTerms:
         """Of a workspace's options, defaults filled in."""
@@ -65,7 +69,7 @@ def check_trust(options: TrainingOptions, terms: TrustTerms, named: Collection[s
             detail="A share of the noise is no protection where the coordinator sees single answers.",
             hint="Train with secure_aggregation = true, or set trust_model = 'local' in the workspace.",
         )
-    if not terms.private or options.protocol == PLAIN or terms.trust_model not in (None, DISTRIBUTED):
+    if not terms.shares_noise(options):
         return
     _check_terms(terms)
     if not adds_up(options.algorithm, options.given):

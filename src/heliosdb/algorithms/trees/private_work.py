@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.trees.grown import LEAF
 from heliosdb.algorithms.trees.private_learner import PrivateLearner
@@ -154,7 +155,9 @@ def rows_to_noise(plan: RunPlan, nodes: int) -> float:
     assert made is not None
     privacy = privacy_of(made)
     subjects = nodes * privacy.weight * privacy.mechanism.sampling_rate
-    noise = privacy.mechanism.noise_multiplier * math.sqrt(nodes * max(1, trees_of_round(plan)))
+    noise = privacy.mechanism.noise_multiplier * math.sqrt(
+        noise_count(plan.run, nodes) * max(1, trees_of_round(plan))
+    )
     return subjects / (noise * max(1.0, plan.run.policy.clipping_threshold))
 
 
