@@ -24,6 +24,7 @@ from heliosdb.algorithms.answers import classes_fault
 from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.checks import check_classes
 from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
+from heliosdb.algorithms.space import AT_ONCE
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table, group_by_subject
@@ -116,7 +117,7 @@ def count_classes(table: Table, work: ClassesWork) -> Contribution:
         return lattice.sum_steps(group_by_subject(subjects).means(places, 1.0))
 
     # A subject may have rows of both kinds.
-    parts = [table] if table.others.size else table.subject_blocks()
+    parts = [table] if table.others.size else table.subject_blocks(AT_ONCE)
     steps = sum_parts(parts, steps_of, add)
     guard = ClippedSum(CLASSES_SENSITIVITY, Mechanism(work.noise_multiplier, noise=work.noise))
     return Contribution(lattice.total(steps), 1.0, guard)

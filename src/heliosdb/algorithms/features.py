@@ -79,6 +79,7 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
     guard = ClippedSum(sensitivity(block_count(n_inputs, work), work), mechanism)
     lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_inputs), work.noise)
 
+    # Blocks need not be small, however wide rows are: one column of them is looked at at a time.
     def steps_of(rows: Table) -> Integers:
         grouping = group_by_subject(rows.subjects)
         blocks = [
@@ -88,7 +89,7 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
         count = grouping.subjects * lattice.sum_steps(np.ones((1, 1)))
         return np.concatenate([*blocks, count])
 
-    return Contribution(lattice.total(sum_parts(table.subject_blocks(), steps_of, add)), 1.0, guard)
+    return Contribution(lattice.total(sum_parts(table.subject_blocks(AT_ONCE), steps_of, add)), 1.0, guard)
 
 
 def sensitivity(blocks: int, work: StatisticsWork) -> float:

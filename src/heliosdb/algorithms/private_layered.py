@@ -137,12 +137,15 @@ def measure_layers(
     lattice = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size)
     clamped = [clamp_parameters(one) for one in weights]
 
-    def steps_of(part: Table) -> Integers:
+    def values_of(part: Table) -> Matrix:
         columns, targets = scale_columns(part.features, scaling), private_targets(part, scaling, classes)
         scores = scores_of(clamped, activation, columns)
         scores = beside_first(scores) if is_reduced else scores
         shown = scores.T if len(scores) > 1 else scores[0]
-        measured = measure.row_values(_losses(scores, targets, classes), shown, targets)
+        return measure.row_values(_losses(scores, targets, classes), shown, targets)
+
+    def steps_of(part: Table) -> Integers:
+        measured = np.concatenate(part.by_rows(values_of, classes), axis=1)
         means = group_by_subject(part.subjects).means(measured, ROW_CAP)
         return lattice.sum_steps(boxes.coordinates(means))
 

@@ -8,6 +8,7 @@ this report where it scores rows one by one (`ScoresRows`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import add
 from typing import Protocol, runtime_checkable
 
@@ -23,7 +24,8 @@ from heliosdb.algorithms.private_layout import (
     PrivateLayout,
     largest_loss,
 )
-from heliosdb.algorithms.reference_points import reference_points
+from heliosdb.algorithms.reference_points import Points, reference_points
+from heliosdb.algorithms.space import rows_at_once, slices
 from heliosdb.algorithms.table import Codes, Grouping, Table, group_by_subject, starts_of_runs
 from heliosdb.algorithms.works import PrivateReportWork
 from heliosdb.domain.errors import invalid_value, not_supported
@@ -93,10 +95,15 @@ def report_steps(
     """Return what some subjects, each with all of its rows, add in lattice steps; (layout.size,)."""
     grouping, targets = group_by_subject(rows.subjects), _targets(rows, task, layout.classes)
     with np.errstate(over="ignore", invalid="ignore"):
-        scores = method.score_privately(rows.features, task)
-        figures = _figures(layout, scores, targets, grouping, lattice)
-        growths = _growths(method, rows, task, layout, targets)
-    steps = np.rint(grouping.means(growths, _ROW_CAP) / lattice.step).astype(np.int64)
+        scored = rows.by_rows(lambda some: method.score_privately(some.features, task), layout.classes)
+        figures = _figures(layout, np.concatenate(scored), targets, grouping, lattice)
+        (shown,) = layout.shapes["growths"]
+        steps = np.empty((shown, grouping.subjects), dtype=np.int64)
+        points = list(reference_points(task)) if shown else []
+        # One subject may have all rows: so many features at a time that theirs take no more than a block.
+        for some in slices(shown, rows_at_once(rows.rows)):
+            growths = _growths(method, rows, task, points[some])
+            steps[some] = np.rint(grouping.means(growths, _ROW_CAP) / lattice.step).astype(np.int64)
     clipped = clip_steps(steps, LARGEST_NORM / lattice.step) if len(steps) else steps
     return np.concatenate([figures, clipped.astype(np.int64).sum(axis=1)])
 
@@ -127,21 +134,28 @@ def _figures(
     return lattice.sum_steps(coordinates)
 
 
-def _growths(method: ScoresRows, rows: Table, task: Task, layout: PrivateLayout, targets: Vector) -> Matrix:
-    """Return by how much each row's loss grows where a feature is replaced; (features, rows)."""
-    (shown,) = layout.shapes["growths"]
-    growths = np.zeros((shown, rows.rows))
-    if not shown:
+def _growths(method: ScoresRows, rows: Table, task: Task, points: Sequence[Points]) -> Matrix:
+    """Return by how much each row's loss grows where a feature is replaced; (features, rows). points: what
+    each of these features is replaced by."""
+    classes = PrivateReportWork.of(task).classes
+
+    def growths_of(some: Table) -> Matrix:
+        growths, features = np.zeros((len(points), some.rows)), np.array(some.features)
+        targets = _targets(some, task, classes)
+
+        def losses() -> Vector:
+            return row_losses(classes, method.score_privately(features, task), targets)
+
+        before = losses()
+        for place, one in enumerate(points):
+            for values, weight in zip(one.values, one.weights.tolist(), strict=True):
+                features[:, one.inputs] = values
+                growths[place] += weight * losses()
+            features[:, one.inputs] = some.features[:, one.inputs]
+            growths[place] -= before
         return growths
-    classes, features = layout.classes, np.array(rows.features)
-    before = row_losses(classes, method.score_privately(features, task), targets)
-    for place, points in enumerate(reference_points(task)):
-        for values, weight in zip(points.values, points.weights.tolist(), strict=True):
-            features[:, points.inputs] = values
-            growths[place] += weight * row_losses(classes, method.score_privately(features, task), targets)
-        features[:, points.inputs] = rows.features[:, points.inputs]
-        growths[place] -= before
-    return growths
+
+    return np.concatenate(rows.by_rows(growths_of, classes), axis=1)
 
 
 def row_losses(classes: int, scores: Matrix, targets: Vector) -> Vector:

@@ -18,6 +18,9 @@ from heliosdb.algorithms.parted import Parted
 AT_ONCE = 1 << 16
 """Rows of a block, where what is made of each depends on it alone."""
 
+_NUMBERS = 1 << 20
+"""Of a block."""
+
 _STRETCH = 1 << 25
 """Bytes of an array that are walked through before it may rest."""
 
@@ -62,6 +65,12 @@ def slices(rows: int, size: int = AT_ONCE) -> Iterator[slice]:
     """Yield where blocks of so many rows lie; nothing for no rows."""
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
+
+
+def rows_at_once(width: int) -> int:
+    """Return how many rows of so many numbers are computed on at a time: however wide, in about the same
+    memory, for how wide they are is a task's to say."""
+    return max(1, min(AT_ONCE, _NUMBERS // max(1, width)))
 
 
 def _at_once(array: NDArray[Any]) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.parted import Parted, Rows
-from heliosdb.algorithms.space import AT_ONCE, MEMORY, Space, gather, keep, slices
+from heliosdb.algorithms.space import MEMORY, Space, gather, keep, rows_at_once, slices
 from heliosdb.domain.disclosure_rules import DEFAULT_RULES
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
@@ -174,13 +174,24 @@ class Table:
         mask = self.held_out if rows == "validation" else ~self.held_out
         return None if bool(mask.all()) else np.flatnonzero(mask)
 
-    def subject_blocks(self, size: int = AT_ONCE) -> Iterable[Table]:
+    def subject_blocks(self, size: int | None = None) -> Iterable[Table]:
         """Return the rows in blocks of whole subjects, of at least so many rows but the last; one for none.
 
-        The rows of a subject are adjacent, as in every table that a node reads; of one whose are not all come
-        as one block.
+        size: None for as many as take about the same memory, however many inputs a row has. The rows of a
+        subject are adjacent, as in every table that a node reads; of one whose are not all come as one block.
+        A block has no bound, for one subject's rows have none: what is made of it in a row's width is made
+        block by block again (`by_rows`).
         """
-        return PartedBlocks(self, None, size) if self.is_parted else self._cut_subjects(size)
+        rows = rows_at_once(self.features.shape[1]) if size is None else size
+        return PartedBlocks(self, None, rows) if self.is_parted else self._cut_subjects(rows)
+
+    def by_rows(self, of: Callable[[Table], T], width: int = 0) -> list[T]:
+        """Return what some rows at a time give, in their order, once for no rows.
+
+        width: how many numbers a row takes meanwhile, where these are more than its inputs.
+        """
+        size = rows_at_once(max(width, self.features.shape[1]))
+        return [of(self.at(block)) for block in slices(max(1, self.rows), size)]
 
     def _cut_subjects(self, size: int) -> Iterator[Table]:
         start = 0

@@ -60,12 +60,14 @@ class TreeModel:
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name, streams=True),
-            STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
+            STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts, streams_privately=True),
             REFINE: TreeRefineStep(self.name, streams=True),
             QUANTILES: QuantilesStep(self.name, self.boosts),
             GROW: GrowStep(self.name, self.boosts),
             LEAVES: LeavesStep(self.name, self.boosts),
-            EVALUATE: TreeEvaluateStep(self.name, boosts=self.boosts, told=told_arrays(boosts=self.boosts)),
+            EVALUATE: TreeEvaluateStep(
+                self.name, boosts=self.boosts, told=told_arrays(boosts=self.boosts), streams_privately=True
+            ),
             REPORT: TreeReportStep(self.name),
         }
 

@@ -15,7 +15,6 @@ from heliosdb.algorithms.evaluation import EvaluateStep, evaluate_work
 from heliosdb.algorithms.measures import Evaluation, measure, told_sums
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.reported import loss_of
-from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.steps import Draws, Taken
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.trees.grown import COVER, LEAF, NAMES
@@ -42,8 +41,6 @@ from heliosdb.scoring.trees import Prepared, add_up
 
 ROW_CAP = 1024.0
 """A row's loss counts up to this in the mean of its subject, under a budget."""
-
-_SCORED_AT_ONCE = 1 << 20
 
 _LEAST_SHARE = 1e-15
 """Of a class: what subtraction has left of less is rounding."""
@@ -102,8 +99,7 @@ class TreeEvaluateStep(EvaluateStep):
 
         def steps_of(part: Table) -> Integers:
             # A row's scores take as much memory as a task says that there are classes.
-            blocks = slices(max(1, part.rows), _SCORED_AT_ONCE // max(1, classes))
-            values = np.concatenate([values_of(part.at(block)) for block in blocks], axis=1)
+            values = np.concatenate(part.by_rows(values_of, classes), axis=1)
             means = group_by_subject(part.subjects).means(values, ROW_CAP)
             return lattice.sum_steps(boxes.coordinates(means))
 

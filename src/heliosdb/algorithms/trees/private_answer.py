@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from heliosdb.algorithms.columns import scale_target
+from heliosdb.algorithms.space import Space
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.trees.grown import LEAF
 from heliosdb.algorithms.trees.private_learner import PrivateLearner
@@ -31,10 +32,13 @@ def private_target(rows: Table, classes: int, scaling: Scaling) -> Vector:
 
 
 class LeafAnswer:
-    """What one task's leaves add up to, part by part. lattice: of the whole answer."""
+    """What one task's leaves add up to, part by part.
 
-    def __init__(self, work: LeavesWork, scaling: Scaling, *, boosts: bool) -> None:
-        self._work, self._scaling = work, scaling
+    space: where the table lies of which these are parts. lattice: of the whole answer.
+    """
+
+    def __init__(self, work: LeavesWork, scaling: Scaling, space: Space, *, boosts: bool) -> None:
+        self._work, self._scaling, self._space = work, scaling, space
         self._learner = PrivateLearner(work.classes, boosts)
         self._scoring = make_learner(work.classes, 0, boosts=boosts)
         size, noise = work.size(boosts=boosts), work.privacy.mechanism.noise_multiplier
@@ -47,7 +51,7 @@ class LeafAnswer:
         """Return the sums over the subjects of some rows that are sampled, in lattice steps."""
         model, grouping = self._work.model, group_by_subject(rows.subjects)
         taken = secret.poisson_sample(grouping.subjects, self._work.privacy.mechanism.sampling_rate)
-        seen = see(rows, model) if rows.space.is_memory else Seen(rows, model)
+        seen = see(rows, model) if self._space.is_memory else Seen(rows, model, self._space)
         scores = seen.scores(model, self._work.finished, self._scoring)
         target = private_target(rows, self._work.classes, self._scaling)
         return self._adding.total(

@@ -118,9 +118,11 @@ class LeavesStep:
         del memory
         work, scaling = LeavesWork.of(task, boosts=self.boosts), task.scaling
         assert scaling is not None
-        adding, rows, secret = LeafAnswer(work, scaling, boosts=self.boosts), table.training(), draws.secret()
+        rows, secret = table.training(), draws.secret()
+        adding = LeafAnswer(work, scaling, rows.space, boosts=self.boosts)
         # Rows in memory are seen whole, so that their scores are held from one round to the next.
-        parts = [rows] if rows.space.is_memory else rows.subject_blocks()
+        # Others come here, for sampling is nobody else's: blocks that lie with workers are fetched.
+        parts = [rows] if rows.space.is_memory else iter(rows.subject_blocks())
         steps = sum_parts(parts, lambda part: adding.steps(part, secret), np.add)
         guard = ClippedSum(work.clipping_norm, work.privacy.mechanism)
         return Contribution(adding.lattice.total(steps), work.privacy.weight, guard)

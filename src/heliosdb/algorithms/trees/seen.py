@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.space import MEMORY, Space, rows_at_once, slices
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.bins import codes_of
 from heliosdb.algorithms.trees.drawing import Hashes, row_hashes
@@ -27,12 +28,16 @@ _LARGEST = 256 * 2**20
 
 
 class Seen:
-    """The bins of a table's rows, and what follows from rows alone. codes: (inputs, n)."""
+    """The bins of a table's rows, and what follows from rows alone. codes: (inputs, n), in `space`."""
 
-    def __init__(self, rows: Table, model: Model) -> None:
+    def __init__(self, rows: Table, model: Model, space: Space = MEMORY) -> None:
         self._rows = rows
         widest = np.uint16 if model.edges.widths.max(initial=0) < 2**16 else np.int64
-        self.codes: NDArray[Any] = codes_of(rows.features, model.edges).astype(widest)
+        width = rows.features.shape[1]
+        self.codes: NDArray[Any] = space.empty((width, rows.rows), widest)
+        for block in slices(rows.rows, rows_at_once(width)):
+            self.codes[:, block] = codes_of(rows.features[block], model.edges)
+            space.rest(self.codes[:, block].nbytes)
         self._hashes: Hashes | None = None
         self._scored: tuple[int, bytes, Matrix] | None = None
 
