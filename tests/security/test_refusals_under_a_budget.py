@@ -332,6 +332,15 @@ def timed(**changes: Any) -> Task:
     return task(HAZARDS, asked, **told)
 
 
+def wide_hazards() -> Task:
+    """Hazards of two intervals with more inputs than a Hessian may have."""
+    inputs = 4_095
+    levels = tuple(f"{number:04}" for number in range(inputs))
+    name = ColumnEncoding("name", ColumnKind.CATEGORY, "indicators", levels)
+    state = make_state(parameters=np.zeros(inputs), hazards=np.zeros(2))
+    return encoded(timed(scaling=Scaling((0.0,) * inputs, (1.0,) * inputs), state=state), name, classes=())
+
+
 def of_derivatives() -> list[tuple[str, Task]]:
     """Refusals of Newton steps and of hazards."""
     far = parameters_state(np.array([0.0, 200.0, 0.0]))
@@ -360,6 +369,7 @@ def of_derivatives() -> list[tuple[str, Task]]:
         ("a parameter 200 is outside", replace(timed(), state=wide)),
         ("parameters do not fit its algorithm", replace(timed(), state={**wide, "hazards": np.zeros(3)})),
         ("hazards of intervals are asked for under a privacy budget", working(timed(), privacy=None)),
+        ("optimizer newton takes at most 4096 parameters, and the model has 4097", wide_hazards()),
     ]  # fmt: skip
 
 
@@ -554,7 +564,6 @@ ELSEWHERE = {
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
     "the node takes part in no sum of fewer than …": SITE,
     "the node does not know whose noise adds up to the whole": SITE,
-    "optimizer newton takes at most … parameters, and the model has …": FIRST,
     "the option … is not supported by optimizer sgd yet": COORDINATOR,
     "the event column must be true or false, or 0 or 1, in every row": PLAIN,
     "the target, a survival time, must be 0 or more in every row": PLAIN,
