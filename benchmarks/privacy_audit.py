@@ -1,9 +1,9 @@
 """Whether what leaves a node is as private as its ledger says, as an attacker finds out.
 
-Audited are round 0's statistics, evaluations and training by descent of a logistic regression, statistics and
-training under Laplace noise too, and Newton steps; not refinements, counts of classes and norms, reports, trees,
-networks, hazards, and noise that nodes share. The very code of a node answers two tables, many times each: one with a
-data subject made to be found, one without. The attacker is the coordinator: it knows both tables and all that
+Audited are of a logistic regression of two classes statistics, evaluations, training by descent and Newton
+steps under Gaussian noise, statistics and training under Laplace noise; not refinements, counts of classes and
+norms, reports, trees, networks, hazards, and noise that nodes share. The very code of a node answers two tables,
+many times each: one with a data subject made to be found, one without. The attacker is the coordinator: it knows both tables and all that
 it asked, sees every answer, and guesses. From how often it is right follows an ε below which no mechanism can
 be that answers like this (Jagielski, Ullman and Oprea 2020, "Auditing differentially private machine
 learning"), with a confidence of 99 % by Clopper and Pearson; the threshold is chosen on trials that are not

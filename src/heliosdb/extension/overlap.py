@@ -28,7 +28,7 @@ def check_overlap(session: Session, workspace: catalog.Workspace, options: catal
             ErrorCode.WRONG_STATE,
             f"{' and '.join(changed)} cannot be changed: nodes have spent at the delta that is now",
             detail="With subjects_overlap each node's epsilon is at delta / max_nodes, so that their sum is"
-            " at delta; nodes have spent from the budget, or a run that may spend from it is queued or running.",
+            " at delta; nodes have spent from the budget, or a run that may is queued or running.",
             hint=_HINT,
         )
 
