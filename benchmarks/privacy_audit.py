@@ -1,11 +1,13 @@
 """Whether what leaves a node is as private as its ledger says, as an attacker finds out.
 
-Of each step that has a private form the very code of a node answers two tables, many times each: one with a
-data subject made to be found, one without. The attacker is the coordinator: it knows both tables and all that
+Audited are of a logistic regression of two classes statistics, evaluations, training by descent and Newton
+steps under Gaussian noise, statistics and training under Laplace noise; not refinements, counts of classes and
+norms, reports, trees, networks, hazards, and noise that nodes share. The very code of a node answers two tables,
+many times each: one with a data subject made to be found, one without. The attacker is the coordinator: it knows both tables and all that
 it asked, sees every answer, and guesses. From how often it is right follows an ε below which no mechanism can
 be that answers like this (Jagielski, Ullman and Oprea 2020, "Auditing differentially private machine
-learning"), with a confidence of 95 % by Clopper and Pearson; the threshold is chosen on trials that are not
-counted. It has to stay below what the accountant charges; and three mechanisms that are broken on purpose have
+learning"), with a confidence of 99 % by Clopper and Pearson; the threshold is chosen on trials that are not
+counted. It has to stay below what the accountant charges; and five mechanisms that are broken on purpose have
 to be found out, else the attacker proves nothing.
 
     make bench NAME=privacy_audit ARGS="2000"
@@ -26,10 +28,11 @@ from benchmarks.harness import Figure, publish
 from heliosdb.algorithms import Table, derive_rng
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import ClippedSum, Contribution, Vector
+from heliosdb.domain.vector import ClippedSum, Contribution, Matrix, Vector
 from heliosdb.privacy.accountant import epsilon
 from heliosdb.privacy.gaussian import gaussian_epsilon
 from heliosdb.privacy.mechanisms import Entropy, Integers, Secret, add_noise
@@ -72,12 +75,13 @@ def released(answer: Contribution, noise: float, entropy: Entropy) -> Vector:
     """Return what the release door lets out of an answer."""
     if not isinstance(answer.guard, ClippedSum):
         return answer.vector
-    return add_noise(answer.vector, answer.guard.sensitivity, noise, entropy)
+    kind = answer.guard.mechanism.noise
+    return add_noise(answer.vector, answer.guard.sensitivity, noise, entropy, noise=kind)
 
 
-def statistics_trial(noise: float) -> Trial:
+def statistics_trial(noise: float, *, kind: Noise = "gaussian") -> Trial:
     """One answer of round 0."""
-    work = StatisticsWork(MODEL.name, noise, ((-3.0, 3.0),) * FEATURES, classes=2)
+    work = StatisticsWork(MODEL.name, noise, ((-3.0, 3.0),) * FEATURES, classes=2, noise=kind)
     return lambda table, entropy: released(statistics(table, work), noise, entropy)
 
 
@@ -94,11 +98,23 @@ def evaluation_trial(noise: float) -> Trial:
     return trial
 
 
+def newton_trial(noise: float) -> Trial:
+    """One exchange of derivatives."""
+    work, at = NoisyWork(noise, 1.0, 2), np.full(FEATURES + 1, 0.3)
+    return lambda table, entropy: released(MODEL.bounded_curvature(table, at, SCALING, work), noise, entropy)
+
+
 def training_trial(
-    noise: float, *, norm: float = 1.0, rate: float = 1.0, steps: int = 1, rounds: int = 1
+    noise: float,
+    *,
+    norm: float = 1.0,
+    rate: float = 1.0,
+    steps: int = 1,
+    rounds: int = 1,
+    kind: Noise = "gaussian",
 ) -> Trial:
     """So many rounds of local training, each from what the one before led to; all updates."""
-    privacy = PrivateTraining(noise, norm, rate, steps, float(ROWS))
+    privacy = PrivateTraining(noise, norm, rate, steps, float(ROWS), kind)
     work = TrainWork(MODEL.name, SCALING, 1, 4, 0.1, privacy, classes=2)
 
     def trial(table: Table, entropy: Entropy) -> Vector:
@@ -117,22 +133,32 @@ def audit(
 ) -> Audit:
     """Have the attacker guess `trials` times of each table.
 
-    make: what is answered under a noise multiplier; that of `mechanisms` is audited. The attacker projects
-    what it sees on how the two tables' answers differ all but without noise, which it can compute by itself:
-    for noise that is the same in every coordinate no test of the answer is better.
+    make: what is answered under a noise multiplier; that of `mechanisms` is audited. The attacker knows what
+    the two tables' answers are all but without noise, which it can compute by itself, and guesses by how much
+    likelier the one is than the other: for one release no test of the answer is better.
     """
     quiet, trial = make(_QUIET), make(mechanisms[0].noise_multiplier)
-    known = [np.mean([quiet(one, entropy) for _ in range(_LOOKS)], axis=0) for one in tables()]
+    known = np.array([np.mean([quiet(one, entropy) for _ in range(_LOOKS)], axis=0) for one in tables()])
     seen = [np.array([trial(one, entropy) for _ in range(2 * trials)]) for one in tables()]
-    direction = known[1] - known[0]
     spread = seen[0][:trials].std(axis=0)
-    direction /= np.where(spread > 0.0, spread, 1.0) ** 2
-    scores = [answers @ direction for answers in seen]
-    is_gaussian = all(one.sampling_rate >= 1.0 for one in mechanisms)
+    spread = np.where(spread > 0.0, spread, 1.0)
+    kind = mechanisms[0].noise
+    scores = [_likelihoods(answers / spread, known / spread, kind) for answers in seen]
+    is_gaussian = kind == "gaussian" and all(one.sampling_rate >= 1.0 for one in mechanisms)
     bound = _gaussian_bound if is_gaussian else _bound
     threshold, tells = _choose(scores[0][:trials], scores[1][:trials], bound)
     found = bound(tells(scores[0][trials:], threshold), tells(scores[1][trials:], threshold))
     return Audit(epsilon(mechanisms, DELTA), found)
+
+
+def _likelihoods(answers: Matrix, known: Matrix, kind: Noise) -> Vector:
+    """Return by how much likelier the second known answer is than the first, but for scale and a constant;
+    answers: (n, d), known: (2, d), both in deviations → (n,)."""
+    if kind == "laplacian":
+        nearer: Vector = (np.abs(answers - known[0]) - np.abs(answers - known[1])).sum(axis=1)
+        return nearer
+    along: Vector = answers @ (known[1] - known[0])
+    return along
 
 
 Guesses = NDArray[np.bool_]
@@ -188,9 +214,9 @@ def _gaussian_bound(without: Guesses, with_subject: Guesses) -> float:
 class HalfNoise(Secret):
     """Broken on purpose: of the noise half is drawn."""
 
-    def noise(self, shape: tuple[int, ...]) -> Integers:
+    def noise(self, shape: tuple[int, ...], noise: Noise = "gaussian") -> Integers:
         """Draw."""
-        return super().noise(shape) // 2
+        return super().noise(shape, noise) // 2
 
 
 def half_noise(noise: float) -> Trial:
@@ -199,6 +225,19 @@ def half_noise(noise: float) -> Trial:
     work, start = TrainWork(MODEL.name, SCALING, 1, 4, 0.1, privacy, classes=2), np.zeros(FEATURES + 1)
     return lambda table, entropy: (
         MODEL.train(table, start, work, derive_rng(1, 0, "a", b""), HalfNoise(entropy)).vector
+    )
+
+
+def quarter_laplacian_noise(noise: float) -> Trial:
+    """A quarter of the Laplace noise that is charged."""
+    return training_trial(noise / 4.0, kind="laplacian")
+
+
+def steep_newton(noise: float) -> Trial:
+    """Derivatives clipped to three times the norm that noise is drawn for."""
+    work, at = NoisyWork(noise / 3.0, 3.0, 2), np.full(FEATURES + 1, 0.3)
+    return lambda table, entropy: released(
+        MODEL.bounded_curvature(table, at, SCALING, work), noise / 3.0, entropy
     )
 
 
@@ -214,8 +253,25 @@ def free_loss(noise: float) -> Trial:
     return lambda table, entropy: np.append(train(table, entropy), MODEL.objective(table, at, work))
 
 
-BROKEN = {"half the noise": half_noise, "clipping skipped": unclipped, "a loss for free": free_loss}
-"""Mechanisms that are not what their charge says."""
+GAUSSIAN, LAPLACIAN = Mechanism(1.0), Mechanism(1.0, noise="laplacian")
+BROKEN: dict[str, tuple[Callable[[float], Trial], Mechanism]] = {
+    "half the noise": (half_noise, GAUSSIAN),
+    "clipping skipped": (unclipped, GAUSSIAN),
+    "a loss for free": (free_loss, GAUSSIAN),
+    "a quarter of the Laplace noise": (quarter_laplacian_noise, LAPLACIAN),
+    "derivatives clipped too late": (steep_newton, GAUSSIAN),
+}
+"""Mechanisms that are not what their charge says, and what is charged."""
+
+
+def laplacian_statistics(noise: float) -> Trial:
+    """One answer of round 0 under Laplace noise."""
+    return statistics_trial(noise, kind="laplacian")
+
+
+def laplacian_training(noise: float) -> Trial:
+    """One step of training under Laplace noise."""
+    return training_trial(noise, kind="laplacian")
 
 
 def sampled(noise: float) -> Trial:
@@ -228,19 +284,22 @@ def main() -> None:
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else TRIALS
     figures = []
     for noise in (4.0, 1.0, 0.5):
-        one = [Mechanism(noise)]
+        one, laplacian = [Mechanism(noise)], [Mechanism(noise, noise="laplacian")]
         audits: dict[str, tuple[Callable[[float], Trial], list[Mechanism]]] = {
             "statistics": (statistics_trial, one),
             "evaluation": (evaluation_trial, one),
             "training, one step": (training_trial, one),
+            "Newton step": (newton_trial, one),
+            "statistics, Laplace": (laplacian_statistics, laplacian),
+            "training, one step, Laplace": (laplacian_training, laplacian),
             "training, 2 rounds of 4 steps of a quarter": (sampled, [Mechanism(noise, 0.25, 8)]),
         }
         for name, (make, mechanisms) in audits.items():
             found = audit(make, mechanisms, trials)
             target = f"<= {found.claimed:.4g}, what is charged"
             figures.append(Figure(f"{name}, sigma {noise:g}: found", found.found, "eps", target))
-    for name, make in BROKEN.items():
-        found = audit(make, [Mechanism(1.0)], trials)
+    for name, (make, charged) in BROKEN.items():
+        found = audit(make, [charged], trials)
         figures.append(Figure(f"broken, {name}: found", found.found, "eps", f"> {found.claimed:.4g}: caught"))
     publish("privacy_audit", figures)
 

@@ -90,10 +90,11 @@ INSERT INTO person SELECT i, 30 + i, 90 + i, i % 2, 'x' || i, '2020-01-01', ARRA
 FROM generate_series(1, 21) AS i;
 UPDATE person SET age = 'NaN', pressure = 1e300, outcome = 7, name = 'only', tags = NULL WHERE person_id = 1;
 CREATE TABLE capped AS SELECT age, pressure, outcome FROM person;
+CREATE TABLE worded AS SELECT name AS a, name AS b, name AS c, name AS d, name AS e, pressure, outcome FROM person;
 CREATE MATERIALIZED VIEW unfilled AS SELECT age, pressure, outcome FROM person WITH NO DATA;
 """
 ONE_FEWER = "DELETE FROM person WHERE person_id = 1"
-LOCKED = "LOCK TABLE person, capped IN ACCESS EXCLUSIVE MODE"
+LOCKED = "LOCK TABLE person, capped, worded IN ACCESS EXCLUSIVE MODE"
 
 
 def make(cluster: Cluster, database: str, change: str) -> None:
@@ -106,6 +107,7 @@ def make(cluster: Cluster, database: str, change: str) -> None:
         connection.execute("CALL federated.execute('ALTER FEDERATED DATASET asleep SET (paused = true)')")
         share(connection, "telling", "person (age, ssn, outcome)")
         share(connection, "unfilled", "unfilled (age, pressure, outcome)")
+        share(connection, "worded", "worded (a, b, c, d, e, pressure, outcome)")
         share(connection, "capped", "capped (age, pressure, outcome)", options="WITH (max_epsilon = 0.5)")
 
 
@@ -311,6 +313,11 @@ def of_shares() -> list[tuple[str, Task]]:
     secure = Summing("shamir", "keys", nodes=3, shares_noise=True)
     work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
     summed = working(task(StepName("gradient"), work), summing=secure)
+    several = working(
+        task(StepName("gradient"), GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 3).to_work(6)),
+        summing=secure,
+    )
+    three = reading(replace(several, state=parameters_state(np.zeros((2, 3)))), classes=("0", "1", "2"))
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
     plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
     return [
@@ -322,6 +329,7 @@ def of_shares() -> list[tuple[str, Task]]:
         ("neither repeated nor weighted", working(summed, privacy=Privacy(Mechanism(NOISE, 0.5), 9.0))),
         ("clipping_norm 1e-07 is outside", setting(summed, clipping_norm=1e-7)),
         ("local_epochs", setting(summed, local_epochs=3)),
+        ("more than two classes are not supported yet where nodes share the noise", three),
         ("its DBA has not said who the other participants are", summed),
     ]
 
@@ -342,6 +350,16 @@ def timed(**changes: Any) -> Task:
     read = replace(READING, features=("age",), roles=(("event", "pressure"),))
     told = {"reading": read, "state": HAZARD_STATE, "scaling": Scaling((0.0,), (1.0,)), **changes}
     return task(HAZARDS, asked, **told)
+
+
+def wide_hazards() -> Task:
+    """Hazards of two intervals with more inputs than a Hessian may have."""
+    levels = tuple(f"{number:03}" for number in range(1_000))
+    names = [ColumnEncoding(name, ColumnKind.CATEGORY, "indicators", levels) for name in "abcde"]
+    inputs = len(Encoding(tuple(names), ()).inputs)
+    state = make_state(parameters=np.zeros(inputs), hazards=np.zeros(2))
+    asked = timed(scaling=Scaling((0.0,) * inputs, (1.0,) * inputs), state=state)
+    return encoded(reading(asked, dataset="worded"), *names, classes=())
 
 
 def of_derivatives() -> list[tuple[str, Task]]:
@@ -372,6 +390,7 @@ def of_derivatives() -> list[tuple[str, Task]]:
         ("a parameter 200 is outside", replace(timed(), state=wide)),
         ("parameters do not fit its algorithm", replace(timed(), state={**wide, "hazards": np.zeros(3)})),
         ("hazards of intervals are asked for under a privacy budget", working(timed(), privacy=None)),
+        ("optimizer newton takes at most 4096 parameters, and the model has", wide_hazards()),
     ]  # fmt: skip
 
 
@@ -566,7 +585,6 @@ ELSEWHERE = {
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
     "the node takes part in no sum of fewer than …": SITE,
     "the node does not know whose noise adds up to the whole": SITE,
-    "optimizer newton takes at most … parameters, and the model has …": FIRST,
     "the option … is not supported by optimizer sgd yet": COORDINATOR,
     "the event column must be true or false, or 0 or 1, in every row": PLAIN,
     "the target, a survival time, must be 0 or more in every row": PLAIN,

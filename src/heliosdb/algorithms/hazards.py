@@ -26,6 +26,7 @@ from heliosdb.algorithms.bounded_curvature import CurvatureLayout, Reach, Shares
 from heliosdb.algorithms.bounded_sums import sum_bounded
 from heliosdb.algorithms.checks import check_shape
 from heliosdb.algorithms.columns import scale_columns
+from heliosdb.algorithms.newton import check_size
 from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
 from heliosdb.algorithms.private_newton import lattice_of, move_noisily, noisy_fault, training_noise
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -135,6 +136,8 @@ class HazardStep:
             raise invalid_value("the intervals of time are none")
         if "event" not in dict(task.reading.roles):
             raise invalid_value(f"{NAME} reads a column with the role event")
+        # Each row has a vector that grows with their square.
+        check_size(task.n_inputs + len(given.ends))
         scaling_of(task)
         if sorted(task.state) != sorted((PARAMETERS, LEVELS_OF_TIME)):
             raise invalid_value("The task's state does not fit its algorithm and step.")

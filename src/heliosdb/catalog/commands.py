@@ -205,6 +205,17 @@ def workspace_has_plain_runs(connection: Connection, workspace: Workspace) -> bo
     )
 
 
+def has_ledger(connection: Connection, name: str) -> bool:
+    """Tell whether the ledger has a line of a workspace of this name, one that was dropped too."""
+    return bool(_SQL.query(connection, "has_ledger", name)[0]["has_ledger"])
+
+
+def may_have_spent(connection: Connection, workspace: Workspace) -> bool:
+    """Tell whether the workspace's ledger has a line, or a run with a budget is queued or running."""
+    rows = _SQL.query(connection, "may_have_spent", workspace.workspace_id, workspace.name)
+    return bool(rows[0]["may_have_spent"])
+
+
 def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
     """Return the nodes of a workspace by name."""
     return [

@@ -1,9 +1,10 @@
 """What a version predicts by, sealed to its database server: the catalog holds cipher text.
 
 What always holds: of a sealed version the catalog shows what its function must be called with (features,
-their levels, classes, link) and no number that was learned; it opens only with the server's key, and only as
-the numbers of that very version. A random key is sealed as something short is (domain/sealed_box.py), the
-numbers under it (AES-256-GCM).
+their levels, classes, link) and no weight; what it holds of any version stays readable beside that: means and
+scales of features and target (`federated.version.scaling`), figures of reports. It opens only with the
+server's key, and only as the numbers of that very version. A random key is sealed as something short is
+(domain/sealed_box.py), the numbers under it (AES-256-GCM).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.compliance import list_modes_in_training
 from heliosdb.domain.wording import counted
 from heliosdb.extension.alerts import check_breach_target
+from heliosdb.extension.overlap import check_overlap, check_recreated
 from heliosdb.extension.session import Session, duplicate
 
 
@@ -36,6 +37,7 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
     check_breach_target(session, given)
     if catalog.insert_workspace(session.connection, command.name, given):
+        check_recreated(session, command.name, given)
         if catalog.is_participant(session.connection):
             session.warning(
                 "this database shares datasets and no coordinator has ever served it: it looks like a node's."
@@ -123,6 +125,7 @@ def _is_raised(before: catalog.Options, after: catalog.Options) -> bool:
 def _check(session: Session, workspace: catalog.Workspace, options: catalog.Options) -> None:
     check_workspace(options)
     _check_members(session, workspace, options)
+    check_overlap(session, workspace, options)
     _check_training(session, workspace, str(options.get("compliance_mode") or "none"))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,6 +25,10 @@ from heliosdb.transport.key_files import create_key
 
 FILE_NAME = "root.key"
 _FORMER = ".former."
+
+_taken: dict[str, bytes] = {}
+"""Root keys of variables that were taken out of the environment, by name."""
+_taking = Lock()
 
 
 class RootKeySettings(BaseModel):
@@ -135,10 +140,8 @@ class RootKeys:
 
     def _given(self, settings: RootKeySettings) -> bytes:
         if settings not in self._read:
-            self._read[settings] = settings.source.read()
-            if settings.environment is not None:
-                # No process that this one starts is to have it.
-                os.environ.pop(settings.environment, None)
+            name = settings.environment
+            self._read[settings] = settings.source.read() if name is None else _take_variable(name)
         return self._read[settings]
 
     def _state(self) -> object:
@@ -146,6 +149,19 @@ class RootKeys:
         if file is None:
             return None
         return [(one.name, _stamp(one)) for one in (file, *former_files(file))]
+
+
+def _take_variable(name: str) -> bytes:
+    """Take a root key out of this process's environment, for every daemon in it; FederatedError IDENTITY.
+
+    No process that this one starts is to have it. /proc/PID/environ shows what the process was started with
+    all its life, to its own user.
+    """
+    with _taking:
+        if name in os.environ or name not in _taken:
+            _taken[name] = KeySource(environment=name).read()
+            del os.environ[name]
+        return _taken[name]
 
 
 def former_files(file: Path) -> list[Path]:

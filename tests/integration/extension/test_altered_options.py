@@ -105,6 +105,71 @@ def test_a_budget_that_was_spent_from_stays(catalog: Session, admin: Session, da
     assert options(catalog, "workspace")["privacy_budget"] == 2
 
 
+def test_what_each_nodes_delta_follows_from_stays_once_somebody_spent(
+    admin: Session, daemon: Session
+) -> None:
+    """Where subjects may be in several nodes: a node that takes part no more keeps its figure at its delta."""
+    overlapping = "ALTER FEDERATED WORKSPACE clinics SET (subjects_overlap = true)"
+    execute(admin, overlapping, "ALTER FEDERATED WORKSPACE clinics RESET (subjects_overlap)",
+            "ALTER FEDERATED WORKSPACE clinics SET (max_nodes = 20, delta = 1e-6)")  # fmt: skip
+    daemon.execute(SPEND, [uuid4()])
+    refuses(admin, overlapping, "subjects_overlap cannot be changed")
+    # Without overlap each node's epsilon is at the workspace's delta, whatever max_nodes is.
+    execute(admin, "ALTER FEDERATED WORKSPACE clinics SET (max_nodes = 10)")
+
+
+def test_the_delta_of_overlapping_subjects_stays_once_somebody_spent(
+    catalog: Session, admin: Session, daemon: Session
+) -> None:
+    execute(admin, "ALTER FEDERATED WORKSPACE clinics SET (subjects_overlap = true, max_nodes = 10)")
+    daemon.execute(SPEND, [uuid4()])
+    for change, message in (
+        ("RESET (subjects_overlap)", "subjects_overlap cannot be changed"),
+        ("SET (subjects_overlap = false)", "subjects_overlap cannot be changed"),
+        ("SET (max_nodes = 11)", "max_nodes cannot be changed"),
+        ("RESET (max_nodes)", "max_nodes cannot be changed"),
+        ("SET (delta = 1e-4, max_nodes = 99)", "max_nodes and delta cannot be changed"),
+        ("SET (delta = 1e-7)", "delta cannot be changed"),
+    ):
+        refuses(admin, f"ALTER FEDERATED WORKSPACE clinics {change}", message)
+    kept = options(catalog, "workspace")
+    execute(admin, "ALTER FEDERATED WORKSPACE clinics SET (subjects_overlap = true, max_nodes = 10, delta = 1e-5)",
+            "ALTER FEDERATED WORKSPACE clinics SET (round_timeout = 9)")  # fmt: skip
+    assert kept.items() <= options(catalog, "workspace").items()
+
+
+def test_a_run_under_way_keeps_the_delta_of_overlapping_subjects(admin: Session, operator: Session) -> None:
+    """It spends at the delta that it was started with."""
+    execute(admin, NODE)
+    execute(operator, "START FEDERATED TRAINING risk")
+    overlapping = "ALTER FEDERATED WORKSPACE clinics SET (subjects_overlap = true)"
+    refuses(admin, overlapping, "subjects_overlap cannot be changed")
+    execute(operator, "STOP FEDERATED TRAINING risk")
+    execute(admin, overlapping)
+
+
+def test_no_workspace_of_a_name_that_has_spent_is_made_for_overlapping_subjects(
+    admin: Session, daemon: Session
+) -> None:
+    daemon.execute(SPEND, [uuid4()])
+    execute(admin, "DROP FEDERATED WORKSPACE clinics CASCADE")
+    made = "CREATE FEDERATED WORKSPACE {} WITH (privacy_budget = 0.5, subjects_overlap = true)"
+    refuses(
+        admin, made.format("clinics"), 'subjects_overlap is not possible for federated workspace "clinics"'
+    )
+    execute(admin, made.format("others"), "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5)")
+
+
+def refuses(session: Session, statement: str, message: str) -> None:
+    """Check that a statement is refused for the state of things, with all that a refusal says."""
+    with pytest.raises(errors.ObjectNotInPrerequisiteState) as caught:
+        execute(session, statement)
+    told = caught.value.diag
+    assert (told.message_primary or "").startswith(message)
+    assert "delta / max_nodes" in (told.message_detail or "")
+    assert "another name" in (told.message_hint or "")
+
+
 def test_a_budget_that_nothing_was_spent_from_goes(catalog: Session, admin: Session) -> None:
     execute(admin, "ALTER FEDERATED WORKSPACE clinics RESET (privacy_budget)")
     assert options(catalog, "workspace") == {"min_nodes": 3}

@@ -90,6 +90,10 @@ def test_nothing_in_the_catalog_or_a_dump_has_its_numbers(
         assert canary not in text
     stored = value(sealed, "prediction FROM federated.version")
     assert stored == {"kind": "linear", "booleans": [False, False], "link": "identity", "sealed": True}
+    # No weight; means and scales stay readable, as those of any version.
+    with cluster.connect(federated_database, user="an_analyst") as analyst:
+        shown = value(analyst, "scaling FROM federated.version")
+    assert shown == {"means": []}
     key = Path(str(value(sealed, "current_setting('data_directory')"))) / FILE_NAME
     assert key.stat().st_mode & 0o077 == 0
     assert key.read_bytes().hex() not in text

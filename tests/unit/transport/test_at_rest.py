@@ -169,6 +169,13 @@ def test_a_key_of_the_environment_is_there_for_no_process_that_is_started(
     assert of.at_rest().current == root_name(TWO).hex()
     assert "A_ROOT_KEY" not in os.environ
     assert of.at_rest().current == root_name(TWO).hex()
+    # Another daemon of the same process has the same variable.
+    assert roots(tmp_path / "b", RootKeySettings(environment="A_ROOT_KEY")).read()[0] == TWO
+    monkeypatch.setenv("A_ROOT_KEY", ONE.hex())
+    assert roots(tmp_path / "c", RootKeySettings(environment="A_ROOT_KEY")).read()[0] == ONE
+    assert "A_ROOT_KEY" not in os.environ
+    with pytest.raises(FederatedError, match="ANOTHER_ROOT_KEY cannot be used: it is not set"):
+        roots(tmp_path, RootKeySettings(environment="ANOTHER_ROOT_KEY")).read()
     with pytest.raises(FederatedError, match="is rotated where it is kept"):
         of.rotate()
     assert TWO.hex() not in repr(of)

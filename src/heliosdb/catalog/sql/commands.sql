@@ -49,6 +49,15 @@ SELECT EXISTS (
     WHERE m.workspace_id = $1 AND r.policy ->> 'privacy_budget' IS NULL AND r.started_at IS NOT NULL
 ) AS has_plain_runs
 
+-- name: has_ledger(text)
+SELECT EXISTS (SELECT FROM federated.ledger AS l WHERE l.workspace = $1) AS has_ledger
+
+-- name: may_have_spent(bigint, text)
+SELECT EXISTS (SELECT FROM federated.ledger AS l WHERE l.workspace = $2) OR EXISTS (
+    SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+    WHERE m.workspace_id = $1 AND r.policy ->> 'privacy_budget' IS NOT NULL AND r.status IN ('queued', 'running')
+) AS may_have_spent
+
 -- name: list_nodes(bigint)
 SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets, extras
 FROM federated.node WHERE workspace_id = $1 ORDER BY name
