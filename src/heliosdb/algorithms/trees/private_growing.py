@@ -32,7 +32,7 @@ from heliosdb.algorithms.trees.private_work import (
     trees_of_round,
 )
 from heliosdb.algorithms.trees.structure import Drawing
-from heliosdb.algorithms.trees.work import Model, levels_of, make_learner
+from heliosdb.algorithms.trees.work import LARGEST_BASE, Model, levels_of, make_learner
 from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
@@ -100,7 +100,9 @@ class LeavesStep:
         read = read_leaves(learner, sums, deviation, least=least, rate=rate, begins=work.finished == 0)
         trees, leaves = work.model.trees, work.leaves
         trees = with_cover(trees.with_values(leaves, read.values), leaves, read.cover)
-        model = replace(work.model, trees=trees, base=work.model.base + read.shift)
+        # Sums that a hostile node has made large enough would else end the run at the next task.
+        base = np.clip(work.model.base + read.shift, -LARGEST_BASE, LARGEST_BASE)
+        model = replace(work.model, trees=trees, base=base)
         following = EVALUATE if evaluates(plan) else None
         return Taken(model.to_state(**{COVER: trees.cover}), following=following)
 

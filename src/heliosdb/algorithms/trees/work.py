@@ -147,12 +147,16 @@ class Model:
         return set(self.to_state())
 
 
+LARGEST_BASE = 1e3
+"""Of scores that boosting begins with: no honest sums lead as far."""
+
+
 def _base(state: State, learner: AnyLearner) -> Vector:
     size = learner.scores if isinstance(learner, BoostingLearner) else 0
     if not size:
         return np.empty(0)
     base = state.get("base")
-    if base is None or base.dtype != np.float64 or base.shape != (size,) or np.abs(base).max() > 1e3:
+    if base is None or base.dtype != np.float64 or base.shape != (size,) or np.abs(base).max() > LARGEST_BASE:
         raise invalid_value("the task's model has no scores to begin with")
     return base
 
