@@ -308,7 +308,7 @@ def _protection(explained: Explained) -> Group:
             Property("Held by It", tuple(rule.name for rule in rules_of(mode))),
             Property("Aggregation Rule", _rule(chosen)),
             Property("Sum Protocol", _sums(_protocol(chosen))),
-            Property("Noise", _noise(policy)),
+            Property("Noise", _noise(policy, _protocol(chosen))),
             Property(
                 "Encryption",
                 f"{policy.get('encryption') or 'AES-256-GCM'} from each node to the coordinator, and at rest:"
@@ -330,9 +330,14 @@ def _sums(protocol: str) -> str:
     return f"{protocol}: the coordinator sees the sum of the updates, and none of them by itself"
 
 
-def _noise(policy: Mapping[str, object]) -> str:
+def _noise(policy: Mapping[str, object], protocol: str) -> str:
     if policy.get("privacy_budget") is None:
         return "none: what single rows did to an update is not hidden from the coordinator"
+    if protocol != PLAIN and policy.get("trust_model") in (None, "distributed"):
+        return (
+            "each node's share, before an answer leaves: the sum hides single data subjects from the"
+            " coordinator, while no more nodes work with it than each counts on (curious_peers)"
+        )
     return "each node's own, before an answer leaves: hides single data subjects from the coordinator too"
 
 

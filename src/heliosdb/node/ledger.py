@@ -53,6 +53,8 @@ class Ledgers:
                 ceiling = self._ledger(one, min(budget.delta, CEILING_DELTA))
                 ceiling.demand(one.spent, asked, one.max_epsilon, own)
             shown = f'the privacy budget of workspace "{task.key.workspace}"'
+            if one.spent_here != one.spent:
+                shown += f', of which the tables of dataset "{dataset.name}" have spent a part elsewhere'
             self._ledger(one, budget.delta).demand(one.spent, asked, budget.epsilon, shown)
         whole = [self._ledger(one, budget.delta).charge(one.spent, asked) for one in ledgers]
         here = [
