@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.structure import Drawing, normal_edges
+from heliosdb.algorithms.trees.work import Model
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.privacy import Budget
@@ -72,6 +75,28 @@ def tasks(levels: int) -> list[Task]:
     works = {
         STATISTICS: StatisticsWork(model, NOISE, classes=2).to_work(0),
         TRAIN: training,
+        EVALUATE: EvaluateWork(model, scaling, NOISE, classes=2).to_work(),
+    }
+    bare = {step: Task(key(step, run=run), reading, work, budget=BUDGET) for step, work in works.items()}
+    told = {"scaling": scaling, "state": state}
+    linear = [
+        replace(task, encoding=encoding, **({} if step == STATISTICS else told))
+        for step, task in bare.items()
+    ]
+    return linear + tree_tasks(named)
+
+
+def tree_tasks(named: tuple[str, ...]) -> list[Task]:
+    """One of each kind about the indices of such levels."""
+    columns = tuple(ColumnEncoding(one, ColumnKind.CATEGORY, "index", named) for one in COLUMNS)
+    encoding, reading = Encoding(columns, ("0", "1")), Reading(None, COLUMNS, "outcome", 0.5, 1)
+    scaling, levels = Scaling((0.0,) * len(COLUMNS), (1.0,) * len(COLUMNS)), (len(named),) * len(COLUMNS)
+    edges = normal_edges(scaling, levels, (False,) * len(COLUMNS), 8)
+    trees = Drawing(edges, levels, 3, 1).added(Trees.empty(1, len(named) + 1), 2)
+    state = Model(edges, levels, np.empty(0), trees).to_state()
+    run, model = new_run(), "random_forest"
+    works = {
+        STATISTICS: StatisticsWork(model, NOISE, classes=2).to_work(len(COLUMNS)),
         EVALUATE: EvaluateWork(model, scaling, NOISE, classes=2).to_work(),
     }
     bare = {step: Task(key(step, run=run), reading, work, budget=BUDGET) for step, work in works.items()}
