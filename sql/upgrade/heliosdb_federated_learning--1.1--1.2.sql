@@ -7953,8 +7953,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format('no report of version %s of federated model "%s" was made', subject.version, model),
         DETAIL = reason,
-        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).',
-            quote_ident((SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id)));
+        HINT = CASE WHEN started.plan ->> 'report_reason' IS NOT NULL
+            THEN 'What it holds of its rows is said by the evaluations of its rounds.'
+            ELSE format('START FEDERATED TRAINING %s, with rows held out (validation_split).',
+                quote_ident((SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id))) END;
 END
 $$;
 
