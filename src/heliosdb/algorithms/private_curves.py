@@ -110,7 +110,10 @@ def roc(cells: Noised) -> list[list[float | None]]:
             shares.append(cells.share(of * (np.arange(counts.size) >= first), of))
         shares.append((1.0, 0.0))
         rates, errors = np.array(shares).T
-        columns.append((np.clip(rising(rates), 0.0, 1.0), errors))
+        risen = np.clip(rising(rates), 0.0, 1.0)
+        # Where it begins and ends is no sum, and has no rounding.
+        risen[0], risen[-1] = 0.0, 1.0
+        columns.append((risen, errors))
     (false, false_errors), (true, true_errors) = columns
     lines = zip(
         edges, false.tolist(), true.tolist(), false_errors.tolist(), true_errors.tolist(), strict=True

@@ -264,3 +264,15 @@ def test_a_node_cannot_answer_what_no_subjects_have(change: Callable[[Vector], V
     fault = private_report_fault(PrivateLayout(2, 3), change(answer(rows(100), 2, 5.0)), 5.0)
 
     assert (fault is None) is fits
+
+
+@pytest.mark.parametrize("deviation", [0.5, 5.0, 50.0])
+def test_a_curve_rises_from_0_to_1_whatever_the_noise(deviation: float) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        counts = np.vstack([np.linspace(120, 0, 24), np.linspace(0, 120, 24)])
+        lines = roc(Noised(counts + deviation * rng.normal(size=counts.shape), deviation))
+        for place in (1, 2):
+            rates = [line[place] for line in lines]
+            assert (rates[0], rates[-1]) == (0.0, 1.0)
+            assert rates == sorted(rates)
