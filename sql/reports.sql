@@ -26,7 +26,7 @@ BEGIN
     ELSIF (stored ->> 'rows')::bigint > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('%s is not defined for federated model "%s"', source, model),
-            DETAIL = format('It is of models that learn %s.', targets);
+            DETAIL = format('It is of models that learn %s; of one that does, every node has withheld it, for it would count fewer data subjects than the node''s min_cell allows.', targets);
     END IF;
     reason := CASE
         WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'

@@ -126,6 +126,8 @@ class Charge(Answer):
     epsilon_per_round: float | None
     noise_multiplier: float | None
     clipping_threshold: float | None
+    noise_mechanism: str | None
+    trust_model: str | None
 
 
 class AuditEntry(Answer):

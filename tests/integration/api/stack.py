@@ -150,7 +150,7 @@ def add_nodes(world: World) -> None:
 
     async def add() -> None:
         for number, name in enumerate(("a", "b", "c")):
-            await world.add_site(name, rows=120, seed=0.1 + number / 10)
+            await world.add_site(name, rows=1200, seed=0.1 + number / 10)
 
     asyncio.run(add())
 

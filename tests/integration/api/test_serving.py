@@ -177,7 +177,8 @@ def test_an_independent_client_is_told_the_same_by_grpc(serving: Serving) -> Non
         made = serving.models[name]
         np.testing.assert_allclose(
             scores(made, told["outputs"][name]), expected(serving, name, batch),
-            rtol=2e-6 if name in NETWORKS else 1e-12,
+            # A probability of a millionth has the error of its score many times over.
+            rtol=1e-5 if name in NETWORKS else 1e-12,
         )  # fmt: skip
         shown = told["metadata"][name]
         assert [one["name"] for one in shown["inputs"]] == [one.column for one in made.encoding.columns]

@@ -126,7 +126,8 @@ SELECT alert_name, kind, conditions, target, status, firing_id, fired_at, observ
 FROM federated_alerts WHERE workspace_name = $1 ORDER BY fired_at DESC NULLS LAST, alert_name, firing_id LIMIT $2 OFFSET $3
 
 -- name: budget_history(text, integer, integer)
-SELECT "timestamp", model_name, round_number, cumulative_epsilon, epsilon_per_round, noise_multiplier, clipping_threshold
+SELECT "timestamp", model_name, round_number, cumulative_epsilon, epsilon_per_round, noise_multiplier, clipping_threshold,
+       noise_mechanism, trust_model
 FROM federated_privacy_history WHERE workspace_name = $1
 ORDER BY "timestamp" DESC, model_name, round_number DESC LIMIT $2 OFFSET $3
 
