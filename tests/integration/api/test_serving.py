@@ -126,7 +126,7 @@ def test_every_algorithm_predicts_what_sql_predicts(serving: Serving, name: str)
     wanted = expected(serving, name, batch)
     found = outputs(serving.infer(name, tensors(made.encoding.columns, batch)))
     # A network sums in float32: its rows among others agree with rows by themselves to that.
-    np.testing.assert_allclose(scores(made, found), wanted, rtol=2e-6 if name in NETWORKS else 1e-12)
+    np.testing.assert_allclose(scores(made, found), wanted, rtol=1e-5 if name in NETWORKS else 1e-12)
     for place in (0, 5, 17):
         one = outputs(serving.infer(name, tensors(made.encoding.columns, batch[place : place + 1])))
         np.testing.assert_allclose(scores(made, one)[0], wanted[place], rtol=1e-12)
