@@ -69,9 +69,9 @@ def _more_steps(updates: Sequence[Update]) -> Vector:
 def _largest_cosines(vectors: Matrix, norms: Vector) -> Vector:
     """Of each row the largest cosine with another one; shape (n,)."""
     directions = vectors / norms[:, np.newaxis]
-    cosines = np.nan_to_num(directions @ directions.T, nan=-1.0)
-    np.fill_diagonal(cosines, -1.0)
-    largest: Vector = np.where(norms > 0.0, cosines.max(axis=1), math.nan)
+    cosines = np.nan_to_num(directions @ directions.T, nan=-math.inf)
+    np.fill_diagonal(cosines, -math.inf)
+    largest: Vector = cosines.max(axis=1)
     return largest
 
 

@@ -18,6 +18,7 @@ from heliosdb.algorithms.table import Table, count_subjects
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.vector import Vector
+from heliosdb.domain.wording import counted
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import check_cells
 from heliosdb.node.dominance import Dominance
@@ -76,7 +77,7 @@ def _check_classes(table: Table, numbers: Vector, request: TableRequest) -> None
             raise FederatedError(
                 ErrorCode.NODE_REFUSED,
                 f'in the target "{request.target}" of dataset "{request.dataset}" a class has fewer than'
-                f" {request.min_cell} data subjects",
+                f" {counted(request.min_cell, 'data subject')}",
                 hint="An answer without noise would be about these few. Leave their rows out by a view or"
                 " predicate, or use a privacy_budget.",
             )

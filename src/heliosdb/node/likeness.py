@@ -21,6 +21,7 @@ from heliosdb.algorithms.space import held
 from heliosdb.algorithms.table import Codes, Mask, Table
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.domain.wording import counted
 
 _GLANCE = 1_000
 """Rows, of different subjects, that tell most inputs apart."""
@@ -183,6 +184,7 @@ def _parts(table: Table) -> Iterator[Mask | None]:
 def _refused(one: str, other: str, least: int, dataset: str) -> FederatedError:
     return FederatedError(
         ErrorCode.NODE_REFUSED,
-        f'the inputs "{one}" and "{other}" of dataset "{dataset}" differ in fewer than {least} data subjects',
+        f'the inputs "{one}" and "{other}" of dataset "{dataset}" differ in fewer than'
+        f" {counted(least, 'data subject')}",
         hint="Two sums without noise would differ by these few. Use one of the two, or a privacy_budget.",
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.bounds import EXPECTED_SUBJECTS, NOISE_MULTIPLIER, SAMPLING_RATE
 from heliosdb.domain.privacy import Budget, Mechanism, Noise
+from heliosdb.domain.wording import counted
 from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
 
 STATISTICS_SHARE = 1.0 / 3.0
@@ -244,10 +245,10 @@ def _plan_norms(
     sigma = max(whole * math.sqrt(request.norm_counts / NORMS_SHARE), SMALLEST_SHARE_ERROR / per_noise)
     error = sigma * per_noise
     if error > _LARGEST_SHARE_ERROR:
+        subjects, counts = counted(round(request.trained), "subject"), counted(request.norm_counts, "count")
         return None, (
-            f"the clipping norm stays as it is: with about {request.trained:.0f} subjects and "
-            f"{request.norm_counts} counts, privacy noise would give the share of subjects within it a"
-            f" standard error of {error:.2g}; their budget goes to training"
+            f"the clipping norm stays as it is: with about {subjects} and {counts}, privacy noise would give"
+            f" the share of subjects within it a standard error of {error:.2g}; their budget goes to training"
         )
     return Mechanism(NOISE_MULTIPLIER.clamp(sigma)), None
 

@@ -206,7 +206,9 @@ def test_ranges_under_a_budget_are_for_every_column_or_none() -> None:
 def test_an_evaluation_is_read_over_all_nodes() -> None:
     plan = RunPlan(RUN, Findings(SCALING), RoundNumber(3))
 
-    taken = step(EVALUATE).read(plan, MODEL.state, Total(np.array([10.0, 2.0, 1.0, 2.0, 6.0, 4.0]), 10.0, 2))
+    taken = step(EVALUATE).read(
+        plan, MODEL.state, Total(np.array([10.0, 2.0, 1.0, 4.0, 10.0, 2.0, 6.0, 4.0]), 10.0, 2)
+    )
 
     figures = taken.figures
     assert figures is not None

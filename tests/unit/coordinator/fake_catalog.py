@@ -382,9 +382,11 @@ class FakeCatalog:
         noise_multiplier: float,
         sampling_rate: float,
         steps: int,
+        noise: str,
     ) -> Sequence[Row]:
         asked = {(number, exchange, step, node) for node in nodes}
         mechanism = (noise_multiplier, sampling_rate, steps)
+        assert noise == "gaussian"
         lines = [
             line
             for line in self.rows.ledger.values()

@@ -33,6 +33,7 @@ SUBSCRIPTION = {"subscription_id": 5, "name": "s", "model_name": "m", "owned": T
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],
     "database_encoding": [{"encoding": "UTF8"}],
+    "count_known_rows": [{"rows": None}],
     "role_names": [{"current_role_name": "ann", "session_role_name": "bob"}],
     "find_workspace": [WORKSPACE],
     "lock_workspace": [WORKSPACE],
