@@ -138,7 +138,7 @@ COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
 
 -- What the coordinator seals to; its file is made when it is first asked for.
 CREATE FUNCTION federated._prediction_key() RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
