@@ -26,6 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+_ROOT = Path(__file__).parents[2]
+
 IMPORTS = "HELIOSDB_TEST_IMPORTS"
 """Of a daemon's environment: what it is forked with besides, by spaces: torch, where nodes train networks."""
 
@@ -102,13 +104,15 @@ class _Parent:
 
     def __init__(self, path: str | None, imports: str) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A confined training process reads what is in the path, and no directory that it was started in.
+        searched = os.pathsep.join(filter(None, (path, str(_ROOT))))
         with theirs:
             number = theirs.fileno()
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, str(number)],
                 pass_fds=[number],
-                cwd=Path(__file__).parents[2],
-                env=os.environ | {IMPORTS: imports} | ({} if path is None else {"PYTHONPATH": path}),
+                cwd=_ROOT,
+                env=os.environ | {IMPORTS: imports, "PYTHONPATH": searched},
             )
 
     def ask(self, request: Mapping[str, object], *descriptors: int) -> int:

@@ -39,7 +39,8 @@ class RootKeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredRound:
-    """What is sealed of a round. workspace: of its run."""
+    """What is sealed of a round. workspace: of its run. exchange: of an open round the one that goes on from
+    it, else 0."""
 
     round: int
     sealed: bytes
@@ -47,6 +48,7 @@ class StoredRound:
     manifest: bytes | None
     kept: int | None
     workspace: str
+    exchange: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def read_rounds(connection: Connection, run: RunId) -> list[StoredRound]:
             row["manifest"],
             row["kept_round"],
             row["workspace"],
+            row["exchange"],
         )
         for row in _SQL.query(connection, "run_states", str(run))
     ]

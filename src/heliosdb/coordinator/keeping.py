@@ -102,9 +102,14 @@ def seal_again(
     run: RunId,
     other: RunId,
     workspace: str = "",
+    version: int | None = None,
 ) -> StoredState:
-    """Seal what was kept of a round of one run as the same of another, or anew; errors as `open_kept`."""
-    scope, version = scope_of(workspace), version_of(sealed) or 0
+    """Seal what was kept of a round of one run as the same of another, or anew; errors as `open_kept`.
+
+    version: None: the one that it has, and 0 of what an earlier release sealed.
+    """
+    scope = scope_of(workspace)
+    version = (version_of(sealed) or 0) if version is None else version
     state = _open(sealed, _about(b"parameters", run, number), number, key)
     told = None if memory is None else _open(memory, _about(b"memory", run, number), number, key)
     return StoredState(

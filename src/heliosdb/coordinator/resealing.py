@@ -160,7 +160,14 @@ def seal_run(connection: Connection, run: RunId, keys: AtRestKey) -> None:
     after, told = {}, {}
     for one in sealed.read_rounds(connection, run):
         again = seal_again(
-            one.sealed, one.memory, one.round, keys, run=run, other=run, workspace=one.workspace
+            one.sealed,
+            one.memory,
+            one.round,
+            keys,
+            run=run,
+            other=run,
+            workspace=one.workspace,
+            version=one.exchange,
         )
         after[one.round] = replace(one, sealed=again.sealed, memory=again.memory)
         told[f"state/{one.round}"] = sealed_digest(again.sealed).hex()

@@ -165,7 +165,8 @@ class Trainer:
 
     def _environment(self) -> dict[str, str]:
         made = _environment(self._limits.max_cpu_cores or 1, self._log_format)
-        made |= {} if self._scratch is None else {SCRATCH: self._scratch}
+        # PyTorch asks for a place for temporary files where it is imported, and fails without one.
+        made |= {} if self._scratch is None else {SCRATCH: self._scratch, "TMPDIR": self._scratch}
         made |= {READERS: self._readers} if self._readers else {}
         made |= {CONFINEMENT: "off"} if self._confinement == "off" else {}
         if self._engine is None:

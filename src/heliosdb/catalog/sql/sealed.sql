@@ -57,7 +57,9 @@ SELECT DISTINCT p.run_id FROM federated.run_parameters AS p
 WHERE federated._sealed_under(p.sealed) = '' OR federated._sealed_under(p.memory) = '' OR federated._sealed_under(p.manifest) = ''
 
 -- name: run_states(uuid)
-SELECT p.round_number, p.sealed, p.sha256, p.memory, p.manifest, p.kept_round, r.policy ->> 'workspace' AS workspace
+SELECT p.round_number, p.sealed, p.sha256, p.memory, p.manifest, p.kept_round, r.policy ->> 'workspace' AS workspace,
+    coalesce((SELECT max(t.exchange) FROM federated.participation AS t JOIN federated.round AS d USING (run_id, round_number)
+        WHERE t.run_id = p.run_id AND t.round_number = p.round_number AND d.status = 'open'), 0) AS exchange
 FROM federated.run_parameters AS p JOIN federated.run AS r USING (run_id) WHERE p.run_id = $1::uuid ORDER BY p.round_number
 
 -- name: put_resealed(uuid, integer, bytea, bytea, bytea, bytea)
