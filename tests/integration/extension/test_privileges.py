@@ -203,7 +203,7 @@ def _race(
                 assert not loser.done(), loser.exception()
             first.commit()
             with pytest.raises(errors.ObjectInUse):
-                loser.result(timeout=30)
+                loser.result(timeout=300)
 
 
 def test_a_dropped_workspace_is_not_refunded(catalog: psycopg.Connection) -> None:

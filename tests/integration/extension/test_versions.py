@@ -160,7 +160,7 @@ def test_a_rollback_waits_for_a_publication_and_prevails(
                 "SELECT FROM pg_locks WHERE pid = %s AND NOT granted", [operator.info.backend_pid]
             ).fetchall():
                 assert not waiting.done(), waiting.exception()
-        waiting.result(timeout=30)
+        waiting.result(timeout=300)
     assert value(trained, "array_agg(version) FROM federated.version WHERE is_current") == [1]
     assert value(trained, "federated_model.risk(age => 10, smoker => false)") == 5.25
 
