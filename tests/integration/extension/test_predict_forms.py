@@ -103,7 +103,7 @@ def test_bad_arguments_get_one_clear_error(analyst: psycopg.Connection, subtests
     for call, sqlstate, message in BAD_ARGUMENTS:
         with subtests.test(call=call):
             with pytest.raises(psycopg.Error) as caught:
-                analyst.execute(f"SELECT {call}")  # type: ignore[call-overload]
+                analyst.execute(f"SELECT {call}")  # type: ignore[arg-type]
             assert sqlstate is None or caught.value.sqlstate == sqlstate
             assert message is None or caught.value.diag.message_primary == message
             assert "Traceback" not in str(caught.value)

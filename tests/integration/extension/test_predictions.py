@@ -124,7 +124,7 @@ def test_bad_arguments_get_one_clear_error(
     for call, sqlstate, message in BAD_ARGUMENTS:
         with subtests.test(call=call):
             with pytest.raises(psycopg.Error) as caught:
-                catalog.execute(f"SELECT {call}")  # type: ignore[call-overload]
+                catalog.execute(f"SELECT {call}")  # type: ignore[arg-type]
             assert (caught.value.sqlstate, caught.value.diag.message_primary) == (sqlstate, message)
 
 
