@@ -177,7 +177,7 @@ async def test_asyncpg_transactions_cursors_copy_and_notifications(site: Site) -
     query = "SELECT sum(federated_predict('risk', age => age, bmi => 0)) FROM taken"
     assert await connection.fetchval(query) == 2.0
     await connection.execute("NOTIFY federated, 'CREATE FEDERATED WORKSPACE w'")
-    assert await asyncio.wait_for(heard.get(), 30) == "CREATE FEDERATED WORKSPACE w"
+    assert await asyncio.wait_for(heard.get(), 300) == "CREATE FEDERATED WORKSPACE w"
     await connection.close()
 
 

@@ -95,9 +95,8 @@ async def lead(world: World, faults: str | None = None) -> Result:
     return read_result(world)
 
 
-@pytest.mark.parametrize("point", ["round.closed:3", "round.opened:4", "aggregated:7", "round.closed:6"])
-async def test_the_best_round_is_published_whoever_leads_in_the_end(world: World, point: str) -> None:
-    """At this rate the loss rises after its best round; a kill after that must not lose it."""
+async def prepare_a_rise(world: World) -> tuple[Result, int]:
+    """A run whose loss rises after its best round: what it leaves, and which round that is."""
     create_workspace(world, min_nodes=2)
     for number, name in enumerate(("east", "west")):
         world.register(await world.add_site(name, seed=0.1 * (number + 1)))
@@ -112,6 +111,23 @@ async def test_the_best_round_is_published_whoever_leads_in_the_end(world: World
         if best < 6 and expected.versions:
             break
     assert best < 6
+    return expected, best
+
+
+@pytest.fixture(scope="module")
+def rise(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Result, int]]:
+    """A federation, what its run leads to undisturbed, and its best round."""
+    database = cluster.create_database("federated_template")
+    with make_world(cluster, tmp_path_factory.mktemp("rise"), database) as world:
+        yield world, *asyncio.run(prepare_a_rise(world))
+
+
+@pytest.mark.parametrize("point", ["round.closed:3", "round.opened:4", "aggregated:7", "round.closed:6"])
+async def test_the_best_round_is_published_whoever_leads_in_the_end(
+    rise: tuple[World, Result, int], point: str
+) -> None:
+    """At this rate the loss rises after its best round; a kill after that must not lose it."""
+    world, expected, best = rise
 
     assert await lead(world, f"coordinator.{point}=kill") == expected
 

@@ -92,7 +92,7 @@ def visit(api: Api, browser: Browser) -> Iterator[Visit]:
     context = browser.new_context(
         viewport={"width": 1200, "height": 800}, color_scheme="light", locale="en-GB", timezone_id="UTC"
     )
-    context.set_default_timeout(15000)
+    context.set_default_timeout(DEADLINE * 1000)
     made = Visit(api, context.new_page())
     made.page.on("console", made.hear)
     made.page.on("pageerror", lambda error: made.said.append(str(error)))

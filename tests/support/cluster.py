@@ -38,7 +38,8 @@ PASSWORD = "a-test-password"
 # Tables without statistics make plans look so dear that the server would compile them.
 _FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\njit = off\n"
 # Every test has databases of its own: autovacuum would go over hundreds of them, one after the other, all the time.
-_QUIET = "autovacuum = off\n"
+# Nor is anything logged that no test asked for.
+_QUIET = "autovacuum = off\nlog_checkpoints = off\n"
 _names = count(1)
 
 

@@ -174,20 +174,33 @@ def serve(number: int) -> Callable[[], None] | None:
 def _import() -> None:
     """Import what daemons and training processes do, at their start or when first they need it."""
     for module in (
-        "heliosdb.algorithms.gradient_boosting",
-        "heliosdb.algorithms.newton",
-        "heliosdb.algorithms.sgd",
+        *_modules_of_parts(),
         "heliosdb.coordinator.service",
         "heliosdb.node.service",
         "heliosdb.node.training_process",
         "heliosdb.node.worker",
+        "_strptime",
+        "encodings.ascii",
+        "importlib.resources.readers",
         "scipy.special",
+        "tests.support.training",
         *os.environ[IMPORTS].split(),
     ):
         importlib.import_module(module)
     # What is imported is looked at by no collection, of which each would copy its pages for the process that collects.
     gc.collect()
     gc.freeze()
+
+
+def _modules_of_parts() -> set[str]:
+    """Where the registered parts are: each daemon and training process of a run would import some of them."""
+    from heliosdb.parts.algorithms import ALGORITHMS
+    from heliosdb.parts.codecs import CODECS
+    from heliosdb.parts.protocols import PROTOCOLS
+    from heliosdb.parts.strategies import STRATEGIES
+
+    parts = [entry.part for each in (ALGORITHMS, CODECS, PROTOCOLS, STRATEGIES) for entry in each.entries()]
+    return {str(part).partition(":")[0] for part in parts}
 
 
 def _fork() -> tuple[int, socket.socket]:

@@ -153,7 +153,14 @@ def api(world: World) -> Iterator[Api]:
     tokens = make_roles(world)
     with world.cluster.connect(world.database) as connection:
         connection.execute(MISCHIEF.encode())
-    with running_api(world, "door", tokens, sql_timeout=2, sql_connections=8) as made:
+    with running_api(world, "door", tokens) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def hasty(api: Api) -> Iterator[Api]:
+    """One that gives statements little time: too little for those of a machine that does much else."""
+    with running_api(api.world, "hasty", api.tokens, sql_timeout=2, sql_connections=8) as made:
         yield made
 
 
@@ -339,7 +346,7 @@ def test_a_statement_leaves_nothing_behind_for_the_next_one(api: Api) -> None:
         api,
         "SELECT current_setting('search_path'), pg_try_advisory_lock(7), current_setting('statement_timeout')",
     ).json()
-    assert [row[1:] for row in told["rows"]] == [["t", "2s"]]
+    assert [row[1:] for row in told["rows"]] == [["t", "30s"]]
     assert "mischief" not in told["rows"][0][0]
 
 
@@ -403,10 +410,10 @@ def test_statements_of_the_language_are_run_and_rolled_back_whole(api: Api) -> N
 
 
 @pytest.mark.parametrize("statement", ["SELECT pg_sleep(100)", "SELECT mischief.swallows()"])
-def test_a_statement_ends_in_time_also_where_it_will_not(api: Api, statement: str) -> None:
-    answer = ask(api, statement)
+def test_a_statement_ends_in_time_also_where_it_will_not(hasty: Api, statement: str) -> None:
+    answer = ask(hasty, statement)
     assert (answer.status_code, answer.json()["sqlstate"]) == (504, "57014")
-    assert running(api, 0) == 0
+    assert running(hasty, 0) == 0
 
 
 def test_a_statement_ends_when_nobody_waits_for_it(api: Api) -> None:
@@ -422,12 +429,11 @@ def test_a_statement_ends_when_nobody_waits_for_it(api: Api) -> None:
     assert running(api, 0) == 0
 
 
-def test_one_role_has_half_of_the_statements(api: Api) -> None:
+def test_one_role_has_half_of_the_statements(hasty: Api) -> None:
+    """None of them ends before the API ends it, by when it has been asked for all."""
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(lambda _: ask(api, "SELECT pg_sleep(1)"), range(6)))
-    statuses = sorted(answer.status_code for answer in answers)
-    assert set(statuses) <= {200, 429}
-    assert 429 in statuses
+        answers = list(pool.map(lambda _: ask(hasty, "SELECT pg_sleep(100)"), range(6)))
+    assert {answer.status_code for answer in answers} == {504, 429}
 
 
 def running(api: Api, wanted: int) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from heliosdb.cli.health import examine
 from heliosdb.transport.identity import Identity, pinned_bundle
 from tests.support.cluster import Cluster, bin_directory, create_cluster, remove_cluster
 from tests.support.places import scratch
@@ -123,13 +124,12 @@ def running(site: Site, kind: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_until_well(site: Site, kind: str, process: subprocess.Popen[bytes]) -> None:
-    """Ask `heliosdb health` until it says so."""
-    settings = str(site.directory / f"etc/{kind}.toml")
-    asked = [sys.executable, "-m", "heliosdb.cli.main", "health", kind, "--config", settings]
+    """Ask as `heliosdb health` does until it is."""
     end = time.monotonic() + DEADLINE
-    while subprocess.run(asked, capture_output=True, check=False).returncode != 0:
+    while not examine(kind, site.directory / f"etc/{kind}.toml", DEADLINE)[0]:
         assert process.poll() is None, site.log(kind).read_text()
         assert time.monotonic() < end, site.log(kind).read_text()
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -99,17 +99,48 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    # Not tmp_path: as root, the clusters run as postgres, who may not enter pytest's directories.
+def base_directory() -> Path:
+    """Not tmp_path: as root, the clusters run as postgres, who may not enter pytest's directories."""
     base = Path(tempfile.mkdtemp(prefix="heliosdb-up-", dir=scratch()))
     base.chmod(0o755)
+    return base
+
+
+def end_all(installation: Path) -> list[int]:
+    """Stop what runs of an installation; what is left of it even so."""
+    if (installation / "state.json").exists():
+        assert run("down", "--dir", str(installation)).returncode == 0
+    return [*servers_in(installation), *daemons_of(installation).values()]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where an installation can be made."""
+    base = base_directory()
     yield base / "installation"
-    if (base / "installation" / "state.json").exists():
-        assert run("down", "--dir", str(base / "installation")).returncode == 0
-    left = [*servers_in(base), *daemons_of(base / "installation").values()]
+    left = end_all(base / "installation") + servers_in(base)
     shutil.rmtree(base)
     assert left == []
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """An installation that has been up and is stopped: whoever does not look at how it is made begins with it."""
+    base = base_directory()
+    first = up(base / "installation")
+    assert first.stop() == 0
+    yield base / "installation"
+    left = end_all(base / "installation")
+    shutil.rmtree(base)
+    assert left == []
+
+
+@pytest.fixture
+def installation(made: Path) -> Iterator[Path]:
+    """It, and nothing of it runs, before and after the test."""
+    yield made
+    running = [*servers_in(made), *daemons_of(made).values()]
+    assert not running or end_all(made) == []
 
 
 def one(dsn: str, query: str) -> object:
@@ -159,30 +190,30 @@ def test_clusters_come_up_prepared_and_keep_their_state_over_a_restart(directory
     assert second.stop(signal.SIGINT) == 0
 
 
-def test_a_wrong_password_and_a_local_stranger_are_refused(directory: Path) -> None:
-    running = up(directory)
+def test_a_wrong_password_and_a_local_stranger_are_refused(installation: Path) -> None:
+    running = up(installation)
     dsn = running.facts["coordinator"]
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(dsn, password="wrong")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(dsn, user="heliosdb_daemon", password="")
-    run_directory = directory / "run"
+    run_directory = installation / "run"
     assert run_directory.stat().st_mode & 0o077 == 0
     assert running.stop() == 0
 
 
-def test_daemon_roles_log_in_over_the_socket_without_a_password(directory: Path) -> None:
-    running = up(directory)
+def test_daemon_roles_log_in_over_the_socket_without_a_password(installation: Path) -> None:
+    running = up(installation)
     port = psycopg.conninfo.conninfo_to_dict(running.facts["nodes"]["node_1"]["database"])["port"]
     for role in ("heliosdb_daemon", "heliosdb_reader"):
-        dsn = f"host={directory / 'run'} port={port} user={role} dbname=node_1"
+        dsn = f"host={installation / 'run'} port={port} user={role} dbname=node_1"
         assert one(dsn, "SELECT current_user") == role
     assert running.stop() == 0
 
 
-def test_a_second_up_is_told_that_it_is_up_and_disturbs_nothing(directory: Path) -> None:
-    running = up(directory)
-    second = run("up", "--clusters-only", "--dir", str(directory))
+def test_a_second_up_is_told_that_it_is_up_and_disturbs_nothing(installation: Path) -> None:
+    running = up(installation)
+    second = run("up", "--clusters-only", "--dir", str(installation))
     assert second.returncode == edge(ErrorCode.WRONG_STATE).exit_code
     assert "is already up" in second.stderr
     assert second.stdout == ""
@@ -190,30 +221,30 @@ def test_a_second_up_is_told_that_it_is_up_and_disturbs_nothing(directory: Path)
     assert running.stop() == 0
 
 
-def test_down_stops_a_running_installation_and_is_content_with_a_stopped_one(directory: Path) -> None:
-    running = up(directory)
-    assert run("down", "--dir", str(directory)).stderr == "stopped\n"
+def test_down_stops_a_running_installation_and_is_content_with_a_stopped_one(installation: Path) -> None:
+    running = up(installation)
+    assert run("down", "--dir", str(installation)).stderr == "stopped\n"
     assert running.process.wait(60) == 0
-    assert servers_in(directory) == []
-    assert not (directory / "up.pid").exists()
-    again = run("down", "--dir", str(directory))
+    assert servers_in(installation) == []
+    assert not (installation / "up.pid").exists()
+    again = run("down", "--dir", str(installation))
     assert (again.returncode, again.stderr) == (0, "nothing was running\n")
 
 
-def test_down_stops_what_a_killed_supervisor_left_running(directory: Path) -> None:
-    running = up(directory)
+def test_down_stops_what_a_killed_supervisor_left_running(installation: Path) -> None:
+    running = up(installation)
     assert running.stop(signal.SIGKILL) == -9
-    assert servers_in(directory) != []
-    assert run("down", "--dir", str(directory)).stderr == "stopped\n"
-    assert servers_in(directory) == []
+    assert servers_in(installation) != []
+    assert run("down", "--dir", str(installation)).stderr == "stopped\n"
+    assert servers_in(installation) == []
 
 
-def test_up_cleans_up_after_a_killed_supervisor_and_keeps_its_data(directory: Path) -> None:
-    running = up(directory)
+def test_up_cleans_up_after_a_killed_supervisor_and_keeps_its_data(installation: Path) -> None:
+    running = up(installation)
     with psycopg.connect(running.facts["coordinator"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
     assert running.stop(signal.SIGKILL) == -9
-    again = up(directory)
+    again = up(installation)
     assert one(again.facts["coordinator"], "SELECT one FROM kept") == 1
     assert again.stop() == 0
 
@@ -257,9 +288,9 @@ def test_a_long_directory_name_works_and_its_sockets_are_private(directory: Path
     shutil.rmtree(place)
 
 
-def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(directory: Path) -> None:
-    running = up(directory, daemons=True)
-    assert sorted(daemons_of(directory)) == ["api", "coordinator", "node_1", "proxy"]
+def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(installation: Path) -> None:
+    running = up(installation, daemons=True)
+    assert sorted(daemons_of(installation)) == ["api", "coordinator", "node_1", "proxy"]
     node = running.facts["nodes"]["node_1"]
     assert one(node["proxy"], "SELECT current_database()") == "node_1"
     with psycopg.connect(running.facts["proxy"], autocommit=True) as connection:
@@ -277,10 +308,11 @@ def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(
         ).fetchall()
     page_answers(running.facts["page"], token)
     for kind, name in (("proxy",) * 2, ("coordinator",) * 2, ("node", "node_1"), ("api",) * 2):
-        asked = run("health", kind, "--config", str(directory / "config" / f"{name}.toml"))
+        config = str(installation / "config" / f"{name}.toml")
+        asked = run("health", kind, "--config", config, "--timeout", "60")
         assert (asked.returncode, asked.stderr) == (0, ""), asked.stdout
     assert running.stop() == 0
-    assert daemons_of(directory) == {}
+    assert daemons_of(installation) == {}
 
 
 def page_answers(url: str, token: str) -> None:
@@ -300,50 +332,52 @@ def page_answers(url: str, token: str) -> None:
         assert asked.json()["rows"][0][0] == "w"
 
 
-def test_a_daemon_that_is_killed_comes_back(directory: Path) -> None:
-    running = up(directory, daemons=True)
-    before = daemons_of(directory)
-    (directory / "ready" / "proxy").unlink()
+def test_a_daemon_that_is_killed_comes_back(installation: Path) -> None:
+    running = up(installation, daemons=True)
+    before = daemons_of(installation)
+    (installation / "ready" / "proxy").unlink()
     os.kill(before["proxy"], signal.SIGKILL)
-    wait_until((directory / "ready" / "proxy").exists)
+    wait_until((installation / "ready" / "proxy").exists)
     assert one(running.facts["proxy"], "SELECT 1") == 1
-    after = daemons_of(directory)
+    after = daemons_of(installation)
     assert after["proxy"] != before["proxy"]
     assert {**after, "proxy": before["proxy"]} == before
     assert running.stop() == 0
 
 
-def test_down_ends_the_daemons_that_a_killed_supervisor_left(directory: Path) -> None:
-    running = up(directory, daemons=True)
+def test_down_ends_the_daemons_that_a_killed_supervisor_left(installation: Path) -> None:
+    running = up(installation, daemons=True)
     assert running.stop(signal.SIGKILL) == -9
-    assert len(daemons_of(directory)) == 4
-    assert run("down", "--dir", str(directory)).stderr == "stopped\n"
-    assert daemons_of(directory) == {}
-    assert servers_in(directory) == []
+    assert len(daemons_of(installation)) == 4
+    assert run("down", "--dir", str(installation)).stderr == "stopped\n"
+    assert daemons_of(installation) == {}
+    assert servers_in(installation) == []
 
 
-def test_no_log_and_no_configuration_holds_the_password(directory: Path) -> None:
-    running = up(directory, daemons=True)
+def test_no_log_and_no_configuration_holds_the_password(installation: Path) -> None:
+    running = up(installation, daemons=True)
     assert running.stop() == 0
-    password = (directory / "secrets" / "postgres_password").read_text()
-    files = [path for path in directory.rglob("*") if path.suffix in {".log", ".toml", ".json", ".conf"}]
+    password = (installation / "secrets" / "postgres_password").read_text()
+    files = [path for path in installation.rglob("*") if path.suffix in {".log", ".toml", ".json", ".conf"}]
     assert len(files) > 10
     assert [path for path in files if password in path.read_text(errors="replace")] == []
 
 
-def test_a_daemon_that_does_not_come_up_is_an_error_with_its_log_and_leaves_nothing(directory: Path) -> None:
-    first = up(directory, daemons=True)
+def test_a_daemon_that_does_not_come_up_is_an_error_with_its_log_and_leaves_nothing(
+    installation: Path,
+) -> None:
+    first = up(installation, daemons=True)
     assert first.stop() == 0
     # A file stands where the node keeps its state.
-    shutil.rmtree(directory / "daemons" / "node_1")
-    (directory / "daemons" / "node_1").write_text("in the way")
-    ended = run("up", "--dir", str(directory))
+    shutil.rmtree(installation / "daemons" / "node_1")
+    (installation / "daemons" / "node_1").write_text("in the way")
+    ended = run("up", "--dir", str(installation))
     assert ended.returncode != 0
     assert ended.stdout == ""
     assert "node_1" in ended.stderr
-    assert daemons_of(directory) == {}
-    assert servers_in(directory) == []
-    (directory / "daemons" / "node_1").unlink()
+    assert daemons_of(installation) == {}
+    assert servers_in(installation) == []
+    (installation / "daemons" / "node_1").unlink()
 
 
 def test_a_closed_parent_directory_matters_only_where_the_clusters_run_as_another_user(
@@ -359,12 +393,12 @@ def test_a_closed_parent_directory_matters_only_where_the_clusters_run_as_anothe
         assert up(closed / "installation").stop() == 0
 
 
-def test_a_cluster_that_is_killed_comes_back_and_it_is_said(directory: Path) -> None:
-    running = up(directory)
+def test_a_cluster_that_is_killed_comes_back_and_it_is_said(installation: Path) -> None:
+    running = up(installation)
     database = running.facts["nodes"]["node_1"]["database"]
     with psycopg.connect(database) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
-    postmaster = int((directory / "node_1" / "pgdata" / "postmaster.pid").read_text().split("\n", 1)[0])
+    postmaster = int((installation / "node_1" / "pgdata" / "postmaster.pid").read_text().split("\n", 1)[0])
     os.kill(postmaster, signal.SIGKILL)
     assert running.process.stderr is not None
     for line in running.process.stderr:

@@ -389,7 +389,7 @@ async def test_a_channel_is_told_once_in_the_transaction_that_records_it(
             await at.look()
             await at.look(10)
         listener.execute("NOTIFY \"Watchers\", 'end'")
-        payloads = [one.payload for one in listener.notifies(timeout=30, stop_after=2)]
+        payloads = [one.payload for one in listener.notifies(timeout=300, stop_after=2)]
 
     told = json.loads(payloads[0])
     [row] = firings(world)
@@ -430,7 +430,7 @@ async def test_a_firing_outlives_the_coordinators_end_before_and_after_it_was_to
             last = world.start_coordinator(**settings)
             await world.reached("(SELECT count(delivered_at) = 3 FROM federated.firing)")
             listener.execute("NOTIFY watchers, 'end'")
-            payloads = [one.payload for one in listener.notifies(timeout=30, stop_after=2)]
+            payloads = [one.payload for one in listener.notifies(timeout=300, stop_after=2)]
     found = {one["alert_name"]: one for one in firings(world)}
 
     assert len(found) == len(firings(world)) == 3
@@ -461,7 +461,7 @@ async def test_a_lying_and_a_strange_node_are_breaches_that_are_told_of(world: W
             world.start_coordinator(**{"alerts.period": 0.1})
             run = await world.finished()
             await world.reached("(SELECT count(delivered_at) = 2 FROM federated.firing)")
-        told = [json.loads(one.payload) for one in listener.notifies(timeout=30, stop_after=2)]
+        told = [json.loads(one.payload) for one in listener.notifies(timeout=300, stop_after=2)]
 
     assert run["status"] == "completed", run
     found = {one["alert"]: one["observed"] for one in told}

@@ -73,7 +73,11 @@ async def test_a_network_is_as_good_as_one_of_all_rows_and_the_same_again(world:
     features = features[:, :10]
     create_workspace(world, min_nodes=3)
     await split_up(
-        world, features, [bool(one) for one in classes], "boolean", shared="max_parameter_share = 10, min_cell = 1"
+        world,
+        features,
+        [bool(one) for one in classes],
+        "boolean",
+        shared="max_parameter_share = 10, min_cell = 1",
     )
     create_model(
         world, features=[f"f{place}" for place in range(1, 11)], algorithm="neural_network", layers="[16, 8, 1]",
@@ -115,7 +119,9 @@ async def test_a_network_tells_several_classes_apart_and_layers_that_do_not_fit_
     wine = load_wine()
     labels = [f"cultivar {'abc'[one]}" for one in wine.target]
     create_workspace(world, min_nodes=3)
-    await split_up(world, wine.data, labels, "text", shared="max_parameter_share = 100, min_rows = 8, min_cell = 1")
+    await split_up(
+        world, wine.data, labels, "text", shared="max_parameter_share = 100, min_rows = 8, min_cell = 1"
+    )
     create_model(
         world, features=[f"f{place}" for place in range(1, 14)], algorithm="neural_network", layers="[8, 2]",
         output_activation="softmax", rounds=10, local_epochs=5, batch_size=8, optimizer="momentum", learning_rate=0.02,

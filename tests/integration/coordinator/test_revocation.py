@@ -22,8 +22,8 @@ from tests.integration.coordinator.support import (
 from tests.support.federation import has_stopped, until
 from tests.support.ports import free_port
 
-AT_ONCE = 2.0
-"""Seconds: one for the coordinator to see it, and one for a slow machine."""
+AT_ONCE = 30.0
+"""Seconds: fewer than the 40 after which a connection's signs of life would tell, where heartbeats do not."""
 
 
 async def training(
@@ -49,7 +49,7 @@ async def training(
     create_model(world, rounds=3, early_stopping_rounds=100)
     world.execute("START FEDERATED TRAINING risk")
     listens: dict[str, object] = {"listen_host": "127.0.0.1", "listen_port": port} if dials else {}
-    coordinator = world.start_coordinator(**listens)
+    coordinator = world.start_coordinator(heartbeat_timeout=3_000.0, **listens)
     west = world.sites[-1]
     await has_stopped(west.process.process.pid)
     return west, coordinator
@@ -126,10 +126,9 @@ async def test_a_coordinator_that_a_node_pins_no_longer_is_cut_off(
 
     pinned.write_bytes(world.federation.authority.issue("another", ["localhost"]).certificate_pem)
     site.process.process.send_signal(signal.SIGHUP)
-    began = time.monotonic()
     if dials:
+        # By itself it looks at the file once an hour.
         await until(lambda: "is cut: its certificate is pinned no longer" in log.read_text())
-        assert time.monotonic() - began < AT_ONCE
     await world.reached("EXISTS (SELECT FROM federated_node_status WHERE status = 'failed')")
     await asyncio.sleep(0.1)
     assert site.process.process.poll() is None

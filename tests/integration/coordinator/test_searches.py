@@ -62,7 +62,9 @@ async def test_folds_are_evaluated_and_no_model_of_theirs_is_kept(world: World) 
     for site in world.sites:
         # Where a fold's model is wrong about a few, a node would not say by class.
         with world.cluster.connect(site.database) as connection:
-            connection.execute("CALL federated.execute('ALTER FEDERATED DATASET patients SET (min_cell = 1)')")
+            connection.execute(
+                "CALL federated.execute('ALTER FEDERATED DATASET patients SET (min_cell = 1)')"
+            )
     world.execute("START FEDERATED TRAINING risk WITH (folds = 4, rounds = 2)")
     world.start_coordinator()
 

@@ -21,17 +21,38 @@ MODEL = (
 )
 
 
+@pytest.fixture(scope="module")
+def unchanged_databases(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """By what is in them: the databases of a module's tests that leave theirs as it was (`changes_nothing`)."""
+    made: dict[str, str] = {}
+    yield made
+    for name in made.values():
+        cluster.drop_database(name)
+
+
 @pytest.fixture
-def federated_database(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a fresh database with the extension, and in it what `catalog` and `trained` say, where a test asks."""
-    if "with_versions" in request.fixturenames:
-        name = cluster.copy_database("versions", lambda made: _make_versions(cluster, made))
-    elif "with_model" in request.fixturenames:
-        name = cluster.copy_database("model", lambda made: _make_model(cluster, made))
-    else:
-        name = cluster.create_database("federated_template")
-    yield name
-    cluster.drop_database(name)
+def federated_database(
+    cluster: Cluster, unchanged_databases: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The name of a fresh database with the extension, and in it what `catalog` and `trained` say, where a test asks.
+
+    Tests that are marked `changes_nothing` have one together.
+    """
+    kind = next((kind for kind in _MAKERS if f"with_{kind}" in request.fixturenames), "")
+    if request.node.get_closest_marker("changes_nothing") is None:
+        name = _make_database(cluster, kind)
+        yield name
+        cluster.drop_database(name)
+        return
+    if kind not in unchanged_databases:
+        unchanged_databases[kind] = _make_database(cluster, kind)
+    yield unchanged_databases[kind]
+
+
+def _make_database(cluster: Cluster, kind: str) -> str:
+    if not kind:
+        return cluster.create_database("federated_template")
+    return cluster.copy_database(kind, lambda made: _MAKERS[kind](cluster, made))
 
 
 def _make_model(cluster: Cluster, database: str) -> None:
@@ -49,6 +70,9 @@ def _make_versions(cluster: Cluster, database: str) -> None:
     with cluster.connect(database) as catalog, cluster.connect(database, user="heliosdb_daemon") as daemon:
         finish_run(catalog, daemon)
         finish_run(catalog, daemon, intercept=1.25)
+
+
+_MAKERS = {"versions": _make_versions, "model": _make_model}
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def test_an_alert_is_shown_armed_and_without_what_may_be_a_secret_of_its_target(
         ("https://[::1]:1/x", "https://[::1]:1/..."), ("a@example.com", "a@example.com"), ("pg:https://x/y", "pg:https://x/y"),
     ],
 )  # fmt: skip
+@pytest.mark.changes_nothing
 def test_what_is_shown_of_a_target_has_no_path(catalog: psycopg.Connection, target: str, shown: str) -> None:
     assert catalog.execute("SELECT federated._shown_target(%s)", [target]).fetchall() == [(shown,)]
 

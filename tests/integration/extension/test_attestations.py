@@ -128,6 +128,7 @@ def test_attesting_what_passes_by_itself_says_so(auditor: psycopg.Connection) ->
     ],
     ids=lambda value: str(value)[:30],
 )
+@pytest.mark.changes_nothing
 def test_what_cannot_be_attested_is_one_clear_error(
     catalog: psycopg.Connection,
     auditor: psycopg.Connection,

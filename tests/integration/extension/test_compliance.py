@@ -351,6 +351,7 @@ def test_a_column_list_gives_these_columns_in_the_functions_order(catalog: psyco
         ("federated_security_audit(NULL)", "22004", "the name of a federated workspace must not be null"),
     ],
 )  # fmt: skip
+@pytest.mark.changes_nothing
 def test_what_cannot_be_checked_is_one_clear_error(
     catalog: psycopg.Connection, call: str, sqlstate: str, message: str
 ) -> None:

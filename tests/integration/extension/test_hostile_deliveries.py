@@ -192,57 +192,56 @@ def nested(depth: int) -> str:
     return '{"a":' * depth + "1" + "}" * depth
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ({"prediction": "{"}, "invalid input syntax for type json"),
-        ({"prediction": "[]"}, "it is no JSON object"),
-        ({"prediction": '"x"'}, "it is no JSON object"),
-        ({"prediction": '{"link": "\\u0000"}'}, "unsupported Unicode escape sequence"),
-        ({"prediction": nested(100_000)}, "stack depth limit exceeded"),
-        ({"prediction": nested(1_000)}, "it has more than a prediction has"),
-        ({"prediction": json.dumps(LINEAR | {"slopes": 1}).replace('"slopes": 1', '"slopes": [1e400]')}, "a number in it is no float"),
-        ({"prediction": json.dumps(LINEAR).replace("0.25", "1e131000", 1)}, "a number in it is no float"),
-        ({"prediction": json.dumps(LINEAR).replace("0.25", "1e-16000", 1)}, "a number in it is no float"),
-        ({"prediction": json.dumps(LINEAR).replace("0.25", "NaN", 1)}, "invalid input syntax for type json"),
-        ({"prediction": json.dumps(LINEAR), "features": ["age"]}, "it has no flag for each feature"),
-        ({"prediction": json.dumps(LINEAR), "features": ["age", "age", "bmi", "v"]}, "it has a feature twice"),
-        ({"prediction": json.dumps(LINEAR), "features": ["x" * 64, "site", "bmi", "v"]}, "no name that a column may have"),
-        ({"prediction": json.dumps(LINEAR), "features": ["age", "site", "v", "bmi"]}, "an encoding has one entry for each feature"),
-        ({"prediction": json.dumps(LINEAR), "features": FEATURES, "contract": '{"target": "a", "rows": 7}'}, "names of columns"),
-        ({"prediction": json.dumps(LINEAR), "features": FEATURES, "contract": '{"target": 1}'}, "names of columns"),
-        ({"prediction": json.dumps(LINEAR), "features": FEATURES, "prediction_arrays": b"x"}, "an expression has no arrays"),
-        ({"prediction": json.dumps(LINEAR | {"kind": "call"}), "features": FEATURES}, "no predictions of its kind"),
-        ({"prediction": json.dumps(LINEAR | {"classes": ["a", "a"]}), "features": FEATURES}, "its classes are no labels"),
-        ({"prediction": json.dumps(LINEAR | {"classes": ["a", "b", "c"]}), "features": FEATURES}, "not as many as it predicts"),
-        ({"prediction": json.dumps(LINEAR | {"std_errors": [1]}), "features": FEATURES}, "it has more than a prediction has"),
-        (
-            {"prediction": json.dumps(LINEAR | {"slopes": ["0.25"] * INPUTS}), "features": FEATURES},
-            "what should be numbers in it is none",
-        ),
-        ({"prediction": json.dumps(LINEAR | {"slopes": [0.25]}), "features": FEATURES}, "one slope, fill and shift for each input"),
-        ({"features": [f"f{n}" for n in range(1601)]}, "more than 1600"),
-        ({"prediction": json.dumps(NETWORK), "features": ["a", "b", "c"], "prediction_arrays": b"\x80\x04pickle"}, "not a state"),
-        ({"prediction": json.dumps(NETWORK), "features": ["a", "b"], "prediction_arrays": SOUND["network"][2]}, "flag for each feature"),
-        ({"prediction": json.dumps(NETWORK | {"activations": ["relu"] * 8 + ["linear"]}), "features": ["a", "b", "c"],
-          "prediction_arrays": SOUND["network"][2]}, "its layers do not fit each other"),
-        ({"prediction": json.dumps(TREES), "features": list("abcd"),
-          "prediction_arrays": state_to_bytes(freeze({**grown(), "left": 0 * grown()["left"]}))}, "a way through its trees does not end"),
-        ({"prediction": json.dumps({**NETWORK, "booleans": [False], "encoding": {"classes": [], "columns": [
-            {"column": "a", "kind": "array", "elements": 99_000}]}}), "features": ["a"]}, "at most 16000 inputs"),
-    ],
-)  # fmt: skip
-def test_what_is_no_prediction_is_one_clear_obstacle(
-    sides: Sides, content: dict[str, Any], told: str
-) -> None:
+NO_PREDICTIONS = [
+    ({"prediction": "{"}, "invalid input syntax for type json"),
+    ({"prediction": "[]"}, "it is no JSON object"),
+    ({"prediction": '"x"'}, "it is no JSON object"),
+    ({"prediction": '{"link": "\\u0000"}'}, "unsupported Unicode escape sequence"),
+    ({"prediction": nested(100_000)}, "stack depth limit exceeded"),
+    ({"prediction": nested(1_000)}, "it has more than a prediction has"),
+    ({"prediction": json.dumps(LINEAR | {"slopes": 1}).replace('"slopes": 1', '"slopes": [1e400]')}, "a number in it is no float"),
+    ({"prediction": json.dumps(LINEAR).replace("0.25", "1e131000", 1)}, "a number in it is no float"),
+    ({"prediction": json.dumps(LINEAR).replace("0.25", "1e-16000", 1)}, "a number in it is no float"),
+    ({"prediction": json.dumps(LINEAR).replace("0.25", "NaN", 1)}, "invalid input syntax for type json"),
+    ({"prediction": json.dumps(LINEAR), "features": ["age"]}, "it has no flag for each feature"),
+    ({"prediction": json.dumps(LINEAR), "features": ["age", "age", "bmi", "v"]}, "it has a feature twice"),
+    ({"prediction": json.dumps(LINEAR), "features": ["x" * 64, "site", "bmi", "v"]}, "no name that a column may have"),
+    ({"prediction": json.dumps(LINEAR), "features": ["age", "site", "v", "bmi"]}, "an encoding has one entry for each feature"),
+    ({"prediction": json.dumps(LINEAR), "features": FEATURES, "contract": '{"target": "a", "rows": 7}'}, "names of columns"),
+    ({"prediction": json.dumps(LINEAR), "features": FEATURES, "contract": '{"target": 1}'}, "names of columns"),
+    ({"prediction": json.dumps(LINEAR), "features": FEATURES, "prediction_arrays": b"x"}, "an expression has no arrays"),
+    ({"prediction": json.dumps(LINEAR | {"kind": "call"}), "features": FEATURES}, "no predictions of its kind"),
+    ({"prediction": json.dumps(LINEAR | {"classes": ["a", "a"]}), "features": FEATURES}, "its classes are no labels"),
+    ({"prediction": json.dumps(LINEAR | {"classes": ["a", "b", "c"]}), "features": FEATURES}, "not as many as it predicts"),
+    ({"prediction": json.dumps(LINEAR | {"std_errors": [1]}), "features": FEATURES}, "it has more than a prediction has"),
+    (
+        {"prediction": json.dumps(LINEAR | {"slopes": ["0.25"] * INPUTS}), "features": FEATURES},
+        "what should be numbers in it is none",
+    ),
+    ({"prediction": json.dumps(LINEAR | {"slopes": [0.25]}), "features": FEATURES}, "one slope, fill and shift for each input"),
+    ({"features": [f"f{n}" for n in range(1601)]}, "more than 1600"),
+    ({"prediction": json.dumps(NETWORK), "features": ["a", "b", "c"], "prediction_arrays": b"\x80\x04pickle"}, "not a state"),
+    ({"prediction": json.dumps(NETWORK), "features": ["a", "b"], "prediction_arrays": SOUND["network"][2]}, "flag for each feature"),
+    ({"prediction": json.dumps(NETWORK | {"activations": ["relu"] * 8 + ["linear"]}), "features": ["a", "b", "c"],
+      "prediction_arrays": SOUND["network"][2]}, "its layers do not fit each other"),
+    ({"prediction": json.dumps(TREES), "features": list("abcd"),
+      "prediction_arrays": state_to_bytes(freeze({**grown(), "left": 0 * grown()["left"]}))}, "a way through its trees does not end"),
+    ({"prediction": json.dumps({**NETWORK, "booleans": [False], "encoding": {"classes": [], "columns": [
+        {"column": "a", "kind": "array", "elements": 99_000}]}}), "features": ["a"]}, "at most 16000 inputs"),
+]  # fmt: skip
+
+
+def test_what_is_no_prediction_is_one_clear_obstacle(sides: Sides, subtests: pytest.Subtests) -> None:
     with sides.cluster.connect(sides.here.info.dbname, user="heliosdb_daemon") as node:
-        obstacle = deliver(node, **content)
-    assert obstacle is not None
-    assert told in obstacle
-    assert len(obstacle) <= 1000
-    assert sides.state() == ("refused", 2, 3)
-    assert value(sides.here, "message FROM federated_subscriptions") == obstacle
-    assert untouched(sides)
+        for content, told in NO_PREDICTIONS:
+            with subtests.test(told=told, content=str(content)[:200]):
+                obstacle = deliver(node, **content)
+                assert obstacle is not None
+                assert told in obstacle
+                assert len(obstacle) <= 1000
+                assert sides.state() == ("refused", 2, 3)
+                assert value(sides.here, "message FROM federated_subscriptions") == obstacle
+                assert untouched(sides)
 
 
 def test_names_and_labels_that_look_like_code_are_names_and_labels(sides: Sides) -> None:

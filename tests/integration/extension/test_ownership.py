@@ -245,7 +245,7 @@ def test_a_rename_waits_for_a_start_and_is_then_refused(
             ).fetchall():
                 assert not loser.done(), loser.exception()
         with pytest.raises(errors.ObjectInUse):
-            loser.result(timeout=30)
+            loser.result(timeout=300)
 
 
 def test_a_start_that_waits_for_a_rename_runs_under_the_new_name(
@@ -259,7 +259,7 @@ def test_a_start_that_waits_for_a_rename_runs_under_the_new_name(
                 "SELECT FROM pg_locks WHERE pid = %s AND NOT granted", [operator.info.backend_pid]
             ).fetchall():
                 assert not start.done(), start.exception()
-        start.result(timeout=30)
+        start.result(timeout=300)
     assert value(catalog, "policy ->> 'workspace' FROM federated.run") == "x"
 
 

@@ -33,6 +33,7 @@ DATASET = "CREATE FEDERATED DATASET secrets FOR TABLE hidden IN WORKSPACE clinic
         ("INSERT INTO federated.run (model_id, overrides) SELECT model_id, '{\"rounds\": \"3\"}' FROM federated.model", "rounds"),
     ],
 )  # fmt: skip
+@pytest.mark.changes_nothing
 def test_no_option_gets_in_that_a_statement_would_refuse(
     cluster: Cluster, catalog: psycopg.Connection, statement: LiteralString, said: str
 ) -> None:

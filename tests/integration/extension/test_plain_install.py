@@ -53,13 +53,21 @@ def psql(
     )  # fmt: skip
 
 
-@pytest.fixture
-def database(cluster: Cluster, catalog: Session, scripts: dict[str, Path]) -> str:
-    """A database with the plain installation."""
+@pytest.fixture(scope="module")
+def installed(cluster: Cluster, scripts: dict[str, Path]) -> str:
+    """A database with the plain installation, of which each test has a copy."""
     name = cluster.create_database("template1")
     done = psql(cluster, name, scripts["plain"])
     assert (done.returncode, done.stderr) == (0, "")
     return name
+
+
+@pytest.fixture
+def database(cluster: Cluster, installed: str) -> Iterator[str]:
+    """A database with the plain installation."""
+    name = cluster.create_database(installed)
+    yield name
+    cluster.drop_database(name)
 
 
 @pytest.fixture
@@ -134,31 +142,30 @@ def test_the_quick_starts_statements_work(plain: Session, cluster: Cluster, data
     assert status == [(0, "queued")]
 
 
-@pytest.mark.parametrize(
-    ("statement", "sqlstate"),
-    [
-        ("CREATE FEDERATED WORKSPACE clinics", "42710"),
-        ("CREATE FEDERATED WORKSPAC w", "42601"),
-        ("CREATE FEDERATED WORKSPACE w WITH (privacy_bugdet = 1)", "22023"),
-        ("CREATE FEDERATED WORKSPACE w WITH (min_nodes = 'x", "42601"),
-        ("CREATE FEDERATED WORKSPACE select", "42601"),
-        ("START FEDERATED TRAINING nothing", "42704"),
-    ],
-)
+ERRORS = [
+    ("CREATE FEDERATED WORKSPACE clinics", "42710"),
+    ("CREATE FEDERATED WORKSPAC w", "42601"),
+    ("CREATE FEDERATED WORKSPACE w WITH (privacy_bugdet = 1)", "22023"),
+    ("CREATE FEDERATED WORKSPACE w WITH (min_nodes = 'x", "42601"),
+    ("CREATE FEDERATED WORKSPACE select", "42601"),
+    ("START FEDERATED TRAINING nothing", "42704"),
+]
+
+
 def test_errors_are_those_of_the_extension(
-    plain: Session, catalog: Session, statement: str, sqlstate: str
+    plain: Session, catalog: Session, subtests: pytest.Subtests
 ) -> None:
     execute(plain, WORKSPACE, MODEL)
-    seen = []
-    for session in (plain, catalog):
-        with pytest.raises(psycopg.Error) as caught:
-            execute(session, statement)
-        diagnostic = caught.value.diag
-        seen.append(
-            (diagnostic.sqlstate, diagnostic.message_primary, diagnostic.message_hint, diagnostic.column_name)
-        )
-    assert seen[0] == seen[1]
-    assert seen[0][0] == sqlstate
+    for statement, sqlstate in ERRORS:
+        with subtests.test(statement=statement):
+            seen = []
+            for session in (plain, catalog):
+                with pytest.raises(psycopg.Error) as caught:
+                    execute(session, statement)
+                told = caught.value.diag
+                seen.append((told.sqlstate, told.message_primary, told.message_hint, told.column_name))
+            assert seen[0] == seen[1]
+            assert seen[0][0] == sqlstate
 
 
 def test_a_dataset_is_shared_but_without_a_predicate(plain: Session) -> None:

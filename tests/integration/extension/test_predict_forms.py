@@ -63,52 +63,51 @@ def test_every_form_takes_a_version(analyst: psycopg.Connection) -> None:
         assert found == expected or found == pytest.approx(expected, rel=1e-14), call
 
 
-@pytest.mark.parametrize(
-    ("call", "sqlstate", "message"),
-    [
-        ("federated_predict('risk@9', '{}')", "42704", 'federated model "risk" has no version "9"'),
-        ("federated_predict('risk@', '{}')", "42704", 'federated model "risk" has no version ""'),
-        ("predict('risk@new', ARRAY[1, 2])", "42704", 'federated model "risk" has no version "new"'),
-        ("predict('nothing@old', ARRAY[1, 2])", "42704", 'federated model "nothing" does not exist'),
-        ("predict('@', ARRAY[1, 2])", "42704", 'federated model "" does not exist'),
-        ("predict('risk', s) FROM (SELECT 1 AS other) AS s", "42703",
-         'the row has no feature of federated model "risk"'),
-        ("predict('risk', ROW(1, true))", "42703", 'the row has no feature of federated model "risk"'),
-        ("predict('risk', s) FROM (SELECT 2 AS smoker) AS s", "22023",
-         "the value of a boolean feature must be true, false, 1 or 0, not 2"),
-        ("federated_predict('risk@old', '{\"aeg\": 1}')", "42703", 'federated model "risk@old" has no feature "aeg"'),
-        ("federated_predict_class('nothing', '{}')", "42704", 'federated model "nothing" does not exist'),
-        ("federated_predict_proba(NULL, '{}')", "22004", "the name of a federated model must not be null"),
-        ("x FROM federated_predict_batch('nothing', 'SELECT 1/0') AS (x int)", "42704",
-         'federated model "nothing" does not exist'),
-        ("x FROM federated_predict_batch('risk', NULL) AS (x int)", "22004", "the query must not be null"),
-        ("x FROM federated_predict_batch('risk', 'SELECT 1 AS b') AS (x int)", "42703",
-         'the query has no column that is a feature of federated model "risk"'),
-        ("x FROM federated_predict_batch('risk', 'SELECT * FROM secrets') AS (x int)", "42501",
-         "permission denied for table secrets"),
-        ("x FROM federated_predict_batch('risk', 'SELECT nothing') AS (x int)", "42703",
-         'column "nothing" does not exist'),
-        ("x FROM federated_predict_batch('risk', 'SELECT age FROM patients; DROP TABLE patients') AS (x int)", "42P11",
-         "cannot open multi-query plan as cursor"),
-        ("x FROM federated_predict_batch('risk', 'SELECT 1 AS age) AS q; DROP TABLE patients; --') AS (x int)", "42601",
-         None),
-        ("x FROM federated_predict_batch('risk', 'SELECT 1 AS age) AS q, (SELECT 2') AS (x int)", "42601", None),
-        ("x FROM federated_predict_batch('risk', 'DELETE FROM patients RETURNING age') AS (x int)", None, None),
-        ("x FROM federated_predict_batch('risk', 'WITH d AS (DELETE FROM patients RETURNING age) SELECT * FROM d')"
-         " AS (x int)", None, None),
-        ("x FROM federated_predict_batch('risk', '') AS (x int)", None, None),
-        ("x FROM federated_predict_batch('risk', 'SELECT 1 AS age') AS (x int)", "42804", None),
-    ],
-)  # fmt: skip
-def test_bad_arguments_get_one_clear_error(
-    analyst: psycopg.Connection, call: str, sqlstate: str | None, message: str | None
-) -> None:
-    with pytest.raises(psycopg.Error) as caught:
-        analyst.execute(f"SELECT {call}")  # type: ignore[arg-type]
-    assert sqlstate is None or caught.value.sqlstate == sqlstate
-    assert message is None or caught.value.diag.message_primary == message
-    assert "Traceback" not in str(caught.value)
-    assert value(analyst, "count(*) FROM patients") == 3
+BAD_ARGUMENTS = [
+    ("federated_predict('risk@9', '{}')", "42704", 'federated model "risk" has no version "9"'),
+    ("federated_predict('risk@', '{}')", "42704", 'federated model "risk" has no version ""'),
+    ("predict('risk@new', ARRAY[1, 2])", "42704", 'federated model "risk" has no version "new"'),
+    ("predict('nothing@old', ARRAY[1, 2])", "42704", 'federated model "nothing" does not exist'),
+    ("predict('@', ARRAY[1, 2])", "42704", 'federated model "" does not exist'),
+    ("predict('risk', s) FROM (SELECT 1 AS other) AS s", "42703",
+     'the row has no feature of federated model "risk"'),
+    ("predict('risk', ROW(1, true))", "42703", 'the row has no feature of federated model "risk"'),
+    ("predict('risk', s) FROM (SELECT 2 AS smoker) AS s", "22023",
+     "the value of a boolean feature must be true, false, 1 or 0, not 2"),
+    ("federated_predict('risk@old', '{\"aeg\": 1}')", "42703", 'federated model "risk@old" has no feature "aeg"'),
+    ("federated_predict_class('nothing', '{}')", "42704", 'federated model "nothing" does not exist'),
+    ("federated_predict_proba(NULL, '{}')", "22004", "the name of a federated model must not be null"),
+    ("x FROM federated_predict_batch('nothing', 'SELECT 1/0') AS (x int)", "42704",
+     'federated model "nothing" does not exist'),
+    ("x FROM federated_predict_batch('risk', NULL) AS (x int)", "22004", "the query must not be null"),
+    ("x FROM federated_predict_batch('risk', 'SELECT 1 AS b') AS (x int)", "42703",
+     'the query has no column that is a feature of federated model "risk"'),
+    ("x FROM federated_predict_batch('risk', 'SELECT * FROM secrets') AS (x int)", "42501",
+     "permission denied for table secrets"),
+    ("x FROM federated_predict_batch('risk', 'SELECT nothing') AS (x int)", "42703",
+     'column "nothing" does not exist'),
+    ("x FROM federated_predict_batch('risk', 'SELECT age FROM patients; DROP TABLE patients') AS (x int)", "42P11",
+     "cannot open multi-query plan as cursor"),
+    ("x FROM federated_predict_batch('risk', 'SELECT 1 AS age) AS q; DROP TABLE patients; --') AS (x int)", "42601",
+     None),
+    ("x FROM federated_predict_batch('risk', 'SELECT 1 AS age) AS q, (SELECT 2') AS (x int)", "42601", None),
+    ("x FROM federated_predict_batch('risk', 'DELETE FROM patients RETURNING age') AS (x int)", None, None),
+    ("x FROM federated_predict_batch('risk', 'WITH d AS (DELETE FROM patients RETURNING age) SELECT * FROM d')"
+     " AS (x int)", None, None),
+    ("x FROM federated_predict_batch('risk', '') AS (x int)", None, None),
+    ("x FROM federated_predict_batch('risk', 'SELECT 1 AS age') AS (x int)", "42804", None),
+]  # fmt: skip
+
+
+def test_bad_arguments_get_one_clear_error(analyst: psycopg.Connection, subtests: pytest.Subtests) -> None:
+    for call, sqlstate, message in BAD_ARGUMENTS:
+        with subtests.test(call=call):
+            with pytest.raises(psycopg.Error) as caught:
+                analyst.execute(f"SELECT {call}")  # type: ignore[arg-type]
+            assert sqlstate is None or caught.value.sqlstate == sqlstate
+            assert message is None or caught.value.diag.message_primary == message
+            assert "Traceback" not in str(caught.value)
+            assert value(analyst, "count(*) FROM patients") == 3
 
 
 def test_without_features_all_of_them_are_missing(analyst: psycopg.Connection) -> None:

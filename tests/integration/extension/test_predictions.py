@@ -7,6 +7,7 @@ import math
 import random
 import struct
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -93,37 +94,38 @@ def test_true_and_false_are_one_and_zero_however_they_are_given(
         assert value(catalog, call) == expected, call
 
 
-@pytest.mark.parametrize(
-    ("call", "sqlstate", "message"),
-    [
-        ("federated_predict('risk', '[1]')", "22023", "features must be a JSON object, not a JSON array"),
-        ("federated_predict('risk', '1')", "22023", "features must be a JSON object, not a JSON number"),
-        ("federated_predict('risk', '{\"age\": [1]}')", "22023",
-         "the value of a feature must be a number, true or false, not an array"),
-        ("federated_predict('risk', '{\"smoker\": 0.5}')", "22023",
-         "the value of a boolean feature must be true, false, 1 or 0, not 0.5"),
-        ("federated_predict('risk', '{\"aeg\": 1}')", "42703", 'federated model "risk" has no feature "aeg"'),
-        ("federated_predict('nothing', '{}')", "42704", 'federated model "nothing" does not exist'),
-        ("federated_predict(NULL, '{}')", "22004", "the name of a federated model must not be null"),
-        ("federated_training_status(NULL)", "22004", "the name of a federated model must not be null"),
-        ("federated_privacy_budget(NULL)", "22004", "the name of a federated workspace must not be null"),
-        ("predict('risk', ARRAY[[1, 2]]::float8[])", "2202E", "predict takes an array of one dimension, not of 2"),
-        ("predict('risk', ARRAY[1]::float8[])", "2202E", 'federated model "risk" takes 2 features, not 1'),
-        ("predict('risk', '{}'::float8[])", "2202E", 'federated model "risk" takes 2 features, not 0'),
-        ("wait_for_convergence('risk', 'NaN')", "22023", "timeout_seconds must be a finite number, 0 or more"),
-        ("wait_for_convergence('risk', 'Infinity')", "22023",
-         "timeout_seconds must be a finite number, 0 or more"),
-        ("wait_for_convergence('risk', -1)", "22023", "timeout_seconds must be a finite number, 0 or more"),
-    ],
-)  # fmt: skip
+BAD_ARGUMENTS = [
+    ("federated_predict('risk', '[1]')", "22023", "features must be a JSON object, not a JSON array"),
+    ("federated_predict('risk', '1')", "22023", "features must be a JSON object, not a JSON number"),
+    ("federated_predict('risk', '{\"age\": [1]}')", "22023",
+     "the value of a feature must be a number, true or false, not an array"),
+    ("federated_predict('risk', '{\"smoker\": 0.5}')", "22023",
+     "the value of a boolean feature must be true, false, 1 or 0, not 0.5"),
+    ("federated_predict('risk', '{\"aeg\": 1}')", "42703", 'federated model "risk" has no feature "aeg"'),
+    ("federated_predict('nothing', '{}')", "42704", 'federated model "nothing" does not exist'),
+    ("federated_predict(NULL, '{}')", "22004", "the name of a federated model must not be null"),
+    ("federated_training_status(NULL)", "22004", "the name of a federated model must not be null"),
+    ("federated_privacy_budget(NULL)", "22004", "the name of a federated workspace must not be null"),
+    ("predict('risk', ARRAY[[1, 2]]::float8[])", "2202E", "predict takes an array of one dimension, not of 2"),
+    ("predict('risk', ARRAY[1]::float8[])", "2202E", 'federated model "risk" takes 2 features, not 1'),
+    ("predict('risk', '{}'::float8[])", "2202E", 'federated model "risk" takes 2 features, not 0'),
+    ("wait_for_convergence('risk', 'NaN')", "22023", "timeout_seconds must be a finite number, 0 or more"),
+    ("wait_for_convergence('risk', 'Infinity')", "22023",
+     "timeout_seconds must be a finite number, 0 or more"),
+    ("wait_for_convergence('risk', -1)", "22023", "timeout_seconds must be a finite number, 0 or more"),
+]  # fmt: skip
+
+
 def test_bad_arguments_get_one_clear_error(
-    catalog: psycopg.Connection, daemon: psycopg.Connection, call: str, sqlstate: str, message: str
+    catalog: psycopg.Connection, daemon: psycopg.Connection, subtests: pytest.Subtests
 ) -> None:
     publish(daemon)
     make_current(catalog, ["age", "smoker"])
-    with pytest.raises(psycopg.Error) as caught:
-        catalog.execute(f"SELECT {call}")  # type: ignore[arg-type]
-    assert (caught.value.sqlstate, caught.value.diag.message_primary) == (sqlstate, message)
+    for call, sqlstate, message in BAD_ARGUMENTS:
+        with subtests.test(call=call):
+            with pytest.raises(psycopg.Error) as caught:
+                catalog.execute(f"SELECT {call}")  # type: ignore[arg-type]
+            assert (caught.value.sqlstate, caught.value.diag.message_primary) == (sqlstate, message)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,7 @@ def test_bad_arguments_get_one_clear_error(
         ({"kind": ["linear"]}, "22023"),
     ],
 )
+@pytest.mark.changes_nothing
 def test_what_is_no_prediction_is_refused(
     daemon: psycopg.Connection, changed: dict[str, Any], sqlstate: str
 ) -> None:
@@ -214,21 +217,20 @@ def test_the_probability_is_defined_for_every_argument(
 EXTREMES = [0.0, 5e-324, 2.2250738585072014e-308, 1e-290, 1e-200, 1.5, 1e200, 1e300, 1.7976931348623157e308]
 
 
-@pytest.mark.parametrize(
-    "slopes",
-    [
-        [0.04, 1e-6],
-        [3.5, -250.0],
-        [1e-17, 0.0],
-        [1e-200, 7.0],
-        [1e-281, 3.5],
-        [-1e-299, 1e-300],
-        [7e-281, 1e30],
-        [5e-324, 1e12],
-    ],
-)
-@pytest.mark.parametrize("shifts", [[0.0, 0.0], [30.0, -1e-5]])
+SLOPES = [
+    [0.04, 1e-6], [3.5, -250.0], [1e-17, 0.0], [1e-200, 7.0], [1e-281, 3.5], [-1e-299, 1e-300], [7e-281, 1e30], [5e-324, 1e12],
+]  # fmt: skip
+
+
 def test_no_value_is_too_small_or_too_large_for_a_probability(
+    catalog: psycopg.Connection, daemon: psycopg.Connection, subtests: pytest.Subtests
+) -> None:
+    for slopes, shifts in product(SLOPES, ([0.0, 0.0], [30.0, -1e-5])):
+        with subtests.test(slopes=slopes, shifts=shifts):
+            demand_the_probability(catalog, daemon, slopes, shifts)
+
+
+def demand_the_probability(
     catalog: psycopg.Connection, daemon: psycopg.Connection, slopes: list[float], shifts: list[float]
 ) -> None:
     publish(daemon, booleans=[False, False], link="logistic", slopes=slopes, shifts=shifts, intercept=0.0)
@@ -247,9 +249,15 @@ def test_no_value_is_too_small_or_too_large_for_a_probability(
         assert found == pytest.approx(0.5 * (1 + math.tanh(score / 2)), rel=1e-9, abs=1e-12), (x, y)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-60, 1e40])
-@pytest.mark.parametrize("slope", [0.04, 1e-6, 3.5, 1e-200, 5e-324, 0.0])
 def test_no_value_is_too_small_for_a_number(
+    catalog: psycopg.Connection, daemon: psycopg.Connection, subtests: pytest.Subtests
+) -> None:
+    for slope, scale in product((0.04, 1e-6, 3.5, 1e-200, 5e-324, 0.0), (1.0, 1e-60, 1e40)):
+        with subtests.test(slope=slope, scale=scale):
+            demand_the_product(catalog, daemon, slope, scale)
+
+
+def demand_the_product(
     catalog: psycopg.Connection, daemon: psycopg.Connection, slope: float, scale: float
 ) -> None:
     publish(daemon, features=["age"], booleans=[False], slopes=[slope], fills=[5e-324], shifts=[0.0], intercept=0.0,

@@ -38,6 +38,7 @@ EVIL = "$$ BEGIN ALTER ROLE heliosdb_daemon SUPERUSER; RETURN NULL; END $$"
         "DELETE FROM federated.audit",
     ],
 )
+@pytest.mark.changes_nothing
 def test_a_daemon_can_put_no_code_of_its_own_into_the_catalog(
     daemon: psycopg.Connection, attack: str
 ) -> None:
@@ -95,6 +96,7 @@ def test_the_extension_is_not_installed_where_that_role_is_within_reach(
         "UPDATE federated.node SET certificate = 'x'",
     ],
 )
+@pytest.mark.changes_nothing
 def test_an_operator_has_no_say_in_the_policy_of_a_run(operator: psycopg.Connection, attack: str) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         operator.execute(attack)
@@ -117,6 +119,7 @@ def test_a_run_inserted_by_hand_has_the_workspaces_policy_and_the_models_options
 
 
 @pytest.mark.parametrize("name", ["privacy_budget", "features", "algorithm", "nonsense"])
+@pytest.mark.changes_nothing
 def test_a_run_overrides_training_options_only(operator: psycopg.Connection, name: str) -> None:
     with pytest.raises(errors.InvalidParameterValue, match=f'"{name}"'):
         operator.execute(
@@ -200,7 +203,7 @@ def _race(
                 assert not loser.done(), loser.exception()
             first.commit()
             with pytest.raises(errors.ObjectInUse):
-                loser.result(timeout=30)
+                loser.result(timeout=300)
 
 
 def test_a_dropped_workspace_is_not_refunded(catalog: psycopg.Connection) -> None:

@@ -115,7 +115,7 @@ def test_a_start_that_loses_the_race_says_so(
                 assert not loser.done(), loser.exception()
             first.commit()
             with pytest.raises(errors.ObjectInUse, match='federated model "risk" is in training'):
-                loser.result(timeout=30)
+                loser.result(timeout=300)
         second.rollback()
 
 

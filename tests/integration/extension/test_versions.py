@@ -160,39 +160,36 @@ def test_a_rollback_waits_for_a_publication_and_prevails(
                 "SELECT FROM pg_locks WHERE pid = %s AND NOT granted", [operator.info.backend_pid]
             ).fetchall():
                 assert not waiting.done(), waiting.exception()
-        waiting.result(timeout=30)
+        waiting.result(timeout=300)
     assert value(trained, "array_agg(version) FROM federated.version WHERE is_current") == [1]
     assert value(trained, "federated_model.risk(age => 10, smoker => false)") == 5.25
 
 
-@pytest.mark.parametrize(
-    ("statement", "sqlstate", "message"),
-    [
-        ("TAG FEDERATED MODEL nothing AS 'x'", "42704", 'federated model "nothing" does not exist'),
-        ("TAG FEDERATED MODEL risk VERSION 9 AS 'x'", "42704", 'federated model "risk" has no version "9"'),
-        ("TAG FEDERATED MODEL risk AS '12'", "22023", 'a tag must not be a number, as "12" is'),
-        ("TAG FEDERATED MODEL risk AS ''", None, None),
-        ("TAG FEDERATED MODEL risk AS 'a@b'", "22023", "a tag must not contain @"),
-        ("TAG FEDERATED MODEL risk AS E'a\\nb'", "42602", None),
-        ("TAG FEDERATED MODEL risk AS U&'a\\202Eb'", "42602", None),
-        (f"TAG FEDERATED MODEL risk AS '{'x' * 59}'", "42602", "the tag is too long"),
-        ("TAG FEDERATED MODEL risk VERSION 2 AS 'taken'", "42710", 'federated model "risk" has the tag "taken" already'),
-        ("TAG FEDERATED MODEL untrained AS 'x'", "55000", 'federated model "untrained" has no trained version'),
-        ("ROLLBACK FEDERATED MODEL nothing TO VERSION '1'", "42704", 'federated model "nothing" does not exist'),
-        ("ROLLBACK FEDERATED MODEL risk TO VERSION 'v1'", "42704", 'federated model "risk" has no version "v1"'),
-        ("ROLLBACK FEDERATED MODEL risk TO VERSION '99999999999999999999'", "42704", None),
-        ("ROLLBACK FEDERATED MODEL risk TO VERSION '3'", "55000",
-         'version 3 of federated model "risk" cannot be made current'),
-        ("ROLLBACK FEDERATED MODEL untrained TO VERSION '1'", "42704", 'federated model "untrained" has no version "1"'),
-    ],
-)  # fmt: skip
+BAD_INPUT = [
+    ("TAG FEDERATED MODEL nothing AS 'x'", "42704", 'federated model "nothing" does not exist'),
+    ("TAG FEDERATED MODEL risk VERSION 9 AS 'x'", "42704", 'federated model "risk" has no version "9"'),
+    ("TAG FEDERATED MODEL risk AS '12'", "22023", 'a tag must not be a number, as "12" is'),
+    ("TAG FEDERATED MODEL risk AS ''", None, None),
+    ("TAG FEDERATED MODEL risk AS 'a@b'", "22023", "a tag must not contain @"),
+    ("TAG FEDERATED MODEL risk AS E'a\\nb'", "42602", None),
+    ("TAG FEDERATED MODEL risk AS U&'a\\202Eb'", "42602", None),
+    (f"TAG FEDERATED MODEL risk AS '{'x' * 59}'", "42602", "the tag is too long"),
+    ("TAG FEDERATED MODEL risk VERSION 2 AS 'taken'", "42710", 'federated model "risk" has the tag "taken" already'),
+    ("TAG FEDERATED MODEL untrained AS 'x'", "55000", 'federated model "untrained" has no trained version'),
+    ("ROLLBACK FEDERATED MODEL nothing TO VERSION '1'", "42704", 'federated model "nothing" does not exist'),
+    ("ROLLBACK FEDERATED MODEL risk TO VERSION 'v1'", "42704", 'federated model "risk" has no version "v1"'),
+    ("ROLLBACK FEDERATED MODEL risk TO VERSION '99999999999999999999'", "42704", None),
+    ("ROLLBACK FEDERATED MODEL risk TO VERSION '3'", "55000",
+     'version 3 of federated model "risk" cannot be made current'),
+    ("ROLLBACK FEDERATED MODEL untrained TO VERSION '1'", "42704", 'federated model "untrained" has no version "1"'),
+]  # fmt: skip
+
+
 def test_bad_input_gets_one_clear_error_and_changes_nothing(
     trained: psycopg.Connection,
     daemon: psycopg.Connection,
     operator: psycopg.Connection,
-    statement: str,
-    sqlstate: str | None,
-    message: str | None,
+    subtests: pytest.Subtests,
 ) -> None:
     finish_run(trained, daemon, kept=False)
     execute(
@@ -202,15 +199,18 @@ def test_bad_input_gets_one_clear_error_and_changes_nothing(
         "CREATE FEDERATED MODEL untrained IN WORKSPACE clinics",
     )
     before = value(trained, "count(*) FROM federated.audit")
-    with pytest.raises(psycopg.Error) as caught:
-        execute(operator, statement)
-    assert sqlstate is None or caught.value.sqlstate == sqlstate
-    assert message is None or caught.value.diag.message_primary == message
-    assert "Traceback" not in str(caught.value)
-    if "no version" in str(caught.value) and "risk" in statement:
-        assert caught.value.diag.message_detail == 'Its latest versions are 1, 2, 3; its latest tags "taken".'
-    assert value(trained, "count(*) FROM federated.audit") == before
-    assert functions(trained) == ["risk", "risk@1", "risk@2", "risk@taken", "untrained"]
+    for statement, sqlstate, message in BAD_INPUT:
+        with subtests.test(statement=statement):
+            with pytest.raises(psycopg.Error) as caught:
+                execute(operator, statement)
+            assert sqlstate is None or caught.value.sqlstate == sqlstate
+            assert message is None or caught.value.diag.message_primary == message
+            assert "Traceback" not in str(caught.value)
+            if "no version" in str(caught.value) and "risk" in statement:
+                detail = 'Its latest versions are 1, 2, 3; its latest tags "taken".'
+                assert caught.value.diag.message_detail == detail
+            assert value(trained, "count(*) FROM federated.audit") == before
+            assert functions(trained) == ["risk", "risk@1", "risk@2", "risk@taken", "untrained"]
 
 
 def test_tagging_a_version_again_with_its_tag_is_no_error(
@@ -354,6 +354,7 @@ def test_a_model_keeps_its_name_where_the_new_one_cannot_be(
          errors.InsufficientPrivilege),
     ],
 )  # fmt: skip
+@pytest.mark.changes_nothing
 def test_an_operator_chooses_among_versions_and_writes_none(
     trained: psycopg.Connection, operator: psycopg.Connection, attack: str, error: type[psycopg.Error]
 ) -> None:

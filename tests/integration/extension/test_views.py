@@ -91,12 +91,14 @@ COLUMNS_OF: LiteralString = """
 
 
 @pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.changes_nothing
 def test_columns_are_exactly_those_of_the_language(catalog: psycopg.Connection, name: str) -> None:
     [(found,)] = catalog.execute(COLUMNS_OF, {"name": name}).fetchall()
     assert found == COLUMNS[name]
 
 
 @pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.changes_nothing
 def test_analysts_and_auditors_read_the_views_and_nobody_writes_them(
     cluster: Cluster, federated_database: str, catalog: psycopg.Connection, view: str
 ) -> None:
@@ -370,6 +372,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
         ("federated._security_audit_columns('nothing', '{status}')", "42704", 'federated workspace "nothing" does not exist'),
     ],
 )  # fmt: skip
+@pytest.mark.changes_nothing
 def test_what_cannot_be_answered_is_one_clear_error(
     catalog: psycopg.Connection, call: LiteralString, sqlstate: str, message: str
 ) -> None:

@@ -24,7 +24,7 @@ AUTHORITY = Authority.create("authority")
 NODE, OTHER, COORDINATOR, STRANGER = (
     AUTHORITY.issue(name, ["localhost"]) for name in ("node", "other", "coordinator", "stranger")
 )
-TIMEOUT = 20.0
+TIMEOUT = 120.0
 CHUNK = bytes(200_000)
 
 

