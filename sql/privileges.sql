@@ -341,6 +341,7 @@ GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participat
 GRANT EXECUTE ON FUNCTION
     federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
     federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._is_by_vote(federated.version),
     federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
     federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
 TO federated_daemon;
@@ -381,9 +382,16 @@ GRANT EXECUTE ON FUNCTION
     federated._is_undecided(uuid), federated._series_status(uuid)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
-GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._is_undecided(uuid)
+TO federated_operator;
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+
+-- Predictions by vote.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb)
+TO federated_analyst;
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
@@ -468,7 +476,8 @@ GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compli
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
-GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round), UPDATE (stop_requested)
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round, voting_group, group_nodes),
+    UPDATE (stop_requested)
 ON federated.run TO federated_operator;
 GRANT INSERT ON federated.resumption TO federated_operator;
 GRANT INSERT (model_id, run_id, path, round_number, size_bytes, sha256) ON federated.checkpoint TO federated_operator;
