@@ -143,12 +143,10 @@ CROSS JOIN LATERAL (
         WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
         GROUP BY p.run_id
         UNION
-        -- What went on from such a run began with what that had learned, whoever took part later.
-        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS r ON r.resumed_from = c.run_id
-        UNION
-        -- The models of all groups vote in one version.
-        SELECT o.run_id, c.first_round FROM concerned AS c JOIN federated.run AS r ON r.run_id = c.run_id
-        JOIN federated.run AS o ON o.series_id = r.series_id AND r.voting_group IS NOT NULL
+        -- What went on from such a run began with what that had learned, whoever took part later; and the models of all
+        -- groups vote in one version.
+        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS o ON o.run_id = c.run_id
+        JOIN federated.run AS r ON r.resumed_from = o.run_id OR r.series_id = o.series_id AND o.voting_group IS NOT NULL
     )
     SELECT c.run_id, c.first_round FROM concerned AS c
 ) AS k

@@ -71,6 +71,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -350,7 +351,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
-GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint), federated._is_by_vote(federated.version) TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
 TO federated_auditor, federated_admin;
 GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part,
@@ -390,7 +391,8 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
-    federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb)
+    federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
+    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
 TO federated_analyst;
 
 -- How models do.

@@ -77,33 +77,66 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._is_named(text, jsonb) IS 'Whether a value of a target is the class of that label; NULL for NULL';
 
--- Carries no SET clause: the query is the caller's, and so are its names.
+CREATE FUNCTION federated._chosen(given jsonb, names text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_object_agg(n.name, given -> n.name), '{}') FROM unnest(names) AS n (name) WHERE given ? n.name
+$$;
+COMMENT ON FUNCTION federated._chosen(jsonb, text[]) IS 'Of an object what has one of these names';
+
+CREATE FUNCTION federated._check_judged(reference text, target text, features text[], columns jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._check_evaluated(reference, target, NULL, NULL, features || target, columns);
+    IF NOT EXISTS (SELECT FROM jsonb_to_recordset(columns) AS c (name text) WHERE c.name = ANY (features)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', reference),
+            HINT = format('Its features are %s.', array_to_string(features, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_judged(text, text, text[], jsonb) IS
+    'Raises 42703 where a query has no target or no feature of a version, and 42702 where it has one of them twice';
+
+-- Carry no SET clause: the query is the caller's, and so are its names. It is known to be one statement and whole in itself:
+-- behind it no parenthesis closes early.
+CREATE FUNCTION federated._fetch_rows(query text) RETURNS SETOF jsonb
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY EXECUTE pg_catalog.format(E'SELECT pg_catalog.to_jsonb(q) FROM (%s\n) AS q', query);
+END
+$$;
+COMMENT ON FUNCTION federated._fetch_rows(text) IS 'The rows of a query of the caller''s, as JSON';
+
 CREATE FUNCTION @extschema@.federated_certified_accuracy(model text, query text)
 RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    voters pg_catalog.int4 := federated._count_voters(model);
-    target pg_catalog.text := (federated._evaluated_columns(model)).target;
-    found  pg_catalog.jsonb;
+    voters   pg_catalog.int4 := federated._count_voters(model);
+    target   pg_catalog.text := (SELECT e.target FROM federated._evaluated_columns(model) AS e);
+    features pg_catalog.text[] := federated._current_features(model);
+    whole    pg_catalog.jsonb;
 BEGIN
     IF query IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null',
             HINT = 'Name rows by which the version is to be judged: their features, and the target by its name.';
     END IF;
-    found := federated._describe_columns(query);
-    PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
-    PERFORM federated._check_evaluated(model, target, NULL, NULL, ARRAY[target], found OPERATOR(pg_catalog.->) 'columns');
-    -- The query is known to be one statement and whole in itself: behind it no parenthesis closes early.
-    RETURN QUERY EXECUTE pg_catalog.format(
-        'WITH judged AS MATERIALIZED ('
-        ' SELECT c.hostile_nodes, federated._is_named(c.prediction, pg_catalog.to_jsonb(q) OPERATOR(pg_catalog.->) %1$L) AS is_right'
-        E' FROM (%2$s\n) AS q CROSS JOIN LATERAL @extschema@.federated_certify($1, @extschema@.federated_features($1, q)) AS c),'
-        ' counted AS (SELECT j.hostile_nodes, j.is_right FROM judged AS j WHERE j.hostile_nodes IS NOT NULL AND j.is_right IS NOT NULL)'
-        ' SELECT m.number, pg_catalog.avg((j.hostile_nodes OPERATOR(pg_catalog.>=) m.number)::pg_catalog.int4)::pg_catalog.float8,'
-        ' pg_catalog.avg((j.hostile_nodes OPERATOR(pg_catalog.>=) m.number AND j.is_right)::pg_catalog.int4)::pg_catalog.float8, pg_catalog.count(*)'
-        ' FROM pg_catalog.generate_series(0, $2 OPERATOR(pg_catalog./) 2) AS m (number) CROSS JOIN counted AS j'
-        ' GROUP BY m.number ORDER BY m.number', target, found OPERATOR(pg_catalog.->>) 'query')
-        USING model, voters;
+    whole := federated._describe_columns(query);
+    PERFORM federated._raise(whole OPERATOR(pg_catalog.->) 'failure');
+    PERFORM federated._check_judged(model, target, features, whole OPERATOR(pg_catalog.->) 'columns');
+    RETURN QUERY
+    WITH judged AS MATERIALIZED (
+        SELECT c.hostile_nodes, federated._is_named(c.prediction, q.one OPERATOR(pg_catalog.->) target) AS is_right
+        FROM federated._fetch_rows(whole OPERATOR(pg_catalog.->>) 'query') AS q (one)
+        CROSS JOIN LATERAL @extschema@.federated_certify(model, federated._chosen(q.one, features)) AS c
+    )
+    SELECT m.number,
+           pg_catalog.avg((j.hostile_nodes OPERATOR(pg_catalog.>=) m.number)::pg_catalog.int4)::pg_catalog.float8,
+           pg_catalog.avg((j.hostile_nodes OPERATOR(pg_catalog.>=) m.number AND j.is_right)::pg_catalog.int4)::pg_catalog.float8,
+           pg_catalog.count(*)
+    FROM pg_catalog.generate_series(0, voters OPERATOR(pg_catalog./) 2) AS m (number)
+    CROSS JOIN judged AS j
+    WHERE j.hostile_nodes IS NOT NULL AND j.is_right IS NOT NULL
+    GROUP BY m.number ORDER BY m.number;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found',
             MESSAGE = pg_catalog.format('the query has no row by which federated model "%s" can be judged', model),
