@@ -76,7 +76,7 @@ def _check_sizes(groups: int, policy: catalog.Options, nodes: int) -> None:
     least = groups * needed
     raise FederatedError(
         ErrorCode.WRONG_STATE,
-        f"{counted(groups, 'group')} of {counted(needed, 'node')} each need {least} nodes, and"
+        f"{counted(groups, 'group')} of {counted(needed, 'node')} each need {counted(least, 'node')}, and"
         f" {counted(nodes, 'node')} {'is' if nodes == 1 else 'are'} registered",
         detail="Each group is a run of its own, for which min_nodes and min_nodes_per_round hold.",
         hint="Register more nodes, ask for fewer groups, or lower min_nodes.",
@@ -92,7 +92,7 @@ def describe_voting(groups: Groups) -> list[str]:
     if not groups:
         return []
     smallest, largest = len(groups[-1]), len(groups[0])
-    size = counted(smallest, "node") if smallest == largest else f"{smallest} to {largest} nodes"
+    size = counted(smallest, "node") if smallest == largest else f"{smallest} to {counted(largest, 'node')}"
     return [
         f"{len(groups)} groups of {size} each train a model that votes, one after another; at best a"
         f" prediction withstands {counted(len(groups) // 2, 'hostile node')}"
