@@ -7,7 +7,8 @@
 # Accepted, and why:
 #   federated.execute pins no search_path: a dataset's table is looked up in the caller's. It runs with the caller's
 #     rights, and every name in it is qualified; the functions that it calls pin theirs. So it is with federated_predict_batch,
-#     federated_evaluate, federated._gather_evaluated and federated._fetch_block, in which the caller's query runs.
+#     federated_evaluate, federated_certified_accuracy, federated._gather_evaluated, federated._fetch_block and
+#     federated._fetch_rows, in which the caller's query runs.
 #   PS002, PS007, PS015 in upgrade scripts (CREATE OR REPLACE): what they replace belongs to the extension, and the
 #     server itself refuses to replace what does not (PostgreSQL 14.5 and newer).
 #   plpython3u bodies are not analysed by pgspot; they import and call, and name nothing of the database.
@@ -48,6 +49,7 @@ check() {
     done
     local evaluate='model text,query text,resamples integer,confidence double precision,seed bigint,subject text'
     evaluate+=',metric text,value double precision,std_error double precision,conf_low double precision,conf_high double precision'
+    local certified='model text,query text,hostile_nodes integer,certified_share double precision,certified_accuracy double precision,row_count bigint'
     # What is bound when it is created, a body of RETURN, is nothing that a search_path can change, and nothing that pgspot reads.
     sed -E -z 's/\nCREATE FUNCTION [^;$]*[[:space:]]RETURN[[:space:]][^;]*;/\n/g' "$file" > "build/pgspot/$(basename "$file")"
     # pgspot's own "clean" is status 0; what it cannot parse is a status too.
@@ -57,6 +59,9 @@ check() {
         --proc-without-search-path 'federated._gather_evaluated(whole text,statement text,most bigint,OUT rows bytea,OUT taken bigint)' \
         --proc-without-search-path "extschema.federated_evaluate($evaluate)" \
         --proc-without-search-path "public.federated_evaluate($evaluate)" \
+        --proc-without-search-path 'federated._fetch_rows(query text)' \
+        --proc-without-search-path "extschema.federated_certified_accuracy($certified)" \
+        --proc-without-search-path "public.federated_certified_accuracy($certified)" \
         --proc-without-search-path 'extschema.federated_predict_batch(model text,query text)' \
         --proc-without-search-path 'public.federated_predict_batch(model text,query text)' \
         --proc-without-search-path 'extschema.federated_predict_batch(model text,query text,experiment text,experiment_key text)' \

@@ -86,8 +86,11 @@ CREATE TABLE federated.run (
     seed_run       uuid,
     kept_ledger_id bigint,
     erased_at      timestamptz,
-    CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting)),
-    CHECK (num_nulls(resumed_from, resumed_round) <> 1)
+    voting_group   integer CHECK (voting_group > 0),
+    group_nodes    text[] CHECK (cardinality(group_nodes) > 0 AND array_position(group_nodes, NULL) IS NULL),
+    CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND voting_group IS NULL AND NOT waiting)),
+    CHECK (num_nulls(resumed_from, resumed_round) <> 1),
+    CHECK (num_nulls(voting_group, group_nodes) <> 1)
 );
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
 CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
@@ -98,13 +101,17 @@ COMMENT ON COLUMN federated.run.options IS 'Every training option in effect, def
 COMMENT ON COLUMN federated.run.policy IS 'Every workspace option in effect when the run was started, defaults included';
 COMMENT ON COLUMN federated.run.scaling IS 'What round 0 found: how raw columns become model inputs';
 COMMENT ON COLUMN federated.run.series_id IS
-    'What the runs of one START with folds or search have in common; NULL of a run by itself';
+    'What the runs of one START with folds, search or voting_groups have in common; NULL of a run by itself';
 COMMENT ON COLUMN federated.run.trial IS
     'Which trial of the series it is of, from 1; of the run that trains the best trial anew, whose; NULL before that is known';
 COMMENT ON COLUMN federated.run.fold IS 'Which fold it holds out, from 0; its model is not kept';
+COMMENT ON COLUMN federated.run.voting_group IS
+    'Of a START with voting_groups: for which group, from 1, it trains the model that votes; NULL of all others';
+COMMENT ON COLUMN federated.run.group_nodes IS
+    'The names of the nodes of its group, which alone take part; NULL: all nodes may';
 COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
 COMMENT ON COLUMN federated.run.result_round IS
-    'Of a trial or a fold: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
+    'Of a trial, a fold or a group''s run: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
 COMMENT ON COLUMN federated.run.resumed_from IS
     'Of a run that goes on from a checkpoint''s file: the run that the file is of, which need not be in this database; NULL of all others';
 COMMENT ON COLUMN federated.run.resumed_round IS 'The last closed round in that file';

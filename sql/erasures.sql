@@ -143,8 +143,10 @@ CROSS JOIN LATERAL (
         WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
         GROUP BY p.run_id
         UNION
-        -- What went on from such a run began with what that had learned, whoever took part later.
-        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS r ON r.resumed_from = c.run_id
+        -- What went on from such a run began with what that had learned, whoever took part later; and the models of all
+        -- groups vote in one version.
+        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS o ON o.run_id = c.run_id
+        JOIN federated.run AS r ON r.resumed_from = o.run_id OR r.series_id = o.series_id AND o.voting_group IS NOT NULL
     )
     SELECT c.run_id, c.first_round FROM concerned AS c
 ) AS k
@@ -304,6 +306,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._is_erased(federated.version) IS 'Whether a version is to be retired and is not yet';
 
+-- A series of runs is not queued by anybody but START: such a version is retired, and nothing takes its place by itself.
+CREATE FUNCTION federated._is_by_vote(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = subject.run_id AND r.voting_group IS NOT NULL)
+$$;
+COMMENT ON FUNCTION federated._is_by_vote(federated.version) IS 'Whether the models of several groups vote in a version';
+
 -- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
 CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -317,7 +326,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
             WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
         ) AS t
-        WHERE v.is_current AND federated._is_erased(v) AND t.is_done IS NOT TRUE
+        WHERE v.is_current AND federated._is_erased(v) AND NOT federated._is_by_vote(v) AND t.is_done IS NOT TRUE
           AND (t.attempts = 0
                OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
         UNION ALL
@@ -343,7 +352,7 @@ BEGIN
           -- The current one stays until another one is, or until its run anew has left one that could not be.
           AND NOT EXISTS (
               SELECT FROM federated.version AS c
-              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT EXISTS (
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT federated._is_by_vote(c) AND NOT EXISTS (
                   SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
                   JOIN federated.run AS r ON r.run_id = t.run_id
                   WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
@@ -411,7 +420,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE line AS (
         SELECT subject.run_id
         UNION
-        SELECT r.resumed_from FROM line AS l JOIN federated.run AS r USING (run_id) WHERE r.resumed_from IS NOT NULL
+        SELECT k.run_id FROM line AS l JOIN federated.run AS r USING (run_id)
+        CROSS JOIN LATERAL (
+            SELECT r.resumed_from WHERE r.resumed_from IS NOT NULL
+            UNION ALL
+            SELECT o.run_id FROM federated.run AS o WHERE o.series_id = r.series_id AND r.voting_group IS NOT NULL) AS k (run_id)
     )
     SELECT CASE
         WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
@@ -498,7 +511,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.ledger AS l WHERE l.run_id = v.run_id AND l.workspace = w.name GROUP BY l.node_name
         ) AS k
     ) AS spent
-    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL
+    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL AND NOT federated._is_by_vote(v)
     ORDER BY m.name
 $$;
 COMMENT ON FUNCTION federated._retraining_cost(bigint) IS

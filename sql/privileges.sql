@@ -71,6 +71,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -341,6 +342,7 @@ GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participat
 GRANT EXECUTE ON FUNCTION
     federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
     federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._is_by_vote(federated.version),
     federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
     federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
 TO federated_daemon;
@@ -349,7 +351,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
-GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint), federated._is_by_vote(federated.version) TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
 TO federated_auditor, federated_admin;
 GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part,
@@ -381,9 +383,17 @@ GRANT EXECUTE ON FUNCTION
     federated._is_undecided(uuid), federated._series_status(uuid)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
-GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._is_undecided(uuid)
+TO federated_operator;
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+
+-- Predictions by vote.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
+    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
+TO federated_analyst;
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
@@ -468,7 +478,8 @@ GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compli
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
-GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round), UPDATE (stop_requested)
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round, voting_group, group_nodes),
+    UPDATE (stop_requested)
 ON federated.run TO federated_operator;
 GRANT INSERT ON federated.resumption TO federated_operator;
 GRANT INSERT (model_id, run_id, path, round_number, size_bytes, sha256) ON federated.checkpoint TO federated_operator;

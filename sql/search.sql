@@ -1,4 +1,4 @@
--- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
+-- Folds, searches and groups that vote: the runs that one START makes, one after another, and what they are compared by.
 --
 -- What always holds: of a series one run at most does not wait; whatever ends it, the same transaction lets the next
 -- one begin, or ends the others where it was stopped. So the rows alone say how far a series is.
@@ -10,6 +10,30 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 $$;
 COMMENT ON FUNCTION federated._tried(jsonb) IS 'Of the options of a run: those that its search varies, as the run has them';
 
+-- What is certified rests on this: no node is in two groups of a series, whoever queues the runs.
+CREATE FUNCTION federated._check_group(new_run federated.run) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    twice text := (
+        SELECT min(n.name) FROM unnest(new_run.group_nodes) AS n (name)
+        WHERE EXISTS (SELECT FROM federated.run AS r
+                      WHERE r.series_id = new_run.series_id AND n.name = ANY (r.group_nodes))
+           OR 1 < (SELECT count(*) FROM unnest(new_run.group_nodes) AS o (name) WHERE o.name = n.name));
+BEGIN
+    IF (new_run.voting_group IS NOT NULL) <> (new_run.options ? 'voting_groups')
+       OR new_run.voting_group > (new_run.options ->> 'voting_groups')::integer
+       OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the run''s group does not go with its voting_groups';
+    ELSIF twice IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('federated node "%s" is in two of the groups that vote', twice);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_group(federated.run) IS
+    'Lets no run of a series in whose group does not go with its options, or has a node that is in another group of the series';
+
 CREATE FUNCTION federated._check_series(new_run federated.run) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -19,18 +43,20 @@ BEGIN
                             WHERE r.model_id = new_run.model_id AND r.series_id IS NOT NULL) AS s
                WHERE federated._is_undecided(s.series_id)) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = 'the search of the federated model has not ended',
-            DETAIL = 'The coordinator is about to make a version of its best trial.', HINT = 'Try again.';
-    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ? 'search') THEN
+            DETAIL = 'The coordinator is about to make a version of what its runs have left.', HINT = 'Try again.';
+    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ?| '{search,voting_groups}') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = CASE WHEN new_run.series_id IS NULL
-                THEN 'a run with folds or search is one of a series'
-                ELSE 'a run without folds and search belongs to no series' END,
+                THEN 'a run with folds, search or voting_groups is one of a series'
+                ELSE 'a run without folds, search and voting_groups belongs to no series' END,
             HINT = 'START FEDERATED TRAINING makes all runs of a series.';
     ELSIF new_run.series_id IS NULL THEN
         RETURN;
-    ELSIF new_run.fold >= coalesce(folds, 0)
+    END IF;
+    PERFORM federated._check_group(new_run);
+    IF new_run.fold >= coalesce(folds, 0)
           OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
-          OR new_run.trial IS NULL AND folds IS NULL THEN
+          OR new_run.trial IS NULL AND folds IS NULL AND new_run.voting_group IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s trial and fold do not go with its folds and search';
     ELSIF new_run.waiting <> EXISTS (
@@ -42,7 +68,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._check_series(federated.run) IS
-    'Lets no run in whose options ask for folds or a search that it is not a part of';
+    'Lets no run in whose options ask for folds, a search or groups that vote that it is not a part of';
 
 -- A trial whose folds were not all evaluated is not compared: the mean of others would be about other rows.
 CREATE FUNCTION federated._trials(series uuid, OUT trial integer, OUT tried jsonb, OUT loss double precision,
@@ -75,7 +101,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    WHERE r.series_id = series AND NOT r.options ? 'folds')
 $$;
 COMMENT ON FUNCTION federated._is_undecided(uuid) IS
-    'Whether all runs of a search have ended and the coordinator has yet to make the version of the best: until then the parameters of trials are kept';
+    'Whether all runs of a search, or of groups that vote, have ended and the coordinator has yet to make the version of the best, or of all: until then the parameters of its runs are kept';
 
 CREATE FUNCTION federated._advance_series() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -89,8 +115,8 @@ BEGIN
     ELSE
         SELECT r.* INTO following FROM federated.run AS r
         WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
-        ORDER BY r.trial NULLS LAST, r.fold LIMIT 1;
-        IF following.trial IS NOT NULL THEN
+        ORDER BY r.trial NULLS LAST, r.fold, r.voting_group LIMIT 1;
+        IF num_nonnulls(following.trial, following.voting_group) > 0 THEN
             UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
         ELSIF following.run_id IS NOT NULL THEN
             SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
@@ -118,7 +144,8 @@ CREATE TRIGGER advance_series AFTER UPDATE OF status, stop_requested ON federate
 CREATE FUNCTION federated._series_status(series uuid, OUT status text, OUT message text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN u.is_undecided THEN 'running' ELSE r.status::text END,
-           CASE WHEN u.is_undecided THEN 'the best trial is to become a version' ELSE r.message END
+           CASE WHEN NOT u.is_undecided THEN r.message WHEN r.voting_group IS NULL THEN 'the best trial is to become a version'
+                ELSE 'the models of the groups are to become a version' END
     FROM federated.run AS r CROSS JOIN (SELECT federated._is_undecided(series) AS is_undecided) AS u
     WHERE r.series_id = series
     ORDER BY EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id) DESC,
@@ -126,7 +153,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     LIMIT 1
 $$;
 COMMENT ON FUNCTION federated._series_status(uuid) IS
-    'How a series of which all runs have ended did so (running: its best trial is yet to become a version): as the run that became a version, else as the first that did not end well, else as the first';
+    'How a series of which all runs have ended did so (running: what its runs have left is yet to become a version): as the run that became a version, else as the first that did not end well, else as the first';
 
 CREATE FUNCTION federated._run_metrics(run_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -3,8 +3,9 @@
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
 column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
 literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`), and so
-do `federated_explain('m', a => x)`, `federated_predict_experiment('e', key, a => x)` and a call that follows
-an experiment. A call with a row, `federated_predict('m', p)`, is found by `predicted_rows`.
+do `federated_explain('m', a => x)`, `federated_certify('m', a => x)`, `federated_predict_experiment('e', key,
+a => x)` and a call that follows an experiment. A call with a row, `federated_predict('m', p)`, is found by
+`predicted_rows`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
 FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
-EXPLANATION = "federated_explain"
-AS_JSON = {EXPLANATION: 1, "federated_predict_experiment": 2}
+ABOUT_A_ROW = frozenset({"federated_explain", "federated_certify"})
+"""Functions that say something of a prediction, and take its features as JSON."""
+AS_JSON = {**dict.fromkeys(ABOUT_A_ROW, 1), "federated_predict_experiment": 2}
 """Functions whose named features become JSON, with how many arguments stand before these."""
 MOST_FEATURES = 99
 """Most features that a model's function has: PostgreSQL allows 100 arguments."""
@@ -97,7 +99,7 @@ class _Finder:
         for node in nodes:
             if _is_call(node, {FUNCTION}) and follows(node.body):
                 self._understand_follower(node.body, has_row=id(node.body) in given)
-            elif _is_call(node, {EXPLANATION}) and id(node.body) in given:
+            elif _is_call(node, ABOUT_A_ROW) and id(node.body) in given:
                 self._edits.extend(row_edits(self._syntax, node.body))
             elif is_prediction(node):
                 if id(node.body) in rows:

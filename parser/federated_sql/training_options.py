@@ -359,6 +359,16 @@ TRAINING = (
         "one after another, and the one of the smallest loss becomes the version",
         maximum=100,
     ),
+    OptionSpec(
+        "voting_groups",
+        _INT,
+        None,
+        "disjoint groups that the nodes are dealt to: START makes a run for each, over its nodes alone, and"
+        " the models of all groups vote on each prediction; federated_certify says how many hostile nodes"
+        " cannot change it; for classes",
+        minimum=3,
+        maximum=1_000,
+    ),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
     OptionSpec(
         "checkpoint_every",

@@ -18,8 +18,16 @@ from federated_sql.predict_calls import call_edits
 from federated_sql.syntax import Syntax
 from federated_sql.where_aliases import alias_edits
 
-NAMES = ("_predict", "_explain", "_evaluate", "_compliance_check", "_security_audit", "_data_quality_check")
-_PREDICTS = re.compile(r"(?i)federated_(?:predict(?:_class|_proba|_experiment)?|explain)(?![\w$])")
+NAMES = (
+    "_predict",
+    "_explain",
+    "_certify",
+    "_evaluate",
+    "_compliance_check",
+    "_security_audit",
+    "_data_quality_check",
+)
+_PREDICTS = re.compile(r"(?i)federated_(?:predict(?:_class|_proba|_experiment)?|explain|certify)(?![\w$])")
 _CONCERNS = re.compile(rf"(?i)federated(?:{'|'.join(NAMES)})")
 
 

@@ -169,8 +169,7 @@ ALTER TABLE federated.run
     ADD COLUMN trial integer CHECK (trial > 0),
     ADD COLUMN fold integer CHECK (fold >= 0),
     ADD COLUMN waiting boolean NOT NULL DEFAULT false,
-    ADD COLUMN result_round integer CHECK (result_round >= 0),
-    ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting));
+    ADD COLUMN result_round integer CHECK (result_round >= 0);
 -- done: index run_one_active
 DROP INDEX federated.run_one_active;
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
@@ -185,7 +184,11 @@ ALTER TABLE federated.run
     ADD COLUMN seed_run uuid,
     ADD COLUMN kept_ledger_id bigint,
     ADD COLUMN erased_at timestamptz,
-    ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
+    ADD COLUMN voting_group integer CHECK (voting_group > 0),
+    ADD COLUMN group_nodes text[] CHECK (cardinality(group_nodes) > 0 AND array_position(group_nodes, NULL) IS NULL),
+    ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND voting_group IS NULL AND NOT waiting)),
+    ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1),
+    ADD CHECK (num_nulls(voting_group, group_nodes) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer, ADD COLUMN file_digest bytea;
 
 -- It says up to where the log is signed and witnessed.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.handshake import Introduction, introduction_from_json
@@ -58,14 +58,22 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be queued. trial: from 1, and fold: from 0, of the series that it belongs to.
+    """A run to be queued. trial: from 1, and fold: from 0, of the series that it belongs to; or group: from
+    1, for whose nodes alone it trains a model that votes.
 
-    Without either: a run by itself, or the one with which a series ends.
+    Without any: a run by itself, or the one with which a series ends.
     """
 
     overrides: Options
     trial: int | None = None
     fold: int | None = None
+    group: int | None = None
+    group_nodes: tuple[NodeName, ...] = ()
+
+    @property
+    def begins_series(self) -> bool:
+        """Whether, being the first of a START, it is one of several."""
+        return self.trial is not None or self.group is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,15 +435,17 @@ def drop_behavior(connection: Connection, *, cascade: bool) -> Iterator[None]:
     _SQL.query(connection, "set_drop_behavior", "restrict")
 
 
-def insert_runs(connection: Connection, model: Model, runs: Sequence[NewRun]) -> bool:
+def insert_runs(connection: Connection, model: Model, runs: Sequence[NewRun], series: UUID) -> bool:
     """Queue the runs of one START, of which each but the first waits for the one before it; False where the
-    model has an active run, which a START still open is waited for.
+    model has an active run, which a START still open is waited for. series: what they are called together,
+    where they are several.
 
     The catalog itself takes the options and the policy from the rows of model and workspace.
     """
-    series = None if runs[0].trial is None else str(uuid4())
+    named = str(series) if runs[0].begins_series else None
     for place, run in enumerate(runs):
-        values = (_json(run.overrides), series, run.trial, run.fold, place > 0)
+        nodes = list(run.group_nodes) or None
+        values = (_json(run.overrides), named, run.trial, run.fold, place > 0, run.group, nodes)
         if not _SQL.query(connection, "insert_run", model.model_id, *values):
             return False
     return True

@@ -30,7 +30,7 @@ class NewVersion:
     """What a version is made of.
 
     booleans: which features are boolean, of length features; () where none is. encoding: how columns become
-    inputs; None where every feature is one.
+    inputs; None where every feature is one. is_measured: whether the round's figures are of this model.
     """
 
     round: RoundNumber
@@ -39,6 +39,7 @@ class NewVersion:
     prediction: Prediction
     booleans: tuple[bool, ...] = ()
     encoding: Encoding | None = None
+    is_measured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Publish
         obstacle is None,
         stored,
         arrays,
+        new.is_measured,
     )
     return Published(version, obstacle)
 

@@ -48,6 +48,16 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
+class Voter:
+    """The run of a group that votes. round: by which it is judged, whose model was kept; None where it left
+    none, and message says why."""
+
+    run: RunId
+    round: RoundNumber | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A running run and what its round 0 left; scaling is None before it opened, plan without a budget.
 
@@ -132,6 +142,7 @@ def _record(run: RunId, row: Row) -> RunRecord:
             options=parse_options(json.loads(row["options"]), row["fold"], policy),
             policy=parse_policy(policy, workspace),
             series=_series(row),
+            group_nodes=None if row["group_nodes"] is None else frozenset(row["group_nodes"]),
             seed_run=None if row["seed_run"] is None else RunId(UUID(row["seed_run"])),
             is_resumed=row["is_resumed"],
         ),
@@ -146,7 +157,9 @@ def _series(row: Row) -> Series | None:
     if row["series_id"] is None:
         return None
     publishes = row["has_folds"] and row["fold"] is None
-    return Series(UUID(row["series_id"]), publishes, not row["has_folds"], row["to_come"])
+    # What other groups are yet to spend is of other nodes.
+    to_come = row["to_come"] if row["group_nodes"] is None else 0
+    return Series(UUID(row["series_id"]), publishes, not row["has_folds"], to_come)
 
 
 def lock_run(connection: Connection, run: RunId) -> bool:
@@ -190,6 +203,18 @@ def find_best(connection: Connection, series: UUID) -> Best | None:
         return None
     row = rows[0]
     return Best(RunId(UUID(row["run_id"])), RoundNumber(row["result_round"]), row["is_compared"])
+
+
+def list_voters(connection: Connection, series: UUID) -> list[Voter]:
+    """Return the runs of a series whose groups vote, in the order of the groups; [] of any other series."""
+    return [
+        Voter(
+            RunId(UUID(row["run_id"])),
+            None if row["result_round"] is None else RoundNumber(row["result_round"]),
+            row["message"],
+        )
+        for row in _SQL.query(connection, "voters", str(series))
+    ]
 
 
 def list_runs_of(connection: Connection, series: UUID) -> list[RunId]:

@@ -100,6 +100,8 @@ class NodeWatch:
 
     def _look(self, number: RoundNumber, members: Names) -> tuple[Names, tuple[Absence, ...]]:
         there, absent = self._directory.look(self._run.policy.workspace)
+        there = [member for member in there if self._run.admits(member.name)]
+        absent = [one for one in absent if self._run.admits(one.node)]
         if number > 0:
             known = {member.name for member in there} | {one.node for one in absent}
             gone = [Absence(name, UNREGISTERED) for name in sorted(members - known)]

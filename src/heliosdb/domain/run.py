@@ -17,7 +17,7 @@ from heliosdb.domain.encoding import EncodingSettings
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.hierarchy import Aggregators
-from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget, Noise
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.transforms import Transform, read_transforms
@@ -195,6 +195,7 @@ def seals_prediction(options: Mapping[str, Any], compliance_mode: str) -> bool:
 class Run:
     """One START FEDERATED TRAINING, as claimed, or one of the runs that it made.
 
+    group_nodes: of the run of a group that votes, the nodes that alone take part; None: all may.
     seed_run: of a run that goes on from a checkpoint of another one, or is made anew in its place, the first
     of these. is_resumed: whether it goes on from a file.
     """
@@ -208,6 +209,11 @@ class Run:
     series: Series | None = None
     seed_run: RunId | None = None
     is_resumed: bool = False
+    group_nodes: frozenset[NodeName] | None = None
+
+    def admits(self, node: NodeName) -> bool:
+        """Whether a node may take part: where groups vote, those of the run's own alone."""
+        return self.group_nodes is None or node in self.group_nodes
 
     @property
     def seals_prediction(self) -> bool:

@@ -167,7 +167,9 @@ class _Told:
             return None
         model, runs = self.start.model, 1 if checked is None else len(checked.runs)
         policy = parse_policy(self.start.policy, model.workspace.name)
-        series = None if runs == 1 else Series(UUID(int=0), publishes=False, keeps=False, to_come=runs - 1)
+        votes = checked is not None and checked.runs[0].group is not None
+        to_come = 0 if votes else runs - 1
+        series = None if runs == 1 else Series(UUID(int=0), publishes=False, keeps=False, to_come=to_come)
         ids = model.model_id, model.workspace.workspace_id
         return Run(_NO_RUN, ModelName(model.name), *ids, options, policy, series)
 
@@ -211,7 +213,13 @@ class _Told:
         if find_spec("numpy") is None:
             return None, "numpy is not installed for the server's Python"
         asked = {node.standing.name for node in self.nodes if node.takes_part}
-        able = {name: dataset for name, dataset in found.able.items() if name in asked}
+        # Of groups that vote one as large as any stands for all: they are dealt when START is typed.
+        group = checked.runs[0].group_nodes if checked is not None else ()
+        able = {
+            name: dataset
+            for name, dataset in found.able.items()
+            if name in asked and (not group or name in group)
+        }
         spent = list_spent(self.session.connection, run) if run.policy.budget is not None else {}
         sizes = [self.standings[name].rows for name in able]
         # By name: numpy is imported when the first plan of a session is made, and with no other statement.

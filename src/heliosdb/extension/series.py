@@ -1,4 +1,4 @@
-"""The runs that one START queues where folds or a search are asked for, one after another.
+"""The runs that one START queues for folds, a search or groups that vote, one after another.
 
 What always holds: the order of the runs is that of trial and fold, and all of them are queued in START's own
 transaction; a trial's options are the model's and START's with what it tries in their place.
@@ -13,7 +13,9 @@ from federated_sql.errors import invalid_value
 from federated_sql.search_option import MOST_RUNS, check_folds, list_trials
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.commands import NewRun
+from heliosdb.domain.groups import Groups
 from heliosdb.domain.wording import counted
+from heliosdb.extension.voting import plan_voters
 
 
 def trials_of(chosen: catalog.Options) -> list[dict[str, Any]]:
@@ -21,11 +23,14 @@ def trials_of(chosen: catalog.Options) -> list[dict[str, Any]]:
     return list_trials(chosen["search"]) if chosen.get("search") else [{}]
 
 
-def plan_runs(chosen: catalog.Options, overrides: catalog.Options) -> list[NewRun]:
+def plan_runs(chosen: catalog.Options, overrides: catalog.Options, groups: Groups = ()) -> list[NewRun]:
     """Return the runs that START queues, in their order; 22023 for too many.
 
-    chosen: the model's options and START's. Of a search with folds the last run trains the best trial anew.
+    chosen: the model's options and START's. groups: those that vote. Of a search with folds the last run
+    trains the best trial anew.
     """
+    if groups:
+        return plan_voters(groups, overrides)
     folds, search = chosen.get("folds"), chosen.get("search")
     if folds is None and not search:
         return [NewRun(overrides)]
@@ -55,10 +60,10 @@ def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
             hint="Leave it out, or search: the best trial is then trained on all rows and published.",
         )
     if chosen.get("checkpoint_every") is not None and (
-        chosen.get("folds") is not None or chosen.get("search")
+        chosen.get("folds") is not None or chosen.get("search") or chosen.get("voting_groups")
     ):
         raise invalid_value(
-            "checkpoint_every has no effect on the runs of folds or a search, which do not go on singly",
+            "checkpoint_every has no effect on the runs of a series, which do not go on singly",
             hint="Leave it out.",
         )
     if chosen.get("folds") is not None or chosen.get("validation_split") != 0:
@@ -71,12 +76,17 @@ def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
             )
 
 
-def describe_runs(runs: list[NewRun], policy: Mapping[str, Any]) -> str:
-    """Say how many runs there are, and what they cost under a budget."""
+def describe_runs(runs: list[NewRun], policy: Mapping[str, Any]) -> list[str]:
+    """Say how many runs there are, and what they cost under a budget; nothing of a single one."""
+    has_budget = policy.get("privacy_budget") is not None
+    if runs[0].group is not None:
+        return ["each of their runs is charged at the nodes of its group alone"] if has_budget else []
+    if len(runs) == 1:
+        return []
     trials, folds = len({run.trial for run in runs} - {None}), {run.fold for run in runs} - {None}
     parts = [counted(max(trials, 1), "trial"), *([counted(len(folds), "fold")] if folds else [])]
     best = ", and one of the best trial" if runs[-1].trial is None else ""
     said = f"{len(runs)} runs are queued, one after another: {' of '.join(parts)}{best}"
-    if policy.get("privacy_budget") is not None:
+    if has_budget:
         said += "; each is charged, and may spend an equal part of what is then left of the privacy budget"
-    return said
+    return [said]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID, uuid4
 
 from federated_sql.clause_values import Option
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
@@ -34,6 +35,7 @@ from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_budgets import check_noise_options, describe_noise
 from heliosdb.extension.start_warnings import warn_of_budgets
+from heliosdb.extension.voting import check_voting, deal_nodes, describe_voting, smallest_group
 from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
@@ -67,10 +69,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a START that is not refused would queue, and what it says of that."""
+    """What a START that is not refused would queue, and what it says of that. series: what the runs would be
+    called together, where they are several."""
 
     runs: list[NewRun]
     said: tuple[str, ...]
+    series: UUID
 
 
 def start_training(session: Session, command: StartTraining) -> None:
@@ -81,7 +85,7 @@ def start_training(session: Session, command: StartTraining) -> None:
     model = find_model(session, command.model)
     start = read_start(session, model, command.options, overrides)
     checked = check_start(session, start)
-    if not catalog.insert_runs(session.connection, model, checked.runs):
+    if not catalog.insert_runs(session.connection, model, checked.runs, checked.series):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
     warn_of_waiting(session, start)
@@ -117,15 +121,18 @@ def check_start(session: Session, start: Start) -> Checked:
     _check_budget(session, model, policy)
     check_noise_options(policy)
     check_runs_by_aggregators(policy, start.nodes)
+    check_voting(chosen, policy, start.nodes)
     require_built(OptionKind.TRAINING, start.given, start.overrides, session.built)
     said: dict[str, None] = {}
     for tried in trials_of(chosen):
         # An option that is tried is given as if START had named it.
         given = [*start.given, *(Option(name, None) for name in tried)]
         said |= dict.fromkeys(_check_run(session, start, {**chosen, **tried}, given))
-    runs = plan_runs(chosen, start.overrides)
-    said |= dict.fromkeys(describe_noise(policy))
-    return Checked(runs, (*said, *([describe_runs(runs, policy)] if len(runs) > 1 else [])))
+    series = uuid4()
+    groups = deal_nodes(chosen, start.nodes, series)
+    runs = plan_runs(chosen, start.overrides, groups)
+    said |= dict.fromkeys([*describe_noise(policy), *describe_voting(groups), *describe_runs(runs, policy)])
+    return Checked(runs, tuple(said), series)
 
 
 def _check_run(session: Session, start: Start, chosen: catalog.Options, given: Sequence[Option]) -> list[str]:
@@ -146,7 +153,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         )
     check_ranges(options)
     # A run with fewer nodes than min_nodes waits for the others.
-    able = max(len(nodes), policy["min_nodes"])
+    able = max(smallest_group(chosen, len(nodes)), policy["min_nodes"])
     private = policy.get("privacy_budget") is not None
     # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
     own = model.options if by_newton(options.algorithm, model.options) else ()
@@ -158,7 +165,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
     batching = Batching(size, is_asynchronous, policy["node_selection"], private)
     check_batching(options, batching, most_nodes)
-    check_selection(options, policy["node_selection"], nodes=min(len(nodes), policy["max_nodes"]))
+    most = min(smallest_group(chosen, len(nodes)), policy["max_nodes"])
+    check_selection(options, policy["node_selection"], nodes=most)
     check_algorithm(options, private=private)
     if policy["adaptive_clipping"]:
         check_adaptive_clipping(options, policy["noise_mechanism"])

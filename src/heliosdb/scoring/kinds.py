@@ -78,6 +78,7 @@ _KINDS: Final = {
     "softmax_linear": "heliosdb.scoring.linear",
     "network": "heliosdb.scoring.network",
     "trees": "heliosdb.scoring.trees",
+    "votes": "heliosdb.scoring.votes",
 }
 
 

@@ -26,7 +26,7 @@ Slots = NDArray[np.float64]
 
 def count_slots(encoding: Encoding) -> int:
     """Return how many numbers a row comes as."""
-    return sum(map(_width, encoding.columns))
+    return sum(map(width_of, encoding.columns))
 
 
 def encode_rows(slots: Slots, encoding: Encoding) -> NDArray[np.float64]:
@@ -43,7 +43,7 @@ class Encoder:
         kept: list[tuple[int, int]] = []
         slot = place = 0
         for column in encoding.columns:
-            width, count = _width(column), len(column.inputs)
+            width, count = width_of(column), len(column.inputs)
             if column.form in ("value", "index") and not column.missing_indicator:
                 kept += zip(range(slot, slot + width), range(place, place + width), strict=True)
             else:
@@ -85,7 +85,7 @@ class _OneRow:
         self._levels: list[tuple[int, int, int]] = []
         slot = place = 0
         for column in encoding.columns:
-            width, count = _width(column), len(column.inputs)
+            width, count = width_of(column), len(column.inputs)
             if column.missing_indicator or column.form not in ("value", "index", "indicators"):
                 self.is_plain = False
             elif column.form == "indicators":
@@ -118,7 +118,8 @@ _Encode = Callable[[Slots], NDArray[np.float64]]
 """A column's slots, each a finite number or NaN, to its inputs."""
 
 
-def _width(column: ColumnEncoding) -> int:
+def width_of(column: ColumnEncoding) -> int:
+    """Return how many slots a column comes as."""
     return column.elements if column.kind is ColumnKind.ARRAY else 1
 
 

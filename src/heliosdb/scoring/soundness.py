@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain import bounds
-from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError, invalid_value
-from heliosdb.domain.state import State
+from heliosdb.domain.state import State, part_of
+from heliosdb.scoring.ballot import FEWEST
 from heliosdb.scoring.kinds import LINKS
 from heliosdb.scoring.network import HIDDEN, OUTPUT
+from heliosdb.scoring.rows import count_slots, width_of
 
 Content = Mapping[str, Any]
 
@@ -32,11 +34,13 @@ _OWN: Final[Mapping[str, frozenset[str]]] = {
     "softmax_linear": _SLOPES | {"intercepts"},
     "network": _TARGET | {"activations"},
     "trees": _TARGET | {"boosts"},
+    "votes": frozenset({"labels", "votes", "voters"}),
 }
 """What a prediction of a kind has: what it does not need could be of any size, and be looked through each
 time that one is asked."""
 
 MOST_INPUTS: Final = 16_000
+MOST_VOTERS: Final = 1_000
 MOST_TABLE: Final = 2**28
 """Entries of the table by which rows find their way through trees: of each node that is split, one for each
 bin of its input."""
@@ -258,6 +262,44 @@ def _check_ways(tree: NDArray[Any], inner: NDArray[np.int64], lefts: NDArray[np.
     _require(level.size == 0, _WAYS)
 
 
+def _check_votes(content: Content, arrays: State, count: int, classes: int) -> None:
+    """Every model is sound by itself, and knows only classes and levels that there are."""
+    voters = content.get("voters")
+    _require(isinstance(voters, list) and FEWEST <= len(voters) <= MOST_VOTERS, _VOTERS)
+    assert isinstance(voters, list)
+    _require(content.get("votes") == len(voters) and content.get("labels") == classes, _VOTERS)
+    _require(content["link"] in ("logistic", "softmax"), "there are no predictions of its link")
+    owners = {str(number) for number in range(len(voters))}
+    _require(all(name.partition("/")[0] in owners for name in arrays), "an array in it is no model's")
+    for number, voter in enumerate(voters):
+        _check_voter(voter, part_of(arrays, str(number)), count, classes)
+
+
+def _check_voter(voter: Content, arrays: State, count: int, classes: int) -> None:
+    places, levels = voter["places"], voter["levels"]
+    _require(_are_places(places, classes) and len(places) >= 2, "a model in it votes for no class")
+    encoding = Encoding.from_json(voter["encoding"])
+    own = {name: value for name, value in voter.items() if name not in ("places", "levels", "encoding")}
+    _require(own.get("kind") != "votes", _VOTERS)
+    check_version({**own, "classes": [str(place) for place in range(len(places))]}, arrays, encoding)
+    _require(isinstance(levels, list) and len(levels) == count == count_slots(encoding), _VOTERS)
+    kinds = [column for column in encoding.columns for _ in range(width_of(column))]
+    for column, known in zip(kinds, levels, strict=True):
+        is_category = column.kind is ColumnKind.CATEGORY
+        _require(known is None or is_category, _VOTERS)
+        _require(
+            known is None or _are_places([one for one in known if one is not None], len(column.level_names)),
+            _VOTERS,
+        )
+
+
+def _are_places(given: object, below: int) -> bool:
+    """Whether these are places in a list of that length."""
+    return isinstance(given, list) and all(type(one) is int and 0 <= one < below for one in given)
+
+
+_VOTERS = "its models are none that can vote"
+
 _WAYS = "a way through its trees does not end, or not as one does"
 
 _CHECKS: Final[Mapping[str, Callable[[Content, State, int, int], None]]] = {
@@ -265,4 +307,5 @@ _CHECKS: Final[Mapping[str, Callable[[Content, State, int, int], None]]] = {
     "softmax_linear": _check_softmax_linear,
     "network": _check_network,
     "trees": _check_trees,
+    "votes": _check_votes,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import freeze
+from heliosdb.scoring.ballot import Candidate, hold_ballot
 from tests.integration.extension.subscriptions_support import Sides, subscribed
 from tests.integration.extension.versions_support import execute, functions, value
 from tests.support.cluster import Cluster
@@ -48,6 +49,7 @@ CLASS_FORMS = (
     f"SELECT federated_predict_class('stay', {JSON}) FROM patients AS p ORDER BY id",
     f"SELECT federated_predict_proba('stay@001', {JSON})::text FROM patients AS p ORDER BY id",
 )
+CERTIFIED = f"SELECT federated_certify('stay', {JSON})::text FROM patients AS p ORDER BY id"
 SHARES = (
     "SELECT y FROM patients AS p, federated_proba.stay(p) AS y ORDER BY id",
     "SELECT prediction FROM federated_predict_batch('stay', 'SELECT * FROM patients ORDER BY id')"
@@ -69,6 +71,25 @@ def network(outputs: int, link: str) -> Prediction:
     return Prediction("network", content, freeze(arrays))
 
 
+def votes() -> Prediction:
+    """Of three models of two classes."""
+    models = (linear("logistic"), network(1, "logistic"), linear("logistic"))
+    voters = [Candidate(group, one, ENCODING, ("0", "1")) for group, one in enumerate(models, 1)]
+    return hold_ballot(voters).prediction
+
+
+def votes_on_classes() -> Prediction:
+    """Of three models of three classes."""
+    models = (softmax(3), network(3, "softmax"), softmax(3))
+    voters = [Candidate(group, one, CLASSES, LABELS) for group, one in enumerate(models, 1)]
+    return hold_ballot(voters, LABELS).prediction
+
+
+def asked(encoding: Encoding) -> Encoding:
+    """How rows come to models that vote."""
+    return hold_ballot([Candidate(n, linear("logistic"), encoding, ("0", "1")) for n in (1, 2, 3)]).encoding
+
+
 @dataclass(frozen=True)
 class Kind:
     """A prediction, and in which forms it is asked for."""
@@ -85,6 +106,10 @@ KINDS = {
     "softmax": Kind(softmax(3), CLASSES, SHARES + CLASS_FORMS),
     "network": Kind(network(1, "identity"), ENCODING, FORMS),
     "network of classes": Kind(network(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
+    "votes": Kind(votes(), asked(ENCODING), (*FORMS, *CLASS_FORMS, CERTIFIED)),
+    "votes on classes": Kind(
+        votes_on_classes(), replace(asked(ENCODING), classes=LABELS), (*SHARES, *CLASS_FORMS, CERTIFIED)
+    ),
 }
 
 

@@ -32,6 +32,8 @@ CALLERS_PATH = {
     "federated._fetch_block(text,integer)",
     "federated_evaluate(text,text,integer,double precision,bigint,text)",
     "federated._gather_evaluated(text,text,bigint)",
+    "federated_certified_accuracy(text,text)",
+    "federated._fetch_rows(text)",
 }
 # These look nothing up: of the first, every name is qualified or bound and they would not be inlined; the second are Python and C alone.
 INLINED = ("federated._as_", "federated._is_given(", "federated._key_sha256(", "federated._drawn(")

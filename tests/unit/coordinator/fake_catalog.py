@@ -152,6 +152,7 @@ class FakeCatalog:
                 "stop_requested": self.rows.stop_requested,
                 "status": self.rows.status,
                 "seed_run": None,
+                "group_nodes": None,
                 "is_resumed": False,
                 **self._series(),
             }

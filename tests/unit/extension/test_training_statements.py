@@ -26,7 +26,7 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
     model, overrides, *alone = dict(plpy.called)["insert_run"]
     assert model == 7
     assert json.loads(str(overrides)) == {"rounds": 3, "learning_rate": 1.0}
-    assert alone == [None, None, None, False]
+    assert alone == [None, None, None, False, None, None]
     assert plpy.said == []
 
 
@@ -44,7 +44,7 @@ def test_start_queues_every_trial_of_a_search_and_each_fold_of_it() -> None:
         asked,
     ]
     assert len({series for _, _, series, *_ in queued}) == 1
-    assert [(trial, fold, waits) for *_, trial, fold, waits in queued] == [
+    assert [(trial, fold, waits) for *_, trial, fold, waits, _, _ in queued] == [
         (1, 0, False), (1, 1, True), (2, 0, True), (2, 1, True), (None, None, True),
     ]  # fmt: skip
     said = "5 runs are queued, one after another: 2 trials of 2 folds, and one of the best trial"

@@ -353,6 +353,7 @@ def test_what_may_be_no_tables_row_stays_as_it_is(text: str) -> None:
     [
         ("federated_explain('m', a => 1, b := x)", "federated_explain('m', {}'a', 1, 'b', x))"),
         ("public.federated_explain(n, a => $1)", "public.federated_explain(n, {}'a', $1::text))"),
+        ("federated_certify('m', a => 1)", "federated_certify('m', {}'a', 1))"),
         ("FEDERATED_EXPLAIN('m@tag', \"A b\" => p.x)", "FEDERATED_EXPLAIN('m@tag', {}'A b', p.x))"),
         (
             "federated_explain('m', a => federated_predict('n', b => 1))",
@@ -375,6 +376,7 @@ def test_an_explanation_gets_its_named_features_as_json(call: str, ours: str) ->
     [
         "t AS p, federated_explain('m'{}, seed => 1) AS e",
         "t AS p JOIN LATERAL public.federated_explain('m'{}) AS e ON true",
+        "t AS p, federated_certify('m'{}) AS e",
     ],
 )
 def test_an_explanation_in_from_takes_a_row_of_a_table_beside_it(ours: str) -> None:

@@ -168,8 +168,9 @@ SELECT set_config('federated.drop_behavior', $1, true)
 -- name: delete_model(bigint)
 DELETE FROM federated.model WHERE model_id = $1
 
--- name: insert_run(bigint, jsonb, uuid, integer, integer, boolean)
-INSERT INTO federated.run (model_id, overrides, series_id, trial, fold, waiting) VALUES ($1, $2, $3::uuid, $4, $5, $6)
+-- name: insert_run(bigint, jsonb, uuid, integer, integer, boolean, integer, text[])
+INSERT INTO federated.run (model_id, overrides, series_id, trial, fold, waiting, voting_group, group_nodes)
+VALUES ($1, $2, $3::uuid, $4, $5, $6, $7, $8)
 ON CONFLICT (model_id) WHERE status IN ('queued', 'running') AND NOT waiting DO NOTHING RETURNING run_id::text AS run_id
 
 -- name: request_stop(bigint)

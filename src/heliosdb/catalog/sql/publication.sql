@@ -5,15 +5,17 @@ FROM federated.model AS m WHERE model_id = $1
 -- name: retire_current(bigint)
 UPDATE federated.version SET is_current = false WHERE model_id = $1 AND is_current
 
--- name: insert_version(bigint, integer, uuid, integer, text[], jsonb, double precision, boolean, jsonb, bytea)
+-- Where the round measured another model than the version's, the version has no figures.
+-- name: insert_version(bigint, integer, uuid, integer, text[], jsonb, double precision, boolean, jsonb, bytea, boolean)
 INSERT INTO federated.version (model_id, version, run_id, round_number, features, scaling, sealed, sha256,
     global_loss, global_accuracy, epsilon, is_current, prediction, global_loss_std_error, global_accuracy_std_error,
     base_loss, global_precision, global_recall, global_f1_score, global_rmse, report, prediction_arrays)
-SELECT $1, $2, d.run_id, d.round_number, $5::text[], $6::jsonb, p.sealed, p.sha256, d.global_loss,
-       d.global_accuracy, $7, $8, $9::jsonb, d.global_loss_std_error, d.global_accuracy_std_error, d.base_loss,
-       d.global_precision, d.global_recall, d.global_f1_score, d.global_rmse, d.report, $10
+SELECT $1, $2, d.run_id, d.round_number, $5::text[], $6::jsonb, p.sealed, p.sha256, m.global_loss,
+       m.global_accuracy, $7, $8, $9::jsonb, m.global_loss_std_error, m.global_accuracy_std_error, m.base_loss,
+       m.global_precision, m.global_recall, m.global_f1_score, m.global_rmse, m.report, $10
 FROM federated.round AS d
 JOIN federated.run_parameters AS p USING (run_id, round_number)
+LEFT JOIN federated.round AS m ON m.run_id = d.run_id AND m.round_number = d.round_number AND $11
 WHERE d.run_id = $3::uuid AND d.round_number = $4
 RETURNING version_id
 

@@ -60,7 +60,16 @@ _OF_THE_DATASET = frozenset(
 )
 _WITHOUT_EFFECT = frozenset(
     {
-        *("dataset", "intended_use", "owner_contact", "promote", "folds", "search", "checkpoint_every"),
+        *(
+            "dataset",
+            "intended_use",
+            "owner_contact",
+            "promote",
+            "folds",
+            "search",
+            "voting_groups",
+            "checkpoint_every",
+        ),
         *("compression", "compression_level", "transfer_from", "priority"),
     }
 )

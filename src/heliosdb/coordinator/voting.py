@@ -1,0 +1,96 @@
+"""How groups that vote end: the models of all become one version, which predicts by their votes.
+
+What always holds: as of a search (coordinator/searches.py). Of a group that left no model nobody votes: that
+is no more than its nodes could have done by a vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heliosdb.catalog import publication, rounds, runs
+from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.catalog.publication import NewVersion, Published
+from heliosdb.catalog.runs import Voter
+from heliosdb.coordinator import loading, records
+from heliosdb.coordinator.course import Course, ModelState
+from heliosdb.coordinator.keeping import Kept, seal_kept
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.findings import Findings
+from heliosdb.domain.ids import RoundNumber
+from heliosdb.domain.run import Run
+from heliosdb.domain.state import State, join_parts
+from heliosdb.scoring.ballot import Ballot, Candidate, hold_ballot, labels_of
+from heliosdb.transport.sealing import AtRestKey
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the run of a group has left: the state of its model after a round, and how that predicts."""
+
+    run: Run
+    round: RoundNumber
+    state: State
+    candidate: Candidate
+
+
+def publish_vote(
+    connection: PsycopgConnection, voters: Sequence[Voter], key: AtRestKey
+) -> tuple[Left, Published, str]:
+    """Make the version, of the run of the first group that votes; returns what that left, the version, and
+    who votes, in words.
+
+    FederatedError WRONG_STATE where too few groups have a model.
+    """
+    left = {
+        number: _read(connection, number, voter, voter.round, key)
+        for number, voter in enumerate(voters, 1)
+        if voter.round is not None
+    }
+    declared = next((one.run.options.target_classes for one in left.values()), ())
+    ballot = hold_ballot([one.candidate for one in left.values()], declared)
+    first = left[ballot.voting[0]]
+    models = {str(group): left[group].state for group in ballot.voting}
+    kept = Kept(ModelState(join_parts(**models)))
+    workspace = first.run.policy.workspace
+    sealed = seal_kept(kept, first.run.id, first.round, key, workspace=workspace)
+    rounds.put_state(connection, first.run.id, first.round, sealed)
+    version = records.with_epsilon(connection, first.run, _version(first.round, ballot))
+    return first, publication.publish(connection, first.run, version), _said(len(voters), ballot)
+
+
+def _read(
+    connection: PsycopgConnection, group: int, voter: Voter, number: RoundNumber, key: AtRestKey
+) -> Left:
+    record = runs.find_run(connection, voter.run, ended=True)
+    assert record is not None
+    model = loading.find_model(connection, voter.run, number, key)
+    findings = Findings.from_json(record.scaling, record.plan)
+    made = records.new_version(Course.of(record.run), findings, number, model)
+    encoding = made.encoding or _plain(record.run.options.features, made.booleans)
+    classes = record.run.options.target_classes or encoding.classes
+    candidate = Candidate(group, made.prediction, encoding, labels_of(made.prediction, classes))
+    return Left(record.run, number, model.state, candidate)
+
+
+def _plain(features: Sequence[str], booleans: Sequence[bool]) -> Encoding:
+    """Of features of which each is one input."""
+    flags = booleans or (False,) * len(features)
+    kinds = [ColumnKind.BOOLEAN if flag else ColumnKind.NUMBER for flag in flags]
+    return Encoding(tuple(map(ColumnEncoding, features, kinds)))
+
+
+def _version(number: RoundNumber, ballot: Ballot) -> NewVersion:
+    """Scales are each model's own, and what was measured is of single models."""
+    flags = tuple(one.kind is ColumnKind.BOOLEAN for one in ballot.encoding.columns)
+    return NewVersion(number, {}, None, ballot.prediction, flags, ballot.encoding, is_measured=False)
+
+
+def _said(groups: int, ballot: Ballot) -> str:
+    if len(ballot.voting) == groups:
+        return f"the models of {groups} groups vote"
+    silent = [str(number) for number in range(1, groups + 1) if number not in ballot.voting]
+    return (
+        f"the models of {len(ballot.voting)} of {groups} groups vote, and none of group {', '.join(silent)}"
+    )

@@ -1,0 +1,227 @@
+"""Groups that vote, over real nodes: a hostile node changes one vote, and no prediction that was certified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.integration.coordinator.orders_support import erase, share_by_patient
+from tests.integration.coordinator.support import Site, World, create_model, create_workspace
+
+NAMES = ("north", "south", "east", "west", "centre")
+AGES, PRESSURES = range(30, 71, 5), range(90, 151, 10)
+
+
+async def _federation(world: World, *, rows: int = 200, sharing: int = 5, **policy: object) -> list[Site]:
+    create_workspace(world, min_nodes=1, **policy)
+    sites = []
+    for number, name in enumerate(NAMES):
+        sites.append(await world.add_site(name, rows=rows, seed=0.1 * (number + 1), shares=number < sharing))
+        world.register(sites[-1])
+    return sites
+
+
+async def _over(world: World) -> str:
+    await world.reached("NOT EXISTS (SELECT FROM federated.run WHERE status IN ('queued', 'running'))")
+    (answer,) = world.query("SELECT wait_for_convergence('risk', 60) AS status")
+    return str(answer["status"])
+
+
+def _certified(world: World, model: str) -> list[dict[str, Any]]:
+    return world.query(
+        "SELECT a, p, c.* FROM unnest(%s::integer[]) AS a, unnest(%s::integer[]) AS p,"
+        " LATERAL federated_certify(%s, jsonb_build_object('age', a, 'pressure', p)) AS c ORDER BY a, p",
+        list(AGES),
+        list(PRESSURES),
+        model,
+    )
+
+
+def _flip(world: World, site: Site) -> None:
+    """Have a node teach the opposite of what is so."""
+    with world.cluster.connect(site.database) as connection:
+        connection.execute("UPDATE patient SET outcome = 1 - outcome")
+
+
+async def test_a_hostile_node_changes_no_prediction_that_was_certified(world: World) -> None:
+    sites = await _federation(world)
+    create_model(world, rounds=4, learning_rate=0.3)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    assert await _over(world) == "completed"
+    _flip(world, sites[1])
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    assert await _over(world) == "completed"
+
+    honest, hostile = _certified(world, "risk@1"), _certified(world, "risk@2")
+
+    assert {one["voters"] for one in (*honest, *hostile)} == {5}
+    assert {one["prediction"] for one in honest} == {"0", "1"}
+    assert sum(one["hostile_nodes"] == 2 for one in honest) > len(honest) / 2
+    assert all(one["hostile_nodes"] < 2 for one in hostile if one["a"] in (30, 70)), "the node had no effect"
+    for before, after in zip(honest, hostile, strict=True):
+        if before["hostile_nodes"] >= 1:
+            assert after["prediction"] == before["prediction"]
+        assert abs(after["votes"] - before["votes"]) <= 1 or after["prediction"] != before["prediction"]
+
+    groups = world.query("SELECT series_id, voting_group, group_nodes FROM federated.run ORDER BY created_at")
+    assert [one["voting_group"] for one in groups] == [1, 2, 3, 4, 5] * 2
+    for half in (groups[:5], groups[5:]):
+        assert sorted(name for one in half for name in one["group_nodes"]) == sorted(NAMES)
+    strangers = world.query(
+        "SELECT r.run_id FROM federated.participation AS p JOIN federated.run AS r USING (run_id)"
+        " JOIN federated.node AS n USING (node_id) WHERE n.name <> ALL (r.group_nodes)"
+    )
+    assert strangers == [], "a node took part in a run that is not its group's"
+    versions = world.query(
+        "SELECT version, global_loss, report, sha256 FROM federated.version ORDER BY version"
+    )
+    assert [(one["version"], one["global_loss"], one["report"]) for one in versions] == [
+        (1, None, None),
+        (2, None, None),
+    ]
+    assert versions[0]["sha256"] != versions[1]["sha256"]
+    assert world.query("SELECT count(*) AS n FROM federated.run_parameters") == [{"n": 0}]
+
+
+async def test_a_group_without_a_model_does_not_vote(world: World) -> None:
+    await _federation(world, rows=100, sharing=4)
+    create_model(world, rounds=1)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+
+    await _over(world)
+
+    (said,) = world.query("SELECT message FROM federated.run WHERE message ~ 'version'")
+    assert "the models of 4 of 5 groups vote, and none of group" in said["message"]
+    assert _certified(world, "risk")[0]["voters"] == 4
+
+
+async def test_fewer_than_three_models_are_no_vote(world: World) -> None:
+    await _federation(world, rows=100, sharing=2)
+    create_model(world, rounds=1)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+
+    await _over(world)
+
+    assert world.query("SELECT version FROM federated.version") == []
+    (said,) = world.query("SELECT message FROM federated.run WHERE message ~ 'no version can be published'")
+    assert "2 of the groups have a model of the same columns" in said["message"]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no trained version"):
+        world.query("SELECT federated_certify('risk', '{}')")
+
+
+async def test_under_a_budget_each_node_pays_for_its_own_group_alone(world: World) -> None:
+    await _federation(world, rows=400, privacy_budget=20.0)
+    create_model(world, target_classes=["0", "1"])
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+
+    assert await _over(world) in {"completed", "converged"}
+
+    spent = world.query(
+        "SELECT node_name, count(DISTINCT run_id) AS runs, max(epsilon_tight) AS epsilon FROM federated.ledger"
+        " GROUP BY node_name"
+    )
+    assert {one["runs"] for one in spent} == {1}
+    assert [one["epsilon"] for one in spent] == pytest.approx([20.0] * 5, rel=0.01)
+    (version,) = world.query("SELECT epsilon FROM federated.version")
+    assert version["epsilon"] == pytest.approx(20.0, rel=0.01)
+
+
+async def test_a_killed_coordinator_leaves_a_vote_that_another_one_holds(world: World) -> None:
+    await _federation(world, rows=100)
+    create_model(world, rounds=1)
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    first = world.start_coordinator(faults="coordinator.round.closed:5=kill")
+    await first.died()
+    second = world.start_coordinator(faults="coordinator.search.decided=kill")
+    await second.died()
+    world.start_coordinator()
+
+    assert await _over(world) == "completed"
+
+    assert len(world.query("SELECT version FROM federated.version")) == 1
+    assert _certified(world, "risk")[0]["voters"] == 5
+
+
+async def test_start_refuses_groups_that_could_not_vote(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    create_model(world)
+    invalid = psycopg.errors.InvalidParameterValue
+    state, unsupported = psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.FeatureNotSupported
+    for options, error, message in (
+        ("voting_groups = 2", invalid, 'invalid value for option "voting_groups"'),
+        ("voting_groups = 3", state, "3 groups of 2 nodes each need 6 nodes, and 0 nodes are registered"),
+        ("voting_groups = 3, folds = 2", invalid, "folds does not go with voting_groups"),
+        ("""voting_groups = 3, search = '{"rounds": [1, 2]}'""", invalid, "search does not go with"),
+        (
+            "voting_groups = 3, aggregation = 'fltrust', root_node = 'north'",
+            invalid,
+            "root_node does not go with",
+        ),
+        ("voting_groups = 3, checkpoint_every = 2", invalid, "checkpoint_every has no effect"),
+    ):
+        with pytest.raises(error, match=message):
+            world.execute(f"START FEDERATED TRAINING risk WITH ({options})")
+    world.execute("ALTER FEDERATED MODEL risk SET (algorithm = 'linear_regression')")
+    with pytest.raises(invalid, match="linear_regression learns a number, on which no groups can vote"):
+        world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+    world.execute("ALTER FEDERATED MODEL risk SET (algorithm = 'logistic_regression')")
+    world.execute("ALTER FEDERATED WORKSPACE consortium SET (privacy_budget = 5, subjects_overlap = true)")
+    with pytest.raises(unsupported, match="not supported under a privacy_budget with subjects_overlap"):
+        world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+    assert world.runs() == []
+
+
+async def test_no_hand_puts_a_node_into_two_groups(world: World) -> None:
+    create_workspace(world, min_nodes=1)
+    create_model(world)
+    with world.catalog() as connection:
+        insert = (
+            "INSERT INTO federated.run (model_id, overrides, series_id, waiting, voting_group, group_nodes)"
+            " SELECT model_id, '{\"voting_groups\": 3}', '00000000-0000-0000-0000-000000000001', %s, %s, %s"
+            " FROM federated.model"
+        )
+        connection.execute(insert, [False, 1, ["north", "south"]])
+        for number, nodes, message in (
+            (2, ["east", "south"], '"south" is in two of the groups'),
+            (2, ["east", "east"], '"east" is in two of the groups'),
+            (4, ["east"], "does not go with its voting_groups"),
+            (None, None, "does not go with its voting_groups"),
+        ):
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
+                connection.execute(insert, [True, number, nodes])
+
+
+async def test_a_version_is_retired_whose_voters_had_learned_from_an_erased_subject(world: World) -> None:
+    create_workspace(world, min_nodes=1)
+    for number, name in enumerate(NAMES[:3]):
+        site = await world.add_site(name, rows=100, seed=0.1 * (number + 1), shares=False)
+        if number:
+            with world.cluster.connect(site.database) as connection:
+                connection.execute("DELETE FROM patient WHERE patient_id = 42")
+        share_by_patient(world, site, options=", min_rows = 2, plain_withdrawals = true")
+        world.register(site)
+    create_model(world, rounds=1)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+    assert await _over(world) == "completed"
+    ran = len(world.runs())
+
+    erase(world, "42")
+    await world.reached("EXISTS (SELECT FROM federated.erasure WHERE completed_at IS NOT NULL)")
+
+    (shown,) = world.query("SELECT DISTINCT exactness, versions FROM federated_erasure_status")
+    assert shown == {"exactness": "exact: the versions were retired", "versions": ["risk@1"]}
+    assert len(world.runs()) == ran, "nobody queues a series by himself"
+    assert world.query("SELECT DISTINCT scaling FROM federated.run") == [{"scaling": None}]
+    for model in ("risk", "risk@1"):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            world.query("SELECT federated_certify(%s, '{}')", model)
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+    assert await _over(world) == "completed"
+    assert world.query("SELECT (federated_certify('risk', '{}')).voters") == [{"voters": 3}]
