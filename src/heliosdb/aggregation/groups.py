@@ -23,6 +23,7 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.groups import Groups, group_of
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Total, Update
+from heliosdb.domain.wording import counted
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -72,7 +73,7 @@ def mean_update(number: int, total: Total, least: int) -> Update:
     own word), and for a mean that is not finite.
     """
     if total.nodes < least:
-        raise rejected(f"{total.nodes} of the {least} nodes that a sum takes are there")
+        raise rejected(f"{counted(total.nodes, 'node')} left, and a sum takes {least}")
     if not total.weight > 0:
         raise rejected(f"they weigh {total.weight:g} together")
     with np.errstate(over="ignore", invalid="ignore"):

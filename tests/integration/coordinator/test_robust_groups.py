@@ -19,8 +19,8 @@ from tests.integration.coordinator.support import (
     create_workspace,
     make_world,
 )
-from tests.integration.coordinator.turned_updates import LIAR, SEED
 from tests.support.cluster import Cluster
+from tests.support.turned_updates import LIAR, SEED
 
 NAMES = tuple(f"n{number}" for number in range(9))
 GROUPS = "aggregation = 'median', robust_groups = 3"
@@ -38,12 +38,13 @@ def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 async def prepare(world: World) -> None:
     create_workspace(world, min_nodes=3)
-    world.parts = ("tests.integration.coordinator.turned_updates",)
+    world.parts = ("tests.support.turned_updates",)
     peers = world.federation.directory / "peers.pem"
     for name in NAMES:
         world.federation.node_config(world.cluster, "none", name)
     peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NAMES))
-    world.node_settings["peers"] = peers
+    # A training process that is confined reads no module of the tests.
+    world.node_settings |= {"peers": peers, "confinement": "off"}
     for number, name in enumerate(NAMES):
         rows = 400 if name == LIAR else 50
         world.register(await world.add_site(name, rows=rows, seed=0.1 * (number + 1)))

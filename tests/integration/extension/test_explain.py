@@ -127,7 +127,9 @@ def test_groups_are_told_with_their_sizes_and_how_many_nodes_they_need(session: 
     assert (told["Nodes"]["Groups"], told["Nodes"]["Needed"]) == (3, 9)
     assert "combines the means of 3 groups" in told["Protection"]["Aggregation Rule"]
     assert "sees the sum of each of 3 groups' updates" in told["Protection"]["Sum Protocol"]
-    assert any("of 3 or 4 nodes, drawn once round 0 is done" in line for line in lines(session, f"EXPLAIN {chosen}"))
+    assert any(
+        "of 3 or 4 nodes, drawn once round 0 is done" in line for line in lines(session, f"EXPLAIN {chosen}")
+    )
 
 
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:
