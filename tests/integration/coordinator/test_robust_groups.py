@@ -37,7 +37,7 @@ def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 async def prepare(world: World) -> None:
-    create_workspace(world, min_nodes=3)
+    create_workspace(world, min_nodes=9)
     world.parts = ("tests.support.turned_updates",)
     peers = world.federation.directory / "peers.pem"
     for name in NAMES:
@@ -106,6 +106,10 @@ async def test_groups_behind_secure_sums_lead_to_the_bits_of_plain_ones(world: W
     plain = await trained(world, GROUPS, like=secure)
 
     assert groups_of(world, plain) == groups
+    found = world.query(
+        "SELECT scaling FROM federated.run WHERE run_id = ANY(%s)", [secure["run_id"], plain["run_id"]]
+    )
+    assert found[0] == found[1]
     assert (plain["status"], plain["sha256"]) == ("completed", secure["sha256"])
 
 
@@ -128,15 +132,17 @@ async def test_a_hostile_node_breaks_the_mean_and_no_median_of_groups(world: Wor
 
     assert median["status"] == "completed", median
     assert float(mean["accuracy"]) < 0.3, mean
-    assert float(median["accuracy"]) > 0.8, median
+    assert float(median["accuracy"]) > 0.7, median
 
 
 async def test_a_group_that_loses_a_node_for_good_is_left_out_of_the_round(world: World) -> None:
-    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (stragglers_timeout = 20)")
-    # With its second message of round 1's first sum, which follows on those of round 0.
-    await killed(world, NAMES[7], "node.release.committed:17=kill")
+    world.execute(
+        f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes_per_round = 6, stragglers_timeout = 20)"
+    )
+    # With its second message of round 1's first sum, which follows on the five of round 0.
+    await killed(world, NAMES[7], "node.release.committed:7=kill")
     found = await trained(world, f"{GROUPS}, {SECURE}, rounds = 1")
-    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} RESET (stragglers_timeout)")
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} RESET (min_nodes_per_round, stragglers_timeout)")
     await restarted(world, NAMES[7])
 
     (group,) = (sorted(group) for group in groups_of(world, found) if NAMES[7] in group)
