@@ -24,4 +24,4 @@ def lying(
     return carry(task, vector, weight, memory, site, weighted=weighted)
 
 
-door.carry = lying
+door.carry = lying  # type: ignore[attr-defined]

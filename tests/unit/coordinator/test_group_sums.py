@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -131,6 +131,12 @@ def trained(run: Run, said: Mapping[NodeName, tuple[Vector, float]], silent: Fau
     return training
 
 
+def weighted_mean(said: Mapping[NodeName, tuple[Vector, float]], group: Sequence[NodeName]) -> Vector:
+    vectors, weights = zip(*(said[node] for node in group), strict=True)
+    mean: Vector = np.average(np.array(vectors), axis=0, weights=weights)
+    return mean
+
+
 def test_hidden_sums_lead_to_the_bits_of_plain_ones() -> None:
     plain, hidden = trained(GROUPED, updates()), trained(HIDDEN, updates())
 
@@ -143,10 +149,7 @@ def test_hidden_sums_lead_to_the_bits_of_plain_ones() -> None:
 
 def test_the_rule_is_given_each_groups_weighted_mean() -> None:
     said = updates()
-    means = [
-        sum(said[node][0] * said[node][1] for node in group) / sum(said[node][1] for node in group)
-        for group in GROUPS
-    ]
+    means = np.array([weighted_mean(said, group) for group in GROUPS])
 
     assert trained(HIDDEN, said).moved == pytest.approx(np.median(means, axis=0), rel=1e-12)
 
@@ -240,7 +243,7 @@ def test_gradients_of_groups_are_scaled_before_the_rule_sees_them() -> None:
     said = {node: (np.array([80.0, -160.0, 240.0]) + number, 1.0) for number, node in enumerate(NODES)}
     training = Training(run, said, findings=Findings(SCALING, OF_NOISE, groups=GROUPS), step=GRADIENT)
     training.train()
-    means = [sum(said[node][0] for node in group) / len(group) for group in GROUPS]
+    means = np.array([weighted_mean(said, group) for group in GROUPS])
 
     # learning_rate 0.1 over 0.1 x 80 expected subjects of a node.
     assert training.moved == pytest.approx(-0.1 / 8.0 * np.median(means, axis=0), rel=1e-12)
