@@ -288,8 +288,9 @@ TRAINING = (
         "robust_groups",
         _INT,
         None,
-        "groups of nodes whose sums a robust rule sees",
-        minimum=2,
+        "groups to which a run's nodes are dealt: a rule that compares updates is given the mean of each"
+        " group in place of single updates, which secure_aggregation hides; it then has 3 nodes at least",
+        minimum=3,
         maximum=1_000,
         of_parts=True,
     ),

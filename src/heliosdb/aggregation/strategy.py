@@ -16,13 +16,14 @@ from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import State
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Vector
-from heliosdb.parts.strategies import STRATEGIES, MeanSettings
+from heliosdb.parts.strategies import STRATEGIES, MeanSettings, groups_of
 
 
 class Strategy(Protocol):
     """A rule. sees `sum`: a `Total` of weight x update, and of weights; `each`: every single update, in the
-    order of the nodes' names, which only an open sum protocol can give (aggregation/sums.py). The settings of
-    one that sees each say `needs` (parts/strategies.py), so that it is given none of which a part is missing.
+    order of the nodes' names, which only an open sum protocol can give (aggregation/sums.py), or in its place
+    the mean of every group (aggregation/groups.py). The settings of one that sees each say `needs`
+    (parts/strategies.py), so that it is given none of which a part is missing.
     """
 
     @property
@@ -81,7 +82,7 @@ def check_fits(rule: Strategy, summing: SumProtocol, settings: object = None) ->
     """
     if not weighs(settings) and not summing.is_open:
         raise not_supported(f"weighted_aggregation = false with {summing.name}, whose nodes weigh by rows,")
-    if rule.sees == "each" and not summing.is_open:
+    if rule.sees == "each" and not summing.is_open and groups_of(settings) is None:
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
             f"aggregation {rule.name} needs every single update, and {summing.name} shows only their sum",

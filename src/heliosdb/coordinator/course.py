@@ -6,7 +6,7 @@ task that is asked again after a restart is the same task to the byte; no part i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
@@ -15,7 +15,14 @@ import numpy as np
 
 from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.custom_function import Call, CustomFunction
-from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
+from heliosdb.aggregation.gathering import (
+    EachGathering,
+    Gathering,
+    SumGathering,
+    WeightedGathering,
+    gathering_for,
+)
+from heliosdb.aggregation.groups import GroupGathering, mean_update
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
@@ -34,10 +41,12 @@ from heliosdb.algorithms.steps import (
     Taken,
 )
 from heliosdb.coordinator.budget import Release
+from heliosdb.coordinator.group_sums import find_sum
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
+from heliosdb.domain.groups import Groups, dealt
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
@@ -46,8 +55,8 @@ from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.update import Moved, Term, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.checks import check_parts
-from heliosdb.parts.protocols import PROTOCOLS
-from heliosdb.parts.strategies import STRATEGIES
+from heliosdb.parts.protocols import PROTOCOLS, least_of_group
+from heliosdb.parts.strategies import STRATEGIES, groups_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +165,11 @@ class Course:
         costs = self.algorithm.releases(plan)
         return {one.step: one.clipping_norm for one in costs if one.clipping_norm is not None}
 
+    def deal(self, nodes: Collection[NodeName]) -> Groups:
+        """Return the groups of a run in whose round 0 these nodes took part; () where its rule has none."""
+        groups = groups_of(self.settings)
+        return () if groups is None else dealt(nodes, min(groups, len(nodes)), self.run.chance)
+
     def initial_model(self, plan: RunPlan) -> ModelState:
         """Return the model with which round 1 begins."""
         return ModelState(self.algorithm.begin(plan))
@@ -201,13 +215,20 @@ class Course:
             assert isinstance(gathered, Total)
             taken = step.read(question.plan, model.state, gathered)
         else:
-            if isinstance(step, ScalesSum):
+            if isinstance(step, ScalesSum) and not question.groups:
                 assert isinstance(gathered, Total)
                 gathered = step.scaled(question.plan, gathered)
             old = flatten(model.state, step.moving)
             new, memory = self.strategy.combine(old, memory, gathered, self.settings)
-            taken = step.read(question.plan, model.state, _moved(new, gathered))
+            moved = _moved(new, gathered)
+            if question.groups:
+                # Which of a group's updates is the longest nobody has seen.
+                moved = replace(moved, largest=None)
+            taken = step.read(question.plan, model.state, moved)
         return Conclusion(ModelState(taken.state, memory), taken)
+
+
+AnyGathering = Gathering[Total | Updates] | GroupGathering[Total] | GroupGathering[Updates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +255,30 @@ class Question:
         return self.course.stage(self.exchange)
 
     @property
+    def groups(self) -> Groups:
+        """Whose answers are summed by themselves; () where they are all summed together, or each is seen."""
+        return self.plan.findings.groups if self.step.gathers == "rule" else ()
+
+    @property
     def shape(self) -> Shape:
-        """Of the answers."""
+        """Of the answers, where they all have one: see `shape_of`."""
+        return self._shape(self.asked.work.summing.nodes)
+
+    def shape_of(self, node: NodeName, heard: State) -> Shape:
+        """Of one node's answer. heard: as in `task`."""
+        return self._shape(self._asked_with(node, heard))
+
+    def _shape(self, nodes: int) -> Shape:
         work, protocol = self.asked.work, self.course.protocol
         if protocol.is_open:
             return Shape(work.size, work.dtype)
-        return protocol.shape(self.stage.name, self._summed, work.summing.nodes)
+        return protocol.shape(self.stage.name, self._summed, nodes)
+
+    def _asked_with(self, node: NodeName, heard: State) -> int:
+        """How many nodes are asked for the message, of whose sum it is."""
+        if self.course.protocol.is_open or not self.groups:
+            return self.asked.work.summing.nodes
+        return find_sum(heard, self.groups, node).asked
 
     @property
     def _summed(self) -> int:
@@ -255,6 +294,9 @@ class Question:
     def task(self, node: NodeName, node_dataset: str | None, heard: State) -> Task:
         """Return the one task of a node. heard: what the protocol's earlier messages left."""
         run, work = self.plan.run, self.asked.work
+        nodes = self._asked_with(node, heard)
+        if self.groups:
+            heard = find_sum(heard, self.groups, node).heard
         note = self.course.protocol.ask(self.stage.name, node, heard)
         return Task(
             key=TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node),
@@ -268,7 +310,7 @@ class Question:
                 fold=run.options.fold,
                 roles=run.options.roles,
             ),
-            work=replace(work, summing=replace(work.summing, note=note)),
+            work=replace(work, summing=replace(work.summing, note=note, nodes=nodes)),
             scaling=self.asked.scaling,
             state=self.asked.state,
             budget=run.policy.budget,
@@ -324,10 +366,15 @@ class Question:
             return None
         return cast(Describing, self.step).describe(self.plan, update)
 
-    def gathering(self) -> Gathering[Total | Updates]:
+    def gathering(self) -> AnyGathering:
         """Return where the answers are gathered as they arrive."""
-        shape = self.shape
-        if not self.course.protocol.is_open:
+        shape, is_open = self.shape, self.course.protocol.is_open
+        if self.groups:
+            size, dtype = shape.size, shape.dtype
+            if is_open:
+                return GroupGathering(self.groups, lambda: WeightedGathering(size, dtype))
+            return GroupGathering(self.groups, lambda: EachGathering(dtype=dtype))
+        if not is_open:
             return EachGathering(shape.size, shape.dtype)
         if self.step.gathers == "sum":
             return SumGathering(shape.size, shape.dtype)
@@ -337,6 +384,12 @@ class Question:
         """Return what a protocol knows after one of its messages."""
         answers: Mapping[NodeName, AnyVector] = {update.node: update.vector for update in updates}
         return self.course.protocol.take(self.stage.name, self._summed, heard, answers)
+
+    def group_update(self, number: int, total: Total) -> Update:
+        """Return what the rule is given for a group; FederatedError UPDATE_REJECTED where it is left out."""
+        if isinstance(self.step, ScalesSum):
+            total = self.step.scaled(self.plan, total)
+        return mean_update(number, total, least_of_group(self.plan.run.options.protocol))
 
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened."""

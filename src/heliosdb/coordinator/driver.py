@@ -333,10 +333,15 @@ class RunDriver:
             self._meter.compared(combined.agreement)
         faults.reach("coordinator.aggregated")
         if combined.following is not None:
-            await self._keep(action, exchange, combined.following)
+            await self._keep(action, exchange, combined.following, combined.left_out)
         self._report(
             Combined(
-                action.round, action.exchange, combined.figures, combined.following, opened.findings.ended
+                action.round,
+                action.exchange,
+                combined.figures,
+                combined.following,
+                opened.findings.ended,
+                combined.left_out,
             )
         )
 
@@ -363,13 +368,16 @@ class RunDriver:
         action: Combine | PrepareReport,
         exchange: AnyExchange,
         following: Next,
+        left_out: Sequence[Loss] = (),
         *,
         figures: Figures | None = None,
         releases: Sequence[Release] = (),
     ) -> None:
         opened = self._round
-        onward = (action.onward if isinstance(action, Combine) else None) or action.nodes
-        settled = replace(settle(self._state, exchange), gone=self._state.cohort - self._state.answered)
+        without = {loss.node for loss in left_out}
+        onward = ((action.onward if isinstance(action, Combine) else None) or action.nodes) - without
+        gone = (self._state.cohort - self._state.answered) | without
+        settled = replace(settle(self._state, exchange), gone=gone & self._state.cohort)
         await self._session.call(
             records.keep_exchange,
             self._writer,
@@ -396,6 +404,7 @@ class RunDriver:
         opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
+            opened.deal(self._course, self._state.counted)
         notes = [
             f"left out: {describe(node, reason)}" for node, reason in sorted(self._nodes.left_out.items())
         ]

@@ -300,7 +300,7 @@ class Exchange:
                     task,
                     self._branches.sealing(node),
                     max(remaining, 0.1),
-                    expected=question.shape,
+                    expected=question.shape_of(node, self._heard),
                     private=question.mechanism is not None,
                     traffic=self.meter.count(node),
                     state=self._state,
@@ -408,7 +408,7 @@ class Exchange:
         self._report(SumArrived(self._question.plan.round, self._question.exchange, nodes))
 
     def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float, place: Place) -> None:
-        question, shape = self._question, self._question.shape
+        question, shape = self._question, self._question.shape_of(node, self._heard)
         update = Update(node, opened.vector, opened.weight)
         check_update(update, shape.size, shape.dtype)
         if opened.mechanism != question.mechanism:

@@ -6,33 +6,40 @@ is kept before anybody is asked for what depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
-from heliosdb.aggregation.gathering import Gathering, WeightedGathering
+from heliosdb.aggregation.gathering import WeightedGathering
+from heliosdb.aggregation.groups import GroupGathering, Results, go_on, named, split
 from heliosdb.aggregation.partial_sum import PartialSum
-from heliosdb.coordinator.course import Course, ModelState, Question
+from heliosdb.coordinator import group_sums
+from heliosdb.coordinator.course import AnyGathering, Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.loading import Loaded
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures, Loss, Next
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName
+from heliosdb.domain.run import Outcome
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.update import Total, Update, Updates
 
 NOTHING = ModelState(NO_STATE)
 
+GroupResults = Results[Total] | Results[Updates]
+
 
 @dataclass(frozen=True, slots=True)
 class CombinedExchange:
-    """What an exchange led to, besides the model. following: what comes next in the round."""
+    """What an exchange led to, besides the model. following: what comes next in the round. left_out: who
+    counts no more, since there is no sum of their group."""
 
     figures: Figures | None = None
     following: Next | None = None
     agreement: Agreement | None = None
+    left_out: tuple[Loss, ...] = ()
 
 
 @dataclass(slots=True)
@@ -57,7 +64,7 @@ class RoundUnderWay:
     stated: dict[NodeName, float] = field(default_factory=dict)
     asked: Mapping[int, int] = field(default_factory=dict)
     _question: Question | None = None
-    _gathering: Gathering[Total | Updates] | None = None
+    _gathering: AnyGathering | None = None
     _taken: int = 0
     _agreement: AgreementMeter | None = None
 
@@ -110,10 +117,12 @@ class RoundUnderWay:
     def combine(self, question: Question) -> CombinedExchange:
         """Make of what was gathered what it leads to; FederatedError where that is nothing."""
         assert self._gathering is not None
-        course, agreement = question.course, self._agreement
+        course = question.course
         if not self._taken:
             # Only a step without which the round stands comes so far.
             return self._do_without(None)
+        if isinstance(self._gathering, GroupGathering):
+            return self._combine_groups(question, self._gathering.result())
         gathered = self._gathering.result()
         if not course.protocol.is_open:
             assert not isinstance(gathered, Total)
@@ -126,6 +135,38 @@ class RoundUnderWay:
             if total is None:
                 return CombinedExchange(following=course.next(question.step.name))
             gathered = total
+        return self._conclude(question, gathered)
+
+    def _combine_groups(self, question: Question, gathered: GroupResults) -> CombinedExchange:
+        """As `combine`, where each group has a sum of its own: it goes on without those that have none."""
+        course, totals = question.course, cast(Results[Total], gathered)
+        if not course.protocol.is_open:
+            answers, carries = cast(Results[Updates], gathered), question.stage.carries
+            sums = group_sums.hear(self.heard, answers, question.hear, carries=carries)
+            if not course.is_last_stage(question.exchange):
+                left, failed = split(sums)
+                self.heard, self.is_kept = group_sums.keep(left), False
+                following = course.next(question.step.name)
+                return CombinedExchange(following=following, left_out=self._leave_out(question, failed))
+            totals = go_on(sums, lambda _, one: question.open_sum(one.heard, one.summed))
+            self.heard, self.is_kept = NO_STATE, False
+        updates, failed = split(go_on(totals, question.group_update))
+        found = self._conclude(question, tuple(updates.values()))
+        return replace(found, left_out=self._leave_out(question, failed))
+
+    def _leave_out(self, question: Question, failed: Mapping[int, FederatedError]) -> tuple[Loss, ...]:
+        """Say of which groups there is no sum, and who is lost with them."""
+        lost = list[Loss]()
+        for number, error in failed.items():
+            group = question.groups[number]
+            self.notes.append(f"without {named(group)}: {error.message}")
+            reason = f"its group has no sum: {error.message}"
+            lost += [Loss(node, Outcome.DROPPED, reason) for node in sorted(group)]
+        return tuple(lost)
+
+    def _conclude(self, question: Question, gathered: Total | Updates) -> CombinedExchange:
+        """Make of what a step's answers came to what it leads to."""
+        course, agreement = question.course, self._agreement
         conclusion = course.conclude(question, self.model, gathered)
         taken = conclusion.taken
         before, after = self.model, conclusion.model
@@ -171,6 +212,10 @@ class RoundUnderWay:
     def new_findings(self, before: Findings) -> Findings | None:
         """Return what was found in this round; None where nothing was."""
         return None if self.findings == before else self.findings
+
+    def deal(self, course: Course, nodes: Collection[NodeName]) -> None:
+        """Deal those who took part in round 0 to groups, where the run has some."""
+        self.findings = replace(self.findings, groups=course.deal(nodes))
 
     def begin_model(self, course: Course, plan: RunPlan) -> None:
         """Make the model with which round 1 begins, where round 0 has made none."""

@@ -23,6 +23,7 @@ from heliosdb.domain.run import Run
 from heliosdb.domain.run_state import PATIENCE, Rules
 from heliosdb.domain.update import DivergedError
 from heliosdb.parts.algorithms import by_newton, last_round, learning_rate_of
+from heliosdb.parts.groups import least_nodes
 from heliosdb.parts.strategies import STRATEGIES, root_node
 
 
@@ -35,7 +36,8 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
     newton = by_newton(options.algorithm, options.given)
     return Rules(
         rounds=last_round(options, private=policy.budget is not None),
-        min_nodes=policy.min_nodes,
+        # Those of round 0 are dealt to the groups, each of which is to have a sum.
+        min_nodes=max(policy.min_nodes, least_nodes(options)),
         # A round that is to take so many updates needs as many nodes.
         min_nodes_per_round=max(policy.min_nodes_per_round, policy.buffer),
         choice=make_selection(policy, run.chance, always=needed),

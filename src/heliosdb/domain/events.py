@@ -182,13 +182,15 @@ class DeadlinePassed:
 @dataclass(frozen=True, slots=True)
 class Combined:
     """The updates are combined. following: what those who answered are asked next in the round; the result is
-    committed before. figures: what the exchange found of the model. ended: why no further round is needed."""
+    committed before. figures: what the exchange found of the model. ended: why no further round is needed.
+    left_out: whose answers count no more, since their group has no sum."""
 
     round: RoundNumber
     exchange: int
     figures: Figures | None = None
     following: Next | None = None
     ended: Ended | None = None
+    left_out: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

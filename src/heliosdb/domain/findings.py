@@ -12,6 +12,7 @@ from typing import Any
 
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.events import Ended
+from heliosdb.domain.groups import Groups
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
@@ -60,7 +61,8 @@ class Findings:
     learn classes as well learns a number. ended: None while further rounds have something to find.
     missing: under a budget of each input that was described about how many subjects' rows lack a value, and
     the standard error. rows: of all nodes, where round 0 has summed them and a step goes by them; None in
-    runs of before this was kept.
+    runs of before this was kept. groups: to which those who took part in round 0 were dealt, where a rule is
+    given the means of groups; () before that is known, and of other rules.
     """
 
     scaling: Scaling | None = None
@@ -72,6 +74,7 @@ class Findings:
     ended: Ended | None = None
     missing: tuple[tuple[str, float, float], ...] = ()
     rows: float | None = None
+    groups: Groups = ()
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -93,6 +96,7 @@ class Findings:
             None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
             () if scaling is None else tuple((name, *pair) for name, *pair in scaling.get("missing", ())),
             None if scaling is None else scaling.get("rows"),
+            () if scaling is None else tuple(tuple(group) for group in scaling.get("groups", ())),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -114,6 +118,8 @@ class Findings:
             columns["ended"] = asdict(self.ended)
         if self.rows is not None:
             columns["rows"] = self.rows
+        if self.groups:
+            columns["groups"] = [list(group) for group in self.groups]
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:

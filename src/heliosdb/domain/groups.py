@@ -25,3 +25,11 @@ def dealt(nodes: Collection[NodeName], groups: int, run: UUID) -> Groups:
 
     order = sorted(nodes, key=drawn)
     return tuple(tuple(order[group::groups]) for group in range(groups))
+
+
+def group_of(groups: Groups, node: NodeName) -> int:
+    """The place of the group that a node is in; ValueError where it is in none."""
+    for number, group in enumerate(groups):
+        if node in group:
+            return number
+    raise ValueError(f"node {node} is in no group")

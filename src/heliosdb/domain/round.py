@@ -4,6 +4,7 @@ What always holds, whatever the order of events and wherever the coordinator is 
 
 * No round closes with fewer than `min_nodes_per_round` updates, and none is closed twice: `CloseRound` is
   asked for once, after `Combine` over a set of that size, and a closed round is never opened again.
+* Whoever's group of a sum is left out counts no more in that sum, and is asked nothing further in it.
 * An update counts only while its own exchange is open: one that comes late, twice, from a stranger, or for
   another round or exchange changes nothing. Of a sum of updates all count, or none.
 * Nothing that depends on a set of updates leaves the coordinator before that set is committed: the next round
@@ -262,11 +263,13 @@ def _give_up(state: RunState, needed: int) -> Decision:
 def _combined(state: RunState, event: Combined) -> Decision:
     if (event.round, event.exchange) != (state.round, state.exchange):
         return state, ()
+    without = tuple(loss for loss in event.left_out if loss.node in state.answered)
+    left, needed = state.answered - {loss.node for loss in without}, state.rules.min_nodes_per_round
+    enough = len(left) >= needed
+    if without and _is_required(state) and not enough:
+        return _give_up(replace(state, answered=left, lost=(*state.lost, *without)), needed)
     if event.following is not None:
-        if state.exchange + 1 >= MOST_EXCHANGES:
-            return _end(state, FailRun(f"round {state.round} has no end: {MOST_EXCHANGES} exchanges"))
-        return _send(state, state.exchange + 1, event.following, state.answered)
-    enough = len(state.answered) >= state.rules.min_nodes_per_round
+        return _follow(state, event.following, left)
     # Kept from the exchange before where a report was all that was missing.
     state = replace(state, ended=event.ended or state.ended)
     if state.asked is not None and state.asked.reports:
@@ -277,6 +280,13 @@ def _combined(state: RunState, event: Combined) -> Decision:
         action = PrepareReport(state.round, state.exchange, state.answered, state.figures)
         return replace(state, phase=Phase.REPORTING), (action,)
     return _close(state)
+
+
+def _follow(state: RunState, asked: Next, nodes: Names) -> Decision:
+    """Ask for the round's next exchange."""
+    if state.exchange + 1 >= MOST_EXCHANGES:
+        return _end(state, FailRun(f"round {state.round} has no end: {MOST_EXCHANGES} exchanges"))
+    return _send(state, state.exchange + 1, asked, nodes)
 
 
 def _prepared(state: RunState, event: ReportPrepared | ReportLeftOut) -> Decision:

@@ -18,7 +18,7 @@ from heliosdb.domain.wording import counted
 from heliosdb.extension.plan_tree import Group, Listed, Part, Property
 from heliosdb.extension.starting import Start
 from heliosdb.parts.algorithms import extra_of
-from heliosdb.parts.protocols import LEAST_NODES, PLAIN, SHAMIR
+from heliosdb.parts.protocols import LEAST_NODES, PLAIN, SHAMIR, least_of_group
 from heliosdb.parts.selections import count_chosen
 
 _USUAL_SHARE = 1.0 / 3.0
@@ -123,6 +123,12 @@ def _answers(start: Start) -> int:
     return needed if _protocol(chosen) == PLAIN else max(needed, LEAST_NODES, chosen.get("threshold") or 0)
 
 
+def _needed(start: Start) -> int:
+    """Return how many nodes a run waits for before its first round."""
+    groups = start.chosen.get("robust_groups") or 0
+    return max(int(start.policy["min_nodes"]), groups * least_of_group(_protocol(start.chosen)))
+
+
 def _protocol(chosen: Mapping[str, Any]) -> str:
     return str(chosen.get("aggregation_protocol") or SHAMIR) if chosen.get("secure_aggregation") else PLAIN
 
@@ -137,7 +143,8 @@ def _engine(algorithm: str | None) -> str | None:
 def _nodes(explained: Explained) -> Group:
     policy, nodes = explained.start.policy, explained.nodes
     able = [node for node in nodes if node.takes_part]
-    title = f"{len(able)} of {len(nodes)} can take part, {policy['min_nodes']} needed"
+    chosen, needed = explained.start.chosen, _needed(explained.start)
+    title = f"{len(able)} of {len(nodes)} can take part, {needed} needed"
     asked, asynchronous = count_chosen(policy["node_selection"], len(able)), policy["async_aggregation"]
     return Group(
         "Nodes",
@@ -145,14 +152,23 @@ def _nodes(explained: Explained) -> Group:
         (
             Property("Able", len(able)),
             Property("Registered", len(nodes)),
-            Property("Needed", policy["min_nodes"]),
+            Property("Needed", needed),
             Property("Selection", policy["node_selection"]),
             Property("Asked a Round", asked, "at most" if asynchronous else ""),
             Property("Answers a Round Needs", _answers(explained.start)),
             *([Property("Rounds", "asynchronous")] if asynchronous else []),
+            *_groups(chosen.get("robust_groups"), asked),
             Listed("Members", tuple(map(_node, nodes))),
         ),
     )
+
+
+def _groups(groups: int | None, nodes: int) -> Iterator[Part]:
+    if groups is None:
+        return
+    least, most = nodes // groups, -(-nodes // groups)
+    sizes = counted(least, "node") if least == most else f"{least} or {counted(most, 'node')}"
+    yield Property("Groups", groups, f"of {sizes}, drawn once round 0 is done")
 
 
 def _node(node: Node) -> Group:
@@ -307,7 +323,7 @@ def _protection(explained: Explained) -> Group:
             Property("Compliance Mode", mode),
             Property("Held by It", tuple(rule.name for rule in rules_of(mode))),
             Property("Aggregation Rule", _rule(chosen)),
-            Property("Sum Protocol", _sums(_protocol(chosen))),
+            Property("Sum Protocol", _sums(_protocol(chosen), chosen.get("robust_groups"))),
             Property("Noise", _noise(policy, _protocol(chosen))),
             Property(
                 "Encryption",
@@ -321,13 +337,16 @@ def _protection(explained: Explained) -> Group:
 
 
 def _rule(chosen: Mapping[str, object]) -> str:
-    return f"{chosen.get('aggregation') or 'fedavg'}: combines the nodes' updates at the coordinator"
+    groups = chosen.get("robust_groups")
+    what = "the nodes' updates" if groups is None else f"the means of {groups} groups of the nodes' updates"
+    return f"{chosen.get('aggregation') or 'fedavg'}: combines {what} at the coordinator"
 
 
-def _sums(protocol: str) -> str:
+def _sums(protocol: str, groups: int | None) -> str:
     if protocol == PLAIN:
         return "plain: the coordinator sees each node's update; nodes see none of each other's"
-    return f"{protocol}: the coordinator sees the sum of the updates, and none of them by itself"
+    of_which = "the updates" if groups is None else f"each of {groups} groups' updates"
+    return f"{protocol}: the coordinator sees the sum of {of_which}, and none of them by itself"
 
 
 def _noise(policy: Mapping[str, object], protocol: str) -> str:

@@ -15,6 +15,7 @@ from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.codecs import CODECS
+from heliosdb.parts.groups import check_group_selection, check_groups
 from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.protocols import LEAST_NODES, PLAIN, PROTOCOLS, ShamirSettings
 from heliosdb.parts.registry import RegisteredPart, Registry
@@ -26,12 +27,14 @@ from heliosdb.parts.selections import (
     read_selection,
 )
 from heliosdb.parts.strategies import (
+    LEAST_GROUPS,
     STRATEGIES,
     HostileNodes,
     MeanSettings,
     ScaffoldSettings,
     TrustSettings,
     fewest_nodes,
+    groups_of,
     has_private_form,
     needs_of,
 )
@@ -74,6 +77,7 @@ def check_selection(options: TrainingOptions, text: str, *, nodes: int | None = 
     nodes: how many could take part at most; None: not known.
     """
     settings = read_selection(text)[1]
+    check_group_selection(options, text)
     if isinstance(settings, RankedNodes) and options.given.get("secure_aggregation"):
         raise invalid_value(
             f"node_selection {text} ranks nodes by their own answers, which secure_aggregation hides",
@@ -125,11 +129,13 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
             f"aggregation {options.aggregation} needs the option root_node",
             hint="It names the registered node whose rows are trusted: root_node = 'east'.",
         )
-    needed = fewest_nodes(settings)
-    if most_nodes is not None and needed > most_nodes:
+    check_groups(options, most_nodes)
+    needed, groups = fewest_nodes(settings), groups_of(settings)
+    has = most_nodes if groups is None else groups
+    if has is not None and needed > has:
+        there = f"and a round has at most {has}" if groups is None else f"and there are {has} groups"
         raise invalid_value(
-            f"aggregation {options.aggregation} needs {counted(needed, 'update')}, and a round has at most"
-            f" {most_nodes}",
+            f"aggregation {options.aggregation} needs {counted(needed, 'update')}, {there}",
             detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
             hint="Choose a smaller number, or register more nodes.",
         )
@@ -140,11 +146,13 @@ def describe_rule(options: TrainingOptions, most_nodes: int) -> list[str]:
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
     if not isinstance(settings, HostileNodes) or settings.byzantine_nodes is not None:
         return []
-    if settings.hostile(most_nodes):
+    groups = groups_of(settings)
+    if settings.hostile(most_nodes if groups is None else groups):
         return []
+    there = f"a round has at most {most_nodes}" if groups is None else f"there are {groups} groups"
     return [
         f"aggregation {options.aggregation} withstands no hostile node: for one it needs"
-        f" {counted(settings.nodes_for(1), 'update')}, and a round has at most {most_nodes}"
+        f" {counted(settings.nodes_for(1), 'update')}, and {there}"
     ]
 
 
@@ -197,11 +205,8 @@ def _check_secrecy(options: TrainingOptions, settings: object, most_nodes: int |
     many nodes have no sum that hides each of them."""
     if options.protocol == PLAIN:
         return
-    if needs_of(settings) == "whole":
-        raise invalid_value(
-            f"aggregation {options.aggregation} needs every single update, and secure_aggregation hides them",
-            hint="Choose an aggregation that works on sums, such as fedavg, or leave secure_aggregation out.",
-        )
+    if needs_of(settings) == "whole" and groups_of(settings) is None:
+        raise _single_updates(options, settings)
     if options.max_update_norm is not None:
         raise invalid_value(
             "max_update_norm cannot be held where secure_aggregation hides single updates",
@@ -226,6 +231,17 @@ def _check_secrecy(options: TrainingOptions, settings: object, most_nodes: int |
             detail="Fewer nodes than the threshold open no sum; where half of them may, there are two sums.",
             hint="Leave threshold out for two thirds.",
         )
+
+
+def _single_updates(options: TrainingOptions, settings: object) -> FederatedError:
+    """The error for a rule that is given no sums of groups, or can take none."""
+    groups = f"robust_groups = {LEAST_GROUPS}: the rule is then given the means of so many groups of nodes"
+    takes_groups = "robust_groups" in option_names(type(settings))
+    return invalid_value(
+        f"aggregation {options.aggregation} needs every single update, and secure_aggregation hides them",
+        hint=(f"Give the model {groups}. Or choose" if takes_groups else "Choose")
+        + " an aggregation that works on sums, such as fedavg, or leave secure_aggregation out.",
+    )
 
 
 def _adding_up(options: TrainingOptions) -> str:

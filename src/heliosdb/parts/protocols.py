@@ -22,6 +22,11 @@ MOST_NODES = 1_000
 """Of a secure sum: each keeps two shares of each."""
 
 
+def least_of_group(protocol: str) -> int:
+    """How many nodes a group has at least whose sum the protocol of that name makes."""
+    return 1 if protocol == PLAIN else LEAST_NODES
+
+
 def least_survivors(nodes: int) -> int:
     """How many of so many nodes open a sum where no threshold is given: two thirds, rounded up, and three."""
     return max(LEAST_NODES, -(-2 * nodes // 3))

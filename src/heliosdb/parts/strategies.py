@@ -15,6 +15,9 @@ from heliosdb.domain.settings import within
 from heliosdb.parts.registry import RegisteredPart, Registry
 
 _SHARE = Bounds(0.0, math.nextafter(1.0, 0.0))
+LEAST_GROUPS = 3
+"""Of fewer groups none is in a minority."""
+_GROUPS = Bounds(LEAST_GROUPS, 1_000)
 
 Needs = Literal["sum", "whole", "exact"]
 """What a rule needs of updates: that they are right in sum, whatever of each is sent when; that each is
@@ -74,9 +77,12 @@ class AdaptiveSettings(AdagradSettings):
 
 @dataclass(frozen=True, slots=True)
 class EachSettings:
-    """Of a rule that compares single updates, and has no options."""
+    """Of a rule that compares updates. robust_groups: how many means of groups it is given in their place;
+    None: single updates."""
 
     needs: ClassVar[Needs] = "whole"
+
+    robust_groups: int | None = within(_GROUPS, default=None)
 
 
 class NodesNeeded(ABC):
@@ -94,9 +100,11 @@ class NodesNeeded(ABC):
 
 @dataclass(frozen=True, slots=True)
 class TrimmedMeanSettings(NodesNeeded):
-    """trim_ratio: the part of the updates that is cut at either end; None: 0.2, and at least one of three."""
+    """trim_ratio: the part of the updates that is cut at either end; None: 0.2, and at least one of three.
+    robust_groups: as of `EachSettings`."""
 
     trim_ratio: float | None = within(Bounds(0.0, math.nextafter(0.5, 0.0)), default=None)
+    robust_groups: int | None = within(_GROUPS, default=None)
 
     @property
     def fewest_nodes(self) -> int:
@@ -116,9 +124,11 @@ class TrimmedMeanSettings(NodesNeeded):
 
 @dataclass(frozen=True, slots=True)
 class HostileNodes(NodesNeeded):
-    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as the updates allow."""
+    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as the updates allow. Of groups
+    (robust_groups, as of `EachSettings`): how many that hold one, which are no more than there are nodes."""
 
     byzantine_nodes: int | None = within(Bounds(0, 10_000), default=None)
+    robust_groups: int | None = within(_GROUPS, default=None)
 
     apiece: ClassVar[int]
     """How many updates each of them costs, beside three."""
@@ -220,6 +230,13 @@ STRATEGIES.register("fltrust", "heliosdb.aggregation.fltrust:FLTRUST", settings=
 def fewest_nodes(settings: object) -> int:
     """How many updates a round must have for a rule with these settings."""
     return settings.fewest_nodes if isinstance(settings, NodesNeeded) else 1
+
+
+def groups_of(settings: object) -> int | None:
+    """How many groups' means a rule with these settings is given; None where it is given single updates, or
+    their sum."""
+    found: int | None = getattr(settings, "robust_groups", None)
+    return found
 
 
 def root_node(settings: object) -> NodeName | None:

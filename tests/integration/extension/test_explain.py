@@ -118,6 +118,20 @@ def test_a_secure_sum_is_told_with_its_messages_and_how_many_it_takes(session: p
     assert told["Rounds"][name] == 5 * plain["Rounds"][name]
 
 
+def test_groups_are_told_with_their_sizes_and_how_many_nodes_they_need(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE clinics", MODEL)
+    for number in range(10):
+        meet(session, f"n{number}")
+    chosen = f"{START} WITH (secure_aggregation = true, aggregation = 'median', robust_groups = 3)"
+    told = plan(session, chosen)
+    assert (told["Nodes"]["Groups"], told["Nodes"]["Needed"]) == (3, 9)
+    assert "combines the means of 3 groups" in told["Protection"]["Aggregation Rule"]
+    assert "sees the sum of each of 3 groups' updates" in told["Protection"]["Sum Protocol"]
+    assert any(
+        "of 3 or 4 nodes, drawn once round 0 is done" in line for line in lines(session, f"EXPLAIN {chosen}")
+    )
+
+
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:
     for name, said in {"paused": {"paused": True}, "texts": {"age": "text"}}.items():
         meet(clinics, name, **said)

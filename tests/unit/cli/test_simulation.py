@@ -114,6 +114,27 @@ def test_rules_are_the_product_s_own(patients: Path, rule: dict[str, str]) -> No
     assert [closed["nodes"] for closed in found["rounds"]] == [7, 7, 7, 7]
 
 
+def test_groups_of_a_secure_sum_are_those_of_a_plain_one(patients: Path) -> None:
+    grouped = MODEL | {"aggregation": "median", "robust_groups": "3"}
+    plain, secure = (
+        run(patients, grouped | {"secure_aggregation": word}, nodes=10) for word in ("false", "true")
+    )
+    for each in (plain, secure):
+        assert each["well"]
+        for closed in each["rounds"]:
+            del closed["seconds"]
+    assert plain["rounds"] == secure["rounds"]
+    error = refusal(patients, grouped | {"secure_aggregation": "true"}, nodes=8)
+    assert error.message == "robust_groups 3 needs 9 nodes, and a round has at most 8"
+
+
+def test_groups_share_noise_and_end_within_the_budget(patients: Path) -> None:
+    options = {"aggregation": "median", "robust_groups": "3", "secure_aggregation": "true"}
+    found = run(patients, MODEL | options | {"privacy_budget": "4"}, nodes=9)
+    assert found["well"], found
+    assert 0 < found["rounds"][-1]["epsilon"] <= 4
+
+
 @pytest.mark.parametrize("selection", ["random(2)", "most_data(2)", "best_performance(2)"])
 def test_rounds_ask_as_many_as_the_selection_says(patients: Path, selection: str) -> None:
     options = MODEL | {"node_selection": selection, "min_nodes_per_round": "2", "rounds": "5"}

@@ -28,11 +28,12 @@ KILLED = [
     (LONG, toy_run(rounds=2, aggregation="toy_momentum", decay=0.5)),
     (USUAL, toy_run(rounds=3, keep_best=True)),
     (REPORTED, toy_run(rounds=3, keep_best=True)),
+    (USUAL, toy_run(rounds=2, aggregation="median", robust_groups=3)),
 ]
 
 
 @pytest.mark.parametrize(
-    ("toy", "run"), KILLED, ids=["usual", "long", "longest", "memory", "best", "reported"]
+    ("toy", "run"), KILLED, ids=["usual", "long", "longest", "memory", "best", "reported", "groups"]
 )
 def test_a_kill_anywhere_changes_nothing_in_what_a_run_leaves(made: Any, toy: Toy, run: Run) -> None:
     whole = made(toy, run)

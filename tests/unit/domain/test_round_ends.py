@@ -7,7 +7,18 @@ from dataclasses import replace
 import pytest
 
 from heliosdb.domain import events as ev
-from heliosdb.domain.events import CloseRound, Ended, Event, FailRun, Figures, FinishRun, Loss, PublishVersion
+from heliosdb.domain.events import (
+    CloseRound,
+    Ended,
+    Event,
+    FailRun,
+    Figures,
+    FinishRun,
+    Loss,
+    Next,
+    PublishVersion,
+    SendTasks,
+)
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.progress import OpenedRound, Progress
 from heliosdb.domain.round import begin, decide, resume
@@ -352,3 +363,26 @@ def test_what_was_asked_to_stop_is_stopped_though_it_was_done() -> None:
     (action,) = resume(RULES, progress)[1]
     assert isinstance(action, PublishVersion)
     assert action.status is RunStatus.STOPPED
+
+
+def without(*nodes: NodeName) -> tuple[Loss, ...]:
+    return tuple(Loss(node, Outcome.DROPPED, "its group has no sum: too few") for node in nodes)
+
+
+def test_whose_group_is_left_out_is_asked_nothing_further_in_the_round() -> None:
+    state, _ = play(training(), *arrive(*sorted(ALL)))
+
+    state, actions = decide(state, ev.Combined(n(1), 0, None, TRAIN, None, without(C)))
+
+    assert actions == (SendTasks(n(1), 1, TRAIN.step, frozenset((A, B))),)
+
+
+@pytest.mark.parametrize("following", [TRAIN, MEASURE, None])
+def test_a_round_ends_the_run_whose_groups_hold_fewer_than_a_round_needs(following: Next | None) -> None:
+    state, _ = play(training(), *arrive(A, B), lose(C))
+
+    _, (action,) = decide(state, ev.Combined(n(1), 0, None, following, None, without(B, C)))
+
+    assert isinstance(action, FailRun)
+    assert "1 of 2 updates needed arrived" in action.reason
+    assert "b: its group has no sum: too few" in action.reason

@@ -192,7 +192,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.NODE, "sla_tier", "gold"),
         (OptionKind.MODEL, "algorithm", "transformer"),
         (OptionKind.MODEL, "freeze_layers", 3),
-        (OptionKind.MODEL, "robust_groups", 3),
         (OptionKind.TRAINING, "transfer_from", "m@best"),
     ],
 )

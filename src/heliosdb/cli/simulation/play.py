@@ -54,6 +54,7 @@ from heliosdb.domain.events import (
     WaitedTooLong,
 )
 from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.groups import group_of
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.progress import Progress
@@ -63,6 +64,7 @@ from heliosdb.domain.run_state import Decision, Phase, RunState
 from heliosdb.domain.selection import NEW, NO_STANDINGS, Standing, Standings
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task
+from heliosdb.domain.update import Total
 from heliosdb.parts.protocols import PLAIN
 
 
@@ -249,7 +251,7 @@ class Play:
         number, exchange, shape = question.plan.round, question.exchange, question.shape
         try:
             task = question.task(node, None, NO_STATE)
-            update = self._nodes[node].answer(task, self._share(question))
+            update = self._nodes[node].answer(task, self._share(question, node))
             check_update(update, shape.size, shape.dtype)
             question.check(update)
         except FederatedError as error:
@@ -264,11 +266,12 @@ class Play:
             self._rows[node] = rows
         return UpdateArrived(number, exchange, node)
 
-    def _share(self, question: Question) -> Fraction | None:
-        """Which part of the noise each node adds; None: all of it."""
+    def _share(self, question: Question, node: NodeName) -> Fraction | None:
+        """Which part of the noise a node adds; None: all of it."""
         if not question.asked.work.summing.shares_noise:
             return None
-        return cohort_of(self._run, len(self._asked)).share(0)
+        group = question.groups[group_of(question.groups, node)] if question.groups else self._asked
+        return cohort_of(self._run, len(group)).share(0)
 
     def _combine(self, action: Combine) -> None:
         question = self._question
@@ -286,6 +289,7 @@ class Play:
                 combined.figures,
                 combined.following,
                 self._round.findings.ended,
+                combined.left_out,
             )
         )
 
@@ -293,6 +297,7 @@ class Play:
         opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
+            opened.deal(self._course, self._state.counted)
             self._stated = opened.stated
         self._findings = opened.findings
         self._known = self._standings(action.round)
@@ -333,7 +338,9 @@ class Play:
         for node in members:
             gathering = question.gathering()
             gathering.take(self._nodes[node].measure(without_budget(question.task(node, None, NO_STATE))))
-            figures = question.course.conclude(question, model, gathering.result()).taken.figures
+            gathered = gathering.result()
+            assert isinstance(gathered, Total)
+            figures = question.course.conclude(question, model, gathered).taken.figures
             if figures is not None:
                 found[node] = figures
         return found

@@ -1,0 +1,27 @@
+"""A node that lies where nobody sees it: behind its masks. Named as a part, so that every daemon imports it.
+
+The node `n0` turns its training updates round, five times as long, in runs of one seed.
+"""
+
+from __future__ import annotations
+
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import AnyVector
+from heliosdb.node import door
+from heliosdb.node.memory import Memory
+from heliosdb.node.sum_terms import SumSite
+from heliosdb.node.summing import Said, carry
+
+LIAR, SEED = "n0", 666
+
+
+def lying(
+    task: Task, vector: AnyVector, weight: float, memory: Memory, site: SumSite, *, weighted: bool
+) -> Said:
+    """As `carry`, of what is not true."""
+    if (task.key.node, task.key.step, task.reading.seed) == (LIAR, "train", SEED):
+        vector = -5.0 * vector
+    return carry(task, vector, weight, memory, site, weighted=weighted)
+
+
+door.carry = lying  # type: ignore[attr-defined]
