@@ -103,6 +103,8 @@ def check_policy(
         raise refused("the task asks for a plain answer although the workspace has a privacy budget")
     if task.budget is None and private:
         raise refused("the task asks for noise although the workspace has no privacy budget")
+    if private and not (adds_own_noise(step) or isinstance(step, ClipsSums)):
+        raise not_supported(f"step {step.name} does not say what a data subject adds to a private answer")
     if not private:
         _check_allowed(task, dataset, plain_answers=plain_answers)
         _check_least(task, step, dataset, dataset.rules.within(site).min_rows)
