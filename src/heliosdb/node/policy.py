@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from federated_sql.compliance import allows_site_plain_answers
 from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import Step, reads_columns
+from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.disclosure_rules import NO_FLOORS
