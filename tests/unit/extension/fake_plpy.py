@@ -42,6 +42,10 @@ READING = frozenset(
         "has_numbers",
         "active_run",
         "consumed_epsilon",
+        "count_known_rows",
+        "list_participants",
+        "list_reached",
+        "list_spent",
         "is_served",
         "list_private_nodes",
         "lock_subscription",
@@ -87,7 +91,14 @@ class FakePlpy:
         """Find the named statement, which must be declared with these types."""
         files = (
             load_statements(name).values()
-            for name in ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
+            for name in (
+                "commands.sql",
+                "versions.sql",
+                "subscriptions.sql",
+                "alerts.sql",
+                "explaining.sql",
+                "ledger.sql",
+            )
         )
         (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)
@@ -109,7 +120,7 @@ class FakePlpy:
     def notice(self, text: str) -> None:
         self.said.append(("notice", text))
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, **further: str | None) -> None:
         self.said.append(("warning", text))
 
     def log(self, text: str) -> None:

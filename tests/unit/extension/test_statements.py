@@ -394,7 +394,7 @@ def test_what_is_reset_is_not_stored_any_more_and_what_was_not_set_is_no_error()
         ("ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (endpoint)", 'node "n" has no endpoint',
          "SET (endpoint = 'https://host:port') moves the node."),
         ("ALTER FEDERATED WORKSPACE w RESET (privacy_budget)", "delta has no effect without a privacy_budget",
-         "Set privacy_budget too, or leave delta and noise_mechanism at the default."),
+         "Set privacy_budget too, or leave delta at the default."),
         ("ALTER FEDERATED WORKSPACE w RESET (max_nodes)", "min_nodes (200) may not be greater than max_nodes (100)",
          "max_nodes is 100 unless set."),
         ("ALTER FEDERATED DATASET d SET (plain_answers = true)", "plain_answers and max_epsilon exclude each other",
