@@ -6021,6 +6021,17 @@ FULL JOIN federated.root_key AS k ON k.holder = v.holder AND k.name = v.key_name
 COMMENT ON VIEW @extschema@.federated_sealed_state IS
     'What is sealed at rest, by what it is and under which root key, with how many rows: after a rotation the rows of former keys go to 0, and such a key may then be dropped (heliosdb keys drop)';
 
+COMMENT ON COLUMN @extschema@.federated_sealed_state.holder IS 'Whose root key it is: coordinator or node';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.what IS 'What is sealed; NULL for a root key that nothing is sealed under';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.rows IS 'How many values are sealed under the key; 0 where it is needed for none';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_source IS
+    'Where the daemon had the key from: a file, an environment variable or a command, by its name; NULL where no daemon of this database has told of the key';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.since IS 'When the key became what key_status says; NULL where no daemon of this database has told of it';
+
 COMMENT ON COLUMN @extschema@.federated_sealed_state.key_name IS 'A keyed hash of the root key; empty for what a release sealed that named none';
 
 COMMENT ON COLUMN @extschema@.federated_sealed_state.key_status IS
@@ -6357,23 +6368,38 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remainin
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
     'At which every epsilon here is stated; with subjects_overlap each node''s at delta / max_nodes, so that their sum is at delta';
 
+-- What a workspace has spent with each line: the most that a node had until then, where subjects_overlap what its lines have added to
+-- each node's, which never falls.
+CREATE VIEW federated.ledger_reached AS
+SELECT l.ledger_id, l.workspace, l.run_id, l.round_number,
+       CASE WHEN coalesce((w.options ->> 'subjects_overlap')::boolean, false)
+            THEN sum(l.added) OVER (PARTITION BY l.workspace ORDER BY l.ledger_id)
+            ELSE max(l.epsilon_tight) OVER (PARTITION BY l.workspace ORDER BY l.ledger_id) END AS epsilon
+FROM (SELECT g.ledger_id, g.workspace, g.run_id, g.round_number, g.epsilon_tight,
+             g.epsilon_tight - lag(g.epsilon_tight, 1, 0::double precision) OVER (PARTITION BY g.workspace, g.node_name ORDER BY g.ledger_id) AS added
+      FROM federated.ledger AS g) AS l
+LEFT JOIN federated.workspace AS w ON w.name = l.workspace;
+
+COMMENT ON VIEW federated.ledger_reached IS
+    'Composed epsilon of the most charged node of a workspace with each line of its ledger, with subjects_overlap the sum over its nodes';
+
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
-       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
+       r.reached AS cumulative_epsilon,
        r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism,
        CASE WHEN u.run_id IS NULL THEN NULL
             WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
             ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
-           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
+           max(n.reached) AS reached, max(n.cost) AS cost,
            max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
-               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
+               max(e.epsilon) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
                max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
-        FROM federated.ledger AS l
+        FROM federated.ledger AS l JOIN federated.ledger_reached AS e USING (ledger_id)
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
     GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
@@ -6391,7 +6417,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The rou
 COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
-    'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
+    'What the most charged node of the workspace, with subjects_overlap its nodes together, has spent up to and with this round, at the workspace''s delta';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
@@ -6552,8 +6578,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH chosen AS (
         SELECT r.* FROM federated._find_run(federated_training_metrics.model, federated_training_metrics.run) AS r WHERE r.run_id IS NOT NULL
     ), charged AS (
-        SELECT l.round_number, max(l.epsilon_tight) AS epsilon
-        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM chosen)
+        SELECT l.round_number, max(l.epsilon) AS epsilon
+        FROM federated.ledger_reached AS l
+        WHERE l.workspace = (SELECT g.workspace FROM federated.ledger AS g WHERE g.run_id = (SELECT run_id FROM chosen) LIMIT 1)
+          AND l.run_id = (SELECT run_id FROM chosen)
         GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
@@ -6574,7 +6602,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text, integer) IS
-    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
+    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node, with subjects_overlap the nodes together, has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE OR REPLACE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -14343,7 +14371,7 @@ GRANT SELECT ON federated.model, federated.version TO federated_owner;
 GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
 
 -- What is shown of it in views, and what each part of the catalog keeps besides.
-GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+GRANT SELECT ON federated.part_taken, federated.ledger_reached, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 
 GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;

@@ -251,7 +251,7 @@ def prepare(plan: RunPlan) -> Findings:
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
-            f"epsilon {spent:.6g} of {budget.epsilon:g} is spent: with one more round 0"
+            f"epsilon {spent:.6g} of {_whose(plan, budget)} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
     counting = noises.pop(0) if classes else None
@@ -260,11 +260,11 @@ def prepare(plan: RunPlan) -> Findings:
 
 
 def _whose(plan: RunPlan, budget: Budget) -> str:
-    """Name a budget that is the workspace's, or a node's part of it where the nodes' ε add up."""
+    """Name a budget that is the workspace's, or of it a node's part or the part of one run of a series."""
     whole = plan.run.policy.budget
     if whole is None or budget.epsilon == whole.epsilon:
         return f"the workspace's {budget.epsilon:g}"
-    return f"a node's {budget.epsilon:.6g}, its part of the workspace's {whole.epsilon:g},"
+    return f"{budget.epsilon:.6g} (a part of the workspace's {whole.epsilon:g})"
 
 
 def _check_counted(plan: RunPlan, noise: float, budget: Budget) -> None:

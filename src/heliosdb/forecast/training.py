@@ -165,13 +165,10 @@ def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, particip
 
 def _unknown_subjects(opening: RunPlan) -> str:
     """Say why it is not known how many data subjects there are, and whose word would do."""
-    which = "how many data subjects there are, which decides noise and sampling"
-    declared = "ALTER FEDERATED NODE ... SET (dataset_size = ...) declares it of a node"
-    if protocol(opening.run.options.protocol).is_open:
-        return f"{which}, only round 0 tells; {declared}"
-    return (
-        f"{which}, only round 0 tells, and of all nodes together, since single answers are hidden; {declared}"
-    )
+    which = "how many data subjects there are, which decides noise and sampling, only round 0 tells"
+    if not protocol(opening.run.options.protocol).is_open:
+        which += ", and of single nodes nothing does under a secure sum"
+    return f"{which}; ALTER FEDERATED NODE ... SET (dataset_size = ...) declares it of a node"
 
 
 def _note(made: PrivacyPlan) -> str | None:

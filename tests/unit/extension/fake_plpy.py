@@ -10,6 +10,9 @@ from typing import Any
 
 from heliosdb.catalog.connection import Statement, load_statements
 
+FILES = ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql", "explaining.sql", "ledger.sql")
+"""Where its statements stand."""
+
 READING = frozenset(
     [
         "may_act_as",
@@ -89,17 +92,7 @@ class FakePlpy:
 
     def prepare(self, query: str, types: Sequence[str]) -> Statement:
         """Find the named statement, which must be declared with these types."""
-        files = (
-            load_statements(name).values()
-            for name in (
-                "commands.sql",
-                "versions.sql",
-                "subscriptions.sql",
-                "alerts.sql",
-                "explaining.sql",
-                "ledger.sql",
-            )
-        )
+        files = (load_statements(name).values() for name in FILES)
         (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)
         return found

@@ -22,7 +22,7 @@ from tests.unit.extension.accepting_server import (
     run,
     server,
 )
-from tests.unit.extension.fake_plpy import READING, SpiError
+from tests.unit.extension.fake_plpy import FILES, READING, SpiError
 
 ADMIN, OPERATOR, AUDITOR = "federated_admin", "federated_operator", "federated_auditor"
 STATEMENTS = {
@@ -94,8 +94,7 @@ def test_what_answers_with_rows_is_not_called(statement: str, function: str) -> 
 
 
 def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:
-    files = ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
-    read = {name for file in files for name in load_statements(file)}
+    read = {name for file in FILES for name in load_statements(file)}
     assert read > READING
 
 

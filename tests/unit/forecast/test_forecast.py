@@ -163,7 +163,7 @@ def test_where_nodes_add_up_what_is_spent_is_said_of_a_nodes_part() -> None:
     told = forecast(run(privacy_budget=8.0, subjects_overlap=True), past=(Mechanism(1.4),))
     assert told.cost is not None
     assert told.cost.refused is not None
-    assert "of a node's 4, its part of the workspace's 8, is spent" in told.cost.refused.message
+    assert "of 4 (a part of the workspace's 8) is spent" in told.cost.refused.message
 
 
 @pytest.mark.parametrize(
