@@ -140,8 +140,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH chosen AS (
         SELECT r.* FROM federated._find_run(federated_training_metrics.model, federated_training_metrics.run) AS r WHERE r.run_id IS NOT NULL
     ), charged AS (
-        SELECT l.round_number, max(l.epsilon_tight) AS epsilon
-        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM chosen)
+        SELECT l.round_number, max(l.epsilon) AS epsilon
+        FROM federated.ledger_reached AS l
+        WHERE l.workspace = (SELECT g.workspace FROM federated.ledger AS g WHERE g.run_id = (SELECT run_id FROM chosen) LIMIT 1)
+          AND l.run_id = (SELECT run_id FROM chosen)
         GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
@@ -161,7 +163,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text, integer) IS
-    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
+    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node, with subjects_overlap the nodes together, has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

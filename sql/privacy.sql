@@ -71,23 +71,37 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remainin
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
     'At which every epsilon here is stated; with subjects_overlap each node''s at delta / max_nodes, so that their sum is at delta';
 
+-- What a workspace has spent with each line: the most that a node had until then, where subjects_overlap what its lines have added to
+-- each node's, which never falls.
+CREATE VIEW federated.ledger_reached AS
+SELECT l.ledger_id, l.workspace, l.run_id, l.round_number,
+       CASE WHEN coalesce((w.options ->> 'subjects_overlap')::boolean, false)
+            THEN sum(l.added) OVER (PARTITION BY l.workspace ORDER BY l.ledger_id)
+            ELSE max(l.epsilon_tight) OVER (PARTITION BY l.workspace ORDER BY l.ledger_id) END AS epsilon
+FROM (SELECT g.ledger_id, g.workspace, g.run_id, g.round_number, g.epsilon_tight,
+             g.epsilon_tight - lag(g.epsilon_tight, 1, 0::double precision) OVER (PARTITION BY g.workspace, g.node_name ORDER BY g.ledger_id) AS added
+      FROM federated.ledger AS g) AS l
+LEFT JOIN federated.workspace AS w ON w.name = l.workspace;
+COMMENT ON VIEW federated.ledger_reached IS
+    'Composed epsilon of the most charged node of a workspace with each line of its ledger, with subjects_overlap the sum over its nodes';
+
 CREATE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
-       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
+       r.reached AS cumulative_epsilon,
        r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism,
        CASE WHEN u.run_id IS NULL THEN NULL
             WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
             ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
-           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
+           max(n.reached) AS reached, max(n.cost) AS cost,
            max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
-               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
+               max(e.epsilon) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
                max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
-        FROM federated.ledger AS l
+        FROM federated.ledger AS l JOIN federated.ledger_reached AS e USING (ledger_id)
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
     GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
@@ -99,7 +113,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
 COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
-    'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
+    'What the most charged node of the workspace, with subjects_overlap its nodes together, has spent up to and with this round, at the workspace''s delta';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS

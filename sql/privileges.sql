@@ -523,7 +523,7 @@ GRANT SELECT ON federated.model, federated.version TO federated_owner;
 GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
 
 -- What is shown of it in views, and what each part of the catalog keeps besides.
-GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+GRANT SELECT ON federated.part_taken, federated.ledger_reached, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;

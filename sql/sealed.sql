@@ -59,6 +59,12 @@ FROM (SELECT s.holder, s.what, s.key_name, count(*) AS rows FROM federated.seale
 FULL JOIN federated.root_key AS k ON k.holder = v.holder AND k.name = v.key_name;
 COMMENT ON VIEW @extschema@.federated_sealed_state IS
     'What is sealed at rest, by what it is and under which root key, with how many rows: after a rotation the rows of former keys go to 0, and such a key may then be dropped (heliosdb keys drop)';
+COMMENT ON COLUMN @extschema@.federated_sealed_state.holder IS 'Whose root key it is: coordinator or node';
+COMMENT ON COLUMN @extschema@.federated_sealed_state.what IS 'What is sealed; NULL for a root key that nothing is sealed under';
+COMMENT ON COLUMN @extschema@.federated_sealed_state.rows IS 'How many values are sealed under the key; 0 where it is needed for none';
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_source IS
+    'Where the daemon had the key from: a file, an environment variable or a command, by its name; NULL where no daemon of this database has told of the key';
+COMMENT ON COLUMN @extschema@.federated_sealed_state.since IS 'When the key became what key_status says; NULL where no daemon of this database has told of it';
 COMMENT ON COLUMN @extschema@.federated_sealed_state.key_name IS 'A keyed hash of the root key; empty for what a release sealed that named none';
 COMMENT ON COLUMN @extschema@.federated_sealed_state.key_status IS
     'current, former, dropped; unknown: no daemon of this database has told of it; before names: sealed by an earlier release, and sealed anew when the daemon comes to it';

@@ -75,8 +75,8 @@ DEFINITION = (
         "prediction",
         _CHOICE,
         None,
-        "where the numbers of its versions may be read: inline, in functions that the planner inlines;"
-        " sealed, nowhere: the server opens them to predict",
+        "how a version's numbers are kept: inline, in its functions, which the planner inlines and whoever"
+        " reads the catalog can read; sealed, as cipher text that the server alone opens, to predict",
         derived="inline; sealed under compliance_mode HIPAA and BOTH",
         choices=("inline", "sealed"),
     ),

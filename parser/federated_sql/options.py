@@ -186,6 +186,8 @@ _OF_WHO_COMES = {
     },
 }
 _NEEDS_BUDGET = ("delta", "privacy_per_round", "noise_multiplier", "clipping_threshold", "trust_model")
+_NEEDS_BUDGET_UNLESS_DEFAULT = ("noise_mechanism", "adaptive_clipping", "subjects_overlap")
+"""Of these the default says that there is nothing to have an effect."""
 
 
 def check_workspace(options: Mapping[str, OptionJson]) -> None:
@@ -193,7 +195,8 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
 
     `options` holds what was set explicitly, after CREATE and every ALTER; defaults are known here.
     """
-    merged = {**defaults(OptionKind.WORKSPACE, NO_PARTS), **options}
+    standard = defaults(OptionKind.WORKSPACE, NO_PARTS)
+    merged = {**standard, **options}
     for small, large in _AT_MOST:
         low, high = merged.get(small), merged.get(large)
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
@@ -207,12 +210,12 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
             "An asynchronous round closes with so many updates.",
         )
     if options.get("privacy_budget") is None:
-        for name in _NEEDS_BUDGET:
-            if name in options:
-                raise _conflict(f"{name} has no effect without a privacy_budget", "Set privacy_budget too.")
-        if merged["adaptive_clipping"]:
+        needing = [name for name in _NEEDS_BUDGET if name in options]
+        needing += [name for name in _NEEDS_BUDGET_UNLESS_DEFAULT if merged[name] != standard[name]]
+        if needing:
             raise _conflict(
-                "adaptive_clipping has no effect without a privacy_budget", "Set privacy_budget too."
+                f"{needing[0]} has no effect without a privacy_budget",
+                f"Set privacy_budget too, or leave {' and '.join(needing)} at the default.",
             )
     protocol = str(options.get("communication_protocol"))
     for name, instead in _OF_WHO_COMES.get(protocol, {}).items():

@@ -28,7 +28,7 @@ from heliosdb.domain.state import NO_STATE, flatten, state_from_bytes, state_to_
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Plain
-from heliosdb.node.guards import make_private
+from heliosdb.node.guards import make_private, sensitivity_of
 from heliosdb.parts.algorithms import ALGORITHMS, last_round
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.scoring.kinds import find_kind
@@ -205,6 +205,8 @@ def check_contribution(task: Task, made: Contribution) -> None:
         assert made.guard == Plain()
         return
     assert isinstance(made.guard, ClippedSum | AlreadyPrivate)
+    if isinstance(made.guard, ClippedSum):
+        assert made.guard.sensitivity == sensitivity_of(task)
     assert made.guard.mechanism == work.privacy.mechanism
     assert made.weight == work.privacy.weight
     assert np.isfinite(make_private(made)).all()

@@ -22,6 +22,13 @@ from tests.support.cluster import Cluster
 
 ROUNDS = 6
 KIND = Kind({"rounds": ROUNDS}, {"privacy_budget": 8}, budget=True, rows=400)
+SUMS = Kind(
+    {"rounds": ROUNDS, "secure_aggregation": True, "batch_size": 100},
+    {"privacy_budget": 8},
+    budget=True,
+    sums=True,
+    rows=400,
+)
 REPEATS = int(os.environ.get("HELIOSDB_LEDGER_KILLS", "1"))
 
 LEADS = {"reserved": "coordinator.round.opened", "received": "coordinator.update.received"}
@@ -34,6 +41,14 @@ def rehearsal(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     database = cluster.create_database("federated_template")
     with make_world(cluster, tmp_path_factory.mktemp("ledgers"), database) as world:
         yield asyncio.run(rehearse(world, KIND))
+
+
+@pytest.fixture(scope="module")
+def summing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """One federation whose nodes share the noise of secure sums."""
+    database = cluster.create_database("federated_template")
+    with make_world(cluster, tmp_path_factory.mktemp("sums"), database) as world:
+        yield asyncio.run(rehearse(world, SUMS))
 
 
 def places(points: dict[str, str]) -> pytest.MarkDecorator:
@@ -85,6 +100,28 @@ async def test_a_node_that_is_killed_has_paid_for_what_it_sent_once(rehearsal: R
 async def test_three_rounds_and_a_crash_and_three_more_are_one_accountant_s_figure(
     rehearsal: Rehearsal,
 ) -> None:
+    await demand_one_figure_after_a_crash(rehearsal)
+
+
+async def test_it_is_so_of_secure_sums_whose_noise_is_shared(summing: Rehearsal) -> None:
+    await demand_one_figure_after_a_crash(summing)
+
+    for site in summing.world.sites:
+        (lines,) = summing.world.query(
+            "SELECT count(*) AS n, max(epsilon_tight) AS epsilon FROM federated.ledger WHERE node_name = %s",
+            site.name,
+        )
+        with summing.world.cluster.connect(site.database) as connection:
+            paid = connection.execute(
+                "SELECT count(*), count(s.share), max(s.share) <= 1, max(epsilon_tight) FROM federated.spending"
+                " JOIN federated.release AS r USING (release_id)"
+                " LEFT JOIN federated.noise_share AS s USING (release_id) WHERE r.state = 'released'"
+            ).fetchone()
+        assert paid == (lines["n"], lines["n"], True, pytest.approx(lines["epsilon"]))
+
+
+async def demand_one_figure_after_a_crash(rehearsal: Rehearsal) -> None:
+    """Kill the coordinator once round 3 is closed, and let another one lead the run to its end."""
     start_run(rehearsal.world)
 
     # Round 0 is the first that is closed.
@@ -134,6 +171,9 @@ def demand_one_figure(rehearsal: Rehearsal) -> None:
             for one in lines
         ]
         assert {one["state"] for one in lines} == {"charged"}
-        assert [one["round_number"] for one in lines if one["step"] == "train"] == list(range(1, ROUNDS + 1))
+        step = "gradient" if rehearsal.kind.sums else "train"
+        assert [one["round_number"] for one in lines if one["step"] == step] == list(range(1, ROUNDS + 1))
         assert lines[-1]["epsilon_tight"] == pytest.approx(Accountant(1e-5).epsilon(*made), rel=1e-9)
-        demand_paid(world, site)
+        if not rehearsal.kind.sums:
+            # Of a sum most messages carry no vector, and are paid for by nobody.
+            demand_paid(world, site)

@@ -35,7 +35,7 @@ from heliosdb.node.guards import make_private
 from heliosdb.node.scratch import Scratch
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers
-from tests.security.test_row_independence import SEEDS, Case, case, kept, of
+from tests.security.private_cases import SEEDS, Case, case, kept, of
 
 Answers = Callable[[Case, Table], Contribution]
 EVENTS = [0.0, 1.0, 1.0, 0.5, -7.0, 1e300]

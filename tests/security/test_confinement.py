@@ -17,7 +17,16 @@ from typing import IO
 import pytest
 
 from heliosdb.catalog.failures import ToldError
-from heliosdb.node.confinement import CONFINEMENT, SCRATCH, Confinement, confine, strictest
+from heliosdb.node.confinement import (
+    CONFINEMENT,
+    SCRATCH,
+    UNCONFINED,
+    WITH_WORKERS,
+    Confinement,
+    confine,
+    foresee,
+    strictest,
+)
 from heliosdb.node.reader_calls import READERS, name_of_reader
 from heliosdb.node.reader_process import start_reader_process
 from tests.support.escaping import LEFT_OPEN, SECRET, SERVER
@@ -102,6 +111,11 @@ def test_what_is_tried_can_be_done_by_a_process_that_is_not_confined(environment
         "a program",
         "read accounts",
         "netlink",
+        "the daemon's processors",
+        "the daemon's scheduling",
+        "the daemon's scheduling parameters",
+        "the daemon's turn at disks",
+        "the daemon's pages",
     ):
         assert main[name], name
 
@@ -158,6 +172,12 @@ def test_a_machine_without_landlock_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         why="Landlock: Function not implemented; seccomp: libnone.so is not installed"
     )
     assert str(found).startswith("all files, sockets and programs; Landlock")
+
+
+def test_what_will_be_in_force_follows_from_a_nodes_settings() -> None:
+    assert foresee("off", has_workers=False) == UNCONFINED
+    assert foresee("available", has_workers=True) == WITH_WORKERS
+    assert foresee("available", has_workers=False).is_whole
 
 
 def test_nodes_that_share_a_process_have_the_strictest_confinement() -> None:

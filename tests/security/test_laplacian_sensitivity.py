@@ -1,6 +1,6 @@
 """Under Laplace noise one subject moves what is noised by at most the L1 norm that the noise is calibrated by.
 
-The tables, values and parameters are those of test_row_independence.py: all rows of a subject, 1e300, NaN,
+The tables, values and parameters are those of private_cases.py: all rows of a subject, 1e300, NaN,
 duplicates, a thousand rows, and a task's numbers as a hostile coordinator chooses them.
 """
 
@@ -24,7 +24,7 @@ from heliosdb.algorithms.works import ClassesWork, EvaluateWork, PrivateTraining
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution
 from heliosdb.node.guards import make_private
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice
-from tests.security.test_row_independence import MODELS, SEEDS, Case, case, held_out, kept
+from tests.security.private_cases import MODELS, SEEDS, Case, case, held_out, kept
 
 
 def classes_of(model: LinearModel) -> int:

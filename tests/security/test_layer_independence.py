@@ -32,7 +32,7 @@ from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 from heliosdb.node.scratch import Scratch
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, Secret
-from tests.security.test_row_independence import PARAMETERS, case, held_out, kept, of
+from tests.security.private_cases import PARAMETERS, case, held_out, kept, of
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -31,8 +31,8 @@ from heliosdb.domain.task import Reading, Scaling, Task
 from heliosdb.domain.vector import ClippedSum, Contribution
 from heliosdb.node.guards import check_contribution, make_private
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice
+from tests.security.private_cases import MEANS, SCALES, SEEDS, TARGETS, VALUES, kept
 from tests.security.private_trees import BOOSTING, EVALUATE, FOREST, leaves_task
-from tests.security.test_row_independence import MEANS, SCALES, SEEDS, TARGETS, VALUES, kept
 
 BUDGET = Budget(1e6, 1e-5)
 KINDS = [(FOREST, 2), (FOREST, 5), (FOREST, 0), (BOOSTING, 2), (BOOSTING, 0)]

@@ -19,7 +19,7 @@ from heliosdb.domain.ids import NodeName, OrderId, RoundNumber, WorkspaceName
 from heliosdb.domain.orders import Order, OrderKind
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Task
-from heliosdb.node.tasks import NodeTasks
+from heliosdb.node.task_answers import TaskAnswers
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
@@ -184,16 +184,16 @@ async def test_who_is_erased_while_an_answer_is_computed_is_not_in_it(
     task = statistics_task(run=new_run(), noise_multiplier=2.0 if private else None, budget=budget)
     task = replace(task, reading=replace(task.reading, validation_split=0.0))
     admissions = []
-    compute = NodeTasks._compute
+    compute = TaskAnswers._compute
 
-    async def overtaken(self: NodeTasks, received: Any, request: Any, *rest: Any) -> Any:
+    async def overtaken(self: TaskAnswers, received: Any, request: Any, *rest: Any) -> Any:
         computed = await compute(self, received, request, *rest)
         if not admissions:
             await asker.erase("person-5")
         admissions.append(request.admission)
         return computed
 
-    monkeypatch.setattr(NodeTasks, "_compute", overtaken)
+    monkeypatch.setattr(TaskAnswers, "_compute", overtaken)
     answer = await asker.ask(task)
 
     assert [len(one.withdrawn) for one in admissions] == [0, 8]

@@ -44,6 +44,24 @@ def _call(number: int) -> Callable[[], object]:
     return call
 
 
+_NUMBERS = (
+    {"ioprio_set": 251, "move_pages": 279}
+    if os.uname().machine == "x86_64"
+    else {"ioprio_set": 30, "move_pages": 239}
+)
+
+
+def _of_daemon(number: int, *arguments: int) -> Callable[[], object]:
+    """A call about another process that changes nothing of it."""
+
+    def call() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syscall(number, *arguments) < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+
+    return call
+
+
 def attempts() -> dict[str, Callable[[], object]]:
     """What is tried, by name; each raises OSError where it is refused."""
     secret, server, port = os.environ[SECRET], os.environ[SERVER], int(os.environ[LEFT_OPEN])
@@ -68,6 +86,14 @@ def attempts() -> dict[str, Callable[[], object]]:
         "a file's attributes": lambda: os.setxattr(secret, "user.x", b"x"),
         "a file's length": lambda: os.truncate(secret, 0),
         "the daemon's limits": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE),
+        "the daemon's processors": lambda: os.sched_setaffinity(os.getppid(), os.sched_getaffinity(0)),
+        "the daemon's scheduling": lambda: os.sched_setscheduler(
+            os.getppid(), os.SCHED_OTHER, os.sched_param(0)
+        ),
+        "the daemon's scheduling parameters": lambda: os.sched_setparam(os.getppid(), os.sched_param(0)),
+        "the daemon's priority": lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 0),
+        "the daemon's turn at disks": _of_daemon(_NUMBERS["ioprio_set"], 1, os.getppid(), 2 << 13 | 4),
+        "the daemon's pages": _of_daemon(_NUMBERS["move_pages"], os.getppid(), 0, 0, 0, 0, 0),
         "a signal to the daemon": lambda: os.kill(os.getppid(), signal.SIGCONT),
         "the daemon's memory": _read_memory_of_parent,
         "the daemon's environment": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),

@@ -34,6 +34,10 @@ class Visit:
     def check(self, task: Task) -> None:
         """Anything will do."""
 
+    def sensitivity(self, task: Task) -> float:
+        """One of each."""
+        return 1.0
+
     def least_rows(self, task: Task) -> int | None:
         """All rows at once."""
         return None

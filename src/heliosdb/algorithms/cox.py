@@ -317,7 +317,7 @@ class CoxRegression:
         if plan.run.policy.budget is not None and options.given.get("penalty"):
             raise not_supported("the option penalty is not supported under a privacy_budget yet")
         if not by_newton(options.algorithm, options.given):
-            raise not_supported(f"{self.name} is trained by optimizer newton alone")
+            raise invalid_value(f"{self.name} is trained by optimizer newton alone")
         if "event" not in dict(options.roles):
             raise invalid_value(f"{self.name} needs the option event")
         check_newton_run(plan)

@@ -158,6 +158,10 @@ class GradientStep:
         check_one_score(task)
         Lattice.of(work.clipping_norm, work.noise_multiplier, task.work.size)
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the norm of what a subject adds."""
+        return GradientWork.of(task).clipping_norm
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: it is never plain."""
         del task

@@ -141,6 +141,11 @@ class NormsStep:
         check_shape(task.work, 1)
         Lattice.of(NORM_SENSITIVITY, work.noise_multiplier, 1)
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the norm of what a subject adds."""
+        del task
+        return NORM_SENSITIVITY
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
         del task

@@ -21,6 +21,7 @@ from heliosdb.algorithms.statistics import (
     measured_inputs,
     measured_part,
     scaled_columns,
+    statistics_sensitivity,
     taken_counts,
 )
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -80,6 +81,10 @@ class RefineStep:
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
         check_refinement(sum(measured(task)), task.work)
+
+    def sensitivity(self, task: Task) -> float:
+        """Return the norm of what a subject adds."""
+        return statistics_sensitivity(task)
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""

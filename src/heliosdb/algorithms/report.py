@@ -146,6 +146,11 @@ class ReportStep:
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:
             raise invalid_value(f"a report of this model has {counted(size, 'value')} of float64")
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the norm of what a subject adds."""
+        work = PrivateReportWork.of(task)
+        return PrivateLayout(work.classes, len(task.reading.features)).sensitivity
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: what is about a part of the rows is cut for it, see cells.py."""
         del task

@@ -17,7 +17,7 @@ import numpy as np
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.described import describe_statistics
-from heliosdb.algorithms.features import private_noise, sensitivity, statistics
+from heliosdb.algorithms.features import block_count, private_noise, sensitivity, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.noise_counts import noise_count
@@ -125,6 +125,10 @@ class StatisticsStep:
         if StatisticsWork.of(task.work).windows is not None:
             raise invalid_value("statistics begin without windows")
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the norm of what a subject adds."""
+        return statistics_sensitivity(task)
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
         del task
@@ -134,6 +138,12 @@ class StatisticsStep:
         """Return the node's sums or counts."""
         del memory, draws
         return statistics(measured_part(table, task), StatisticsWork.of(task.work))
+
+
+def statistics_sensitivity(task: Task) -> float:
+    """Return the norm of what a subject adds to the counts of the inputs that are described."""
+    work = StatisticsWork.of(task.work)
+    return sensitivity(block_count(sum(measured(task)), work), work)
 
 
 def measured(task: Task) -> tuple[bool, ...]:
@@ -224,7 +234,7 @@ def prepare(plan: RunPlan) -> Findings:
     if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
-            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
+            f"epsilon {spent:.6g} of {_whose(plan, budget)} is spent: the rest trains nothing",
         )
     budget = share_of(plan, budget, spent)
     classes = CLASSES_SHARE if plan.findings.undeclared_target else 0.0
@@ -241,12 +251,20 @@ def prepare(plan: RunPlan) -> Findings:
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
-            f"epsilon {spent:.6g} of {budget.epsilon:g} is spent: with one more round 0"
+            f"epsilon {spent:.6g} of {_whose(plan, budget)} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
     counting = noises.pop(0) if classes else None
     made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
     return replace(plan.findings, plan=made)
+
+
+def _whose(plan: RunPlan, budget: Budget) -> str:
+    """Name a budget that is the workspace's, or of it a node's part or the part of one run of a series."""
+    whole = plan.run.policy.budget
+    if whole is None or budget.epsilon == whole.epsilon:
+        return f"the workspace's {budget.epsilon:g}"
+    return f"{budget.epsilon:.6g} (a part of the workspace's {whole.epsilon:g})"
 
 
 def _check_counted(plan: RunPlan, noise: float, budget: Budget) -> None:

@@ -183,6 +183,16 @@ class ScalesSum(Protocol):
         ...
 
 
+@runtime_checkable
+class ClipsSums(Protocol):
+    """A step whose private answers are sums over subjects, to which the release door adds the noise."""
+
+    def sensitivity(self, task: Task) -> float:
+        """Node, outside of the training process: the norm of the most that one subject adds to the answer of
+        a private task (L2, L1 under Laplace noise), from the task alone. The task was checked."""
+        ...
+
+
 def adds_own_noise(step: Step) -> bool:
     """Whether a step's private answers are noised where they are computed, and not at the door: then nodes
     cannot share it. It says so by an attribute of this name."""

@@ -457,7 +457,8 @@ def request_stop(connection: Connection, model: Model) -> bool:
 
 
 def count_known_rows(connection: Connection, workspace: Workspace) -> int:
-    """Return how many rows the nodes of a workspace have told of together; 0 where none has."""
+    """Return how many rows the nodes of a workspace have together, as they have told or as their dataset_size
+    declares; 0 where neither is known."""
     return _SQL.query(connection, "count_known_rows", workspace.workspace_id)[0]["rows"] or 0
 
 

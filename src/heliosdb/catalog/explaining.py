@@ -18,7 +18,8 @@ _SQL = Statements("explaining.sql")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a registered node stands, as the coordinator last saw it. rows: as it released them in a run."""
+    """How a registered node stands, as the coordinator last saw it. rows: as it released them in a run,
+    else as its dataset_size declares; None where neither is known."""
 
     name: NodeName
     status: str

@@ -80,13 +80,17 @@ def drop(of: KeyHolder, name: str, *, force: bool, show: Show) -> None:
     keys = of.roots.at_rest()
     if name == keys.current:
         raise FederatedError(
-            ErrorCode.WRONG_STATE, f"root key {name} is the current one", hint="heliosdb keys rotate first."
+            ErrorCode.WRONG_STATE,
+            f"root key {name} is the current one",
+            hint="Only a former one can be dropped: heliosdb keys rotate makes another key the current one.",
         )
     with _connected(of) as connection, connection.transaction():
         known = {one.name: one for one in sealed.list_keys(connection, of.holder)}
         if name not in known:
             raise FederatedError(
-                ErrorCode.UNDEFINED_OBJECT, f"the {of.holder} has sealed nothing with a root key {name}"
+                ErrorCode.UNDEFINED_OBJECT,
+                f"the {of.holder} has sealed nothing with a root key {name}",
+                hint="heliosdb keys status names the root keys that there are.",
             )
         rows, files = sealed.count_sealed(connection, of.holder, name)
         obstacle = _obstacle(known[name], rows, files)
@@ -103,7 +107,7 @@ def _obstacle(key: sealed.RootKeyRecord, rows: int, files: int) -> FederatedErro
             ErrorCode.WRONG_STATE,
             f"root key {key.name} has not been a former one for a minute",
             detail=f"It is {key.status} since {key.since:%Y-%m-%d %H:%M:%S%z}.",
-            hint="The daemon has to run with the new key first.",
+            hint="The running daemon goes over to another key within seconds: wait for that minute.",
         )
     if rows:
         return FederatedError(

@@ -30,6 +30,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.limits import Limits
 from heliosdb.liveness.answering import ask
 from heliosdb.node.config import load_config
+from heliosdb.node.confinement import foresee
 
 _LATEST = 10
 _DAYS = 7
@@ -53,7 +54,10 @@ def show_status(config: Path, timeout: float) -> str:
     view = _read(settings.database.get_secret_value(), timeout)
     daemon = _ask_daemon(settings.health_socket, timeout)
     first, *rest = render(view, daemon, settings.floors)
-    return "\n".join((first, f"Limits: {_limits(settings.limits)}", *rest))
+    confinement = foresee(settings.confinement, has_workers=settings.engine_place is not None)
+    return "\n".join(
+        (first, f"Limits: {_limits(settings.limits)}", f"The training process is left: {confinement}", *rest)
+    )
 
 
 def _limits(limits: Limits) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.privacy import Noise
 
 
@@ -38,7 +39,7 @@ class Cost:
     releases: tuple[Release, ...] = ()
     reached: float | None = None
     missing: str | None = None
-    refused: str | None = None
+    refused: FederatedError | None = None
     note: str | None = None
 
 
@@ -49,7 +50,8 @@ class Forecast:
 
     further, asks_further: whether more exchanges may follow in a training round, and in round 0, by what
     answers say. evaluations: how many rounds
-    end with one. reports: whether the model that is published is reported on. parameters: how many numbers
+    end with one. reports: whether the model that is published is reported on; None where round 0 decides.
+    parameters: how many numbers
     move. bytes_down, bytes_up: of one training exchange with one node, of the values alone,
     as many as are sent and in as many bits, neither compressed nor sealed; None under a sum protocol of
     several messages, whose size goes by who answered the one before.
@@ -61,7 +63,7 @@ class Forecast:
     asks_further: bool
     rounds: int
     evaluations: int
-    reports: bool
+    reports: bool | None
     messages: int = 1
     inputs: int | None = None
     parameters: int | None = None

@@ -27,6 +27,7 @@ from heliosdb.extension.contract import (
     check_transforms,
 )
 from heliosdb.extension.session import Session, duplicate, undefined, undefined_here
+from heliosdb.extension.start_warnings import warn_of_delta
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
 MAX_FEATURES = 1_500
@@ -46,6 +47,7 @@ def create_model(session: Session, command: CreateModel) -> None:
     check_aggregation(session, given)
     check_transforms(given)
     if catalog.insert_model(session.connection, workspace, command.name, given):
+        warn_of_delta(session, workspace, workspace.options)
         return
     if not command.if_not_exists:
         raise duplicate("model", command.name)

@@ -102,7 +102,8 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
     if workspace is None:
         return
     model = catalog.find_model_using_node(session.connection, workspace, command.name)
-    check_gathers_for_none(command.name, catalog.list_nodes(session.connection, workspace))
+    nodes = catalog.list_nodes(session.connection, workspace)
+    check_gathers_for_none(command.name, nodes)
     kept = list_node_subscriptions(session.connection, workspace, command.name)
     if not catalog.delete_node(session.connection, workspace, command.name):
         session.skips("node", command.name, if_exists=command.if_exists)
@@ -113,10 +114,23 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
             f'the training of federated model "{model}" goes on without node "{command.name}": what is under'
             " way with it is discarded"
         )
+    _warn_of_too_few(session, workspace, len(nodes) - 1)
     if kept:
         session.notice(
             f'node "{command.name}" keeps the versions that it has of federated models '
             + ", ".join(f'"{model}"' for model in kept)
+        )
+
+
+def _warn_of_too_few(session: Session, workspace: catalog.Workspace, left: int) -> None:
+    """Warn where fewer nodes are left than a round needs."""
+    policy = {**defaults(OptionKind.WORKSPACE, session.built), **workspace.options}
+    name = "min_nodes" if policy.get("min_nodes_per_round") is None else "min_nodes_per_round"
+    if left < policy[name]:
+        session.warning(
+            f'federated workspace "{workspace.name}" has {counted(left, "node")} left, and a round needs'
+            f" {policy[name]} ({name})",
+            hint="Runs wait for more: REGISTER FEDERATED NODE adds one.",
         )
 
 

@@ -263,7 +263,8 @@ def _cost(cost: Cost | None, total: float) -> Iterator[Part]:
     if cost.reached is not None:
         yield Property("Epsilon of the Run", max(cost.reached - cost.spent, 0.0))
         yield Property("Fits the Budget", cost.reached <= total)
-    for name, text in (("Unknown", cost.missing), ("Ends at Once", cost.refused), ("Note", cost.note)):
+    ends = None if cost.refused is None else cost.refused.text
+    for name, text in (("Unknown", cost.missing), ("Ends at Once", ends), ("Note", cost.note)):
         if text is not None:
             yield Property(name, text)
     yield Listed("Releases", tuple(map(_release, cost.releases)))

@@ -73,8 +73,9 @@ def _check_event(options: TrainingOptions) -> None:
     if "event" not in option_names(ALGORITHMS.entry(options.algorithm).settings):
         return
     if not by_newton(options.algorithm, options.given):
-        raise not_supported(
-            f"{options.algorithm} is not supported with optimizer {options.given.get('optimizer')}",
+        raise invalid_value(
+            f"{options.algorithm} is not trained by optimizer {options.given.get('optimizer')}",
+            detail="A partial likelihood is no sum over rows, of which a batch could be taken.",
             hint="Train with optimizer = 'newton'.",
         )
     if "event" not in dict(options.roles):

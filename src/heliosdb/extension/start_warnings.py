@@ -5,7 +5,9 @@ What always holds: nothing is refused here: a warning says what the catalog show
 
 from __future__ import annotations
 
+from federated_sql.options import OptionKind, defaults
 from heliosdb.catalog import commands as catalog
+from heliosdb.domain.forecast import Cost
 from heliosdb.domain.wording import counted
 from heliosdb.extension.session import Session
 
@@ -20,7 +22,7 @@ def warn_of_budgets(session: Session, model: catalog.Model, policy: catalog.Opti
         _warn_of_spent_tables(session, model)
     else:
         _warn_of_a_spent_budget(session, model, policy["privacy_budget"])
-        _warn_of_delta(session, model, float(policy["delta"]))
+        warn_of_delta(session, model.workspace, policy)
 
 
 def _warn_of_a_spent_budget(session: Session, model: catalog.Model, total: float) -> None:
@@ -32,14 +34,30 @@ def _warn_of_a_spent_budget(session: Session, model: catalog.Model, total: float
         )
 
 
-def _warn_of_delta(session: Session, model: catalog.Model, delta: float) -> None:
-    """Warn where giving one subject's rows away with probability delta would count as private."""
-    rows = catalog.count_known_rows(session.connection, model.workspace)
+def warn_of_delta(session: Session, workspace: catalog.Workspace, options: catalog.Options) -> None:
+    """Warn where giving one subject's rows away with probability delta would count as private.
+
+    options: of the workspace; of a delta that they do not name the default holds.
+    """
+    if options.get("privacy_budget") is None:
+        return
+    delta = float({**defaults(OptionKind.WORKSPACE, session.built), **options}["delta"])
+    rows = catalog.count_known_rows(session.connection, workspace)
     if rows and delta >= 1.0 / rows:
         session.warning(
             f"delta {delta:g} is not less than one in the {counted(rows, 'row')} that the nodes of federated"
-            f' workspace "{model.workspace.name}" have told of: it is to be far less'
+            f' workspace "{workspace.name}" have told of or declare: it is to be far less'
         )
+
+
+def warn_of_an_early_end(session: Session, cost: Cost | None) -> None:
+    """Warn where the budget does not reach for the run's first round: its coordinator will ask no node."""
+    if cost is None or cost.refused is None:
+        return
+    why = cost.refused
+    session.warning(
+        f"the run will end before a node is asked: {why.message}", detail=why.detail, hint=why.hint
+    )
 
 
 def _warn_of_spent_tables(session: Session, model: catalog.Model) -> None:

@@ -11,9 +11,8 @@ from uuid import UUID, uuid4
 
 from federated_sql.clause_values import Option
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
-from federated_sql.options import OptionKind, defaults, read_options, require_built
+from federated_sql.options import OptionKind, defaults, require_built
 from federated_sql.render import quote_name
-from federated_sql.statements import StartTraining
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.commands import NewRun
 from heliosdb.catalog.run_options import parse_options
@@ -28,13 +27,12 @@ from heliosdb.extension.contract import (
     check_transforms,
 )
 from heliosdb.extension.hierarchy import check_runs_by_aggregators, describe_aggregators
-from heliosdb.extension.models import check_columns, find_model, in_training
+from heliosdb.extension.models import check_columns
 from heliosdb.extension.regressions import check_regression, describe_rounds
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
-from heliosdb.extension.start_budgets import check_noise_options, describe_noise
-from heliosdb.extension.start_warnings import warn_of_budgets
+from heliosdb.extension.start_budgets import describe_noise
 from heliosdb.extension.voting import check_voting, deal_nodes, describe_voting, smallest_group
 from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
@@ -78,23 +76,6 @@ class Checked:
     series: UUID
 
 
-def start_training(session: Session, command: StartTraining) -> None:
-    """START FEDERATED TRAINING: queues a run with a snapshot of every option it will run under."""
-    session.require("federated_operator", "start federated training")
-    overrides = read_options(OptionKind.TRAINING, command.options, session.built)
-    catalog.hold_workspace(session.connection, command.model)
-    model = find_model(session, command.model)
-    start = read_start(session, model, command.options, overrides)
-    checked = check_start(session, start)
-    if not catalog.insert_runs(session.connection, model, checked.runs, checked.series):
-        raise in_training(model)
-    catalog.notify_coordinator(session.connection)
-    warn_of_waiting(session, start)
-    for one in checked.said:
-        session.notice(one)
-    warn_of_budgets(session, model, start.policy)
-
-
 def read_start(
     session: Session, model: catalog.Model, given: tuple[Option, ...], overrides: catalog.Options
 ) -> Start:
@@ -120,7 +101,6 @@ def check_start(session: Session, start: Start) -> Checked:
             hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
         )
     _check_budget(session, model, policy)
-    check_noise_options(policy)
     check_runs_by_aggregators(policy, start.nodes)
     check_voting(chosen, policy, start.nodes)
     require_built(OptionKind.TRAINING, start.given, start.overrides, session.built)

@@ -27,6 +27,7 @@ from heliosdb.domain.wording import counted
 from heliosdb.extension.alerts import check_breach_target
 from heliosdb.extension.overlap import check_overlap, check_recreated
 from heliosdb.extension.session import Session, duplicate
+from heliosdb.extension.start_warnings import warn_of_delta
 
 
 def create_workspace(session: Session, command: CreateWorkspace) -> None:
@@ -70,6 +71,7 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
             "nodes keep to the budget that they first answered under: each DBA has to accept a higher one"
         )
     catalog.update_workspace(session.connection, workspace, merged)
+    warn_of_delta(session, workspace, merged)
 
 
 def reset_workspace(session: Session, command: ResetWorkspace) -> None:
@@ -82,6 +84,7 @@ def reset_workspace(session: Session, command: ResetWorkspace) -> None:
     left = drop_options(OptionKind.WORKSPACE, command.options, workspace.options)
     _check(session, workspace, left)
     catalog.update_workspace(session.connection, workspace, left)
+    warn_of_delta(session, workspace, left)
 
 
 def rename_workspace(session: Session, command: RenameWorkspace) -> None:

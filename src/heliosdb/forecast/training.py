@@ -16,6 +16,7 @@ from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.norms import NORMS
 from heliosdb.algorithms.opening import describe_columns
+from heliosdb.algorithms.private_wish import why_unreported
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.schedule import count_evaluations
@@ -60,18 +61,19 @@ def foretell(run: Run, participants: Participants) -> Forecast:
     accountant = None if run.policy.budget is None else Accountant(run.policy.delta)
     past = () if accountant is None else most_spent(participants.pasts.values(), accountant)
     others = 0.0 if accountant is None else sum(accountant.epsilon(*one) for one in participants.elsewhere)
-    opening, refused = RunPlan(run, findings, _FIRST, past=past), None
+    opening = RunPlan(run, findings, _FIRST, past=past)
+    refused: FederatedError | None = None
     if run.policy.overlap and run.policy.budget is not None and participants.able:
         each = (run.policy.budget.epsilon - others) / len(participants.able)
         opening = replace(opening, allowance=each)
     try:
         opening = replace(opening, findings=learned.prepare(opening))
     except FederatedError as error:
-        refused = error.text
+        refused = error
     told = _steps(learned, opening)
     if refused is not None and accountant is not None:
         # What cannot be planned is asked of nobody, and has no sizes.
-        return replace(told, cost=Cost(accountant.epsilon(*past), refused=refused))
+        return replace(told, reports=False, cost=Cost(accountant.epsilon(*past), refused=refused))
     told = _with_sizes(told, learned, opening)
     if accountant is None:
         return told
@@ -79,7 +81,8 @@ def foretell(run: Run, participants: Participants) -> Forecast:
     if run.policy.overlap:
         cost = _added_up(cost, participants, accountant, others)
     measures = cost.reached is None or any(one.step == EVALUATE for one in cost.releases)
-    reports = any(one.step == REPORT for one in cost.releases)
+    # Under a budget its plan decides, which only round 0, or an earlier run, makes.
+    reports = any(one.step == REPORT for one in cost.releases) if cost.reached is not None else told.reports
     if cost.reached is not None and all(one.step != NORMS for one in cost.releases):
         told = replace(told, training=tuple(name for name in told.training if name != NORMS))
     return replace(told, cost=cost, evaluations=told.evaluations if measures else 0, reports=reports)
@@ -103,10 +106,19 @@ def _steps(learned: Algorithm, opening: RunPlan) -> Forecast:
         asks_further=not private,
         rounds=last_round(options, private=private),
         evaluations=count_evaluations(options, private=private),
-        # Under a budget its plan decides, which only round 0, or an earlier run, makes.
-        reports=not private and options.validation_split > 0 and REPORT in learned.steps,
+        reports=_reports(learned, opening),
         messages=len(protocol(options.protocol).stages),
     )
+
+
+def _reports(learned: Algorithm, opening: RunPlan) -> bool | None:
+    """Whether the run reports on its model; None where it may."""
+    run = opening.run
+    if run.options.validation_split <= 0 or REPORT not in learned.steps:
+        return False
+    if run.policy.budget is None:
+        return True
+    return None if run.publishes and why_unreported(opening) is None else False
 
 
 def _training(learned: Algorithm, opening: RunPlan) -> tuple[str, ...]:
@@ -135,8 +147,7 @@ def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, particip
     begun = Cost(spent, tuple(first))
     nodes, subjects = len(participants.able), participants.subjects
     if not nodes or subjects is None:
-        why = "how many data subjects there are, which decides noise and sampling, only round 0 tells"
-        return replace(begun, missing=why)
+        return replace(begun, missing=_unknown_subjects(opening))
     split = opening.run.options.validation_split
     past = [*opening.past, *(one.mechanism for one in costs)]
     plan = replace(opening, past=past)
@@ -144,12 +155,20 @@ def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, particip
     try:
         made = plan_rounds(plan, made, nodes, **about)
     except FederatedError as error:
-        return replace(begun, refused=error.text)
+        return replace(begun, refused=error)
     planned = replace(plan, findings=replace(plan.findings, plan=made))
     rounds = _rounds(learned, planned)
     reached = accountant.epsilon(*past, *(mechanism for _, mechanism, times in rounds for _ in range(times)))
     later = [_release(accountant, step, mechanism, times) for step, mechanism, times in rounds]
     return replace(begun, releases=(*first, *later), reached=reached, note=_note(made))
+
+
+def _unknown_subjects(opening: RunPlan) -> str:
+    """Say why it is not known how many data subjects there are, and whose word would do."""
+    which = "how many data subjects there are, which decides noise and sampling, only round 0 tells"
+    if not protocol(opening.run.options.protocol).is_open:
+        which += ", and of single nodes nothing does under a secure sum"
+    return f"{which}; ALTER FEDERATED NODE ... SET (dataset_size = ...) declares it of a node"
 
 
 def _note(made: PrivacyPlan) -> str | None:

@@ -72,7 +72,7 @@ _FORBIDDEN = (
     # Other machines and processes.
     "socket", "connect", "bind", "listen", "accept", "accept4", "io_uring_setup",
     "kill", "tkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setpriority",
-    "ioprio_set",
+    "ioprio_set", "migrate_pages", "process_madvise", "process_mrelease",
     # Other programs, and what other processes hold.
     "execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp",
     # What Landlock leaves of files: rights, owners, times, attributes, and in old kernels their length.
@@ -87,8 +87,10 @@ _FORBIDDEN = (
     "finit_module", "kexec_load", "quotactl", "swapon", "reboot", "acct",
 )  # fmt: skip
 
-_OF_ITSELF_ALONE = (("prlimit64", 0), ("sched_setscheduler", 0), ("sched_setattr", 0))
-"""Calls whose first argument is a process, of which this one is so."""
+_OF_ITSELF_ALONE = (
+    "prlimit64", "sched_setscheduler", "sched_setattr", "sched_setparam", "sched_setaffinity", "move_pages",
+)  # fmt: skip
+"""Calls whose first argument is a process: 0, the one that calls."""
 
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _TSYNC = 4
@@ -142,6 +144,10 @@ class Confinement:
         return f"{files}, {calls}" + (f"; {self.why}" if self.why else "")
 
 
+UNCONFINED = Confinement(why="confinement = 'off'")
+WITH_WORKERS = Confinement(why="an engine's workers are reached over the network")
+
+
 def strictest(wishes: Iterable[ConfinementWish]) -> ConfinementWish:
     """Return the strictest of what is wished for one process that several share."""
     return max(wishes, key=_BY_STRICTNESS.index)
@@ -173,6 +179,14 @@ def confine(scratch: str | None) -> Confinement:
     version, no_landlock = _restrict_files(libc, scratch)
     no_seccomp = _refuse_calls()
     return Confinement(version, not no_seccomp, "; ".join(filter(None, (no_landlock, no_seccomp))))
+
+
+def foresee(wish: ConfinementWish, *, has_workers: bool) -> Confinement:
+    """Return what will be in force of a training process by its node's settings. has_workers: whether an
+    engine's workers hold the rows."""
+    if has_workers:
+        return WITH_WORKERS
+    return UNCONFINED if wish == "off" else try_out()
 
 
 def try_out() -> Confinement:
@@ -266,7 +280,7 @@ def _refuse_calls() -> str:
             if number >= 0 and library.seccomp_rule_add(filtered, _REFUSE, number, 0) != 0:
                 return f"seccomp: {name} cannot be refused"
         # abort() sends itself a signal.
-        for name, own in (*_OF_ITSELF_ALONE, ("tgkill", os.getpid())):
+        for name, own in (*((name, 0) for name in _OF_ITSELF_ALONE), ("tgkill", os.getpid())):
             number = library.seccomp_syscall_resolve_name(name.encode())
             other = _Comparison(0, _NOT_EQUAL, own, 0)
             if number >= 0 and library.seccomp_rule_add_array(filtered, _REFUSE, number, 1, other) != 0:

@@ -29,16 +29,12 @@ from dataclasses import dataclass, replace
 
 from heliosdb import faults
 from heliosdb.catalog.connection import Connection
-from heliosdb.catalog.consent_register import read_words
 from heliosdb.catalog.participant import (
-    LedgerState,
     NeverPlain,
     PlainTerms,
-    ReleaseState,
     RowsRead,
     SharedDataset,
     StoredMemory,
-    StoredRelease,
     fail_release,
     finish_release,
     forget_memory,
@@ -49,7 +45,6 @@ from heliosdb.catalog.participant import (
     lock_charge,
     lock_ledgers,
     look_up,
-    put_memory,
 )
 from heliosdb.catalog.participant_view import record_run
 from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets, record_plain_dataset
@@ -58,7 +53,6 @@ from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
-from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.admission import EVERYBODY, Admission, without_subjects
 from heliosdb.node.coding import UpdateCoder, encode_answer
@@ -66,10 +60,22 @@ from heliosdb.node.database import Database
 from heliosdb.node.guards import cast_real, check_contribution, make_private, told_usage
 from heliosdb.node.ledger import Ledgers
 from heliosdb.node.memory import Memory, MemoryKey
+from heliosdb.node.passing import (
+    CannotLeaveError,
+    MemoryMovedError,
+    Passing,
+    PlainRows,
+    RowSetsMovedError,
+    check_admission,
+    check_known,
+    check_unchanged,
+    remember,
+    same_again,
+    stored_release,
+)
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
-    check_not_paused,
     check_plain_terms,
     check_same_rows,
     failure,
@@ -83,8 +89,8 @@ from heliosdb.node.sum_terms import NoiseShare, SumSite, share_of
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
-from heliosdb.transport.packing import EncodedVector, close_update
-from heliosdb.transport.update_messages import SealedUpdate, pack_signed_header, unpack_signed_header
+from heliosdb.transport.packing import close_update
+from heliosdb.transport.update_messages import SealedUpdate, pack_signed_header
 
 log = logging.getLogger(__name__)
 
@@ -107,36 +113,6 @@ class Found:
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None
     unpopulated: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class PlainRows:
-    """What the rows of a plain answer are.
-
-    base_tables: where they come from. row_set: which they are; None where that is recorded. latest: the id of
-    the last one that it was compared with. rows_read: keyed hash of their content. consenting: digest of who
-    is in the dataset's consent_query; b"" where it has none. most_datasets: over the same tables, that may
-    get such answers; None where the dataset is known to be one of them.
-    """
-
-    base_tables: tuple[int, ...]
-    row_set: bytes | None = None
-    latest: int = 0
-    rows_read: bytes = b""
-    consenting: bytes = b""
-    most_datasets: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Passing:
-    """What is about to leave: the vector, encoded, and what is told beside it. sealed: the memory that
-    is to take the place of the one of `version`; None: it stays as it is."""
-
-    answer: EncodedVector
-    weight: float
-    usage: Usage | None
-    sealed: bytes | None
-    version: int
 
 
 class Door:
@@ -165,7 +141,7 @@ class Door:
         """
         found = self._database.run(lambda connection: look_up(connection, received.task.key))
         return Found(
-            _same_again(found.release, received),
+            same_again(found.release, received),
             found.charged_tables,
             found.shared,
             found.terms,
@@ -238,7 +214,7 @@ class Door:
                     lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
                 )
             return self._pass(lambda c: self._release_charged(c, received, dataset, passing, admission))
-        except _CannotLeaveError as error:
+        except CannotLeaveError as error:
             if rows is not None:
                 raise error.public from error
             log.error("a charged task failed: %s %s", error.public.message, error.public.detail or "")
@@ -265,14 +241,14 @@ class Door:
         ):
             raise FederatedError(ErrorCode.INTERNAL, "the message is not what its task asks for")
         sealed = self._seal_memory(task.key, memory, replace(memory, protocol=said.keeps, turn=said.turn))
-        passing = _Passing(encode_answer(task, said.vector), 1.0, None, sealed, memory.version)
+        passing = Passing(encode_answer(task, said.vector), 1.0, None, sealed, memory.version)
         try:
             return self._pass(lambda c: self._release_message(c, received, dataset, passing))
-        except _CannotLeaveError as error:
+        except CannotLeaveError as error:
             raise error.public from error
 
-    def _prepare(self, task: Task, contribution: Contribution, memory: Memory, whose: bytes) -> _Passing:
-        """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
+    def _prepare(self, task: Task, contribution: Contribution, memory: Memory, whose: bytes) -> Passing:
+        """What leaves of a contribution, and what stays; CannotLeaveError where none may."""
         try:
             check_contribution(task, contribution)
             noise = share_of(task, memory.protocol, self._site)
@@ -296,8 +272,8 @@ class Door:
             # Before the transaction: a codec may take as long as its level asks for.
             answer = encode_answer(task, vector)
         except FederatedError as error:
-            raise _CannotLeaveError(error) from error
-        return _Passing(answer, weight, told_usage(task, contribution), sealed, memory.version)
+            raise CannotLeaveError(error) from error
+        return Passing(answer, weight, told_usage(task, contribution), sealed, memory.version)
 
     def _seal_memory(self, key: TaskKey, before: Memory, after: Memory) -> bytes | None:
         """Seal what is to be remembered; None where it is what was remembered before."""
@@ -327,10 +303,10 @@ class Door:
         state = lock_ledgers(connection, task.key, dataset)
         # Charged by an attempt that broke off meanwhile: once is enough.
         if state.release is not None:
-            _same_again(state.release, received)
+            same_again(state.release, received)
             return tuple(one.base_table_id for one in state.ledgers)
-        _check_unchanged(state.dataset, dataset)
-        _check_known(state, dataset)
+        check_unchanged(state.dataset, dataset)
+        check_known(state, dataset)
         charge = self._ledgers.price(state.ledgers, task, dataset)
         insert_charge(connection, task.key, dataset, received.sha256, charge)
         if noise is not None:
@@ -345,20 +321,20 @@ class Door:
         connection: Connection,
         received: ReceivedTask,
         dataset: SharedDataset,
-        passing: _Passing,
+        passing: Passing,
         admission: Admission,
     ) -> SealedUpdate:
         key = received.task.key
         state = lock_charge(connection, key, dataset)
-        if (again := _same_again(state.release, received)) is not None:
+        if (again := same_again(state.release, received)) is not None:
             return again
-        _check_unchanged(state.dataset, dataset)
-        _check_admission(connection, dataset, admission)
+        check_unchanged(state.dataset, dataset)
+        check_admission(connection, dataset, admission)
         # What is in the ledger has to be what leaves, whoever wrote it there.
         if not state.is_paid_by_all or state.mechanism != asked_mechanism(received.task):
             raise refused(f'the charge is not for what dataset "{dataset.name}" reads and the task asks')
         update = self._close(received, passing, state.mechanism, state.spending)
-        _remember(connection, key, passing)
+        remember(connection, key, passing)
         finish_release(connection, key, pack_signed_header(update.header, update.signature), update.payload)
         return update
 
@@ -367,18 +343,18 @@ class Door:
         connection: Connection,
         received: ReceivedTask,
         dataset: SharedDataset,
-        passing: _Passing,
+        passing: Passing,
         read: tuple[PlainRows, Admission],
     ) -> SealedUpdate:
         task, (rows, admission) = received.task, read
         state = lock_ledgers(connection, task.key, dataset)
-        if (again := _same_again(state.release, received)) is not None:
+        if (again := same_again(state.release, received)) is not None:
             return again
-        _check_unchanged(state.dataset, dataset)
-        _check_known(state, dataset)
+        check_unchanged(state.dataset, dataset)
+        check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, state.terms)
-        _check_admission(connection, dataset, admission)
+        check_admission(connection, dataset, admission)
         rows_read = RowsRead(admission.digest + rows.consenting, rows.rows_read)
         check_same_rows(rows_read, dataset, state.terms, accepted=state.all_accepted)
         if tuple(one.base_table_id for one in state.ledgers) != rows.base_tables:
@@ -390,30 +366,30 @@ class Door:
         ):
             raise too_many_datasets(dataset, rows.most_datasets)
         update = self._close(received, passing, None, None)
-        _remember(connection, task.key, passing)
-        stored = replace(_stored(received, update), rows_read=rows_read)
+        remember(connection, task.key, passing)
+        stored = replace(stored_release(received, update), rows_read=rows_read)
         insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
         record_run(connection, task, dataset.name)
         return update
 
     def _release_message(
-        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: _Passing
+        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: Passing
     ) -> SealedUpdate:
         key = received.task.key
         state = lock_ledgers(connection, key, dataset)
-        if (again := _same_again(state.release, received)) is not None:
+        if (again := same_again(state.release, received)) is not None:
             return again
-        _check_unchanged(state.dataset, dataset)
+        check_unchanged(state.dataset, dataset)
         update = self._close(received, passing, None, None)
-        _remember(connection, key, passing)
-        insert_message_release(connection, key, dataset, _stored(received, update))
+        remember(connection, key, passing)
+        insert_message_release(connection, key, dataset, stored_release(received, update))
         record_run(connection, received.task, dataset.name)
         return update
 
     def _close(
         self,
         received: ReceivedTask,
-        passing: _Passing,
+        passing: Passing,
         mechanism: Mechanism | None,
         spending: Spending | None,
     ) -> SealedUpdate:
@@ -425,85 +401,4 @@ class Door:
             # That the coordinator's key is none is said of its task, not of what was computed.
             if error.code is ErrorCode.IDENTITY:
                 raise
-            raise _CannotLeaveError(error) from error
-
-
-class _CannotLeaveError(Exception):
-    """An answer cannot leave for what it is. public: what is said of one that was not charged."""
-
-    def __init__(self, public: FederatedError) -> None:
-        super().__init__(public.message)
-        self.public = public
-
-
-class RowSetsMovedError(Exception):
-    """Another row set was recorded meanwhile, or the rows come from other tables now: compare first."""
-
-
-class AdmissionMovedError(Exception):
-    """Other data subjects are left out by now than of what was read: nothing was written, read anew."""
-
-
-class MemoryMovedError(Exception):
-    """Another task of the run replaced the memory from which an answer came about: nothing was written."""
-
-
-def _remember(connection: Connection, key: TaskKey, passing: _Passing) -> None:
-    """Write what stays, in the place of the very memory from which the answer came about; MemoryMovedError
-    where that is another one by now."""
-    if passing.sealed is not None and not put_memory(connection, key, passing.sealed, passing.version):
-        raise MemoryMovedError
-
-
-def _stored(received: ReceivedTask, update: SealedUpdate) -> StoredRelease:
-    signed = pack_signed_header(update.header, update.signature)
-    return StoredRelease(ReleaseState.RELEASED, received.sha256, signed, update.payload)
-
-
-def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
-    """FederatedError NODE_REFUSED where the dataset is paused, or not as it was when the task was looked up.
-
-    Its lock is held: once a pause has committed nothing is charged and nothing leaves, also of a task that
-    was charged or computed before it. That charge stays, and answers the same task when it is resumed.
-    """
-    if now is not None:
-        check_not_paused(now)
-    if now != dataset:
-        raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
-
-
-def _check_admission(connection: Connection, dataset: SharedDataset, admission: Admission) -> None:
-    """AdmissionMovedError where other rows would be left out by now, or what this node's DBA has said is not
-    taken yet. Whoever withdraws waits for the release, or it for him: what is let out afterwards is without
-    the subject."""
-    asked = admission.admitted is not None, admission.unexplained is not None
-    words = read_words(connection, dataset, granted=asked[0], unexplained=asked[1])
-    moved = Admission(words.withdrawn, words.granted) != admission
-    if words.waits or moved or words.unexplained != admission.unexplained:
-        raise AdmissionMovedError
-
-
-def _check_known(state: LedgerState, dataset: SharedDataset) -> None:
-    """FederatedError NODE_REFUSED where there is no ledger to charge: what was shared is not there any
-    more."""
-    if not state.ledgers:
-        raise refused(f'the table of dataset "{dataset.name}" is not there any more')
-
-
-def _same_again(stored: StoredRelease | None, received: ReceivedTask) -> SealedUpdate | None:
-    """The update that answered this very task; None where it is still to be answered."""
-    if stored is None:
-        return None
-    if stored.task_sha256 != received.sha256:
-        raise refused(
-            "another task was already answered under the same run, round and step",
-            hint="A round is never asked twice with different parameters; start a new run.",
-        )
-    if stored.state is ReleaseState.CHARGED:
-        return None
-    if stored.state is ReleaseState.FAILED:
-        raise failure()
-    if stored.payload is None or stored.header is None:
-        raise refused("the task was answered before, and the run has moved on since")
-    header, signature = unpack_signed_header(stored.header)
-    return SealedUpdate(header, signature, stored.payload)
+            raise CannotLeaveError(error) from error

@@ -58,14 +58,28 @@ def _with_classes(made: Table, table: Table, classes: Sequence[str], request: Ta
     target = number_classes(table.target, classes, math.inf, table.labels)
     # Only of rows that an answer may be about: that it is raised tells of a single one.
     if bool(np.isinf(target).any()):
-        raise invalid_value(
-            f'the target "{request.target}" of dataset "{request.dataset}" must be {_either(classes)} in'
-            " every row; the model's option target_classes names the values that it holds",
+        raise _not_of(classes, table, request)
+    _check_classes(made, target, request)
+    return replace(made, target=target, labels=None)
+
+
+def _not_of(classes: Sequence[str], table: Table, request: TableRequest) -> FederatedError:
+    """The error for a target that is none of its classes in some row."""
+    target = f'the target "{request.target}" of dataset "{request.dataset}"'
+    if table.labels is None:
+        return invalid_value(
+            f"{target} must be {_either(classes)} in every row; the model's option target_classes names the"
+            " values that it holds",
             hint="Rows of further classes are left out by the dataset's WHERE. A number without classes is "
             "for an algorithm that predicts one, such as linear_regression.",
         )
-    _check_classes(made, target, request)
-    return replace(made, target=target, labels=None)
+    least = counted(max(request.min_cell, request.min_category), "data subject")
+    return invalid_value(
+        f"{target} must be {_either(classes)} in every row: without target_classes a value that fewer than"
+        f" {least} of each node have is no class",
+        hint="Leave rows of such values out by the dataset's WHERE, or give them another value by a view."
+        " target_classes names further classes where they are of as many.",
+    )
 
 
 def _check_classes(table: Table, numbers: Vector, request: TableRequest) -> None:

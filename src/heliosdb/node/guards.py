@@ -1,8 +1,9 @@
 """Whether a contribution is what its task asks for, and what noise it gets: the door's word on what may
 leave.
 
-What always holds: a private answer has the guard, the weight and the size that its task says, and keeps
-nothing; what is not finite never leaves; nothing here reads a row or a ledger.
+What always holds: a private answer has the guard, the sensitivity, the weight and the size that its task
+says, as this node's own code reads it, and keeps nothing; what is not finite never leaves; nothing here reads
+a row or a ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from heliosdb.algorithms.steps import adds_own_noise
+from heliosdb.algorithms.steps import ClipsSums, adds_own_noise
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Usage
@@ -41,8 +42,8 @@ def check_guard(task: Task, contribution: Contribution) -> None:
             guarded = None
         case ClippedSum(sensitivity, mechanism):
             guarded = mechanism
-            if not (math.isfinite(sensitivity) and sensitivity > 0):
-                raise FederatedError(ErrorCode.INTERNAL, "the answer declares no sensitivity")
+            if asked is not None and sensitivity != sensitivity_of(task):
+                raise FederatedError(ErrorCode.INTERNAL, "the answer's sensitivity is not that of its task")
             # In a smaller type one subject more or less moves a sum by its rounding, too; the noise's lattice
             # is for float64. What travels in a smaller type is made narrow after the noise.
             if contribution.vector.dtype != np.float64:
@@ -59,6 +60,16 @@ def check_guard(task: Task, contribution: Contribution) -> None:
     # What is kept of rows could be in a later answer, which no one subject's clipping would bound.
     if asked is not None and contribution.stays is not None:
         raise FederatedError(ErrorCode.INTERNAL, "a private answer keeps nothing")
+
+
+def sensitivity_of(task: Task) -> float:
+    """The norm of what one subject adds to the answer of a private task, as this node's own step has it:
+    nothing of it is the training process's word. FederatedError INTERNAL where the noise is not the door's to
+    add."""
+    step = find_step(task)
+    if not isinstance(step, ClipsSums):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer's noise is not the door's to add")
+    return step.sensitivity(task)
 
 
 def make_private(contribution: Contribution, share: Fraction | None = None) -> AnyVector:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from federated_sql.compliance import allows_site_plain_answers
 from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import Step, reads_columns
+from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.disclosure_rules import NO_FLOORS
@@ -103,6 +103,8 @@ def check_policy(
         raise refused("the task asks for a plain answer although the workspace has a privacy budget")
     if task.budget is None and private:
         raise refused("the task asks for noise although the workspace has no privacy budget")
+    if private and not (adds_own_noise(step) or isinstance(step, ClipsSums)):
+        raise not_supported(f"step {step.name} does not say what a data subject adds to a private answer")
     if not private:
         _check_allowed(task, dataset, plain_answers=plain_answers)
         _check_least(task, step, dataset, dataset.rules.within(site).min_rows)

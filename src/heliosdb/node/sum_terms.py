@@ -80,14 +80,13 @@ def check_shared(task: Task, step: Step) -> None:
     if step.gathers == "rule" and privacy.weight != 1.0:
         raise invalid_value("what is added up in steps of the noise has the weight 1")
     sensitivity = task.work.settings.get("clipping_norm", _LARGEST_SENSITIVITY)
-    most = LARGEST_VALUE * privacy.mechanism.noise_multiplier
-    if not isinstance(sensitivity, float | int) or not most * sensitivity <= sums.largest(
-        task.work.size + 1, summing.nodes
-    ):
+    multiplier, largest = privacy.mechanism.noise_multiplier, sums.largest(task.work.size + 1, summing.nodes)
+    if not isinstance(sensitivity, float | int) or not LARGEST_VALUE * multiplier * sensitivity <= largest:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
-            f"noise_multiplier {privacy.mechanism.noise_multiplier:g} may pass the range of the secure sum",
-            detail=f"{counted(summing.nodes, 'node')}, {counted(task.work.size, 'value')}.",
+            f"noise_multiplier {multiplier:g} may pass the range of the secure sum",
+            detail=f"{counted(summing.nodes, 'node')} of {counted(task.work.size, 'value')}: a value may be"
+            f" {largest:.3g}, and with its noise comes to {LARGEST_VALUE} x {multiplier:g} x {sensitivity}.",
             hint="Raise the privacy budget, or lower clipping_threshold.",
         )
 

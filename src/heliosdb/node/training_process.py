@@ -13,12 +13,16 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from heliosdb.node.confinement import CONFINEMENT, SCRATCH, Confinement, confine, set_limits
+from heliosdb.node.confinement import (
+    CONFINEMENT,
+    SCRATCH,
+    UNCONFINED,
+    WITH_WORKERS,
+    confine,
+    set_limits,
+)
 from heliosdb.node.reader import rows_of
 from heliosdb.node.reader_process import start_reader_process
-
-UNCONFINED = Confinement(why="confinement = 'off'")
-WITH_WORKERS = Confinement(why="an engine's workers are reached over the network")
 
 
 def main(memory_bytes: int | None, parts: Sequence[str]) -> None:

@@ -35,6 +35,13 @@ async def test_where_subjects_overlap_the_workspace_has_spent_the_sum_of_its_nod
     (status,) = world.query("SELECT * FROM federated_privacy_budget_status")
     assert status["consumed_epsilon"] == pytest.approx(together)
     assert status["estimated_remaining_rounds"] == 0
+    # So do the figures of rounds.
+    (last,) = world.query("SELECT max(cumulative_epsilon) AS e FROM federated_privacy_history")
+    assert last["e"] == pytest.approx(together)
+    (metric,) = world.query(
+        "SELECT max(privacy_consumed_epsilon) AS e FROM federated_training_metrics('risk')"
+    )
+    assert metric["e"] == pytest.approx(together)
     # Each node counts at its part of delta, so that the sum is at the workspace's.
     for site in world.sites:
         with world.cluster.connect(site.database) as connection:
@@ -44,17 +51,6 @@ async def test_where_subjects_overlap_the_workspace_has_spent_the_sum_of_its_nod
     with pytest.raises(psycopg.Error, match="is spent") as caught:
         world.execute("START FEDERATED TRAINING risk")
     assert caught.value.sqlstate == "UF001"
-
-
-@pytest.mark.parametrize("given", [{"noise_mechanism": "laplacian"}, {"subjects_overlap": True}])
-async def test_an_option_of_budgets_has_no_effect_without_one(world: World, given: dict[str, object]) -> None:
-    create_workspace(world, min_nodes=2, **given)
-    create_model(world)
-
-    with pytest.raises(psycopg.Error, match="has no effect without a privacy_budget") as caught:
-        world.execute("START FEDERATED TRAINING risk")
-
-    assert caught.value.sqlstate == "22023"
 
 
 @pytest.mark.parametrize(

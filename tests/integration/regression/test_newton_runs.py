@@ -136,7 +136,11 @@ def test_the_c_index_of_a_cox_regression(clinics: Clinics) -> None:
             "55000",
             "needs the option event",
         ),
-        ("algorithm = 'cox_regression', target = 'months', event = 'died'", "0A000", "with optimizer sgd"),
+        (
+            "algorithm = 'cox_regression', target = 'months', event = 'died'",
+            "22023",
+            "is not trained by optimizer sgd",
+        ),
         (
             "algorithm = 'linear_regression', target = 'cost', weights = 'share'",
             "0A000",

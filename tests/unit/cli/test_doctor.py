@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from heliosdb.catalog.server_state import ServerState
-from heliosdb.cli.doctor.command import examine, examine_config
+from heliosdb.cli.doctor.command import _confinement, examine, examine_config
 from heliosdb.cli.doctor.files import (
     examine_certificates,
     examine_directory,
@@ -288,3 +288,11 @@ def test_a_finding_is_a_line_and_its_remedy_one_below_without_control_characters
         "! port : is free",
         "    Start it.",
     ]
+
+
+def test_what_a_training_process_is_left_is_said_also_where_nothing_is_confined() -> None:
+    off, workers = _confinement("off", has_workers=False), _confinement("available", has_workers=True)
+    assert (off.mark, workers.mark) == (Mark.WARNING, Mark.WARNING)
+    assert "confinement = 'off'" in off.said
+    assert "an engine's workers" in workers.said
+    assert _confinement("required", has_workers=False).mark is Mark.GOOD

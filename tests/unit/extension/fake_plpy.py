@@ -10,6 +10,9 @@ from typing import Any
 
 from heliosdb.catalog.connection import Statement, load_statements
 
+FILES = ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql", "explaining.sql", "ledger.sql")
+"""Where its statements stand."""
+
 READING = frozenset(
     [
         "may_act_as",
@@ -42,6 +45,10 @@ READING = frozenset(
         "has_numbers",
         "active_run",
         "consumed_epsilon",
+        "count_known_rows",
+        "list_participants",
+        "list_reached",
+        "list_spent",
         "is_served",
         "list_private_nodes",
         "lock_subscription",
@@ -85,10 +92,7 @@ class FakePlpy:
 
     def prepare(self, query: str, types: Sequence[str]) -> Statement:
         """Find the named statement, which must be declared with these types."""
-        files = (
-            load_statements(name).values()
-            for name in ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
-        )
+        files = (load_statements(name).values() for name in FILES)
         (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)
         return found
@@ -109,7 +113,7 @@ class FakePlpy:
     def notice(self, text: str) -> None:
         self.said.append(("notice", text))
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, **further: str | None) -> None:
         self.said.append(("warning", text))
 
     def log(self, text: str) -> None:

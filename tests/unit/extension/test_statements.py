@@ -22,7 +22,7 @@ from tests.unit.extension.accepting_server import (
     run,
     server,
 )
-from tests.unit.extension.fake_plpy import READING, SpiError
+from tests.unit.extension.fake_plpy import FILES, READING, SpiError
 
 ADMIN, OPERATOR, AUDITOR = "federated_admin", "federated_operator", "federated_auditor"
 STATEMENTS = {
@@ -94,8 +94,7 @@ def test_what_answers_with_rows_is_not_called(statement: str, function: str) -> 
 
 
 def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:
-    files = ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
-    read = {name for file in files for name in load_statements(file)}
+    read = {name for file in FILES for name in load_statements(file)}
     assert read > READING
 
 
@@ -394,7 +393,7 @@ def test_what_is_reset_is_not_stored_any_more_and_what_was_not_set_is_no_error()
         ("ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (endpoint)", 'node "n" has no endpoint',
          "SET (endpoint = 'https://host:port') moves the node."),
         ("ALTER FEDERATED WORKSPACE w RESET (privacy_budget)", "delta has no effect without a privacy_budget",
-         "Set privacy_budget too."),
+         "Set privacy_budget too, or leave delta at the default."),
         ("ALTER FEDERATED WORKSPACE w RESET (max_nodes)", "min_nodes (200) may not be greater than max_nodes (100)",
          "max_nodes is 100 unless set."),
         ("ALTER FEDERATED DATASET d SET (plain_answers = true)", "plain_answers and max_epsilon exclude each other",

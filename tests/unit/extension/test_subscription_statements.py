@@ -109,7 +109,8 @@ def test_revoke_says_what_it_does_not_end() -> None:
 
 
 def test_a_node_that_is_unregistered_keeps_what_it_has() -> None:
-    plpy = server(list_node_subscriptions=[{"model": "risk"}, {"model": "stay"}])
+    nodes = [{**NODE, "name": name} for name in "nop"]
+    plpy = server(list_nodes=nodes, list_node_subscriptions=[{"model": "risk"}, {"model": "stay"}])
     run(plpy, "UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE w")
     assert plpy.said == [
         ("notice", 'node "n" keeps the versions that it has of federated models "risk", "stay"')

@@ -314,6 +314,10 @@ def test_a_conflict_with_a_default_names_the_default(options: dict[str, Any], hi
         {"noise_multiplier": 1.0},
         {"clipping_threshold": 1.0},
         {"delta": 1e-5},
+        {"trust_model": "local"},
+        {"noise_mechanism": "laplacian"},
+        {"subjects_overlap": True},
+        {"adaptive_clipping": True},
         {"compliance_mode": "HIPAA", "audit_logging": False},
         {"compliance_mode": "BOTH", "audit_logging": False},
         {"compliance_mode": "GDPR", "tls_version": "1.2"},
@@ -343,6 +347,8 @@ def test_workspace_options_that_do_not_fit_together_are_refused(options: dict[st
         {"audit_logging": False, "tls_version": "1.2"},
         {"async_aggregation": True, "aggregation_batch_size": 20, "min_nodes_per_round": 50},
         {"aggregation_batch_size": 10},
+        {"noise_mechanism": "gaussian", "subjects_overlap": False, "adaptive_clipping": False},
+        {"privacy_budget": 0.5, "noise_mechanism": "laplacian", "subjects_overlap": True},
     ],
 )
 def test_workspace_options_that_fit_pass(options: dict[str, Any]) -> None:

@@ -155,7 +155,30 @@ def test_a_spent_budget_ends_the_run_at_once() -> None:
     cost = forecast(run(privacy_budget=1.0), past=(Mechanism(1.0),)).cost
     assert cost is not None
     assert (cost.releases, cost.reached) == ((), None)
-    assert "is spent" in (cost.refused or "")
+    assert cost.refused is not None
+    assert "is spent" in cost.refused.message
+
+
+def test_where_nodes_add_up_what_is_spent_is_said_of_a_nodes_part() -> None:
+    told = forecast(run(privacy_budget=8.0, subjects_overlap=True), past=(Mechanism(1.4),))
+    assert told.cost is not None
+    assert told.cost.refused is not None
+    assert "of 4 (a part of the workspace's 8) is spent" in told.cost.refused.message
+
+
+@pytest.mark.parametrize(
+    ("options", "policy", "report"),
+    [
+        ({}, {}, None),
+        ({"validation_split": 0.0}, {}, False),
+        ({"algorithm": "random_forest"}, {}, False),
+        ({}, {"noise_mechanism": "laplacian"}, False),
+    ],
+)
+def test_whether_there_is_a_report_is_known_where_no_count_decides(
+    options: dict[str, Any], policy: dict[str, Any], report: bool | None
+) -> None:
+    assert forecast(run(options, privacy_budget=4.0, **policy), subjects=None).reports is report
 
 
 def test_a_run_of_a_series_takes_its_part() -> None:

@@ -28,6 +28,7 @@ from heliosdb.node.guards import (
     check_guard,
     check_size,
     make_private,
+    sensitivity_of,
     told_usage,
 )
 from heliosdb.node.ledger import Ledger, Ledgers, check_terms
@@ -64,6 +65,9 @@ def answering(task: Task, size: int, dtype: Dtype = Dtype.FLOAT64) -> Task:
 def check(task: Task, dataset: SharedDataset, *, plain_answers: bool = True) -> None:
     check_policy(task, dataset, plain_answers=plain_answers)
 
+
+MOST = sensitivity_of(statistics(3.0))
+"""What one subject adds to these statistics."""
 
 PRIVATE = PrivateTraining(2.0, 1.0, 0.5, 10, expected_subjects=80.0)
 
@@ -343,10 +347,10 @@ def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
     [
         pytest.param(statistics(3.0), Contribution(VECTOR, 1.0, Plain()), id="plain under a budget"),
         pytest.param(
-            statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(2.9))), id="less noise"
+            statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(MOST, Mechanism(2.9))), id="less noise"
         ),
         pytest.param(
-            statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(30.0))), id="charged less"
+            statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(MOST, Mechanism(30.0))), id="charged less"
         ),
         pytest.param(
             training(PRIVATE),
@@ -360,7 +364,7 @@ def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
         ),
         pytest.param(
             statistics(None, None),
-            Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0))),
+            Contribution(VECTOR, 1.0, ClippedSum(MOST, Mechanism(3.0))),
             id="noise that nobody asked for",
         ),
         pytest.param(
@@ -370,7 +374,7 @@ def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
         ),
         pytest.param(
             statistics(3.0),
-            Contribution(VECTOR, 200.0, ClippedSum(1.0, Mechanism(3.0))),
+            Contribution(VECTOR, 200.0, ClippedSum(MOST, Mechanism(3.0))),
             id="the row count as weight",
         ),
         pytest.param(
@@ -380,12 +384,27 @@ def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
         ),
         pytest.param(
             statistics(3.0),
-            Contribution(VECTOR.astype(np.float32), 1.0, ClippedSum(1.0, Mechanism(3.0))),
+            Contribution(VECTOR, 1.0, ClippedSum(MOST / 2.0, Mechanism(3.0))),
+            id="half of the sensitivity",
+        ),
+        pytest.param(
+            statistics(3.0),
+            Contribution(VECTOR, 1.0, ClippedSum(math.nan, Mechanism(3.0))),
+            id="a sensitivity that is no number",
+        ),
+        pytest.param(
+            training(PRIVATE),
+            Contribution(VECTOR, 80.0, ClippedSum(MOST, Mechanism(2.0, 0.5, 10))),
+            id="a sum where the step adds its noise",
+        ),
+        pytest.param(
+            statistics(3.0),
+            Contribution(VECTOR.astype(np.float32), 1.0, ClippedSum(MOST, Mechanism(3.0))),
             id="a sum that was rounded to float32",
         ),
         pytest.param(
             statistics(3.0),
-            Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0)), stays=make_state(rows=VECTOR)),
+            Contribution(VECTOR, 1.0, ClippedSum(MOST, Mechanism(3.0)), stays=make_state(rows=VECTOR)),
             id="something that stays of the rows",
         ),
     ],
@@ -401,7 +420,7 @@ def test_a_contribution_that_is_not_guarded_as_asked_does_not_leave(
 def test_contributions_guarded_as_asked_pass() -> None:
     check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain()))
     check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain(), stays=make_state(rows=VECTOR)))
-    check_guard(statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0))))
+    check_guard(statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(MOST, Mechanism(3.0))))
     for vector in (VECTOR, VECTOR.astype(np.float32)):
         check_guard(training(PRIVATE), Contribution(vector, 80.0, AlreadyPrivate(Mechanism(2.0, 0.5, 10))))
 
@@ -456,7 +475,7 @@ def test_time_and_memory_that_cannot_be_do_not_leave(usage: Usage) -> None:
 
 def test_a_contribution_passes_that_is_what_its_task_asks_for() -> None:
     size = statistics(3.0).work.size
-    check_contribution(statistics(3.0), Contribution(np.zeros(size), 1.0, ClippedSum(1.0, Mechanism(3.0))))
+    check_contribution(statistics(3.0), Contribution(np.zeros(size), 1.0, ClippedSum(MOST, Mechanism(3.0))))
 
 
 def test_under_a_budget_time_and_memory_are_not_told() -> None:

@@ -174,6 +174,27 @@ def test_without_a_budget_it_ends_the_run_naming_the_target_and_no_value() -> No
     )
 
 
+def test_of_a_text_target_it_is_said_that_rare_values_are_no_classes() -> None:
+    rows = 42
+    table = Table(
+        np.random.default_rng(3).normal(size=(rows, 2)),
+        np.array([0.0, 1.0] * 20 + [2.0, 2.0]),
+        np.arange(rows, dtype=np.int64),
+        np.zeros(rows, dtype=np.bool_),
+        labels=("ill", "well", "unclear"),
+    )
+
+    with pytest.raises(FederatedError) as caught:
+        encode_plainly(table, None, ("ill", "well"), PLAIN)
+
+    assert caught.value.sqlstate == "22023"
+    assert caught.value.message == (
+        'the target "y" of dataset "d" must be ill or well in every row:'
+        " without target_classes a value that fewer than 5 data subjects of each node have is no class"
+    )
+    assert "unclear" not in caught.value.text
+
+
 def test_of_fewer_than_min_rows_it_is_not_told_whether_any_has_another_class() -> None:
     refusals = set()
     for coded in ([1.0], [3.0], [1.0, 2.0, 7.0] * 6, [1.0, 2.0, 1.0] * 6):

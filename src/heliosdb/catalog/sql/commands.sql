@@ -181,7 +181,8 @@ RETURNING run_id::text AS run_id
 SELECT coalesce(federated._consumed_epsilon($1), 0) AS consumed
 
 -- name: count_known_rows(bigint)
-SELECT sum(dataset_size)::bigint AS rows FROM federated.node WHERE workspace_id = $1
+SELECT sum(coalesce(dataset_size, (options ->> 'dataset_size')::bigint))::bigint AS rows
+FROM federated.node WHERE workspace_id = $1
 
 -- name: list_private_nodes(bigint, text)
 SELECT n.name FROM federated.node AS n

@@ -7,7 +7,7 @@ WHERE m.name = $1
 
 -- name: list_participants(bigint)
 SELECT name, status::text AS status, failure_reason, coalesce(certificate_expires <= now(), false) AS is_expired,
-       dataset_size
+       coalesce(dataset_size, (options ->> 'dataset_size')::bigint) AS dataset_size
 FROM federated.node WHERE workspace_id = $1 ORDER BY name
 
 -- name: why_not_plain(bigint, jsonb)

@@ -31,6 +31,7 @@ from heliosdb.domain.errors import FederatedError
 
 if TYPE_CHECKING:
     from heliosdb.catalog.conninfo import ConnectionString
+    from heliosdb.node.confinement import ConfinementWish
 
 Show = Callable[[str], None]
 _ANSWER_SECONDS = 5.0
@@ -112,8 +113,7 @@ def _node(path: Path) -> Iterator[Finding]:
         yield from examine_node_port(config.listen_host, config.listen_port, config.certificate)
     if config.engine_place is not None:
         yield _engine()
-    elif config.confinement != "off":
-        yield _confinement(required=config.confinement == "required")
+    yield _confinement(config.confinement, has_workers=config.engine_place is not None)
     yield from _daemon(config.health_socket)
     database, reader = config.database.get_secret_value(), config.reader.get_secret_value()
     yield from examine_database(database, "database", needs="federated_daemon", pinned=True)
@@ -125,15 +125,18 @@ def _node(path: Path) -> Iterator[Finding]:
         yield fault("reader", obstacle.reason, obstacle.remedy)
 
 
-def _confinement(*, required: bool) -> Finding:
-    from heliosdb.node.confinement import try_out
+def _confinement(wish: ConfinementWish, *, has_workers: bool) -> Finding:
+    from heliosdb.node.confinement import foresee
 
-    found = try_out()
-    if found.is_whole:
-        return good("confinement", f"the training process is left {found}")
+    found = foresee(wish, has_workers=has_workers)
     said = f"the training process is left {found}"
+    if found.is_whole:
+        return good("confinement", said)
+    if has_workers or wish == "off":
+        remedy = "Run the node under a user of its own, and nothing else under that."
+        return warning("confinement", said, remedy)
     remedy = "Use a kernel with Landlock (5.13 or newer), which no container hides, and install libseccomp2."
-    return fault("confinement", said, remedy) if required else warning("confinement", said, remedy)
+    return (fault if wish == "required" else warning)("confinement", said, remedy)
 
 
 def _engine() -> Finding:
