@@ -19,7 +19,8 @@ class Kind:
     """A kind of run. model, policy: options of its model and of its workspace.
 
     budget: whether answers have noise in them, so that no two runs have the same bits. dials: whether its nodes dial.
-    gathers: whether one of them is an aggregator. rows: of a node. forked_with: what its nodes' processes import first.
+    gathers: whether one of them is an aggregator. secure: whether its nodes know each other, as secure sums need. rows:
+    of a node. forked_with: what its nodes' processes import first.
     """
 
     model: Mapping[str, object]
@@ -27,13 +28,14 @@ class Kind:
     budget: bool = False
     dials: bool = False
     gathers: bool = False
+    secure: bool = False
     rows: int = 200
     forked_with: str = ""
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """Their names; the first one gathers for the last, where there is an aggregator."""
-        return ("east", "north", "west") if self.gathers else ("east", "north")
+        return ("east", "north", "west") if self.gathers or self.secure else ("east", "north")
 
 
 _TREES = {"algorithm": "gradient_boosting", "trees": ROUNDS, "max_depth": 3, "learning_rate": 0.3}

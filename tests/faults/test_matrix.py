@@ -67,8 +67,15 @@ async def rehearse(world: World, kind: Kind) -> Rehearsal:
     """Found the federation, and run it undisturbed."""
     made = Rehearsal(world, kind)
     federation = world.federation
-    # Before any node starts: the aggregator's certificate is named in the settings of all.
-    federation.node_config(world.cluster, world.database, kind.nodes[0])
+    # Before any node starts: certificates of others are named in its settings.
+    for name in kind.nodes if kind.secure else kind.nodes[:1]:
+        federation.node_config(world.cluster, world.database, name)
+    if kind.secure:
+        peers = federation.directory / "peers.pem"
+        peers.write_bytes(
+            b"".join((federation.directory / f"{name}.pem").read_bytes() for name in kind.nodes)
+        )
+        world.node_settings["peers"] = peers
     create_workspace(world, min_nodes=len(kind.nodes), round_timeout=240, **kind.policy)
     for number, name in enumerate(kind.nodes):
         site = Site(name, filled(world.cluster, rows=kind.rows, seed=0.1 * (number + 1)))
