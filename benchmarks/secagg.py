@@ -161,7 +161,9 @@ def main() -> None:
         for nodes, percent in itertools.product(given.nodes, given.lost):
             figures += measure(nodes, given.size, percent)
     if given.only != "sums":
-        figures += whole_rounds(given.nodes, given.size)
+        for figure in whole_rounds(given.nodes, given.size):
+            print(f"{figure.name}: {figure.value:.4g} {figure.unit}", flush=True)
+            figures.append(figure)
     publish("secagg", figures)
 
 

@@ -78,7 +78,7 @@ def is_exposed(drawn: list[set[int]], curious: set[int], asked: Neighbourhood) -
     )
 
 
-@pytest.mark.parametrize(("nodes", "drawn", "needed"), [(12, 6, 5), (13, 4, 4), (16, 7, 6), (18, 9, 7)])
+@pytest.mark.parametrize(("nodes", "drawn", "needed"), [(12, 6, 5), (13, 4, 4), (16, 7, 6)])
 def test_graphs_are_not_worse_than_the_bound(nodes: int, drawn: int, needed: int) -> None:
     """By chance, with whatever a coordinator then chooses tried out."""
     rng, trials, asked = random.Random(nodes), 600, Neighbourhood(drawn, needed)
