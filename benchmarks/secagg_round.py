@@ -2,7 +2,8 @@
 
 A round is one exchange of training, of the model `wide` of `benchmarks.wide`, whose computation is cheap, so that what
 a sum costs is seen. Runs of the two kinds take turns. Seconds are of the median run; bytes are those of the last round,
-to and fro, as the catalog has them.
+to and fro, as the catalog has them; the coordinator's processor time is that of whole runs, round 0 and the evaluation
+at the end included.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks import processes
 from benchmarks.harness import Figure
 from benchmarks.round import one_run
 from benchmarks.round_cases import Case, Model
@@ -58,6 +60,7 @@ def _compare(
 ) -> Iterator[Figure]:
     seconds: dict[bool, list[float]] = {False: [], True: []}
     sent: dict[bool, int] = {}
+    worked = {False: 0.0, True: 0.0}
     with contextlib.ExitStack() as stack:
         there = {
             case.secure: stack.enter_context(
@@ -67,7 +70,10 @@ def _compare(
         }
         for _ in range(_RUNS):
             for case in (pair.plain, pair.secure):
+                coordinator = there[case.secure].coordinator.pid
+                before = processes.processor_time(coordinator)
                 run = one_run(there[case.secure], case)
+                worked[case.secure] += processes.processor_time(coordinator) - before
                 seconds[case.secure].append(run.seconds)
                 sent[case.secure] = sum(one.sent + one.received for one in run.exchanges)
     plain, secure = (statistics.median(seconds[kind]) for kind in (False, True))
@@ -75,4 +81,5 @@ def _compare(
     yield Figure(f"{name}: plain", plain, "s")
     yield Figure(f"{name}: secure", secure, "s")
     yield Figure(f"{name}: secure ÷ plain", secure / plain, "times", MOST_TIMES)
+    yield Figure(f"{name}: coordinator's processor time ÷ plain", worked[True] / worked[False], "times")
     yield Figure(f"{name}: bytes to and fro ÷ plain", sent[True] / sent[False], "times", MOST_BYTES)
