@@ -151,7 +151,7 @@ def test_senders_among_whom_are_too_few_that_the_node_drew() -> None:
     # Six are the threshold: itself, the three that it did not draw, and two that it drew.
     few = sorted({own, *(set(range(9)) - drew), *sorted(drew)[:2]})
     with refused("of the nodes that hold its shares 2 are left, and 4 have to be"):
-        play.answer("masked", victim, **told(play, victim, few))
+        play.answer("masked", victim, None, **told(play, victim, few))
 
 
 def told(play: Play, node: NodeName, senders: list[int]) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def test_whoever_is_shown_other_senders_opens_nothing() -> None:
     victim = NODES[0]
     own, drew = play.place(victim), holders(play, victim)
     seen = sorted({own, *sorted(drew)[:NEEDED], *sorted(set(range(9)) - drew - {own})[:1]})
-    play.answer("masked", victim, **told(play, victim, seen))
+    play.answer("masked", victim, None, **told(play, victim, seen))
     for node in NODES[1:]:
         play.answer("masked", node)
     survivors = np.arange(9, dtype=np.uint64)
@@ -189,9 +189,9 @@ def test_a_box_of_another_node_does_not_open() -> None:
     givers = note["givers"].tolist()
     assert len(givers) > 1
     with refused("do not open"):
-        play.answer("masked", node, **(note | {"boxes": note["boxes"][::-1]}))
+        play.answer("masked", node, None, **(note | {"boxes": note["boxes"][::-1]}))
     with refused("not as many boxes"):
-        play.answer("masked", node, **(note | {"boxes": note["boxes"][1:]}))
+        play.answer("masked", node, None, **(note | {"boxes": note["boxes"][1:]}))
     with refused("has no givers"):
         note.pop("givers")
         play.answer("masked", node, note=state_to_bytes(make_state(**note)))
@@ -203,7 +203,7 @@ def test_a_node_is_not_among_those_that_sent_it_boxes() -> None:
     note = told(play, node, list(range(9)))
     givers = np.array(sorted({*note["givers"].tolist(), play.place(node)}), dtype=np.uint64)
     with refused("givers of a secure sum are not of its group"):
-        play.answer("masked", node, **(note | {"givers": givers}))
+        play.answer("masked", node, None, **(note | {"givers": givers}))
 
 
 def test_a_box_that_is_kept_back_spoils_the_sum_and_opens_no_vector() -> None:
@@ -216,7 +216,7 @@ def test_a_box_that_is_kept_back_spoils_the_sum_and_opens_no_vector() -> None:
             break
     kept = [at for at in range(len(note["givers"])) if at != one_way[0]]
     short = note | {"givers": note["givers"][kept], "boxes": note["boxes"][kept]}
-    said = {one: play.answer("masked", one, **(short if one == node else {})) for one in NODES}
+    said = {one: play.answer("masked", one, None, **(short if one == node else {})) for one in NODES}
     play.heard = play.protocol.take("masked", play.size, play.heard, said)
     play.stage("consistency", NODES)
     shares = {one: play.answer("unmask", one) for one in NODES}
@@ -306,5 +306,5 @@ def test_a_sum_of_201_nodes_of_which_a_tenth_is_lost(monkeypatch: pytest.MonkeyP
         play.stage(stage, names if stage in ("keys", "shares") else left)
     graph = Graph.of(len(names))
     assert graph.drawn is not None
-    assert play.said["shares"][names[0]].size == graph.bytes < len(names) * BOX
+    assert play.said["shares"][names[0]].size == graph.message_bytes < len(names) * BOX
     assert np.abs(play.total() - np.array(exact(left, many))).max() < 1e-12

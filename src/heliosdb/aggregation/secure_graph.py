@@ -42,7 +42,7 @@ class Graph:
         return self.nodes if self.drawn is None else self.drawn.drawn
 
     @property
-    def bytes(self) -> int:
+    def message_bytes(self) -> int:
         """Of a node's boxes, with a bit for each node before them where it says who the holders are."""
         return self._marks + self.holders * BOX
 

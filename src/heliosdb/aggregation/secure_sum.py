@@ -97,7 +97,7 @@ class SecureSum:
         if stage == MASKED:
             return Shape(size * ring_for(size).limbs, Dtype.UINT64)
         each = {KEYS: KEYS_BYTES, CONSISTENCY: SIGNED_BYTES}
-        each |= {BOXES: Graph.of(nodes).bytes, UNMASK: 2 * nodes * SHARE_BYTES}
+        each |= {BOXES: Graph.of(nodes).message_bytes, UNMASK: 2 * nodes * SHARE_BYTES}
         return Shape(each[stage], Dtype.UINT8)
 
     def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
