@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+_ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE = 60
 """Seconds that a process has to end by itself."""
 
@@ -35,7 +36,9 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Run a module as a process, which the kernel ends where this one is killed."""
     command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, stdout=stdout, stderr=stderr)
+    # A node's training process begins elsewhere, and loads the benchmarks' own parts.
+    where = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(command, stdout=stdout, stderr=stderr, env={**os.environ, "PYTHONPATH": where})
 
 
 @contextlib.contextmanager

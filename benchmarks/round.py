@@ -162,7 +162,7 @@ def _measure(
         with coordinated(cluster, federation, nodes, case, workspace) as there:
             began = processes.processor_time(there.coordinator.pid)
             for _ in range(1 if case.is_private else case.runs):
-                runs.append(_run(there, case))
+                runs.append(one_run(there, case))
             processor += processes.processor_time(there.coordinator.pid) - began
             memory = max(memory, processes.peak_memory(there.coordinator.pid))
     seconds = statistics.median(run.seconds for run in runs)
@@ -213,7 +213,7 @@ def _target_memory(case: Case) -> str:
     return "<= 300" if (case.nodes, case.model.parameters) == (100, 1_000_000) else ""
 
 
-def _run(there: Coordinated, case: Case) -> Run:
+def one_run(there: Coordinated, case: Case) -> Run:
     """Train once. AssertionError where a round was without a node."""
     connection, run = there.connection, train(there, case)
     [(seconds, rounds, nodes)] = connection.execute(

@@ -71,7 +71,7 @@ class Case:
     """One row of the table: so many nodes, a model, what is measured of it, how often, for how many rounds.
 
     aggregators: how many of the nodes gather for the others; 0: none. bits: of an update's values; 0: as they are
-    computed.
+    computed. secure: whether the coordinator sees sums alone.
     """
 
     nodes: int
@@ -79,6 +79,7 @@ class Case:
     measure: Measure = Measure.PLAIN
     aggregators: int = 0
     bits: int = 0
+    secure: bool = False
     runs: int = 1
     rounds: int = 6
 
@@ -86,7 +87,7 @@ class Case:
     def name(self) -> str:
         """In figures' names."""
         by = f" by {self.aggregators} aggregators" if self.aggregators else ""
-        coded = f", {self.bits} bits" if self.bits else ""
+        coded = (f", {self.bits} bits" if self.bits else "") + (", secure sums" if self.secure else "")
         said = {
             Measure.PLAIN: "evaluated at the end",
             Measure.EVALUATED: "evaluated every round",
@@ -103,7 +104,7 @@ class Case:
         """One, and of private runs one each: a budget is spent once, and where it was spent there are no plain
         answers. A dataset and its table are named like the workspace."""
         by = f"_by_{self.aggregators}" if self.aggregators else ""
-        coded = f"_in_{self.bits}" if self.bits else ""
+        coded = (f"_in_{self.bits}" if self.bits else "") + ("_secure" if self.secure else "")
         name = f"{self.measure}_{self.nodes}_{self.model.parameters}_{self.model.kind}{by}{coded}"
         return [f"{name}_{run}" for run in range(self.runs)] if self.is_private else [name]
 
@@ -116,7 +117,10 @@ class Case:
     def options(self) -> str:
         """Of the statement that starts a run."""
         every = 1 if self.measure is Measure.EVALUATED else self.rounds
-        return f"validation_frequency = {every}" + (f", quantization = {self.bits}" if self.bits else "")
+        coded = f", quantization = {self.bits}" if self.bits else ""
+        return f"validation_frequency = {every}{coded}" + (
+            ", secure_aggregation = true" if self.secure else ""
+        )
 
 
 def usual() -> list[Case]:

@@ -170,6 +170,13 @@ def _write_certificates(federation: Federation, cases: Sequence[Case]) -> None:
         trusted = [(federation.directory / f"node_{one}.pem").read_bytes() for one in above]
         if trusted:
             _aggregators_file(federation, number).write_bytes(b"".join(trusted))
+    if any(case.secure for case in cases):
+        named = [(federation.directory / f"node_{number}.pem").read_bytes() for number in range(most)]
+        _peers_file(federation).write_bytes(b"".join(named))
+
+
+def _peers_file(federation: Federation) -> Path:
+    return federation.directory / "peers.pem"
 
 
 def _aggregators_file(federation: Federation, number: int) -> Path:
@@ -218,6 +225,8 @@ def _configure(
     }
     if trusted.exists():
         more["aggregator_certificate"] = trusted
+    if any(case.secure for case in cases):
+        more["peers"] = _peers_file(federation)
     return name, federation.node_config(cluster, database, name, **more)
 
 

@@ -5,15 +5,17 @@ before they send their vectors, which is the dearest moment: of each of these, t
 towards all who are left. Figures are processor seconds: the coordinator's of each message, the plain sum's of the
 same vectors beside them, and the mean node's of each message; and how many bytes all parties send in all messages,
 to and fro, for one byte of the plain sum. Keys are signed with ECDSA on P-256, as certificates are; transport, sealing
-and databases are not in the figures, neither of the secure sum nor of the plain one.
+and databases are not in these figures, neither of the secure sum nor of the plain one. With them are those of whole
+rounds of which nobody is lost (`benchmarks.secagg_round`).
 
-    make bench NAME=secagg [ARGS="--nodes 10 30 100 --size 100000 --lost 0 10 33"]
+    make bench NAME=secagg [ARGS="--nodes 10 30 100 --size 100000 --lost 0 10 33 [--only sums|rounds]"]
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -26,7 +28,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks import processes
 from benchmarks.harness import Figure, publish
+from benchmarks.secagg_round import whole_rounds
 from heliosdb.aggregation.plain import PLAIN
 from heliosdb.aggregation.secure_sum import SECURE_SUM, UNMASK
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -147,11 +151,20 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[10, 30, 100])
     parser.add_argument("--size", type=int, default=100_000, help="values of a vector")
     parser.add_argument("--lost", type=int, nargs="+", default=[0, 10, 33], help="percent of the nodes")
+    parser.add_argument("--only", choices=("sums", "rounds"), help="sums in one process, or whole rounds")
     given = parser.parse_args()
     if min(given.nodes) < 3 or given.size < 1 or not all(0 <= one <= 33 for one in given.lost):
         parser.error("a secure sum takes 3 nodes, and opens while a third of them is lost")
-    cases = [(nodes, percent) for nodes in given.nodes for percent in given.lost]
-    publish("secagg", [figure for case in cases for figure in measure(case[0], given.size, case[1])])
+    processes.end_on_signals()
+    figures: list[Figure] = []
+    if given.only != "rounds":
+        for nodes, percent in itertools.product(given.nodes, given.lost):
+            figures += measure(nodes, given.size, percent)
+    if given.only != "sums":
+        for figure in whole_rounds(given.nodes, given.size):
+            print(f"{figure.name}: {figure.value:.4g} {figure.unit}", flush=True)
+            figures.append(figure)
+    publish("secagg", figures)
 
 
 if __name__ == "__main__":

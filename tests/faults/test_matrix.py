@@ -67,7 +67,7 @@ async def rehearse(world: World, kind: Kind) -> Rehearsal:
     """Found the federation, and run it undisturbed."""
     made = Rehearsal(world, kind)
     federation = world.federation
-    # Before any node starts: the aggregator's certificate is named in the settings of all.
+    # Before any node starts: certificates of others are named in its settings.
     federation.node_config(world.cluster, world.database, kind.nodes[0])
     if kind.sums:
         name_peers(world, kind.nodes)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from heliosdb.aggregation.secure_keys import KEYS_BYTES, Group, Secrets
+from heliosdb.aggregation.secure_keys import KEYS_BYTES, Group, Secrets, as_array
 from heliosdb.aggregation.secure_sum import _Seat
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
@@ -281,8 +281,8 @@ def test_a_share_beyond_the_field_is_refused() -> None:
     beyond = PRIME.to_bytes(SHARE_BYTES, "big")
     liar, victim = NODES[2], NODES[0]
     seat = _seat(play, liar)
-    pairs = [beyond + beyond] * 5
-    play.stage("shares", NODES, lambda node, answer: seat.boxes(pairs) if node == liar else answer)
+    boxes = as_array(seat.boxes(dict.fromkeys(range(5), beyond + beyond)))
+    play.stage("shares", NODES, lambda node, answer: boxes if node == liar else answer)
     with refused("do not open"):
         play.answer("masked", victim)
 

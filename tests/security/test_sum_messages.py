@@ -7,6 +7,7 @@ order, under whatever name, and in whatever run it is asked for.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.ids import NodeName, RunId, StepName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.state import NO_STATE, freeze, state_to_bytes
 from heliosdb.domain.task import Summing, Task
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.messages import NodeRefusedError
@@ -111,6 +113,39 @@ async def test_the_messages_of_a_sum_lead_to_what_the_plain_answer_is(asker: Ask
     np.testing.assert_allclose(found, [*plain.vector, plain.weight], atol=1e-5)
     assert plain.weight == 200.0
     assert said.weight == told.weight == 1.0
+
+
+def without_state(task: Task) -> Task:
+    """A message that names the state that the vector's has."""
+    told = hashlib.sha256(state_to_bytes(task.state)).digest()
+    work = replace(task.work, summing=replace(task.work.summing, state_sha256=told))
+    return replace(task, work=work, state=NO_STATE)
+
+
+async def test_messages_without_the_state_lead_to_the_sum_of_the_state_that_they_name(asker: Asker) -> None:
+    runs = [new_run(), new_run()]
+    for run in runs:
+        await asker.ask(statistics_task(run=run))
+    plain, task = await asker.ask(train_task(run=runs[0])), train_task(run=runs[1])
+    await asker.ask(without_state(at(task, "draw")))
+    other = replace(task, state=freeze({name: array + 1.0 for name, array in task.state.items()}))
+    assert "does not follow what the node said last" in (await asker.refusal(at(other, "mask"))).message
+    said = await asker.ask(at(task, "mask"))
+    told = await asker.ask(without_state(at(task, "tell")))
+    *weighted, weight = unmasked(said.vector, told.vector)
+    assert weight == plain.weight
+    # Another run trains in another order.
+    np.testing.assert_allclose(np.array(weighted) / weight, plain.vector, atol=0.01)
+
+
+async def test_a_vector_without_its_state_is_refused_before_anything_is_charged(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    task = private()
+    await asker.ask(without_state(at(task, "draw")))
+    refusal = await asker.refusal(without_state(at(task, "mask")))
+    assert refusal.reason is ErrorCode.INVALID_VALUE
+    assert (number(dba, "spending"), number(dba, "release")) == (0, 1)
 
 
 async def test_under_a_budget_the_vector_is_charged_once_and_messages_are_not(

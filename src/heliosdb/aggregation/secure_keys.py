@@ -40,7 +40,7 @@ KEYS_BYTES = _STATED + SIGNED_BYTES
 MASKS, SHARES = b"masks", b"shares"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Secrets:
     """What a node draws for one sum: the seeds of its pairwise masks' key, own mask and share key."""
 
@@ -63,12 +63,12 @@ class Secrets:
         """To be kept."""
         return as_array(self.masks + self.own + self.shares)
 
-    @property
+    @cached_property
     def mask_keys(self) -> Agreement:
         """For pairwise masks."""
         return Agreement.of(self.masks, MASKS)
 
-    @property
+    @cached_property
     def share_keys(self) -> Agreement:
         """For boxes of shares."""
         return Agreement.of(self.shares, SHARES)

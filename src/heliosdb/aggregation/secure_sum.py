@@ -1,12 +1,14 @@
 """The sum protocol `shamir`: the coordinator learns the sum of the nodes' vectors and no vector.
 
-Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving Machine Learning", figure 4, on a
-complete graph, with the nodes' signatures under their keys and under who is left. Its five messages:
+Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving Machine Learning", figure 4, with
+the nodes' signatures under their keys and under who is left; on a complete graph up to 200 nodes, and beyond
+that on one that the nodes draw (secure_graph.py). Its five messages:
 
 * keys: each node states two public keys of this sum and a commitment, signed (secure_keys.py);
-* shares: it shares two seeds among all of the group, each share in a box that one node opens;
-* masked: its vector in fixed point, plus the mask of a seed of its own, plus or minus a mask for each other
-  node whose boxes came, which the other one takes away again;
+* shares: it shares two seeds among all of the group, or those that it draws, each share in a box that one
+  node opens;
+* masked: its vector in fixed point, plus the mask of a seed of its own, plus or minus a mask for each node
+  that shares seeds with it, either way, and whose boxes came, which the other one takes away again;
 * consistency: its signature under whose boxes and whose vectors came (secure_consistency.py);
 * unmask: of each node a share, of its own mask's seed where its vector is in the sum, of its pairwise masks'
   key where it is not. Never of both: who answers once, as `node/summing.py` has it, opens one set of
@@ -31,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.aggregation.secure_consistency import check_agreed, sign_survivors
+from heliosdb.aggregation.secure_graph import BOX, Graph
 from heliosdb.aggregation.secure_keys import (
     KEYS_BYTES,
     SIGNED_BYTES,
@@ -51,13 +54,10 @@ from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES, ShamirSettings, least_survivors
-from heliosdb.privacy.masks import TAG_BYTES, Masks, seal, unseal
+from heliosdb.privacy.masks import Masks, seal, unseal
 from heliosdb.privacy.ring import Words, add, ring_for, subtract
 from heliosdb.privacy.shares import Cohort
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, split
-
-_BOX = 2 * SHARE_BYTES + TAG_BYTES
-"""A share of the pairwise masks' key and one of the seed of the own mask, sealed."""
 
 KEYS, BOXES, MASKED, CONSISTENCY, UNMASK = "keys", "shares", "masked", "consistency", "unmask"
 
@@ -97,7 +97,7 @@ class SecureSum:
         if stage == MASKED:
             return Shape(size * ring_for(size).limbs, Dtype.UINT64)
         each = {KEYS: KEYS_BYTES, CONSISTENCY: SIGNED_BYTES}
-        each |= {BOXES: nodes * _BOX, UNMASK: 2 * nodes * SHARE_BYTES}
+        each |= {BOXES: Graph.of(nodes).message_bytes, UNMASK: 2 * nodes * SHARE_BYTES}
         return Shape(each[stage], Dtype.UINT8)
 
     def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
@@ -108,8 +108,7 @@ class SecureSum:
         if stage == BOXES:
             return state_to_bytes(make_state(keys=heard["keys"], threshold=heard["threshold"]))
         if stage == MASKED:
-            place = _names(heard["names"]).index(node)
-            return state_to_bytes(make_state(senders=heard["senders"], boxes=heard["boxes"][:, place]))
+            return _tell_boxes(heard, _names(heard["names"]).index(node))
         if stage == CONSISTENCY:
             return state_to_bytes(make_state(survivors=heard["survivors"]))
         return state_to_bytes(make_state(signers=heard["signers"], signatures=heard["signatures"]))
@@ -126,8 +125,7 @@ class SecureSum:
         there = np.array(places, dtype=np.uint64)
         rows = [answers[NodeName(names[place])] for place in places]
         if stage == BOXES:
-            boxes = np.stack(rows).reshape(len(places), len(names), _BOX)
-            return make_state(**{**heard, "senders": there, "boxes": boxes})
+            return _take_boxes(heard, Graph.of(len(names)), places, rows)
         if stage == MASKED:
             left = {name: array for name, array in heard.items() if name != "boxes"}
             return make_state(**{**left, "survivors": there, "sum": _summed(rows, ring_for(size).limbs)})
@@ -181,13 +179,12 @@ class _Seat:
         other = keys[recipient if sender == self.place else sender]
         return agreed(self.drawn.share_keys, other, other.share_key, about)
 
-    def boxes(self, pairs: Sequence[bytes]) -> Bytes:
-        """A pair of shares for each node of the group, sealed; nothing in the box to oneself."""
-        sealed = (
-            bytes(_BOX) if other == self.place else seal(self.box_key(self.place, other), pair)
-            for other, pair in enumerate(pairs)
+    def boxes(self, pairs: Mapping[int, bytes]) -> bytes:
+        """Pairs of shares by place, sealed for whoever is there; nothing in the box to oneself."""
+        return b"".join(
+            bytes(BOX) if other == self.place else seal(self.box_key(self.place, other), pair)
+            for other, pair in pairs.items()
         )
-        return as_array(b"".join(sealed))
 
     def open(self, sender: int, box: bytes) -> Bytes:
         """The pair of shares in a box; FederatedError INVALID_VALUE for one that does not open."""
@@ -198,11 +195,11 @@ class _Seat:
             )
         return as_array(found)
 
-    def hide(self, words: Words, senders: Iterable[int], limbs: int) -> None:
-        """Add the own mask, and those towards all who sent boxes, in place."""
+    def hide(self, words: Words, others: Iterable[int], limbs: int) -> None:
+        """Add the own mask, and those towards all of these but itself, in place."""
         agreement, added, taken = self.drawn.mask_keys, Masks(words.size, limbs), Masks(words.size, limbs)
         added.add(self.drawn.own)
-        for other in senders:
+        for other in others:
             if other != self.place:
                 seed = self.group.mask_seed(agreement, self.place, other)
                 (added if self.place < other else taken).add(seed)
@@ -211,19 +208,23 @@ class _Seat:
 
 
 def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[Bytes, State]:
-    """A box with two shares for each other node of the group; the own shares are kept."""
+    """A box with two shares for each holder; the own shares are kept, or who the holders are."""
     group = Group.read(_told(told, "keys"), _number(told, "threshold"))
+    graph = Graph.of(len(group.keys))
     seat = _Seat(group, group.check(key, memory["own"].tobytes(), site), Secrets.read(memory["secrets"]))
-    shares = [split(one, len(group.keys), group.threshold) for one in (seat.drawn.masks, seat.drawn.own)]
-    pairs = [first + second for first, second in zip(*shares, strict=True)]
+    holders = graph.draw(seat.place)
+    points = [holder + 1 for holder in holders]
+    shares = [split(one, points, graph.needed(group)) for one in (seat.drawn.masks, seat.drawn.own)]
+    pairs = {holder: first + second for holder, first, second in zip(holders, *shares, strict=True)}
+    own = pairs.get(seat.place)
     kept = make_state(
         secrets=memory["secrets"],
         keys=group.to_array(),
         threshold=np.array([group.threshold], dtype=np.uint64),
         place=np.array([seat.place], dtype=np.uint64),
-        pair=as_array(pairs[seat.place]),
+        **({"holders": np.array(holders, dtype=np.uint64)} if own is None else {"pair": as_array(own)}),
     )
-    return seat.boxes(pairs), kept
+    return graph.pack(holders, seat.boxes(pairs)), kept
 
 
 def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, State]:
@@ -231,26 +232,43 @@ def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, S
     if vector is None:
         raise invalid_value("a secure sum's third message carries the vector")
     group, place = Group.read(memory["keys"], int(memory["threshold"][0])), int(memory["place"][0])
-    senders, boxes = _places(told, "senders", range(len(group.keys))), _told(told, "boxes")
+    senders = _places(told, "senders", range(len(group.keys)))
     _check_told(senders, place, group.threshold)
-    if boxes.dtype != np.uint8 or boxes.shape != (len(senders), _BOX):
+    givers, others = senders, senders
+    if "holders" in memory:
+        givers = _places(told, "givers", [sender for sender in senders if sender != place])
+        others = sorted({*givers, *_holders_left(memory["holders"], senders, group)})
+    boxes = _told(told, "boxes")
+    if boxes.dtype != np.uint8 or boxes.shape != (len(givers), BOX):
         raise invalid_value("there are not as many boxes as nodes that sent some")
     seat = _Seat(group, place, Secrets.read(memory["secrets"]))
     pairs = [
-        memory["pair"] if sender == place else seat.open(sender, box.tobytes())
-        for sender, box in zip(senders, boxes, strict=True)
+        memory["pair"] if giver == place else seat.open(giver, box.tobytes())
+        for giver, box in zip(givers, boxes, strict=True)
     ]
     ring = ring_for(vector.size)
     words = ring.encode(vector)
-    seat.hide(words, senders, ring.limbs)
+    seat.hide(words, others, ring.limbs)
     kept = make_state(
         keys=memory["keys"],
         threshold=memory["threshold"],
         place=memory["place"],
         senders=np.array(senders, dtype=np.uint64),
-        pairs=np.stack(pairs),
+        pairs=np.array(pairs, dtype=np.uint8).reshape(-1, 2 * SHARE_BYTES),
+        **({"givers": np.array(givers, dtype=np.uint64)} if "holders" in memory else {}),
     )
     return words, kept
+
+
+def _holders_left(drawn: NDArray[Any], senders: Sequence[int], group: Group) -> set[int]:
+    """Whom of those that it drew a node masks towards; FederatedError INVALID_VALUE where these are so few
+    that a coordinator could have picked them (privacy/neighbours.py)."""
+    left, needed = set(drawn.tolist()) & set(senders), Graph.of(len(group.keys)).needed(group)
+    if len(left) < needed:
+        raise invalid_value(
+            f"of the nodes that hold its shares {len(left)} are left, and {needed} have to be"
+        )
+    return left
 
 
 def _left(told: State, memory: State, site: Signatory) -> tuple[Bytes, State]:
@@ -274,8 +292,10 @@ def _shares_for(told: State, memory: State, site: Signatory) -> Bytes:
     # More than half of the group signed: there is room for each of it.
     answer = np.zeros((2 * len(signers), SHARE_BYTES), dtype=np.uint8)
     pairs, left = memory["pairs"].reshape(-1, 2, SHARE_BYTES), set(survivors)
-    for number, sender in enumerate(senders):
-        answer[number] = pairs[number, 1 if sender in left else 0]
+    numbers = {sender: number for number, sender in enumerate(senders)}
+    givers = memory["givers"].tolist() if "givers" in memory else senders
+    for giver, pair in zip(givers, pairs, strict=True):
+        answer[numbers[giver]] = pair[1 if giver in left else 0]
     return answer.reshape(-1)
 
 
@@ -297,6 +317,25 @@ def _take_keys(answers: Mapping[NodeName, AnyVector], threshold: int | None) -> 
         keys=as_array(b"".join(row for row, _ in stated)).reshape(count, KEYS_BYTES),
         threshold=np.array([needed], dtype=np.uint64),
     )
+
+
+def _take_boxes(
+    heard: State, graph: Graph, places: Sequence[int], rows: Sequence[NDArray[np.generic]]
+) -> State:
+    """Whose boxes came, and the boxes; whoever said nothing sound of its holders has sent none."""
+    left, said = graph.take(places, rows)
+    _check_enough(len(left), int(heard["threshold"][0]))
+    return make_state(**{**heard, "senders": np.array(left, dtype=np.uint64), **said})
+
+
+def _tell_boxes(heard: State, place: int) -> bytes:
+    """Whose boxes came, and those for the node at a place; where not all sent it one, who did."""
+    graph, senders = Graph.of(len(heard["keys"])), heard["senders"]
+    givers, boxes = graph.towards(heard, place)
+    told = {"senders": senders, "boxes": boxes}
+    if graph.drawn is not None:
+        told["givers"] = senders[givers]
+    return state_to_bytes(make_state(**told))
 
 
 def _check_enough(count: int, threshold: int) -> None:

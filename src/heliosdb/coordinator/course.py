@@ -6,6 +6,7 @@ task that is asked again after a restart is the same task to the byte; no part i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -50,7 +51,7 @@ from heliosdb.domain.groups import Groups, dealt
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
-from heliosdb.domain.state import NO_STATE, State, flatten, freeze
+from heliosdb.domain.state import NO_STATE, State, flatten, freeze, state_to_bytes
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.update import Moved, Term, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
@@ -188,8 +189,10 @@ class Course:
             shares_noise=self.run.shares_noise and asked.work.privacy is not None,
         )
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
-        work = replace(work, summing=summing)
-        return Question(self, plan, step, exchange, replace(asked, work=work))
+        asked = replace(asked, work=replace(work, summing=summing))
+        if not self.protocol.is_open and not stage.carries:
+            asked = _without_state(asked)
+        return Question(self, plan, step, exchange, asked)
 
     def _with_rule(self, step: Step, asked: Asked, model: ModelState) -> Asked:
         """Add what the strategy has nodes told: settings, and the arrays that go with the parameters."""
@@ -399,6 +402,19 @@ class Question:
             cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
             noises = None if cohort is None else nodes / cohort.honest
         return Total(total[:-1], float(total[-1]), nodes, noises=noises)
+
+
+_LEFT_OUT = 1 << 16
+"""Bytes of a state from which on the messages of a sum that carry no vector go without it."""
+
+
+def _without_state(asked: Asked) -> Asked:
+    """Leave a large state out of a message that is answered without it; its hash binds the sum to it."""
+    if sum(array.nbytes for array in asked.state.values()) < _LEFT_OUT:
+        return asked
+    told = hashlib.sha256(state_to_bytes(asked.state)).digest()
+    summing = replace(asked.work.summing, state_sha256=told)
+    return replace(asked, work=replace(asked.work, summing=summing), state=NO_STATE)
 
 
 @lru_cache(maxsize=64)

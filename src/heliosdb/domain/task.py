@@ -102,7 +102,8 @@ class Summing:
 
     protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
     node with it. nodes: how many are asked for it. shares_noise: whether the node adds its share of the sum's
-    noise, not all of it (privacy/shares.py).
+    noise, not all of it (privacy/shares.py). state_sha256: where the task is without the state that the
+    message with the vector has, of that state's bytes; else b"".
     """
 
     protocol: str = "plain"
@@ -110,6 +111,7 @@ class Summing:
     note: bytes = b""
     nodes: int = 1
     shares_noise: bool = False
+    state_sha256: bytes = b""
 
 
 PLAIN_SUM = Summing()

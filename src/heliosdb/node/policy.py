@@ -79,9 +79,9 @@ def check_policy(
 ) -> None:
     """FederatedError where the task may not be answered, or cannot be, whatever its rows.
 
-    A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the
-    site's setting, for datasets whose DBA has not said. site: its word about rules of plain answers, by their
-    names.
+    A message of a sum protocol is refused wherever the vector is that it prepares, but for what the state
+    alone shows where the message is without it. plain_answers: the site's setting, for datasets whose DBA has
+    not said. site: its word about rules of plain answers, by their names.
     """
     if task.budget is not None:
         check_private(task.work.algorithm)
@@ -89,7 +89,9 @@ def check_policy(
     step = find_step(task)
     if noise_of(task) not in getattr(step, "noises", ("gaussian",)):
         raise not_supported(f"step {step.name} has no form with {noise_of(task)} noise")
-    step.check(task)
+    is_whole = not task.work.summing.state_sha256
+    if is_whole:
+        step.check(task)
     check_columns(task)
     stage_of(task)
     check_travelling(task, step)
@@ -107,7 +109,8 @@ def check_policy(
         raise not_supported(f"step {step.name} does not say what a data subject adds to a private answer")
     if not private:
         _check_allowed(task, dataset, plain_answers=plain_answers)
-        _check_least(task, step, dataset, dataset.rules.within(site).min_rows)
+        if is_whole:
+            _check_least(task, step, dataset, dataset.rules.within(site).min_rows)
 
 
 def check_travelling(task: Task, step: Step) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from heliosdb.aggregation.sums import Shape, Stage, protocol
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported, place_of
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector, Vector
@@ -62,6 +62,8 @@ def stage_of(task: Task) -> Stage:
             f'exchange {task.key.exchange} is no turn of stage "{asked.stage}" '
             f'of the sum protocol "{asked.protocol}"',
         )
+    if asked.state_sha256 and (stages[place].carries or task.state):
+        raise invalid_value("a message has its state, or is one without a vector and names that state")
     shape = shape_of(task)
     if max(shape.size * shape.dtype.itemsize, work.size * work.dtype.itemsize) > limits.MAX_VECTOR_BYTES:
         raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
@@ -199,7 +201,8 @@ def _ask(task: Task, vector: Vector | None, before: State, site: SumSite) -> Sai
 
 def about(task: Task) -> bytes:
     """Names what all nodes of a sum have to be asked alike: all of a task but for whom it is, which of the
-    node's datasets it reads, and which message it asks for."""
+    node's datasets it reads, and which message it asks for. A message without the state names it by its
+    hash."""
     work, asked = task.work, task.work.summing
     summing = (asked.protocol, asked.shares_noise)
     reading = replace(task.reading, dataset=None)
@@ -207,7 +210,7 @@ def about(task: Task) -> bytes:
     settings = sorted(work.settings.items())
     what = (work.algorithm, work.size, str(work.dtype), work.privacy, settings, summing)
     text = repr((what, reading, task.scaling, task.budget, task.encoding, task.compliance_mode))
-    told = hashlib.sha256(state_to_bytes(task.state)).digest()
+    told = asked.state_sha256 or hashlib.sha256(state_to_bytes(task.state)).digest()
     return hashlib.sha256(b"heliosdb sum of\0" + told + text.encode()).digest()
 
 

@@ -10,7 +10,8 @@ no more than c0 = min(ceil(n / 3) - 1, 2 t - n - 1) of them work with the coordi
 no more than the sum protocol withstands. So h = t - c0 honest ones are left, and each adds the 1/h-th part of
 the variance, at least. A node whose own DBA (or file of peers) counts on c > c0 that do takes for granted
 that t - c - 1 others add so much, and adds the rest itself: 1 - (t - c - 1) / h = (c - c0 + 1) / h. Where c
-is more than the protocol withstands (2 t - n - 1) it adds the whole noise, as under `trust_model = 'local'`.
+is more than the protocol withstands (2 t - n - 1; beyond 200 nodes, where each draws its neighbours, a third:
+privacy/neighbours.py) it adds the whole noise, as under `trust_model = 'local'`.
 Either way the noise of those whom it counts as honest has, with its own, the variance of the whole.
 
 The law. A sum of independent discrete Gaussians is not one, but next to it: for h of standard deviation s the
@@ -36,6 +37,7 @@ from heliosdb.privacy.mechanisms import (
     Lattice,
     discrete_gaussian,
 )
+from heliosdb.privacy.neighbours import COMPLETE, most_curious
 
 _MULTIPLE = 8
 """The sampler's standard deviations are multiples of this."""
@@ -54,13 +56,15 @@ class Cohort:
 
     @property
     def withstood(self) -> int:
-        """How many may work with the coordinator, and it still opens no vector and no second sum."""
-        return max(0, 2 * self.threshold - self.nodes - 1)
+        """How many may work with the coordinator, and it still opens no vector and no second sum; where nodes
+        draw whom they share their seeds with, no more than they were drawn for."""
+        most = max(0, 2 * self.threshold - self.nodes - 1)
+        return most if self.nodes <= COMPLETE else min(most, most_curious(self.nodes))
 
     @property
     def curious(self) -> int:
         """How many each node takes for granted at most to work with the coordinator."""
-        return min(-(-self.nodes // 3) - 1, self.withstood)
+        return min(most_curious(self.nodes), self.withstood)
 
     @property
     def honest(self) -> int:

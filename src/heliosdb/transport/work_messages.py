@@ -14,7 +14,14 @@ from heliosdb.domain.task import Privacy, Summing, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
-from heliosdb.transport.checks import read_below, read_short_name, read_whole, read_within, require
+from heliosdb.transport.checks import (
+    read_below,
+    read_digest,
+    read_short_name,
+    read_whole,
+    read_within,
+    require,
+)
 from heliosdb.transport.settings_messages import settings_from_proto, settings_to_proto
 
 _DTYPES = {
@@ -40,6 +47,7 @@ def work_to_proto(work: Work) -> pb.Work:
             stage=work.summing.stage,
             nodes=work.summing.nodes,
             shares_noise=work.summing.shares_noise,
+            state_sha256=work.summing.state_sha256,
         ),
         codec=work.coding.codec,
         codec_settings=settings_to_proto(work.coding.settings),
@@ -142,9 +150,11 @@ def _privacy_from_proto(privacy: pb.Privacy) -> Privacy:
 
 def _summing_from_proto(summing: pb.Summing) -> Summing:
     require(0 < summing.nodes <= limits.MAX_NODES, "the number of nodes is out of range")
+    told = summing.state_sha256
     return Summing(
         protocol=read_short_name("sum protocol", summing.protocol),
         stage=read_short_name("sum protocol's stage", summing.stage),
         nodes=summing.nodes,
         shares_noise=summing.shares_noise,
+        state_sha256=read_digest("the state's SHA-256", told) if told else b"",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from uuid import UUID
@@ -15,6 +16,7 @@ from heliosdb.algorithms.exact import exact_moments
 from heliosdb.algorithms.layout import SUM_DIGITS
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN
+from heliosdb.coordinator import course
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
 from heliosdb.domain.bounds import UPDATE_NORM
@@ -23,7 +25,7 @@ from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
-from heliosdb.domain.state import NO_STATE, make_state
+from heliosdb.domain.state import NO_STATE, make_state, state_to_bytes
 from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport.messages import encode_task, task_sha256
@@ -292,3 +294,25 @@ def test_updates_that_count_alike_are_added_up_as_they_are() -> None:
 
     assert alike == Adding(3, Dtype.FLOAT64, True, 1, 7)
     assert weighted == Adding(3, Dtype.FLOAT64, False, 1, 7)
+
+
+def test_messages_of_a_sum_are_without_a_large_state_but_the_one_with_the_vector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is signed with them all is the sum of that state."""
+    run = with_options(RUN, secure_aggregation=True, aggregation_protocol="shamir")
+    plan, asked = RunPlan(run, FOUND, RoundNumber(1), {}), Course.of(run)
+    exchanges = range(len(asked.protocol.stages))
+    whole = [
+        asked.ask(plan, exchange, TRAIN, MODEL, 3).task(NODE, None, NO_STATE) for exchange in exchanges[:1]
+    ]
+    assert (whole[0].state, whole[0].work.summing.state_sha256) == (MODEL.state, b"")
+    monkeypatch.setattr(course, "_LEFT_OUT", 1)
+    told = hashlib.sha256(state_to_bytes(MODEL.state)).digest()
+    for exchange in exchanges:
+        question = asked.ask(plan, exchange, TRAIN, MODEL, 3)
+        carries = question.stage.carries
+        assert question.asked.state == (MODEL.state if carries else NO_STATE)
+        assert question.asked.work.summing.state_sha256 == (b"" if carries else told)
+    open_ask = Course.of(RUN).ask(RunPlan(RUN, FOUND, RoundNumber(1), {}), 0, TRAIN, MODEL, 3)
+    assert open_ask.asked.state == MODEL.state

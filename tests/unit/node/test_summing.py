@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID
@@ -11,11 +12,11 @@ import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.state import make_state
+from heliosdb.domain.state import NO_STATE, make_state, state_to_bytes
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.node.memory import NO_MEMORY, Memory
-from heliosdb.node.summing import Said, carry, is_message, is_open, rehearse, say_message, stage_of
+from heliosdb.node.summing import Said, about, carry, is_message, is_open, rehearse, say_message, stage_of
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.transport import limits
 from tests.support.sums import (
@@ -205,6 +206,33 @@ def test_an_answer_that_is_too_large_is_refused_before_it_is_made() -> None:
         with pytest.raises(FederatedError, match="larger than an update may be") as raised:
             stage_of(replace(asked, work=replace(asked.work, size=size)))
         assert raised.value.code is ErrorCode.PROGRAM_LIMIT
+
+
+def test_a_message_may_name_the_state_that_it_is_without() -> None:
+    """It is of the same sum as the message with the vector, and of no other that has another state."""
+    state = make_state(parameters=np.arange(3.0))
+    told = hashlib.sha256(state_to_bytes(state)).digest()
+    short, whole = task("draw"), replace(task("mask"), state=state)
+    short = replace(short, work=replace(short.work, summing=replace(short.work.summing, state_sha256=told)))
+    assert stage_of(short).name == "draw"
+    assert about(short) == about(whole) != about(task("mask"))
+    memory = after(say_message(short, Memory(step=OWN), SITE), Memory(step=OWN))
+    assert carry(whole, VECTOR, 4.0, memory, SITE, weighted=True).turn
+    with pytest.raises(FederatedError, match="does not follow what the node said last"):
+        carry(
+            replace(whole, state=make_state(parameters=np.ones(3))), VECTOR, 4.0, memory, SITE, weighted=True
+        )
+
+
+@pytest.mark.parametrize(("stage", "has_state"), [("mask", False), ("mask", True), ("draw", True)])
+def test_a_message_with_the_vector_has_its_state(stage: str, has_state: bool) -> None:
+    asked = replace(task(stage), state=make_state(parameters=np.ones(2)) if has_state else NO_STATE)
+    asked = replace(
+        asked, work=replace(asked.work, summing=replace(asked.work.summing, state_sha256=bytes(32)))
+    )
+    with pytest.raises(FederatedError, match="names that state") as raised:
+        stage_of(asked)
+    assert raised.value.code is ErrorCode.INVALID_VALUE
 
 
 def test_the_nodes_own_protocol_says_which_stages_carry_no_vector() -> None:

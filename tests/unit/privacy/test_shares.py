@@ -15,6 +15,7 @@ from heliosdb.privacy.ring import NARROW, WIDE, add
 from heliosdb.privacy.shares import LARGEST_VALUE, Cohort, add_share, noise_unit, share_std_steps
 
 COHORTS = [Cohort(n, t) for n in range(3, 60) for t in range(max(3, n // 2 + 1), n + 1)]
+COHORTS += [Cohort(n, t) for n in (200, 201, 300) for t in (n // 2 + 1, least_survivors(n), n - 3, n)]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,16 @@ def test_whoever_a_node_counts_on_the_noise_of_the_honest_is_the_whole() -> None
             if curious > cohort.withstood:
                 # Its vector may be seen by itself.
                 assert cohort.share(curious) == 1
+
+
+def test_beyond_200_nodes_whoever_counts_on_a_third_or_more_adds_all_of_the_noise() -> None:
+    """Neighbours are drawn for fewer than a third that work with the coordinator, whatever the threshold."""
+    high = {nodes: Cohort(nodes, nodes - 3) for nodes in (200, 201)}
+    assert [high[nodes].withstood for nodes in (200, 201)] == [193, 66]
+    assert [high[nodes].curious for nodes in (200, 201)] == [66, 66]
+    assert high[200].share(67) < 1
+    assert high[201].share(66) == Fraction(1, 201 - 3 - 66)
+    assert high[201].share(67) == 1
 
 
 def test_the_default_threshold_leaves_a_third_of_the_nodes_honest() -> None:

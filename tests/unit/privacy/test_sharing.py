@@ -22,14 +22,14 @@ SECRET = bytes(range(1, SECRET_BYTES + 1))
 
 @pytest.mark.parametrize("secret", [SECRET, bytes(SECRET_BYTES), b"\xff" * SECRET_BYTES])
 def test_any_threshold_of_shares_opens_the_secret(secret: bytes) -> None:
-    shares = split(secret, 5, 3)
+    shares = split(secret, range(1, 6), 3)
     assert all(is_share(share) for share in shares)
     for points in itertools.combinations(range(1, 6), 3):
         assert join({point: shares[point - 1] for point in points}) == secret
 
 
 def test_sixty_seven_of_a_hundred_open_it() -> None:
-    shares = split(SECRET, 100, 67)
+    shares = split(SECRET, range(1, 101), 67)
     points = random.Random(3).sample(range(1, 101), 67)
     told = {point: shares[point - 1] for point in points}
     assert join(told) == SECRET
@@ -38,7 +38,7 @@ def test_sixty_seven_of_a_hundred_open_it() -> None:
 
 def test_one_share_less_fits_any_secret() -> None:
     """For each secret there is a share of the third node with which two given shares open it."""
-    shares = split(SECRET, 3, 3)
+    shares = split(SECRET, range(1, 4), 3)
     other = b"\x11" * SECRET_BYTES
     weights = weights_at_zero([1, 2, 3])
     known = sum(
@@ -49,11 +49,11 @@ def test_one_share_less_fits_any_secret() -> None:
 
 
 def test_shares_of_equal_secrets_differ() -> None:
-    assert set(split(SECRET, 3, 2)).isdisjoint(split(SECRET, 3, 2))
+    assert set(split(SECRET, range(1, 4), 2)).isdisjoint(split(SECRET, range(1, 4), 2))
 
 
 def test_a_changed_share_leads_to_another_secret_or_none() -> None:
-    shares = split(SECRET, 3, 3)
+    shares = split(SECRET, range(1, 4), 3)
     changed = bytes([shares[0][0] ^ 1]) + shares[0][1:]
     assert join({1: changed, 2: shares[1], 3: shares[2]}) != SECRET
 
@@ -69,4 +69,4 @@ def test_numbers_beyond_the_field_are_no_shares() -> None:
 )
 def test_what_cannot_be_shared_is_an_error(secret: bytes, shares: int, threshold: int) -> None:
     with pytest.raises(ValueError, match="not a secret"):
-        split(secret, shares, threshold)
+        split(secret, range(1, shares + 1), threshold)

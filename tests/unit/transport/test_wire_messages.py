@@ -339,11 +339,19 @@ def test_numbers_of_which_some_are_whole_travel_as_numbers() -> None:
     }
 
 
+@pytest.mark.parametrize("length", [1, 31, 33])
+def test_the_hash_of_a_state_that_is_not_sent_has_32_bytes(length: int) -> None:
+    work = replace(a_task().work, summing=Summing("newer", "shares", state_sha256=bytes(length)))
+    raw = encode_task(replace(a_task(), work=work), SEALING_KEY)[0]
+    with pytest.raises(FederatedError, match="the state's SHA-256"):
+        task_from_header(raw)
+
+
 def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_to_refuse() -> None:
     work = replace(
         a_task().work,
         algorithm="newer",
-        summing=Summing("newer", "shares"),
+        summing=Summing("newer", "shares", nodes=4, shares_noise=True, state_sha256=bytes(range(32))),
         coding=Coding("newer", {"effort": 3}),
     )
     task = replace(a_task(), key=replace(a_task().key, step=StepName("newer")), work=work)
