@@ -31,6 +31,7 @@ from heliosdb.algorithms import (
     private_report,
     refinement,
     statistics,
+    survival_report,
     survival_step,
     training,
     works,
@@ -39,8 +40,10 @@ from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
 from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.norms import NORMS, NormsWork
+from heliosdb.algorithms.private_concordance import count_cells
 from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.survival_report import ConcordanceSettings
 from heliosdb.algorithms.trees import private_work
 from heliosdb.algorithms.works import (
     ClassesWork,
@@ -352,6 +355,13 @@ def timed(**changes: Any) -> Task:
     return task(HAZARDS, asked, **told)
 
 
+def ordered(**changes: Any) -> Task:
+    """The histogram of a concordance over two intervals."""
+    given = settings_of(ConcordanceSettings((1.0, 2.0), 1.0))
+    asked = Work("cox_regression", count_cells(2), privacy=Privacy(Mechanism(NOISE), 1.0), settings=given)
+    return replace(timed(state=parameters_state(np.zeros(1)), **changes), work=asked, key=reported().key)
+
+
 def wide_hazards() -> Task:
     """Hazards of two intervals with more inputs than a Hessian may have."""
     levels = tuple(f"{number:03}" for number in range(1_000))
@@ -390,6 +400,13 @@ def of_derivatives() -> list[tuple[str, Task]]:
         ("a parameter 200 is outside", replace(timed(), state=wide)),
         ("parameters do not fit its algorithm", replace(timed(), state={**wide, "hazards": np.zeros(3)})),
         ("hazards of intervals are asked for under a privacy budget", working(timed(), privacy=None)),
+        ("the intervals of time are none", setting(ordered(), ends=(2.0, 1.0))),
+        ("reads a column with the role event", reading(ordered(), roles=())),
+        ("the task holds no scaling", replace(ordered(), scaling=None)),
+        ("state does not fit its algorithm and step", replace(ordered(), state=HAZARD_STATE)),
+        ("a parameter 200 is outside", replace(ordered(), state=parameters_state(np.full(1, 200.0)))),
+        ("The task asks for 8 values", working(ordered(), size=8)),
+        ("noise_multiplier 0.001 is outside", working(ordered(), privacy=Privacy(Mechanism(1e-3), 1.0))),
         ("optimizer newton takes at most 4096 parameters, and the model has", wide_hazards()),
     ]  # fmt: skip
 
@@ -399,7 +416,7 @@ PRIVATE_STEPS = frozenset(
 ) | {"newton", "hazards"}
 """Each has its neighbours in test_row_independence.py, test_private_trees.py or test_bounded_curvature.py."""
 
-OF_COX = frozenset({"grid", "times", "newton", "report"})
+OF_COX = frozenset({"grid", "times", "newton"})
 """Steps of a Cox regression that a private one does not take."""
 
 NOT_PRIVATE = {
@@ -518,7 +535,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
     checks, classes, evaluation, features, gradient, hazards, newton, norms, private_newton, private_report,
-    private_work, refinement, statistics, sum_terms, survival_step, training, works,
+    private_work, refinement, statistics, sum_terms, survival_report, survival_step, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -550,6 +567,7 @@ ORDER = "of an order about consent, which no row decides: test_consent.py"
 
 ELSEWHERE = {
     "the node charged the task and could not compute its answer": AFTER,
+    "The dataset has no row with a target to train on.": PLAIN,
     "only real numbers get noise or are summed by a protocol": FIRST,
     "the node would have to remember too much of the run": FIRST,
     'dataset "…" gives no answers without noise…': PLAIN,
