@@ -154,6 +154,12 @@ def training_trial(
     return trial
 
 
+def as_rows(table: Table) -> Table:
+    """Return the table with each row for a subject, and those of whom is to be found five times."""
+    places = np.r_[: table.rows, np.repeat(np.flatnonzero(table.subjects == ROWS), 4)]
+    return replace(table.at(places), subjects=np.arange(places.size))
+
+
 def task_of(step: str, work: Work, state: State) -> Task:
     """Return what a coordinator asks of a node."""
     key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 1, StepName(step), NodeName("n"))
@@ -164,11 +170,10 @@ def task_of(step: str, work: Work, state: State) -> Task:
 def report_trial(noise: float, *, rows_count: bool = False) -> Trial:
     """One report, with everybody held out. rows_count: broken, each row counts as a subject."""
     work = PrivateReportWork(MODEL.name, SCALING, noise, classes=2).to_work(PrivateLayout(2, FEATURES).size)
-    task = task_of("report", work, make_state(parameters=np.full(FEATURES + 1, 1.5)))
+    task = task_of("report", work, make_state(parameters=np.full(FEATURES + 1, 0.3)))
 
     def trial(table: Table, entropy: Entropy) -> Vector:
-        rows = held_out(table)
-        rows = replace(rows, subjects=np.arange(rows.rows)) if rows_count else rows
+        rows = held_out(as_rows(table) if rows_count else table)
         return released(report_privately(MODEL, rows, task), noise, entropy)
 
     return trial
@@ -205,15 +210,14 @@ def leaves_trial(noise: float, *, norm: float = 1.0) -> Trial:
 
 
 def survivors(table: Table) -> Table:
-    """Return the table with times for a target: whoever is to be found left early, with the event."""
-    times = np.where(table.target > 0.5, 1.5, 0.5)
-    return replace(table, target=times, roles={"event": np.ones(table.rows)})
+    """Return the table with times for a target: whoever is to be found stayed longest, without the event."""
+    return replace(table, target=np.where(table.target > 0.5, 0.5, 3.0), roles={"event": table.target})
 
 
 def hazards_trial(noise: float, *, norm: float = 1.0) -> Trial:
     """One exchange of a Cox regression's derivatives."""
     given = HazardSettings((0.5, 1.0, 2.0), 1.0, norm)
-    slopes, levels = np.full(FEATURES, 0.3), np.zeros(3)
+    slopes, levels = np.zeros(FEATURES), np.zeros(3)
 
     def trial(table: Table, entropy: Entropy) -> Vector:
         answer = bounded_hazards(survivors(table), slopes, levels, SCALING, given, noise)
@@ -228,8 +232,7 @@ def concordance_trial(noise: float, *, rows_count: bool = False) -> Trial:
     lattice = Lattice.of(SENSITIVITY, noise, count_cells(ends.size))
 
     def trial(table: Table, entropy: Entropy) -> Vector:
-        rows = survivors(table)
-        rows = replace(rows, subjects=np.arange(rows.rows)) if rows_count else rows
+        rows = survivors(as_rows(table) if rows_count else table)
         total = lattice.total(concordance_steps(rows, slopes, SCALING, ends, 1.0, lattice))
         return add_noise(total, SENSITIVITY, noise, entropy)
 

@@ -70,8 +70,11 @@ class HazardSettings:
     clipping_norm: float = within(bounds.CLIPPING_NORM)
 
 
-def intervals_of(scaling: Scaling) -> tuple[float, tuple[float, ...]]:
-    """Return the unit of time and the intervals' ends in it, from the released mean and spread of times."""
+def intervals_of(
+    scaling: Scaling, quantiles: Sequence[float] = _QUANTILES
+) -> tuple[float, tuple[float, ...]]:
+    """Return the unit of time and the intervals' ends in it, from the released mean and spread of times: the
+    quantiles of a gamma distribution."""
     # Where rows are read nothing needs it.
     from scipy.special import gammaincinv  # type: ignore[import-untyped]  # it has no stubs
 
@@ -80,7 +83,7 @@ def intervals_of(scaling: Scaling) -> tuple[float, tuple[float, ...]]:
         # Noise has left no mean of times, which are not below 0.
         mean = spread
     shape = _SHAPE.clamp((mean / spread) ** 2)
-    ends = tuple(ENDS.clamp(float(gammaincinv(shape, one)) / shape) for one in _QUANTILES)
+    ends = tuple(ENDS.clamp(float(gammaincinv(shape, one)) / shape) for one in quantiles)
     return bounds.SCALE.clamp(mean), ends
 
 

@@ -5,7 +5,7 @@ rows, to the last bit, of L2 norm at most 1. Cells follow from the task alone. W
 computed.
 
 A pair of subjects is a part of no single subject's sum, so that nothing that is clipped by subject bounds a
-count of pairs. Pairs of cells are post-processing: subjects are counted by predicted hazard (eight cells, of
+count of pairs. Pairs of cells are post-processing: subjects are counted by predicted hazard (six cells, of
 equal size were the score normal with the slopes' spread), by interval of time and by whether they had the
 event. Pairs count whose times lie in different intervals, over all nodes together; equal cells of hazard
 count half.
@@ -14,7 +14,7 @@ count half.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -27,8 +27,13 @@ from heliosdb.privacy.clipping import fold
 from heliosdb.privacy.mechanisms import Integers, Lattice
 from heliosdb.privacy.plan import AccuracyNoise
 
-EDGES = np.array([-1.1503, -0.6745, -0.3186, 0.0, 0.3186, 0.6745, 1.1503])
-"""Eighths of the standard normal distribution."""
+EDGES = np.array([-0.9674, -0.4307, 0.0, 0.4307, 0.9674])
+"""Sixths of the standard normal distribution."""
+
+INTERVALS = 12
+_WHOLE = 0.95
+QUANTILES = tuple(_WHOLE * number / INTERVALS for number in range(1, INTERVALS + 1))
+"""Of time, at which intervals end: more of them leave fewer pairs out, and cells with more noise in all."""
 
 SENSITIVITY = 1.0
 LARGEST_ERROR = 0.1
@@ -37,11 +42,11 @@ LARGEST_ERROR = 0.1
 _DROWNED = 2.0
 """Standard deviations of its noise: a count of events that is smaller divides nothing."""
 
-_END = 0.85
+_END = 1.0
 """Spreads for which the cells at the ends count as wide."""
 
-_EVENTS, _INSIDE = 0.25, 0.18
-"""With what share of events, and of times in each interval, an error is foreseen."""
+_EVENTS = 0.25
+"""Share of subjects with the event with which an error is foreseen."""
 
 
 def count_cells(intervals: int) -> int:
@@ -93,11 +98,12 @@ def read_concordance(total: Vector, slopes: Vector, deviation: float) -> tuple[f
     return (min(1.0, max(0.0, figure)), error) if math.isfinite(figure) else (math.nan, math.inf)
 
 
-@lru_cache
-def foreseen(intervals: int) -> AccuracyNoise:
+@cache
+def foreseen() -> AccuracyNoise:
     """Return how noise bears on the concordance of a model that says nothing, of a quarter of events."""
-    inside = [(1.0 - _EVENTS) * _INSIDE, _EVENTS * _INSIDE] * intervals
-    counts = np.array([[*inside, 1.0 - _INSIDE * intervals]] * (EDGES.size + 1)) / (EDGES.size + 1)
+    share = _WHOLE / INTERVALS
+    line = [*[(1.0 - _EVENTS) * share, _EVENTS * share] * INTERVALS, 1.0 - _WHOLE]
+    counts = np.array([line] * (EDGES.size + 1)) / (EDGES.size + 1)
     _, slope, _ = _derive(counts)
     sampling = math.sqrt(float((counts * np.square(slope)).sum()))
     return AccuracyNoise(SENSITIVITY, float(np.linalg.norm(slope)), sampling, LARGEST_ERROR)

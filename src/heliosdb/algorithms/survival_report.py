@@ -22,10 +22,11 @@ from heliosdb.algorithms.answers import noised_fault
 from heliosdb.algorithms.blockwise import sum_parts
 from heliosdb.algorithms.checks import check_shape
 from heliosdb.algorithms.concordance import count_pairs
-from heliosdb.algorithms.hazards import ENDS, INTERVALS, check_intervals, intervals_of
+from heliosdb.algorithms.hazards import ENDS, check_intervals, intervals_of
 from heliosdb.algorithms.linear import scale_inputs
 from heliosdb.algorithms.private_concordance import (
     LARGEST_ERROR,
+    QUANTILES,
     SENSITIVITY,
     concordance_steps,
     count_cells,
@@ -78,7 +79,7 @@ class SurvivalReportStep(SurvivalStep):
         scaling, noise = plan.findings.scaling, report_noise_of(plan)
         if noise is not None:
             assert scaling is not None
-            unit, ends = intervals_of(scaling)
+            unit, ends = intervals_of(scaling, QUANTILES)
             privacy, settings = privacy_of_sum(noise), settings_of(ConcordanceSettings(ends, unit))
             private = Work(NAME, count_cells(len(ends)), privacy=privacy, settings=settings)
             return Asked(private, scaling, told_of(state, (PARAMETERS,)))
@@ -113,7 +114,7 @@ class SurvivalReportStep(SurvivalStep):
     def foresee(self, plan: RunPlan) -> AccuracyNoise | str:
         """Return how noise bears on the concordance; see private_wish.py."""
         del plan
-        return foreseen(INTERVALS)
+        return foreseen()
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from heliosdb.algorithms.concordance import count_pairs
+from heliosdb.algorithms.hazards import intervals_of
 from heliosdb.algorithms.private_concordance import (
+    QUANTILES,
     SENSITIVITY,
     concordance_steps,
     count_cells,
@@ -23,7 +25,9 @@ from heliosdb.privacy.mechanisms import Integers, Lattice, add_noise
 
 SLOPES = np.array([0.8, -0.4, 0.0])
 SCALING = Scaling((0.0,) * 3, (1.0,) * 3, 1.0, 1.0)
-ENDS = np.array([0.2, 0.5, 0.9, 1.6, 3.0])
+SPREAD = Scaling((), (), 0.75, 0.95)
+UNIT, FOUND = intervals_of(SPREAD, QUANTILES)
+ENDS = np.array(FOUND)
 SIZE = count_cells(ENDS.size)
 TINY = Lattice.of(SENSITIVITY, 0.01, SIZE)
 
@@ -39,7 +43,7 @@ def rows(n: int, seed: int, *, slopes: Vector = SLOPES, a_subject: int = 1) -> T
 
 
 def steps(table: Table, lattice: Lattice = TINY) -> Integers:
-    return concordance_steps(table, SLOPES, SCALING, ENDS, 1.0, lattice)
+    return concordance_steps(table, SLOPES, SCALING, ENDS, UNIT, lattice)
 
 
 def of_rows(table: Table) -> float:
@@ -85,7 +89,7 @@ def test_the_error_that_a_plan_foresees_is_about_what_comes() -> None:
     lattice = Lattice.of(SENSITIVITY, 6.0, SIZE)
     _, error = read_concordance(lattice.total(steps(rows(2_000, 3), lattice)), SLOPES, lattice.std)
 
-    assert 0.6 * error < foreseen(ENDS.size).error(6.0, 2_000, 1.0) < 2.5 * error
+    assert 0.6 * error < foreseen().error(6.0, 2_000, 1.0) < 2.5 * error
 
 
 def test_drowned_events_have_no_figure() -> None:
