@@ -584,7 +584,6 @@ ELSEWHERE = {
     "a control variate": FIRST,
     "control variates are of plain steps, not of …": FIRST,
     "control variates are of steps of one length, and adaptive_learning changes it": FIRST,
-    "a report of … is not supported under a privacy_budget yet": FIRST,
     "A range must rise from a finite bound to another, not (…, …).": FIRST,
     'the target "…" is neither 0 nor 1 for about … of about … subjects, as counted under the privacy budget:'
     " target_classes names its two classes, class 0 first": COORDINATOR,
