@@ -1,13 +1,14 @@
 """Whether what leaves a node is as private as its ledger says, as an attacker finds out.
 
-Audited are of a logistic regression of two classes statistics, evaluations, training by descent and Newton
-steps under Gaussian noise, statistics and training under Laplace noise; not refinements, counts of classes and
-norms, reports, trees, networks, hazards, and noise that nodes share. The very code of a node answers two tables,
+Audited are of a logistic regression of two classes statistics, evaluations, training by descent, Newton steps
+and the report under Gaussian noise, statistics and training under Laplace noise; leaves of a forest, training of
+a network, hazards and the concordance of a Cox regression, and a sum whose noise nodes share; not refinements and
+counts of classes and norms. The very code of a node answers two tables,
 many times each: one with a data subject made to be found, one without. The attacker is the coordinator: it knows both tables and all that
 it asked, sees every answer, and guesses. From how often it is right follows an ε below which no mechanism can
 be that answers like this (Jagielski, Ullman and Oprea 2020, "Auditing differentially private machine
 learning"), with a confidence of 99 % by Clopper and Pearson; the threshold is chosen on trials that are not
-counted. It has to stay below what the accountant charges; and five mechanisms that are broken on purpose have
+counted. It has to stay below what the accountant charges; and mechanisms that are broken on purpose have
 to be found out, else the attacker proves nothing.
 
     make bench NAME=privacy_audit ARGS="2000"
@@ -18,24 +19,47 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import urandom
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Figure, publish
 from heliosdb.algorithms import Table, derive_rng
+from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.hazards import HazardSettings, bounded_hazards
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.neural import NEURAL_NETWORK
+from heliosdb.algorithms.private_concordance import SENSITIVITY, concordance_steps, count_cells
+from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_newton import NoisyWork
-from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
-from heliosdb.domain.privacy import Mechanism, Noise
-from heliosdb.domain.task import Scaling
+from heliosdb.algorithms.private_report import report_privately
+from heliosdb.algorithms.space import MEMORY
+from heliosdb.algorithms.trees.bins import Ragged
+from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.private_answer import LeafAnswer
+from heliosdb.algorithms.trees.private_work import LeavesWork
+from heliosdb.algorithms.trees.structure import Drawing
+from heliosdb.algorithms.trees.work import Model
+from heliosdb.algorithms.works import (
+    EvaluateWork,
+    PrivateReportWork,
+    PrivateTraining,
+    StatisticsWork,
+    TrainWork,
+)
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism, Noise
+from heliosdb.domain.state import State, make_state
+from heliosdb.domain.task import Privacy, Reading, Scaling, Task, TaskKey, Work
 from heliosdb.domain.vector import ClippedSum, Contribution, Matrix, Vector
 from heliosdb.privacy.accountant import epsilon
 from heliosdb.privacy.gaussian import gaussian_epsilon
-from heliosdb.privacy.mechanisms import Entropy, Integers, Secret, add_noise
+from heliosdb.privacy.mechanisms import Entropy, Integers, Lattice, Secret, add_noise
+from heliosdb.privacy.shares import Cohort, add_share
 
 DELTA = 1e-5
 CONFIDENCE = 0.99
@@ -71,6 +95,11 @@ def tables() -> tuple[Table, Table]:
     return Table.from_rows(features, target, np.arange(ROWS), np.zeros(ROWS, dtype=np.bool_)), both
 
 
+def held_out(table: Table) -> Table:
+    """Return the table with everybody held out."""
+    return replace(table, held_out=np.ones(table.rows, dtype=np.bool_))
+
+
 def released(answer: Contribution, noise: float, entropy: Entropy) -> Vector:
     """Return what the release door lets out of an answer."""
     if not isinstance(answer.guard, ClippedSum):
@@ -90,10 +119,7 @@ def evaluation_trial(noise: float) -> Trial:
     work, at = EvaluateWork(MODEL.name, SCALING, noise, classes=2), np.full(FEATURES + 1, 0.7)
 
     def trial(table: Table, entropy: Entropy) -> Vector:
-        held = Table.from_rows(
-            table.features, table.target, table.subjects, np.ones(table.rows, dtype=np.bool_)
-        )
-        return released(MODEL.evaluate(held, at, work), noise, entropy)
+        return released(MODEL.evaluate(held_out(table), at, work), noise, entropy)
 
     return trial
 
@@ -124,6 +150,107 @@ def training_trial(
             seen.append(moved.vector)
             parameters = parameters + moved.vector
         return np.concatenate(seen)
+
+    return trial
+
+
+def as_rows(table: Table) -> Table:
+    """Return the table with each row for a subject, and those of whom is to be found five times."""
+    places = np.r_[: table.rows, np.repeat(np.flatnonzero(table.subjects == ROWS), 4)]
+    return replace(table.at(places), subjects=np.arange(places.size))
+
+
+def task_of(step: str, work: Work, state: State) -> Task:
+    """Return what a coordinator asks of a node."""
+    key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 1, StepName(step), NodeName("n"))
+    reading = Reading(None, tuple(f"f{place}" for place in range(FEATURES)), "t", 0.2, 1)
+    return Task(key, reading, work, SCALING, state, Budget(1.0, DELTA))
+
+
+def report_trial(noise: float, *, rows_count: bool = False) -> Trial:
+    """One report, with everybody held out. rows_count: broken, each row counts as a subject."""
+    work = PrivateReportWork(MODEL.name, SCALING, noise, classes=2).to_work(PrivateLayout(2, FEATURES).size)
+    task = task_of("report", work, make_state(parameters=np.full(FEATURES + 1, 0.3)))
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        rows = held_out(as_rows(table) if rows_count else table)
+        return released(report_privately(MODEL, rows, task), noise, entropy)
+
+    return trial
+
+
+def network_trial(noise: float, *, norm: float = 1.0) -> Trial:
+    """One step of a network."""
+    network = Architecture(FEATURES, (3, 1), "tanh", "sigmoid")
+    state = network.begin(3)
+    privacy = PrivateTraining(noise, norm, 1.0, 1, float(ROWS))
+    work = TrainWork("neural_network", SCALING, 1, 4, 0.1, privacy, classes=2)
+    model = NEURAL_NETWORK.of(state, FEATURES)
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        rng, start = derive_rng(1, 0, "a", b""), state["parameters"]
+        return np.asarray(model.train(table, start, work, rng, Secret(entropy)).vector, dtype=np.float64)
+
+    return trial
+
+
+def leaves_trial(noise: float, *, norm: float = 1.0) -> Trial:
+    """The leaves of three trees of a forest."""
+    levels, edges = (0,) * FEATURES, Ragged.of([np.array([-1.0, 0.0, 1.0])] * FEATURES)
+    trees = Drawing(edges, levels, 2, 7).added(Trees.empty(1, 0), 3)
+    model = Model(edges, levels, np.empty(0), trees)
+    work = LeavesWork("random_forest", 2, 0, norm, Privacy(Mechanism(noise), float(ROWS)), model)
+    answer = LeafAnswer(work, SCALING, MEMORY, boosts=False)
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        total = answer.lattice.total(answer.steps(table, Secret(entropy)))
+        return add_noise(total, norm, noise, entropy)
+
+    return trial
+
+
+def survivors(table: Table) -> Table:
+    """Return the table with times for a target: whoever is to be found stayed longest, without the event."""
+    return replace(table, target=np.where(table.target > 0.5, 0.5, 3.0), roles={"event": table.target})
+
+
+def hazards_trial(noise: float, *, norm: float = 1.0) -> Trial:
+    """One exchange of a Cox regression's derivatives."""
+    given = HazardSettings((0.5, 1.0, 2.0), 1.0, norm)
+    slopes, levels = np.zeros(FEATURES), np.zeros(3)
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        answer = bounded_hazards(survivors(table), slopes, levels, SCALING, given, noise)
+        return released(answer, noise, entropy)
+
+    return trial
+
+
+def concordance_trial(noise: float, *, rows_count: bool = False) -> Trial:
+    """The report of a Cox regression. rows_count: broken, each row counts as a subject."""
+    ends, slopes = np.array([0.5, 1.0, 2.0]), np.full(FEATURES, 0.3)
+    lattice = Lattice.of(SENSITIVITY, noise, count_cells(ends.size))
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        rows = survivors(as_rows(table) if rows_count else table)
+        total = lattice.total(concordance_steps(rows, slopes, SCALING, ends, 1.0, lattice))
+        return add_noise(total, SENSITIVITY, noise, entropy)
+
+    return trial
+
+
+def shared_trial(noise: float, *, honest: int | None = None) -> Trial:
+    """The sum of five nodes' steps, each with its share of the noise, as the coordinator sees it who knows
+    what the curious ones added. honest: how many there are, if not as many as all take for granted."""
+    cohort = Cohort(5, 4)
+    adding = cohort.honest if honest is None else honest
+    share = cohort.share(cohort.curious)
+    work, at = NoisyWork(noise, 1.0, 2), np.full(FEATURES + 1, 0.3)
+
+    def trial(table: Table, entropy: Entropy) -> Vector:
+        own = MODEL.bounded_curvature(table, at, SCALING, work).vector
+        totals = [own, *[np.zeros(own.size)] * (adding - 1)]
+        return np.sum([add_share(one, 1.0, noise, share, entropy) for one in totals], axis=0)
 
     return trial
 
@@ -253,6 +380,36 @@ def free_loss(noise: float) -> Trial:
     return lambda table, entropy: np.append(train(table, entropy), MODEL.objective(table, at, work))
 
 
+def long_leaves(noise: float) -> Trial:
+    """Leaves clipped to three times the norm that noise is drawn for."""
+    return leaves_trial(noise / 3.0, norm=3.0)
+
+
+def long_gradients(noise: float) -> Trial:
+    """Gradients of a network clipped to five times the norm that noise is drawn for."""
+    return network_trial(noise / 5.0, norm=5.0)
+
+
+def steep_hazards(noise: float) -> Trial:
+    """Derivatives by hazards clipped to three times the norm that noise is drawn for."""
+    return hazards_trial(noise / 3.0, norm=3.0)
+
+
+def rows_reported(noise: float) -> Trial:
+    """A report in which each row counts as a subject."""
+    return report_trial(noise, rows_count=True)
+
+
+def rows_in_order(noise: float) -> Trial:
+    """A concordance in which each row counts as a subject."""
+    return concordance_trial(noise, rows_count=True)
+
+
+def lonely_share(noise: float) -> Trial:
+    """One share of the noise, all other nodes working with the coordinator."""
+    return shared_trial(noise, honest=1)
+
+
 GAUSSIAN, LAPLACIAN = Mechanism(1.0), Mechanism(1.0, noise="laplacian")
 BROKEN: dict[str, tuple[Callable[[float], Trial], Mechanism]] = {
     "half the noise": (half_noise, GAUSSIAN),
@@ -260,6 +417,12 @@ BROKEN: dict[str, tuple[Callable[[float], Trial], Mechanism]] = {
     "a loss for free": (free_loss, GAUSSIAN),
     "a quarter of the Laplace noise": (quarter_laplacian_noise, LAPLACIAN),
     "derivatives clipped too late": (steep_newton, GAUSSIAN),
+    "leaves clipped too late": (long_leaves, GAUSSIAN),
+    "a network's gradients clipped too late": (long_gradients, GAUSSIAN),
+    "hazards clipped too late": (steep_hazards, GAUSSIAN),
+    "a report of rows": (rows_reported, GAUSSIAN),
+    "a concordance of rows": (rows_in_order, GAUSSIAN),
+    "a share of the noise alone": (lonely_share, GAUSSIAN),
 }
 """Mechanisms that are not what their charge says, and what is charged."""
 
@@ -290,6 +453,12 @@ def main() -> None:
             "evaluation": (evaluation_trial, one),
             "training, one step": (training_trial, one),
             "Newton step": (newton_trial, one),
+            "report": (report_trial, one),
+            "network, one step": (network_trial, one),
+            "leaves of a forest": (leaves_trial, one),
+            "hazards": (hazards_trial, one),
+            "concordance": (concordance_trial, one),
+            "shares of the noise": (shared_trial, one),
             "statistics, Laplace": (laplacian_statistics, laplacian),
             "training, one step, Laplace": (laplacian_training, laplacian),
             "training, 2 rounds of 4 steps of a quarter": (sampled, [Mechanism(noise, 0.25, 8)]),

@@ -12,8 +12,10 @@ from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
 from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.norms import NORMS, NormsWork
+from heliosdb.algorithms.private_concordance import count_cells
 from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.survival_report import ConcordanceSettings
 from heliosdb.algorithms.works import (
     ClassesWork,
     EvaluateWork,
@@ -315,6 +317,13 @@ def timed(**changes: Any) -> Task:
     return task(HAZARDS, asked, **told)
 
 
+def ordered(**changes: Any) -> Task:
+    """The histogram of a concordance over two intervals."""
+    given = settings_of(ConcordanceSettings((1.0, 2.0), 1.0))
+    asked = Work("cox_regression", count_cells(2), privacy=Privacy(Mechanism(NOISE), 1.0), settings=given)
+    return replace(timed(state=parameters_state(np.zeros(1)), **changes), work=asked, key=reported().key)
+
+
 def wide_hazards() -> Task:
     """Hazards of two intervals with more inputs than a Hessian may have."""
     levels = tuple(f"{number:03}" for number in range(1_000))
@@ -353,6 +362,13 @@ def of_derivatives() -> list[tuple[str, Task]]:
         ("a parameter 200 is outside", replace(timed(), state=wide)),
         ("parameters do not fit its algorithm", replace(timed(), state={**wide, "hazards": np.zeros(3)})),
         ("hazards of intervals are asked for under a privacy budget", working(timed(), privacy=None)),
+        ("the intervals of time are none", setting(ordered(), ends=(2.0, 1.0))),
+        ("reads a column with the role event", reading(ordered(), roles=())),
+        ("the task holds no scaling", replace(ordered(), scaling=None)),
+        ("state does not fit its algorithm and step", replace(ordered(), state=HAZARD_STATE)),
+        ("a parameter 200 is outside", replace(ordered(), state=parameters_state(np.full(1, 200.0)))),
+        ("The task asks for 8 values", working(ordered(), size=8)),
+        ("noise_multiplier 0.001 is outside", working(ordered(), privacy=Privacy(Mechanism(1e-3), 1.0))),
         ("optimizer newton takes at most 4096 parameters, and the model has", wide_hazards()),
     ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.norms import NormsWork
@@ -73,9 +74,7 @@ def linear_tasks() -> Iterator[Task]:
         ("evaluate", 3, EvaluateWork(MODEL, scaling, NOISE, classes=3).to_work()),
         ("report", 2, PrivateReportWork(MODEL, scaling, NOISE, classes=2).to_work(shown)),
     ]
-    named = tuple(sorted(map(str, range(LEVELS)), key=str.encode))
-    columns = tuple(ColumnEncoding(one, ColumnKind.CATEGORY, "indicators", named) for one in COLUMNS)
-    reading = Reading(None, COLUMNS, "y", 0.5, 1)
+    columns, reading = _columns(), Reading(None, COLUMNS, "y", 0.5, 1)
     for step, classes, work in works:
         task = Task(key(StepName(step), run=new_run()), reading, work, budget=BUDGET)
         task = replace(task, encoding=Encoding(columns, tuple(map(str, range(classes)))))
@@ -84,10 +83,27 @@ def linear_tasks() -> Iterator[Task]:
         yield task if is_first else replace(task, scaling=scaling, state=state)
 
 
+def network_tasks() -> Iterator[Task]:
+    """The report of a network about categories of many levels: of many rows it takes long, and goes through rows
+    as an evaluation of three classes does."""
+    scaling, columns = Scaling((0.0,) * INPUTS, (1.0,) * INPUTS), _columns()
+    state = Architecture(INPUTS, (2, 1), "tanh", "sigmoid").begin(1)
+    work = PrivateReportWork("neural_network", scaling, NOISE, classes=2)
+    asked = work.to_work(PrivateLayout(2, len(COLUMNS)).size)
+    reading = Reading(None, COLUMNS, "y", 0.5, 1)
+    task = Task(key(StepName("report"), run=new_run()), reading, asked, scaling, state, BUDGET)
+    yield replace(task, encoding=Encoding(columns, ("0", "1")))
+
+
+def _columns() -> tuple[ColumnEncoding, ...]:
+    named = tuple(sorted(map(str, range(LEVELS)), key=str.encode))
+    return tuple(ColumnEncoding(one, ColumnKind.CATEGORY, "indicators", named) for one in COLUMNS)
+
+
 def tree_tasks() -> Iterator[Task]:
     """One of each kind about many numbers."""
     scaling = Scaling((0.0,) * TREE_INPUTS, (1.0,) * TREE_INPUTS)
-    levels = (0,) * TREE_INPUTS
+    levels, shown = (0,) * TREE_INPUTS, PrivateLayout(2, TREE_INPUTS).size
     edges = normal_edges(scaling, levels, (False,) * TREE_INPUTS, 4)
     reading = Reading(None, tuple(f"c{number}" for number in range(TREE_INPUTS)), "y", 0.5, 1)
     for name in (FOREST, BOOSTING):
@@ -97,10 +113,12 @@ def tree_tasks() -> Iterator[Task]:
         for step, work in (
             ("statistics", StatisticsWork(name, NOISE, classes=2).to_work(TREE_INPUTS)),
             ("evaluate", EvaluateWork(name, scaling, NOISE, classes=2).to_work()),
+            ("report", PrivateReportWork(name, scaling, NOISE, classes=2).to_work(shown)),
         ):
             task = Task(key(StepName(step), run=new_run()), reading, work, budget=BUDGET)
-            is_first = step == "statistics"
-            yield task if is_first else replace(task, scaling=scaling, state=model.to_state())
+            is_first, covered = step == "statistics", {"cover": np.zeros(model.trees.size)}
+            state = model.to_state(**(covered if step == "report" else {}))
+            yield task if is_first else replace(task, scaling=scaling, state=state)
 
 
 def stored_table(rows: int, width: int, space: Scratch, *, is_held_out: bool, is_one: bool) -> Table:

@@ -101,12 +101,12 @@ def std_of(total: np.ndarray) -> float:
     return float(total[:-1].std()) / Lattice.of(1.0, NOISE, SIZE).std
 
 
-@pytest.mark.parametrize(("lost", "noises"), [(None, 5 / 3), ("node_3", 4 / 3)])
+@pytest.mark.parametrize(("lost", "variance"), [(None, 5 / 3), ("node_3", 4 / 3)])
 def test_the_sum_has_the_noise_that_is_charged_and_what_the_curious_one_adds(
-    lost: str | None, noises: float
+    lost: str | None, variance: float
 ) -> None:
     total = Nodes(5).total(lost=lost)
-    assert std_of(total) == pytest.approx(math.sqrt(noises), rel=0.15)
+    assert std_of(total) == pytest.approx(math.sqrt(variance), rel=0.15)
     steps = total[:-1] / noise_unit(Lattice.of(1.0, NOISE, SIZE))
     assert np.array_equal(steps, np.rint(steps))
     assert total[-1] == (5 if lost is None else 4)

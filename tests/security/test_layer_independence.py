@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.architecture import Architecture
-from heliosdb.algorithms.columns import scale_columns
+from heliosdb.algorithms.columns import private_targets, scale_columns
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
 from heliosdb.algorithms.norms import NormsWork, count_norms, next_norm
-from heliosdb.algorithms.private_layered import measure_layers, private_targets
+from heliosdb.algorithms.private_layered import layered_scores
 from heliosdb.algorithms.private_layers import NORM_BITS, LayeredRows, Shape, scores_of
+from heliosdb.algorithms.private_measuring import measure_privately
 from heliosdb.algorithms.table import group_by_subject
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.bounds import CLIPPING_NORM, NOISE_MULTIPLIER, PARAMETER
@@ -91,7 +92,7 @@ class Asked:
         return LayeredRows.of(
             self.shape,
             scale_columns(table.features, self.scaling),
-            private_targets(table, self.scaling, self.classes),
+            private_targets(table.target, self.scaling, self.classes),
             group_by_subject(table.subjects),
             clipping_norm=self.clipping_norm,
             lattice=Lattice.of(self.clipping_norm, self.noise_multiplier, self.parameters.size),
@@ -201,9 +202,10 @@ def test_what_a_subject_adds_to_an_evaluation_is_its_own(kind: Kind, seed: int) 
     if given.classes == 2 and len(weights[-1]) == 2:
         return  # Two units are measured as one.
 
+    scores = layered_scores(weights, given.shape.activation, given.scaling, is_reduced=reduced)
+
     def steps(table: Table) -> Integers:
-        found = measure_layers(weights, given.shape.activation, held_out(table), work, is_reduced=reduced)
-        return of(found, given.noise_multiplier)
+        return of(measure_privately(scores, held_out(table), work), given.noise_multiplier)
 
     whole = steps(given.table)
     for subject in np.unique(given.table.subjects)[:6]:

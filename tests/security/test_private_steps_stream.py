@@ -12,7 +12,6 @@ import pytest
 from heliosdb.algorithms import space
 from heliosdb.algorithms.binning import BINS
 from heliosdb.algorithms.levels import LEVELS
-from heliosdb.algorithms.private_report import ScoresRows
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import REPORT
 from heliosdb.algorithms.table import Table
@@ -22,7 +21,7 @@ from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.task import Privacy, Task, Work
 from heliosdb.node.scratch import Scratch
 from heliosdb.parts.algorithms import ALGORITHMS
-from tests.security.rows_in_files import INPUTS, TREE_INPUTS, compute, linear_tasks, tree_tasks
+from tests.security.rows_in_files import INPUTS, TREE_INPUTS, compute, linear_tasks, network_tasks, tree_tasks
 from tests.support.federation import EVALUATE, READING, SCALING, TRAIN, key
 
 BUDGET = Budget(1.0, 1e-5)
@@ -37,7 +36,7 @@ def test_a_step_reads_rows_block_by_block_or_is_refused_under_a_budget(name: str
     found = algorithm(name).steps[step]
     if getattr(found, "streams", False) or getattr(found, "streams_privately", False):
         return
-    if step in PLAIN_ALONE or (step == REPORT and not isinstance(algorithm(name), ScoresRows)):
+    if step in PLAIN_ALONE:
         return
     work = Work(name, 1, privacy=Privacy(Mechanism(4.0), 1.0))
     with pytest.raises(FederatedError, match=r"privacy[ _]budget"):
@@ -51,7 +50,9 @@ def test_every_private_step_answers_where_rows_take_more_than_the_memory(subject
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
-@pytest.mark.parametrize("task", [*linear_tasks(), *tree_tasks()], ids=lambda task: str(task.key.step))
+@pytest.mark.parametrize(
+    "task", [*linear_tasks(), *network_tasks(), *tree_tasks()], ids=lambda task: str(task.key.step)
+)
 def test_answers_do_not_tell_how_many_rows_are_computed_on_at_a_time(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

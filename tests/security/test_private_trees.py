@@ -15,13 +15,15 @@ import pytest
 from hypothesis import given, settings
 
 from heliosdb.algorithms.draws import TaskDraws
+from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.steps import REPORT
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.bins import Ragged
 from heliosdb.algorithms.trees.grown import Trees
 from heliosdb.algorithms.trees.structure import Drawing
 from heliosdb.algorithms.trees.work import Model
-from heliosdb.algorithms.works import EvaluateWork
+from heliosdb.algorithms.works import EvaluateWork, PrivateReportWork
 from heliosdb.domain.bounds import NOISE_MULTIPLIER
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.ids import StepName
@@ -45,7 +47,13 @@ class Case:
     table: Table
     leaves: Task
     evaluation: Task
+    report: Task
     noise_multiplier: float
+
+    def asked(self) -> list[tuple[Task, Table]]:
+        """Each task with the table that it is about."""
+        held = held_out(self.table)
+        return [(self.leaves, self.table), (self.evaluation, held), (self.report, held)]
 
 
 def case(seed: int, kind: tuple[str, int], rows: int | None = None) -> Case:
@@ -84,7 +92,15 @@ def case(seed: int, kind: tuple[str, int], rows: int | None = None) -> Case:
     leaves = replace(leaves, encoding=encoding_of(names, levels, classes))
     work = EvaluateWork(name, scaling, noise, classes=classes).to_work()
     evaluation = replace(leaves, key=replace(leaves.key, step=EVALUATE), work=work)
-    return Case(table, leaves, evaluation, noise)
+    covered = {**leaves.state, "cover": np.zeros(leaves.state["tree"].shape)}
+    reported = PrivateReportWork(name, scaling, noise, classes=classes)
+    report = replace(
+        leaves,
+        key=replace(leaves.key, step=REPORT),
+        work=reported.to_work(PrivateLayout(classes, d).size),
+        state=covered,
+    )
+    return Case(table, leaves, evaluation, report, noise)
 
 
 def hostile_model(
@@ -137,7 +153,7 @@ def held_out(table: Table) -> Table:
 
 def check_every_subject(given: Case) -> None:
     """Taking any subject away takes away exactly what it adds alone, and no more than the noise covers."""
-    for task, table in ((given.leaves, given.table), (given.evaluation, held_out(given.table))):
+    for task, table in given.asked():
         whole = steps_of(task, table)
         for subject in np.unique(table.subjects):
             theirs = table.subjects == subject
@@ -190,7 +206,7 @@ def test_no_table_makes_an_answer_fail(kind: tuple[str, int], seed: int) -> None
     given = case(seed, kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for task, table in ((given.leaves, given.table), (given.evaluation, held_out(given.table))):
+        for task, table in given.asked():
             assert np.isfinite(make_private(answer(task, table))).all()
 
 
@@ -200,9 +216,8 @@ def test_no_table_makes_an_answer_fail(kind: tuple[str, int], seed: int) -> None
 def test_the_order_of_the_rows_changes_nothing(kind: tuple[str, int], seed: int) -> None:
     given = case(seed, kind)
     turned = kept(given.table, np.random.default_rng(seed).permutation(given.table.rows))
-    assert np.array_equal(steps_of(given.leaves, given.table), steps_of(given.leaves, turned))
-    evaluated = [steps_of(given.evaluation, held_out(one)) for one in (given.table, turned)]
-    assert np.array_equal(*evaluated)
+    for (task, table), (_, other) in zip(given.asked(), replace(given, table=turned).asked(), strict=True):
+        assert np.array_equal(steps_of(task, table), steps_of(task, other))
 
 
 def test_a_sampled_subject_is_there_whole_or_not_at_all() -> None:
@@ -222,8 +237,8 @@ def test_a_sampled_subject_is_there_whole_or_not_at_all() -> None:
 
 def test_every_step_that_has_a_private_form_is_tested() -> None:
     """Every step of trees that has a private form is tested here, or in test_row_independence.py."""
-    own = {StepName("leaves"), EVALUATE}
+    own = {StepName("leaves"), EVALUATE, REPORT}
     shared = {"classes", "statistics", "refine"}
-    refused = {"bins", "levels", "quantiles", "histograms", "report"}
+    refused = {"bins", "levels", "quantiles", "histograms"}
     for name in (FOREST, BOOSTING):
         assert algorithm(name).steps.keys() == own | shared | refused

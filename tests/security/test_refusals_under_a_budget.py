@@ -28,6 +28,7 @@ from heliosdb.algorithms import (
     private_report,
     refinement,
     statistics,
+    survival_report,
     survival_step,
     training,
     works,
@@ -133,7 +134,7 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
     checks, classes, evaluation, features, gradient, hazards, newton, norms, private_newton, private_report,
-    private_work, refinement, statistics, sum_terms, survival_step, training, works,
+    private_work, refinement, statistics, sum_terms, survival_report, survival_step, training, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -182,7 +183,6 @@ ELSEWHERE = {
     "a control variate": FIRST,
     "control variates are of plain steps, not of …": FIRST,
     "control variates are of steps of one length, and adaptive_learning changes it": FIRST,
-    "a report of … is not supported under a privacy_budget yet": FIRST,
     "A range must rise from a finite bound to another, not (…, …).": FIRST,
     'the target "…" is neither 0 nor 1 for about … of about … subjects, as counted under the privacy budget:'
     " target_classes names its two classes, class 0 first": COORDINATOR,

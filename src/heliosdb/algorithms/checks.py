@@ -88,7 +88,7 @@ def check_evaluation(task: Task) -> None:
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
         _check_noise_of_classes(work.noise, work.classes)
-        Lattice.of(work.measure.boxes.norm(work.noise), work.noise_multiplier, work.size, work.noise)
+        work.lattice()
 
 
 def _check_noise_of_classes(noise: str, classes: int) -> None:
@@ -150,3 +150,9 @@ def _check_control(task: Task, size: int) -> None:
 
 def _invalid(message: str) -> FederatedError:
     return invalid_value(message)
+
+
+def check_rows(rows: int) -> None:
+    """Raise FederatedError (22023) where there is no row to train on."""
+    if rows == 0:
+        raise _invalid("The dataset has no row with a target to train on.")

@@ -85,7 +85,7 @@ class ClassesStep:
         assert isinstance(gathered, Total)
         work = _work(plan)
         deviation = judged_deviation(work.noise_multiplier, work.noise)
-        noise = deviation * math.sqrt(gathered.noise_count)
+        noise = deviation * math.sqrt(gathered.noise_variance)
         notes = read_counts(gathered.vector, noise, plan.run.options.target)
         return Taken(NO_STATE, following=STATISTICS, notes=notes)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from heliosdb.algorithms.sql import Link
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix, Vector
 
@@ -55,6 +56,13 @@ class Units:
 
     factor: float = 1.0
     shift: float = 0.0
+
+    @classmethod
+    def of(cls, link: Link, scaling: Scaling) -> Units:
+        """Return those of a model whose target is under a link scaled so."""
+        if link == "exp":
+            return cls(shift=math.log(scaling.target_mean))
+        return cls(scaling.target_scale, scaling.target_mean) if link == "identity" else cls()
 
 
 def describe_coefficients(

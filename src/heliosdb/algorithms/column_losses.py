@@ -60,23 +60,8 @@ def softmax_columns(scores: Matrix) -> Matrix:
     return shares
 
 
-def softmax_column_losses(scores: Matrix, targets: Vector) -> Vector:
-    """Return -log p(class) of each row; scores: (K, n). targets: (n,), the classes' indices."""
-    lead = scores - scores.max(axis=0)
-    chosen = lead[targets.astype(np.int64), np.arange(targets.size)]
-    losses: Vector = np.log(fold(np.exp(lead))) - chosen
-    return losses
-
-
 def softmax_column_slopes(scores: Matrix, targets: Vector) -> Matrix:
     """Return the derivatives of the loss by the scores; (K, n)."""
     slopes = softmax_columns(scores)
     slopes[targets.astype(np.int64), np.arange(targets.size)] -= 1.0
     return slopes
-
-
-def private_classes(targets: Vector, classes: int) -> Vector:
-    """Return the nearest of so many classes, 0, 1, …; what is not a number counts as class 0."""
-    # fmax, fmin: NaN counts too.
-    nearest: Vector = np.rint(np.fmin(np.fmax(targets, 0.0), classes - 1.0))
-    return nearest

@@ -54,6 +54,16 @@ def scale_target(target: Vector, scaling: Scaling) -> Vector:
     return np.where(np.isfinite(target), cut, 0.0)
 
 
+def private_targets(target: Vector, scaling: Scaling, classes: int) -> Vector:
+    """Return a class for each row, the nearest one of what is none, or where there are no classes its scaled
+    number; (n,)."""
+    if not classes:
+        return scale_target(target, scaling)
+    # fmax, fmin: what is not a number counts as class 0.
+    nearest: Vector = np.rint(np.fmin(np.fmax(target, 0.0), classes - 1.0))
+    return nearest
+
+
 def scores(features: Matrix, scaling: Scaling, parameters: Vector) -> Vector:
     """Return the sum of parameter x scaled input of each row; (n, d), (d + 1,) → (n,)."""
     out, at_once = np.empty(features.shape[0]), columns_at_once(parameters.size, _SCORED_AT_ONCE)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.checks import check_rows
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
 from heliosdb.algorithms.hazards import HAZARDS, INTERVALS, LEVELS_OF_TIME, HazardStep
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.linear import check_rows, scale_inputs
+from heliosdb.algorithms.linear import scale_inputs
 from heliosdb.algorithms.newton import NEWTON, check_newton_run, check_size, ending, fit_of
 from heliosdb.algorithms.newton_solver import Penalty, Search, advance
 from heliosdb.algorithms.private_newton import training_noise

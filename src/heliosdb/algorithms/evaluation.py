@@ -12,8 +12,8 @@ from typing import ClassVar, Literal, Protocol, cast
 
 from heliosdb.algorithms.answers import evaluation_fault
 from heliosdb.algorithms.checks import check_evaluation
-from heliosdb.algorithms.measures import Evaluation
-from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
+from heliosdb.algorithms.private_measuring import read_evaluation
+from heliosdb.algorithms.registry import Supervised, classes_of, supervised
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
@@ -35,10 +35,6 @@ class Evaluable(Supervised, Protocol):
 
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
         """Measure the parameters on the held-out rows, as sums."""
-        ...
-
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
-        """Read the sum of so many nodes' evaluations."""
         ...
 
 
@@ -84,8 +80,7 @@ class EvaluateStep:
         assert isinstance(gathered, Total)
         if gathered.nodes == 0:
             return Taken(state)
-        method = cast(Evaluable, algorithm(self.algorithm))
-        found = method.read_evaluation(gathered.vector, evaluate_work(plan), gathered.noise_count)
+        found = read_evaluation(gathered.vector, evaluate_work(plan), gathered.noise_variance)
         return Taken(state, figures=found.figures, notes=found.notes)
 
     def check(self, task: Task) -> None:

@@ -243,13 +243,13 @@ def range_position(column: Vector, bounds: tuple[float, float]) -> Vector:
     return np.where(np.isfinite(column), np.clip(position, -1.0, 1.0), np.nan)
 
 
-def private_noise(blocks: int, work: StatisticsWork, nodes: float) -> float:
-    """Return the standard deviation of the noise in every value of a sum with the noise of so many nodes, as
-    what stands out of it is judged by: see `judged_deviation`."""
+def private_noise(blocks: int, work: StatisticsWork, noise_variance: float) -> float:
+    """Return the standard deviation of the noise in every value of a sum whose noise has so many times the
+    variance of one node's, as what stands out of it is judged by: see `judged_deviation`."""
     if work.noise_multiplier is None:
         return 0.0
     scale = work.noise_multiplier * sensitivity(blocks, work)
-    return judged_deviation(scale, work.noise) * math.sqrt(nodes)
+    return judged_deviation(scale, work.noise) * math.sqrt(noise_variance)
 
 
 def split_blocks(total: Vector, blocks: int, work: StatisticsWork) -> list[Vector]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -54,7 +55,9 @@ INTERVALS = 5
 _QUANTILES = tuple(0.18 * number for number in range(1, INTERVALS + 1))
 _SHAPE = Bounds(0.25, 25.0)
 _SHARES = Shares(0.5, 0.5)
-_ENDS = Bounds(1e-6, 1e6)
+ENDS = Bounds(1e-6, 1e6)
+"""Of an interval, in units of time that the task names."""
+
 _MOST_INTERVALS = 64
 
 
@@ -62,13 +65,16 @@ _MOST_INTERVALS = 64
 class HazardSettings:
     """ends: of the intervals, in units of `unit`; the first begins at 0. clipping_norm: of a subject."""
 
-    ends: tuple[float, ...] = within(_ENDS)
+    ends: tuple[float, ...] = within(ENDS)
     unit: float = within(bounds.SCALE)
     clipping_norm: float = within(bounds.CLIPPING_NORM)
 
 
-def intervals_of(scaling: Scaling) -> tuple[float, tuple[float, ...]]:
-    """Return the unit of time and the intervals' ends in it, from the released mean and spread of times."""
+def intervals_of(
+    scaling: Scaling, quantiles: Sequence[float] = _QUANTILES
+) -> tuple[float, tuple[float, ...]]:
+    """Return the unit of time and the intervals' ends in it, from the released mean and spread of times: the
+    quantiles of a gamma distribution."""
     # Where rows are read nothing needs it.
     from scipy.special import gammaincinv  # type: ignore[import-untyped]  # it has no stubs
 
@@ -77,7 +83,7 @@ def intervals_of(scaling: Scaling) -> tuple[float, tuple[float, ...]]:
         # Noise has left no mean of times, which are not below 0.
         mean = spread
     shape = _SHAPE.clamp((mean / spread) ** 2)
-    ends = tuple(_ENDS.clamp(float(gammaincinv(shape, one)) / shape) for one in _QUANTILES)
+    ends = tuple(ENDS.clamp(float(gammaincinv(shape, one)) / shape) for one in quantiles)
     return bounds.SCALE.clamp(mean), ends
 
 
@@ -131,11 +137,7 @@ class HazardStep:
         noise = one_noise(task.work)
         if noise is None:
             raise invalid_value("hazards of intervals are asked for under a privacy budget alone")
-        rising = all(one < other for one, other in zip(given.ends, given.ends[1:], strict=False))
-        if not (0 < len(given.ends) <= _MOST_INTERVALS and rising):
-            raise invalid_value("the intervals of time are none")
-        if "event" not in dict(task.reading.roles):
-            raise invalid_value(f"{NAME} reads a column with the role event")
+        check_intervals(task, given.ends)
         # Each row has a vector that grows with their square.
         check_size(task.n_inputs + len(given.ends))
         scaling_of(task)
@@ -165,6 +167,15 @@ class HazardStep:
         return bounded_hazards(table.training(), slopes, levels, scaling_of(task), given, noise)
 
 
+def check_intervals(task: Task, ends: Sequence[float]) -> None:
+    """Raise FederatedError INVALID_VALUE for ends of no intervals, and where no event is read."""
+    rising = all(one < other for one, other in pairwise(ends))
+    if not (0 < len(ends) <= _MOST_INTERVALS and rising):
+        raise invalid_value("the intervals of time are none")
+    if "event" not in dict(task.reading.roles):
+        raise invalid_value(f"{NAME} reads a column with the role event")
+
+
 def bounded_hazards(  # noqa: PLR0917
     rows: Table, slopes: Vector, levels: Vector, scaling: Scaling, given: HazardSettings, noise: float
 ) -> Contribution:
@@ -178,7 +189,7 @@ def bounded_hazards(  # noqa: PLR0917
         scores = fold(columns * slopes[:, None]) + levels[:, None]
         hazards = np.exp(np.minimum(np.maximum(scores, -FURTHEST_SCORE), FURTHEST_SCORE))
         with np.errstate(over="ignore"):
-            times = np.minimum(np.maximum(block.target / given.unit, 0.0), _ENDS.most)
+            times = np.minimum(np.maximum(block.target / given.unit, 0.0), ENDS.most)
         at_risk = np.minimum(np.maximum(times - (ends - widths), 0.0), widths)
         # A time of 0 is in the first interval.
         inside = (times <= ends) & ((times > ends - widths) | (ends - widths == 0.0))

@@ -7,7 +7,6 @@ such row for each class but the first, whose score is 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
@@ -17,10 +16,10 @@ import numpy as np
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.blockwise import sum_parts
-from heliosdb.algorithms.checks import check_parameters
+from heliosdb.algorithms.checks import check_parameters, check_rows
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
-from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
+from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns, scores
 from heliosdb.algorithms.curvature import Curvature, one_score, several_scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.families import (
@@ -30,26 +29,24 @@ from heliosdb.algorithms.families import (
     Family,
     RowValues,
     half_squared_error,
-    log_loss,
-    sigmoid,
     softmax,
     softmax_losses,
     softmax_residuals,
 )
 from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.measures import LARGEST_LOSS, Boxes, Evaluation, Measure, first_rows, measure
+from heliosdb.algorithms.measures import LARGEST_LOSS, Measure, first_rows, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
 from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.private_layered import (
-    ROW_CAP,
     classes_shape,
-    measure_layers,
+    layered_scores,
     scores_shape,
     train_layers,
 )
 from heliosdb.algorithms.private_layers import Shape
+from heliosdb.algorithms.private_measuring import RowScores, measure_privately
 from heliosdb.algorithms.private_newton import NoisyWork, bounded_curvature
 from heliosdb.algorithms.private_sgd import descend_privately, sum_gradients
 from heliosdb.algorithms.refinement import REFINE, RefineStep
@@ -77,15 +74,12 @@ from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
-from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.parts.algorithms import by_newton, check_private
 from heliosdb.parts.private_classes import check_private_classes
-from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
-
-__all__ = ["half_squared_error", "log_loss", "sigmoid"]
+from heliosdb.privacy.mechanisms import Lattice, Secret
 
 
 def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
@@ -211,16 +205,11 @@ class LinearModel:
         table = describe_coefficients(
             scaling,
             np.atleast_2d(parameters),
-            self._units(scaling),
+            Units.of(self.link, scaling),
             fit_of(state, findings, dispersed=self.family.has_dispersion),
             inputs=() if encoding is None else encoding.inputs,
         )
         return Prediction(made.kind, {**made.content, "coefficients": table})
-
-    def _units(self, scaling: Scaling) -> Units:
-        if self.link == "exp":
-            return Units(shift=math.log(scaling.target_mean))
-        return Units(scaling.target_scale, scaling.target_mean) if self.link == "identity" else Units()
 
     @property
     def dtype(self) -> Dtype:
@@ -411,12 +400,8 @@ class LinearModel:
         Where private in whole steps of the lattice of their noise.
         """
         if work.noise_multiplier is not None:
-            rows = table.validation()
-            if parameters.ndim > 1:
-                return measure_layers([parameters], "relu", rows, work, is_reduced=True)
-            mechanism = Mechanism(work.noise_multiplier, noise=work.noise)
-            return self._evaluate_privately(rows, parameters, work.scaling, mechanism)
-
+            scores_of = self._row_scores(parameters, work.scaling)
+            return measure_privately(scores_of, table.validation(), work)
         how, held_out = work.measure, table.rows - table.training_rows
 
         def sums_of(rows: Table) -> Vector:
@@ -453,33 +438,6 @@ class LinearModel:
             return means
         return values
 
-    def _evaluate_privately(
-        self, rows: Table, parameters: Vector, scaling: Scaling, mechanism: Mechanism
-    ) -> Contribution:
-        boxes, clamped = self.measure.boxes, clamp_parameters(parameters)
-        lattice = _evaluation_lattice(boxes, mechanism.noise_multiplier, mechanism.noise)
-
-        def steps_of(rows: Table) -> Integers:
-            values, targets = scores(rows.features, scaling, clamped), self._private_targets(rows, scaling)
-            if self.counts:
-                values, targets = _as_numbers(values, targets, scaling)
-            losses = half_squared_error(values, targets) if self.counts else self.loss(values, targets)
-            measured = self.measure.row_values(losses, values, targets)
-            means = group_by_subject(rows.subjects).means(measured, ROW_CAP)
-            return lattice.sum_steps(boxes.coordinates(means))
-
-        guard = ClippedSum(boxes.norm(mechanism.noise), mechanism)
-        return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
-
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
-        """Read the sum of answers to `evaluate`, with the noise of so many nodes."""
-        scale = work.scaling.target_scale
-        if work.noise_multiplier is None:
-            return work.measure.read_plain(total, scale)
-        lattice = _evaluation_lattice(work.measure.boxes, work.noise_multiplier, work.noise)
-        noise = lattice.std * math.sqrt(nodes)
-        return work.measure.read_private(total, noise, scale)
-
     def check_scored(self, task: Task) -> None:
         """Refuse what are no parameters, or outside their bounds."""
         check_parameters(task.state, task.n_inputs, ReportWork.of(task).classes)
@@ -493,16 +451,24 @@ class LinearModel:
                 values = _shifted(values, offset / self._offset_unit(task.scaling))
             return self._scores(values, task.scaling)
 
-    def score_privately(self, features: Matrix, task: Task) -> Matrix:
-        """Return the scores, each of its row alone; see private_report.py."""
+    def private_scores(self, task: Task) -> RowScores:
+        """Return what scores rows, each by itself; see private_measuring.py."""
         assert task.scaling is not None
-        parameters = clamp_parameters(task.state[PARAMETERS])
+        return self._row_scores(task.state[PARAMETERS], task.scaling)
+
+    def _row_scores(self, parameters: Vector, scaling: Scaling) -> RowScores:
         if parameters.ndim > 1:
-            values: Matrix = np.stack([scores(features, task.scaling, one) for one in parameters], axis=1)
-        else:
-            values = scores(features, task.scaling, parameters)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._scores(values, task.scaling)
+            return layered_scores([parameters], "relu", scaling, is_reduced=True)
+        clamped = clamp_parameters(parameters)
+        # Of a count its mean is measured, as of any number.
+        unit = scaling.target_mean / scaling.target_scale if self.counts else 0.0
+        factor = min(max(unit, 1.0 / INPUT.most), INPUT.most)
+
+        def scores_of(features: Matrix) -> Matrix:
+            values = scores(features, scaling, clamped)
+            return factor * (np.exp(np.minimum(values, FURTHEST_SCORE)) - 1.0) if self.counts else values
+
+        return scores_of
 
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""
@@ -518,33 +484,12 @@ class LinearModel:
             # Not finite is none of them: a table has no such target.
             with np.errstate(over="ignore"):
                 return np.minimum(np.maximum(rows.target / scaling.target_mean, 0.0), INPUT.most)
-        if self.scales_target:
-            return scale_target(rows.target, scaling)
-        # fmax, fmin: what is not a number counts as a class too.
-        classes: Vector = np.fmin(np.fmax(rows.target, 0.0), 1.0)
-        return classes
-
-
-def _evaluation_lattice(boxes: Boxes, noise_multiplier: float, noise: Noise) -> Lattice:
-    return Lattice.of(boxes.norm(noise), noise_multiplier, boxes.size, noise)
-
-
-def _as_numbers(values: Vector, targets: Vector, scaling: Scaling) -> tuple[Vector, Vector]:
-    """Return scores and targets of counts, of a mean of 1, as those of any number; bounded."""
-    factor = min(max(scaling.target_mean / scaling.target_scale, 1.0 / INPUT.most), INPUT.most)
-    means = np.exp(np.minimum(values, FURTHEST_SCORE))
-    return factor * (means - 1.0), factor * (targets - 1.0)
+        return private_targets(rows.target, scaling, 0 if self.scales_target else 2)
 
 
 def _shifted(values: Matrix, offset: Vector) -> Matrix:
     """Add a row's offset to its score, or to each of its scores."""
     return values + (offset if values.ndim == 1 else offset[:, None])
-
-
-def check_rows(rows: int) -> None:
-    """Raise FederatedError (22023) where there is no row to train on."""
-    if rows == 0:
-        raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
 
 
 LOGISTIC_REGRESSION = LinearModel("logistic_regression", BINOMIAL)

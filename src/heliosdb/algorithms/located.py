@@ -122,7 +122,7 @@ class Located:
 def take_counts(before: Located | None, total: Total, work: StatisticsWork, columns: int) -> Located:
     """Take in the counts of one exchange, each column's in place of those of another grid or together with
     those of the same. columns: that are counted. What comes next is the same again; see `look_closer`."""
-    noise = private_noise(columns, work, total.noise_count) / total.nodes
+    noise = private_noise(columns, work, total.noise_variance) / total.nodes
     counts = np.array(split_blocks(total.vector, columns, work)) / total.nodes
     count, variances = float(total.vector[-1]) / total.nodes, np.full(columns, noise**2)
     grids = np.array(work.windows if work.windows is not None else (LOGARITHMIC,) * columns)

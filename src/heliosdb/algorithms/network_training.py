@@ -52,7 +52,7 @@ def load_torch() -> tuple[ModuleType, Any]:
     """
     # Read by CUDA's library when it is first used: without it sums on a GPU come in any order.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Its compiler, which is not used, makes this directory when it is imported; a confined process makes none.
+    # Its compiler, which is not used, makes this directory when it is imported; who is confined makes none.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
     try:
         import torch

@@ -8,7 +8,6 @@ private_layers.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,13 +19,14 @@ from heliosdb.algorithms.architecture import Architecture, read_architecture
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.families import half_squared_error, log_loss
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
-from heliosdb.algorithms.linear import half_squared_error, log_loss
-from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, told_sums
+from heliosdb.algorithms.measures import LARGEST_LOSS, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.norms import NORMS, NormsStep
-from heliosdb.algorithms.private_layered import measure_layers, network_shape, train_layers
+from heliosdb.algorithms.private_layered import layered_scores, network_shape, train_layers
 from heliosdb.algorithms.private_layers import Shape
+from heliosdb.algorithms.private_measuring import RowScores, measure_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.releases import releases_of_descent
@@ -47,7 +47,7 @@ from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import NetworkSettings, has_classes
 from heliosdb.parts.networks import check_layers, check_size
-from heliosdb.privacy.mechanisms import Lattice, Secret
+from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.network import forward, scale
 
 _LINKS = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
@@ -93,7 +93,7 @@ class NeuralNetwork:
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, streams_privately=True),
             NORMS: NormsStep(self.name, streams=True),
             EVALUATE: EvaluateStep(self.name, streams_privately=True),
-            REPORT: ReportStep(self.name),
+            REPORT: ReportStep(self.name, streams_privately=True),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -224,23 +224,12 @@ class NeuralNetwork:
         assert self.architecture is not None
         rows = table.validation()
         if work.noise_multiplier is not None:
-            layers = self.architecture.network(parameters)
-            weights = [np.column_stack((one.weights, one.biases)) for one in layers]
-            return measure_layers(weights, self.architecture.activation, rows, work)
+            return measure_privately(_row_scores(self.architecture, parameters, work.scaling), rows, work)
         scores = _scores(self.architecture, parameters, rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
         made = told_sums(work.measure, losses, scores, targets, rows)
         return Contribution(made, max(1.0, float(rows.rows)), Plain())
-
-    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: float) -> Evaluation:
-        """Read the sum of so many nodes' answers to `evaluate`."""
-        measure, scale = work.measure, work.scaling.target_scale
-        if work.noise_multiplier is None:
-            return measure.read_plain(total, scale)
-        boxes = measure.boxes
-        noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
-        return measure.read_private(total, noise, scale)
 
     def check_scored(self, task: Task) -> None:
         """Refuse what is no network of the task's inputs and classes."""
@@ -252,6 +241,12 @@ class NeuralNetwork:
         assert task.scaling is not None
         found = self._found(task.state, task.n_inputs)
         return _scores(found, task.state[PARAMETERS], features, task.scaling)
+
+    def private_scores(self, task: Task) -> RowScores:
+        """Return what scores rows, each by itself; see private_measuring.py."""
+        assert task.scaling is not None
+        found = self._found(task.state, task.n_inputs)
+        return _row_scores(found, task.state[PARAMETERS], task.scaling)
 
     def _found(self, state: State, inputs: int) -> Architecture:
         return self.architecture or read_architecture(state, inputs)
@@ -268,6 +263,11 @@ def _scores(architecture: Architecture, parameters: Vector, features: Matrix, sc
     """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
     sums = forward(architecture.network(parameters), scale(features, scaling.means, scaling.scales))
     return sums if sums.shape[1] > 1 else sums[:, 0]
+
+
+def _row_scores(architecture: Architecture, parameters: Vector, scaling: Scaling) -> RowScores:
+    weights = [np.column_stack((one.weights, one.biases)) for one in architecture.network(parameters)]
+    return layered_scores(weights, architecture.activation, scaling)
 
 
 def _compact(numbers: Matrix) -> NDArray[Any]:

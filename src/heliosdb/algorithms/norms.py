@@ -20,9 +20,8 @@ import numpy as np
 
 from heliosdb.algorithms.answers import noised_fault
 from heliosdb.algorithms.checks import check_shape, check_target
-from heliosdb.algorithms.columns import clamp_parameters, scale_columns
+from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.private_layered import private_targets
 from heliosdb.algorithms.private_layers import LayeredRows, Shape
 from heliosdb.algorithms.registry import Supervised, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
@@ -166,7 +165,7 @@ def count_norms(shape: Shape, table: Table, parameters: Vector, work: NormsWork)
     held = LayeredRows.of(
         shape,
         scale_columns(rows.features, work.scaling, rows.space),
-        private_targets(rows, work.scaling, work.classes),
+        private_targets(rows.target, work.scaling, work.classes),
         group_by_subject(rows.subjects),
         clipping_norm=work.clipping_norm,
     )

@@ -59,9 +59,9 @@ class Told:
             self.withheld.append(shown or name)
 
 
-def private_deviation(layout: PrivateLayout, noise_multiplier: float, nodes: float) -> float:
-    """Return the standard deviation in every value of a sum with the noise of so many nodes."""
-    return Lattice.of(layout.sensitivity, noise_multiplier, layout.size).std * math.sqrt(nodes)
+def private_deviation(layout: PrivateLayout, noise_multiplier: float, noise_variance: float) -> float:
+    """Return the standard deviation of the noise in every value of a sum; see `Lattice.std_of_sum`."""
+    return Lattice.of(layout.sensitivity, noise_multiplier, layout.size).std_of_sum(noise_variance)
 
 
 def private_report_fault(layout: PrivateLayout, vector: Vector, noise_multiplier: float) -> str | None:

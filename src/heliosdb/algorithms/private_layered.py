@@ -1,4 +1,4 @@
-"""Private training and measurement of models that are layers: networks, and linear models of several classes.
+"""Private training and scores of models that are layers: networks, and linear models of several classes.
 
 What always holds: what private_layers.py and private_sgd.py keep; both share everything with linear models of
 one score but how a gradient is found. PyTorch has no part in it: its kernels do not say in which order they
@@ -7,34 +7,22 @@ add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import add
+from collections.abc import Sequence
 
 import numpy as np
 
 from heliosdb.algorithms.architecture import Architecture
-from heliosdb.algorithms.blockwise import sum_parts
-from heliosdb.algorithms.column_losses import (
-    private_classes,
-    softmax_column_losses,
-    softmax_column_slopes,
-)
-from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target
-from heliosdb.algorithms.families import RowValues, half_squared_error, log_loss, sigmoid
+from heliosdb.algorithms.column_losses import softmax_column_slopes
+from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns
+from heliosdb.algorithms.families import RowValues, sigmoid
 from heliosdb.algorithms.private_layers import LayeredRows, Shape, Slopes, scores_of
+from heliosdb.algorithms.private_measuring import RowScores
 from heliosdb.algorithms.private_sgd import descend_over
 from heliosdb.algorithms.table import Table, group_by_subject
-from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.algorithms.works import PrivateTraining, TrainWork
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Vector
+from heliosdb.domain.vector import AlreadyPrivate, Contribution, Matrix, Vector
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
-
-ROW_CAP = 1024.0
-"""A row's loss counts up to this in the mean of its subject."""
-
-Losses = Callable[[Matrix, Vector], Vector]
-"""(scores, targets) → the loss of each row; (units, n), (n,) → (n,)."""
 
 
 def network_shape(architecture: Architecture) -> Shape:
@@ -85,11 +73,6 @@ _OUTPUT_SLOPES: dict[str, Slopes] = {
 }
 
 
-def private_targets(rows: Table, scaling: Scaling, classes: int) -> Vector:
-    """Return the targets as private computations read them: the nearest class, or the scaled number, cut."""
-    return private_classes(rows.target, classes) if classes else scale_target(rows.target, scaling)
-
-
 def train_layers(
     shape: Shape,
     rows: Table,
@@ -100,7 +83,7 @@ def train_layers(
     secret: Secret,
 ) -> Contribution:
     """Run DP-SGD from the parameters, (k,); see `descend_privately`. rows: those that are not held out."""
-    targets = private_targets(rows, work.scaling, work.classes)
+    targets = private_targets(rows.target, work.scaling, work.classes)
     held = LayeredRows.of(
         shape,
         scale_columns(rows.features, work.scaling, rows.space),
@@ -123,37 +106,19 @@ def train_layers(
     return Contribution(moved - parameters, privacy.expected_subjects, guard)
 
 
-def measure_layers(
-    weights: Sequence[Matrix], activation: str, rows: Table, work: EvaluateWork, *, is_reduced: bool = False
-) -> Contribution:
-    """Measure layers on rows, in whole steps of the lattice of the noise that the work asks for.
+def layered_scores(
+    weights: Sequence[Matrix], activation: str, scaling: Scaling, *, is_reduced: bool = False
+) -> RowScores:
+    """Return what scores rows by layers.
 
     weights, activation: see `Shape`; of two classes one last unit, of more one each, or where is_reduced
     for each but the first.
     """
-    assert work.noise_multiplier is not None
-    measure, scaling, classes = work.measure, work.scaling, work.classes
-    boxes = measure.boxes
-    lattice = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size)
     clamped = [clamp_parameters(one) for one in weights]
 
-    def values_of(part: Table) -> Matrix:
-        columns, targets = scale_columns(part.features, scaling), private_targets(part, scaling, classes)
-        scores = scores_of(clamped, activation, columns)
+    def scores_of_rows(features: Matrix) -> Matrix:
+        scores = scores_of(clamped, activation, scale_columns(features, scaling))
         scores = beside_first(scores) if is_reduced else scores
-        shown = scores.T if len(scores) > 1 else scores[0]
-        return measure.row_values(_losses(scores, targets, classes), shown, targets)
+        return scores.T if len(scores) > 1 else scores[0]
 
-    def steps_of(part: Table) -> Integers:
-        measured = np.concatenate(part.by_rows(values_of, classes), axis=1)
-        means = group_by_subject(part.subjects).means(measured, ROW_CAP)
-        return lattice.sum_steps(boxes.coordinates(means))
-
-    guard = ClippedSum(boxes.sensitivity, Mechanism(work.noise_multiplier))
-    return Contribution(lattice.total(sum_parts(rows.subject_blocks(), steps_of, add)), 1.0, guard)
-
-
-def _losses(scores: Matrix, targets: Vector, classes: int) -> Vector:
-    if len(scores) > 1:
-        return softmax_column_losses(scores, targets)
-    return log_loss(scores[0], targets) if classes else half_squared_error(scores[0], targets)
+    return scores_of_rows

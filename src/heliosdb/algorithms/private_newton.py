@@ -8,7 +8,6 @@ released.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -182,7 +181,7 @@ def move_noisily(  # noqa: PLR0917
 ) -> NoisyRound:
     """Take a step on the sum of the nodes' answers; parameters: (P,), slopes, then intercepts."""
     noise, norm = training_noise(plan.findings.plan), plan.run.policy.clipping_threshold
-    deviation = lattice_of(noise, norm, layout.size).std * math.sqrt(gathered.noise_count)
+    deviation = lattice_of(noise, norm, layout.size).std_of_sum(gathered.noise_variance)
     found = NoisySums.read(gathered.vector, layout, deviation)
     if link == "exp" and plan.round == 1:
         raising = layout.length * layout.intercepts

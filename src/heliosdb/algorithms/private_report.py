@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import add
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from heliosdb.algorithms.blockwise import sum_parts
-from heliosdb.algorithms.columns import scale_target
+from heliosdb.algorithms.columns import private_targets
 from heliosdb.algorithms.private_layout import (
     CELLS,
     EDGES,
@@ -24,6 +23,7 @@ from heliosdb.algorithms.private_layout import (
     PrivateLayout,
     largest_loss,
 )
+from heliosdb.algorithms.private_measuring import RowScores, ScoresRows, row_losses
 from heliosdb.algorithms.reference_points import Points, reference_points
 from heliosdb.algorithms.space import rows_at_once, slices
 from heliosdb.algorithms.table import Codes, Grouping, Table, group_by_subject, starts_of_runs
@@ -33,7 +33,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import ClippedSum, Contribution, Dtype, Matrix, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.privacy.clipping import clip_steps, fold
+from heliosdb.privacy.clipping import clip_steps
 from heliosdb.privacy.mechanisms import Integers, Lattice
 
 _ROW_CAP = 16.0
@@ -44,26 +44,10 @@ _CELL_BITS = 11
 """Cells of a histogram: fewer than 2^11, of 32 classes 1,024."""
 
 
-@runtime_checkable
-class ScoresRows(Protocol):
-    """An algorithm whose model scores each row by itself, as a computation under a budget has to."""
-
-    def score_privately(self, features: Matrix, task: Task) -> Matrix:
-        """Node: the scores of rows under the task's state, as measures/measure.py has them; (rows, inputs) →
-        (rows,), of more than two classes (rows, classes).
-
-        Each row's is a function of that row and the task, to the last bit, whichever other rows there are;
-        nothing is raised, whatever is in a row.
-        """
-        ...
-
-
-def check_private_report(method: object, task: Task) -> None:
+def check_private_report(task: Task) -> None:
     """Raise FederatedError where no table could answer: 22023, 0A000, or 54000 for more noise than the
     lattice takes. The task's state was checked."""
     work = PrivateReportWork.of(task)
-    if not isinstance(method, ScoresRows):
-        raise not_supported(f"a report of {work.algorithm} is not supported under a privacy_budget yet")
     if work.classes > MOST_CLASSES:
         raise not_supported(
             f"under a privacy_budget there is no report of more than {MOST_CLASSES} classes yet"
@@ -80,9 +64,10 @@ def report_privately(method: ScoresRows, table: Table, task: Task) -> Contributi
     work = PrivateReportWork.of(task)
     layout = PrivateLayout(work.classes, len(task.reading.features))
     lattice = Lattice.of(layout.sensitivity, work.noise_multiplier, layout.size)
+    scores_of = method.private_scores(task)
 
     def steps_of(rows: Table) -> Integers:
-        return report_steps(method, rows, task, layout, lattice)
+        return report_steps(scores_of, rows, task, layout, lattice)
 
     steps = sum_parts(table.validation().subject_blocks(), steps_of, add)
     guard = ClippedSum(layout.sensitivity, Mechanism(work.noise_multiplier))
@@ -90,31 +75,27 @@ def report_privately(method: ScoresRows, table: Table, task: Task) -> Contributi
 
 
 def report_steps(
-    method: ScoresRows, rows: Table, task: Task, layout: PrivateLayout, lattice: Lattice
+    scores_of: RowScores, rows: Table, task: Task, layout: PrivateLayout, lattice: Lattice
 ) -> Integers:
     """Return what some subjects, each with all of its rows, add in lattice steps; (layout.size,)."""
-    grouping, targets = group_by_subject(rows.subjects), _targets(rows, task, layout.classes)
+    grouping, targets = group_by_subject(rows.subjects), _targets(rows, task, layout)
     with np.errstate(over="ignore", invalid="ignore"):
-        scored = rows.by_rows(lambda some: method.score_privately(some.features, task), layout.classes)
+        scored = rows.by_rows(lambda some: scores_of(some.features), layout.classes)
         figures = _figures(layout, np.concatenate(scored), targets, grouping, lattice)
         (shown,) = layout.shapes["growths"]
         steps = np.empty((shown, grouping.subjects), dtype=np.int64)
         points = list(reference_points(task)) if shown else []
         # One subject may have all rows: so many features at a time that theirs take no more than a block.
         for some in slices(shown, rows_at_once(rows.rows)):
-            growths = _growths(method, rows, task, points[some])
+            growths = _growths(scores_of, rows, task, layout, points[some])
             steps[some] = np.rint(grouping.means(growths, _ROW_CAP) / lattice.step).astype(np.int64)
     clipped = clip_steps(steps, LARGEST_NORM / lattice.step) if len(steps) else steps
     return np.concatenate([figures, clipped.astype(np.int64).sum(axis=1)])
 
 
-def _targets(rows: Table, task: Task, classes: int) -> Vector:
-    """Return what is learned of each row: its class, for one that is none the nearest, or the number."""
-    if classes == 0:
-        assert task.scaling is not None
-        return scale_target(rows.target, task.scaling)
-    nearest: Vector = np.rint(np.fmin(np.fmax(rows.target, 0.0), classes - 1.0))
-    return nearest
+def _targets(rows: Table, task: Task, layout: PrivateLayout) -> Vector:
+    assert task.scaling is not None
+    return private_targets(rows.target, task.scaling, layout.classes)
 
 
 def _figures(
@@ -134,17 +115,19 @@ def _figures(
     return lattice.sum_steps(coordinates)
 
 
-def _growths(method: ScoresRows, rows: Table, task: Task, points: Sequence[Points]) -> Matrix:
+def _growths(
+    scores_of: RowScores, rows: Table, task: Task, layout: PrivateLayout, points: Sequence[Points]
+) -> Matrix:
     """Return by how much each row's loss grows where a feature is replaced; (features, rows). points: what
     each of these features is replaced by."""
-    classes = PrivateReportWork.of(task).classes
+    classes, most = layout.classes, largest_loss(layout.classes)
 
     def growths_of(some: Table) -> Matrix:
         growths, features = np.zeros((len(points), some.rows)), np.array(some.features)
-        targets = _targets(some, task, classes)
+        targets = _targets(some, task, layout)
 
         def losses() -> Vector:
-            return row_losses(classes, method.score_privately(features, task), targets)
+            return row_losses(classes, scores_of(features), targets, most)
 
         before = losses()
         for place, one in enumerate(points):
@@ -156,23 +139,6 @@ def _growths(method: ScoresRows, rows: Table, task: Task, points: Sequence[Point
         return growths
 
     return np.concatenate(rows.by_rows(growths_of, classes), axis=1)
-
-
-def row_losses(classes: int, scores: Matrix, targets: Vector) -> Vector:
-    """Return each row's loss between 0 and `largest_loss`, by additions in an order that only the number of
-    classes decides; (rows,) or (rows, classes), (rows,) → (rows,)."""
-    if classes == 0:
-        losses = 0.5 * np.square(scores - targets)
-    elif classes == 2:
-        losses = np.logaddexp(0.0, scores) - targets * scores
-    else:
-        columns = np.ascontiguousarray(scores.T)
-        highest = np.maximum.reduce(columns, axis=0)
-        own = columns[targets.astype(np.int64), np.arange(targets.size)]
-        losses = np.log(fold(np.exp(columns - highest))) + (highest - own)
-    # fmin, fmax: what is no number counts as the largest.
-    found: Vector = np.fmax(np.fmin(losses, largest_loss(classes)), 0.0)
-    return found
 
 
 def share_steps(cells: Codes, count: int, grouping: Grouping, lattice: Lattice) -> Integers:

@@ -6,10 +6,10 @@ What always holds: the answer depends on the run and on what round 0 found alone
 from __future__ import annotations
 
 import math
+from typing import Protocol, cast
 
 from heliosdb.algorithms.private_layout import CELLS, MOST_CLASSES, PrivateLayout
-from heliosdb.algorithms.private_report import ScoresRows
-from heliosdb.algorithms.registry import algorithm, classes_of
+from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import REPORT
 from heliosdb.domain.findings import RunPlan
 from heliosdb.privacy.plan import REGRESSION_NOISE, AccuracyNoise
@@ -18,16 +18,42 @@ _RARER = 0.25
 """Share of the rarer class with which the area's error is foreseen: of one rarer still it is larger."""
 
 
+class ForeseesNoise(Protocol):
+    """A report step."""
+
+    def foresee(self, plan: RunPlan) -> AccuracyNoise | str:
+        """Return how the figure is that noise reaches first, or say why there is no report under a budget."""
+        ...
+
+
 def wished_report(plan: RunPlan) -> AccuracyNoise | None:
     """Return how the figure is that noise reaches first; None where a run has no report under a budget."""
+    found = _foreseen(plan)
+    return found if isinstance(found, AccuracyNoise) else None
+
+
+def why_unreported(plan: RunPlan) -> str | None:
+    """Say of a run that would have a report without a budget that there is none yet; None of others."""
+    found = _foreseen(plan)
+    return found if isinstance(found, str) else None
+
+
+def _foreseen(plan: RunPlan) -> AccuracyNoise | str | None:
     options = plan.run.options
-    method, classes = algorithm(options.algorithm), len(classes_of(plan))
-    able = REPORT in method.steps and isinstance(method, ScoresRows) and classes <= MOST_CLASSES
-    # A report bounds its subjects in L2 alone.
-    able = able and plan.run.policy.noise == "gaussian"
-    if not able or not plan.run.publishes or options.validation_split == 0:
+    step = algorithm(options.algorithm).steps.get(REPORT)
+    if step is None or not plan.run.publishes or options.validation_split == 0:
         return None
-    sensitivity = PrivateLayout(classes, len(options.features)).sensitivity
+    if plan.run.policy.noise != "gaussian":
+        # A report bounds its subjects in L2 alone.
+        return f"no report is made of {options.algorithm} under {plan.run.policy.noise} noise yet"
+    return cast(ForeseesNoise, step).foresee(plan)
+
+
+def foresee_scores(classes: int, features: int) -> AccuracyNoise | str:
+    """Return how noise bears on the report of a model that scores rows, or why there is none."""
+    if classes > MOST_CLASSES:
+        return f"no report is made of more than {MOST_CLASSES} classes under a privacy_budget yet"
+    sensitivity = PrivateLayout(classes, features).sensitivity
     if classes == 0:
         found = REGRESSION_NOISE
         return AccuracyNoise(sensitivity, found.per_noise, found.sampling, found.largest)
@@ -35,19 +61,6 @@ def wished_report(plan: RunPlan) -> AccuracyNoise | None:
         # Of an accuracy of 1/2: the diagonal's noise, less half of the count's.
         return AccuracyNoise(sensitivity, 0.5 * classes, 0.5, largest=0.1)
     return AccuracyNoise(sensitivity, _area_noise(), _area_sampling(), largest=0.1)
-
-
-def why_unreported(plan: RunPlan) -> str | None:
-    """Say of a run that would have a report without a budget that there is none of its model yet; None of
-    others."""
-    options = plan.run.options
-    method = algorithm(options.algorithm)
-    if REPORT not in method.steps or not plan.run.publishes or options.validation_split == 0:
-        return None
-    if isinstance(method, ScoresRows) and plan.run.policy.noise == "gaussian":
-        return None
-    under = "a privacy_budget" if plan.run.policy.noise == "gaussian" else f"{plan.run.policy.noise} noise"
-    return f"no report is made of {options.algorithm} under {under} yet"
 
 
 def _area_noise() -> float:

@@ -20,7 +20,9 @@ from heliosdb.algorithms.private_figures import (
     read_private_report,
 )
 from heliosdb.algorithms.private_layout import PrivateLayout
-from heliosdb.algorithms.private_report import ScoresRows, check_private_report, report_privately
+from heliosdb.algorithms.private_measuring import ScoresRows
+from heliosdb.algorithms.private_report import check_private_report, report_privately
+from heliosdb.algorithms.private_wish import foresee_scores
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.report_figures import read_figures, read_report, report_fault
 from heliosdb.algorithms.report_layout import ReportLayout
@@ -37,10 +39,11 @@ from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
+from heliosdb.privacy.plan import AccuracyNoise
 
 
-class Scoring(Supervised, Protocol):
-    """An algorithm whose model gives each row scores."""
+class Scoring(ScoresRows, Supervised, Protocol):
+    """An algorithm whose model gives each row scores, under a budget each row by itself."""
 
     def check_scored(self, task: Task) -> None:
         """Node: FederatedError where the task's state is none of such a model, or outside its bounds."""
@@ -65,6 +68,7 @@ class ReportStep:
     moving: Sequence[str] = ()
     told: Sequence[str] | None = None
     streams: bool = False
+    streams_privately: bool = False
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the counts and sums of a report."""
@@ -91,6 +95,10 @@ class ReportStep:
             return "it has more outliers than it stated rows in round 0"
         return weight_fault(plan.stated, update) or report_fault(layout, update.vector)
 
+    def foresee(self, plan: RunPlan) -> AccuracyNoise | str:
+        """Return how noise bears on it under a budget, or why there is none; see private_wish.py."""
+        return foresee_scores(len(classes_of(plan)), len(plan.run.options.features))
+
     def rows(self, plan: RunPlan, update: Update) -> int | None:
         """Return None: these are the held-out ones only."""
         del plan, update
@@ -116,7 +124,7 @@ class ReportStep:
         if noise is not None:
             labels, features = classes_of(plan), plan.run.options.features
             layout = private_layout_of(plan)
-            deviation = private_deviation(layout, noise, gathered.noise_count)
+            deviation = private_deviation(layout, noise, gathered.noise_variance)
             private = read_private_report(
                 layout, gathered.vector, deviation, labels, features, scaling.target_scale
             )
@@ -140,7 +148,7 @@ class ReportStep:
             )
         method.check_scored(task)
         if task.work.privacy is not None:
-            check_private_report(method, task)
+            check_private_report(task)
             return
         size = _layout_at_node(task, work).size
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:

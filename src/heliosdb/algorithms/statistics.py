@@ -20,12 +20,12 @@ from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import block_count, private_noise, sensitivity, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
-from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.private_wish import why_unreported, wished_report
 from heliosdb.algorithms.registry import algorithm, check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.space import keep_columns
 from heliosdb.algorithms.steps import Asked, Draws, Taken
+from heliosdb.algorithms.sum_noise import noise_variance
 from heliosdb.algorithms.summary import Summary, summarise, summarise_located
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import Range, StatisticsWork
@@ -113,7 +113,7 @@ class StatisticsStep:
             located = take_counts(None, gathered, work, len(scaled_columns(plan)))
             return taken_counts(plan, located, gathered.nodes)
         summary = summarise(
-            gathered.vector, work, measured_inputs(plan), gathered.nodes, noises=gathered.noise_count
+            gathered.vector, work, measured_inputs(plan), gathered.nodes, variance=gathered.noise_variance
         )
         return _taken(plan, summary, gathered.nodes)
 
@@ -196,7 +196,7 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
         noise = made.refinement_noise[located.exchanges - 1]
         algorithm, kind = plan.run.options.algorithm, plan.run.policy.noise
         work = StatisticsWork(algorithm, noise, classes=len(classes_of(plan)), noise=kind)
-        deviation = private_noise(len(columns), work, noise_count(plan.run, nodes)) / nodes
+        deviation = private_noise(len(columns), work, noise_variance(plan.run, nodes)) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
     summary = summarise_located(located, measured_inputs(plan), _scaled_target(plan), nodes)
     return _taken(plan, summary, nodes)
@@ -422,7 +422,7 @@ def plan_rounds(
         sampling=sampling,
         evaluations=count_evaluations(options, private=True) if measures else 0,
         held_out=held_out * chosen / nodes,
-        nodes=noise_count(plan.run, chosen),
+        noise_variance=noise_variance(plan.run, chosen),
         accuracy=_accuracy_noise(plan),
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
@@ -433,7 +433,7 @@ def plan_rounds(
     )
     # A plan of before there were series names no share: then it is the whole.
     budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
-    made = _measurable(plan_training(budget, plan.past, request))
+    made = plan_training(budget, plan.past, request)
     return replace(
         before,
         training_noise=_least_noise(made.noise_multiplier),
@@ -443,7 +443,7 @@ def plan_rounds(
         evaluation_noise=made.evaluation_noise_multiplier,
         clipping_noise=made.norm_noise_multiplier,
         clipping_norm=policy.clipping_threshold if policy.adaptive_clipping else None,
-        reason=made.reason if measures else _unmeasured(options),
+        reason=made.reason if measures else _unmeasured(options, made),
         epsilon=made.epsilon,
         report_noise=made.report_noise_multiplier,
         report_reason=made.report_reason or why_unreported(plan),
@@ -467,8 +467,11 @@ def _accuracy_noise(plan: RunPlan) -> AccuracyNoise:
     return replace(measured.noise, sensitivity=deviation(measured.boxes.norm(noise), noise))
 
 
-def _unmeasured(options: TrainingOptions) -> str:
-    """Say why nothing is measured where an algorithm has no private figure, and what that costs."""
+def _unmeasured(options: TrainingOptions, made: TrainingPlan) -> str | None:
+    """Say that nothing is measured where an algorithm has no evaluation and no report, and what that
+    costs."""
+    if made.report_noise_multiplier is not None:
+        return None
     aside = "; validation_split = 0 gives the held-out rows to training" if options.validation_split else ""
     return f"nothing is measured: {options.algorithm} has no figure under a privacy budget{aside}"
 
@@ -483,14 +486,3 @@ def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:
         return SamplingPlan(1.0, 1)
     descent = options.settings(DescentSettings)
     return plan_sampling(expected, descent.batch_size, descent.local_epochs)
-
-
-def _measurable(made: TrainingPlan) -> TrainingPlan:
-    """The plan, without evaluations where their noise would be more than a task may name."""
-    noise, within = made.evaluation_noise_multiplier, bounds.NOISE_MULTIPLIER
-    if noise is None:
-        return made
-    if noise > within.most:
-        reason = f"loss and accuracy are not measured: that would take a noise_multiplier of {noise:.3g}"
-        return replace(made, evaluation_noise_multiplier=None, reason=reason)
-    return replace(made, evaluation_noise_multiplier=within.clamp(noise))

@@ -52,13 +52,13 @@ def summarise(
     features: Sequence[str],
     nodes: int,
     *,
-    noises: float | None = None,
+    variance: float | None = None,
 ) -> Summary:
     """Turn the sum of `nodes` answers, exact or noisy ones in ranges, into means, scales and a count.
 
-    features: the names, in the order of the task. Raises FederatedError (22023), naming the feature, where
-    one cannot be scaled, and where a class is missing altogether (plain only); UF003 for a sum of the wrong
-    length.
+    features: the names, in the order of the task. variance: of the noise, see `Total`. Raises FederatedError
+    (22023), naming the feature, where one cannot be scaled, and where a class is missing altogether (plain
+    only); UF003 for a sum of the wrong length.
     """
     if total.shape != (work.size(len(features)),):
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "The feature statistics have the wrong length.")
@@ -72,7 +72,7 @@ def summarise(
             _check_classes(count, total[1 - work.classes :])
     else:
         assert work.ranges is not None
-        noise = private_noise(len(columns), work, nodes if noises is None else noises)
+        noise = private_noise(len(columns), work, nodes if variance is None else variance)
         # A count below its own noise says nothing; the floor keeps what is divided by it sane.
         count = max(float(total[-1]), noise, 1.0)
         blocks = split_blocks(total, len(columns), work)

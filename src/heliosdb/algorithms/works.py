@@ -22,6 +22,7 @@ from heliosdb.domain.state import State
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.parts.algorithms import LocalOptimizer
+from heliosdb.privacy.mechanisms import Lattice
 
 PARAMETERS = "parameters"
 """The one array of a model that is trained by descent."""
@@ -285,6 +286,12 @@ class EvaluateWork:
     def measure(self) -> Measure:
         """How the algorithm's predictions are measured."""
         return measure(self.classes)
+
+    def lattice(self) -> Lattice:
+        """The lattice of its noise; FederatedError as `Lattice.of`."""
+        assert self.noise_multiplier is not None
+        boxes = self.measure.boxes
+        return Lattice.of(boxes.norm(self.noise), self.noise_multiplier, boxes.size, self.noise)
 
     @property
     def size(self) -> int:

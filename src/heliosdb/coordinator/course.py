@@ -27,7 +27,6 @@ from heliosdb.aggregation.groups import GroupGathering, mean_update
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
-from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.steps import (
@@ -41,6 +40,7 @@ from heliosdb.algorithms.steps import (
     Step,
     Taken,
 )
+from heliosdb.algorithms.sum_noise import noise_variance
 from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.group_sums import find_sum
 from heliosdb.domain.classes import read_classes
@@ -212,8 +212,8 @@ class Course:
         step, memory = question.step, model.memory
         if isinstance(gathered, Total) and question.asked.work.summing.shares_noise:
             # Of a simulated sum, which no protocol has opened, as it would be.
-            noises = gathered.noises or noise_count(self.run, gathered.nodes)
-            gathered = replace(gathered, noises=noises)
+            variance = gathered.variance or noise_variance(self.run, gathered.nodes)
+            gathered = replace(gathered, variance=variance)
         if step.gathers == "sum":
             assert isinstance(gathered, Total)
             taken = step.read(question.plan, model.state, gathered)
@@ -397,11 +397,11 @@ class Question:
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened."""
         protocol = self.course.protocol
-        total, noises = protocol.total(self._summed, heard), None
+        total, variance = protocol.total(self._summed, heard), None
         if self.asked.work.summing.shares_noise:
             cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
-            noises = None if cohort is None else nodes / cohort.honest
-        return Total(total[:-1], float(total[-1]), nodes, noises=noises)
+            variance = None if cohort is None else nodes / cohort.honest
+        return Total(total[:-1], float(total[-1]), nodes, variance=variance)
 
 
 _LEFT_OUT = 1 << 16

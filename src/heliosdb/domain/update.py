@@ -48,20 +48,20 @@ class Total:
     """The sum of an exchange's updates. vector: the sum, of each update times its weight where `weighted`.
 
     weight: the sum of the weights. nodes: how many. largest: the node whose update is the longest, and its
-    L2 norm; None where single updates were not seen. noises: of how many nodes' whole noise its noise has the
-    variance; None: of each.
+    L2 norm; None where single updates were not seen. variance: of its noise, one node's whole noise having 1;
+    None: each node added the whole.
     """
 
     vector: Vector
     weight: float
     nodes: int
     largest: tuple[NodeName, float] | None = None
-    noises: float | None = None
+    variance: float | None = None
 
     @property
-    def noise_count(self) -> float:
-        """Of how many nodes' whole noise the sum's noise has the variance."""
-        return self.nodes if self.noises is None else self.noises
+    def noise_variance(self) -> float:
+        """The variance of the sum's noise, one node's whole noise having 1."""
+        return self.nodes if self.variance is None else self.variance
 
 
 @dataclass(frozen=True, slots=True)

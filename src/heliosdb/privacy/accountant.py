@@ -38,8 +38,6 @@ _WIDEST_ONCE, _WIDEST_LOSS = 150.0, 400.0
 _CACHED = 24
 """Distributions that are kept; the widest hold a few megabytes."""
 
-_Group = Group
-
 
 def check_mechanism(mechanism: Mechanism) -> None:
     """Raise FederatedError (22023) for a mechanism that is outside its documented ranges."""
@@ -54,8 +52,8 @@ def check_mechanism(mechanism: Mechanism) -> None:
 
 
 def _grouped(
-    mechanisms: Iterable[Mechanism], known: Counter[_Group] | None = None
-) -> tuple[tuple[_Group, int], ...]:
+    mechanisms: Iterable[Mechanism], known: Counter[Group] | None = None
+) -> tuple[tuple[Group, int], ...]:
     """Count the steps of each group, sorted. known: counted already."""
     counts = Counter(known)
     for mechanism in mechanisms:
@@ -64,16 +62,16 @@ def _grouped(
     return tuple(sorted(counts.items()))
 
 
-def _group(mechanism: Mechanism) -> _Group:
+def _group(mechanism: Mechanism) -> Group:
     return mechanism.sampling_rate, mechanism.noise_multiplier, mechanism.noise
 
 
-def _is_whole(group: _Group) -> bool:
+def _is_whole(group: Group) -> bool:
     """Whether it is of Gaussian releases with full participation."""
     return group[0] >= 1.0 and group[2] == "gaussian"
 
 
-def _merged(groups: Sequence[tuple[_Group, int]]) -> list[tuple[_Group, int]]:
+def _merged(groups: Sequence[tuple[Group, int]]) -> list[tuple[Group, int]]:
     """Replace all Gaussian groups of full participation by the one release that they amount to."""
     precision = math.fsum(steps / group[1] ** 2 for group, steps in groups if _is_whole(group))
     others = [(group, steps) for group, steps in groups if not _is_whole(group)]
@@ -82,7 +80,7 @@ def _merged(groups: Sequence[tuple[_Group, int]]) -> list[tuple[_Group, int]]:
     return others
 
 
-def _pure(groups: Sequence[tuple[_Group, int]]) -> float:
+def _pure(groups: Sequence[tuple[Group, int]]) -> float:
     """Return the sum of the pure ε of all Laplace releases."""
     return math.fsum(
         steps * pure_epsilon(rate, multiplier)
@@ -124,9 +122,9 @@ class Accountant:
         self.delta = delta
         self._discretization = discretization
         self._releases: Counter[Mechanism] = Counter()
-        self._steps: Counter[_Group] = Counter()
-        self._distributions: OrderedDict[tuple[_Group, int], Any] = OrderedDict()
-        self._epsilons: dict[tuple[tuple[_Group, int], ...], float] = {}
+        self._steps: Counter[Group] = Counter()
+        self._distributions: OrderedDict[tuple[Group, int], Any] = OrderedDict()
+        self._epsilons: dict[tuple[tuple[Group, int], ...], float] = {}
         self.add(*mechanisms)
 
     def add(self, *mechanisms: Mechanism) -> None:
@@ -154,7 +152,7 @@ class Accountant:
         own = math.fsum(count * self._compose(_grouped([one])) for one, count in self._releases.items())
         return Spending(epsilon_basic=own, epsilon_tight=self.epsilon())
 
-    def _compose(self, groups: tuple[tuple[_Group, int], ...]) -> float:
+    def _compose(self, groups: tuple[tuple[Group, int], ...]) -> float:
         if not groups:
             return 0.0
         known = self._epsilons.get(groups)
@@ -164,7 +162,7 @@ class Accountant:
             known = self._epsilons[groups] = self._evaluate(groups)
         return known
 
-    def _evaluate(self, groups: tuple[tuple[_Group, int], ...]) -> float:
+    def _evaluate(self, groups: tuple[tuple[Group, int], ...]) -> float:
         """Gaussians exactly where nothing is sampled; else by Rényi, but at least what is not sampled costs.
         With Laplace releases the smaller of two bounds: their pure ε beside the Gaussians' (ε, δ), and
         Rényi over all."""
@@ -182,7 +180,7 @@ class Accountant:
         together = max(least, epsilon_at(compose_curves(merged), self.delta))
         return min(apart + _pure(merged), together)
 
-    def _by_distributions(self, merged: Sequence[tuple[_Group, int]]) -> float:
+    def _by_distributions(self, merged: Sequence[tuple[Group, int]]) -> float:
         sampled = any(rate < 1.0 for (rate, _, _), _ in merged)
         renyi = epsilon_at(compose_curves(merged), self.delta)
         if not merged or _is_wide(merged):
@@ -194,7 +192,7 @@ class Accountant:
         found = float(total.get_epsilon_for_delta(self.delta))
         return min(found, renyi) if sampled or not math.isfinite(found) else found
 
-    def _distribution(self, group: _Group, steps: int) -> Any:
+    def _distribution(self, group: Group, steps: int) -> Any:
         """Return the privacy loss distribution of `steps` equal releases, from memory where it is there."""
         from dp_accounting.pld import privacy_loss_distribution
 
@@ -218,7 +216,7 @@ class Accountant:
         return found
 
 
-def _is_wide(merged: Sequence[tuple[_Group, int]]) -> bool:
+def _is_wide(merged: Sequence[tuple[Group, int]]) -> bool:
     """Say whether the composed privacy loss may be too wide for a distribution of it.
 
     One release's loss reaches about 1/(2σ²) + 10/σ in either direction; over steps the means add up and the

@@ -178,6 +178,11 @@ class Lattice:
         scale = noise_multiplier * sensitivity / (1.0 - slack)
         return cls(scale / STD_STEPS, deviation(scale, noise), noise)
 
+    def std_of_sum(self, noise_variance: float) -> float:
+        """Return the standard deviation of the noise in every value of a sum. noise_variance: of that noise,
+        one node's whole noise having 1."""
+        return self.std * math.sqrt(noise_variance)
+
     def sum_steps(self, vectors: Matrix) -> Integers:
         """Round each subject's vector (a column, within the sensitivity) and sum; (d, subjects) → (d,)."""
         return integer_sum(np.rint(vectors / self.step))

@@ -55,15 +55,15 @@ class AccuracyNoise:
     sampling: float
     largest: float
 
-    def of_noise(self, noise_multiplier: float, held_out: float, nodes: float) -> float:
-        """Return the part of the error that the noise of so many nodes has."""
-        return math.sqrt(nodes) * noise_multiplier * self.sensitivity * self.per_noise / held_out
+    def of_noise(self, noise_multiplier: float, held_out: float, noise_variance: float) -> float:
+        """Return the part of the error that a sum's noise has. noise_variance: one node's having 1."""
+        return math.sqrt(noise_variance) * noise_multiplier * self.sensitivity * self.per_noise / held_out
 
-    def error(self, noise_multiplier: float, held_out: float, nodes: float) -> float:
-        """Return the standard error over `held_out` subjects of `nodes` nodes, at worst."""
+    def error(self, noise_multiplier: float, held_out: float, noise_variance: float) -> float:
+        """Return the standard error over `held_out` subjects, at worst."""
         if held_out <= 0:
             return math.inf
-        noise = self.of_noise(noise_multiplier, held_out, nodes)
+        noise = self.of_noise(noise_multiplier, held_out, noise_variance)
         return math.hypot(noise, self.sampling / math.sqrt(held_out))
 
 
@@ -103,7 +103,7 @@ class TrainingRequest:
     """What a run asks of its remaining budget.
 
     evaluations: how many are wished for. held_out: the released (noisy) count of held-out subjects over all
-    nodes. nodes: how many nodes' noise adds up in a sum. accuracy: how it is measured.
+    nodes. noise_variance: of a sum's noise, one node's having 1. accuracy: how it is measured.
     privacy_per_round and noise_multiplier: the workspace's options of these names, None where they are not
     given. norm_counts: how many counts an adaptive clipping norm is to follow; trained: about how many
     subjects these are over. noise: of all releases, but that counts of norms and a report are Gaussian.
@@ -113,7 +113,7 @@ class TrainingRequest:
     sampling: SamplingPlan
     evaluations: int
     held_out: float
-    nodes: float
+    noise_variance: float
     accuracy: AccuracyNoise = CLASSIFICATION_NOISE
     privacy_per_round: float | None = None
     noise_multiplier: float | None = None
@@ -241,7 +241,7 @@ def _plan_norms(
     if request.norm_counts == 0:
         return None, None
     whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
-    per_noise = NORM_SENSITIVITY * math.sqrt(request.nodes) / request.trained
+    per_noise = NORM_SENSITIVITY * math.sqrt(request.noise_variance) / request.trained
     sigma = max(whole * math.sqrt(request.norm_counts / NORMS_SHARE), SMALLEST_SHARE_ERROR / per_noise)
     error = sigma * per_noise
     if error > _LARGEST_SHARE_ERROR:
@@ -262,14 +262,16 @@ def _plan_evaluations(
     if request.held_out <= 0:
         return None, "loss and accuracy are not measured: no subject is held out"
     sigma = _evaluation_noise(budget, already, request)
-    error = request.accuracy.error(sigma, request.held_out, request.nodes)
+    error = request.accuracy.error(sigma, request.held_out, request.noise_variance)
     if error > request.accuracy.largest:
         return None, (
             f"loss and accuracy are not measured: with about {request.held_out:.0f} held-out subjects and "
             f"{request.evaluations} evaluations, privacy noise would give the accuracy a standard error of "
             f"{error:.2g}; their budget goes to training"
         )
-    enough = SMALLEST_ACCURACY_ERROR / request.accuracy.of_noise(1.0, request.held_out, request.nodes)
+    enough = SMALLEST_ACCURACY_ERROR / request.accuracy.of_noise(
+        1.0, request.held_out, request.noise_variance
+    )
     return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough)), noise=request.noise), None
 
 
@@ -282,13 +284,13 @@ def _plan_report(
         return None, None
     whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
     sigma = whole / math.sqrt(REPORT_SHARE)
-    error = wished.error(sigma, request.held_out, request.nodes)
+    error = wished.error(sigma, request.held_out, request.noise_variance)
     if error > wished.largest or not NOISE_MULTIPLIER.hold(sigma):
         return None, (
             f"no report is made of the model: with about {request.held_out:.0f} held-out subjects, privacy"
             f" noise would give its figures a standard error of {error:.2g}; its budget goes to training"
         )
-    enough = SMALLEST_ACCURACY_ERROR / wished.of_noise(1.0, request.held_out, request.nodes)
+    enough = SMALLEST_ACCURACY_ERROR / wished.of_noise(1.0, request.held_out, request.noise_variance)
     return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None
 
 

@@ -97,6 +97,32 @@ async def test_a_private_run_reports_on_what_it_publishes_within_its_budget(worl
         world.query("SELECT * FROM federated_explain_model('risk')")
 
 
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        ("leaves", {"algorithm": "random_forest", "trees": 10, "rounds": 1, "learning_rate": None}),
+        ("train", {"algorithm": "neural_network", "layers": "[4, 1]", "rounds": 1}),
+    ],
+)
+async def test_trees_and_networks_report_within_their_budget(
+    world: World, step: str, options: dict[str, object]
+) -> None:
+    await start(world, rows=5000, budget=8.0, **options)
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "completed", run
+    charges = world.query("SELECT * FROM federated.ledger WHERE node_name = 'south' ORDER BY ledger_id")
+    assert [one["step"] for one in charges][-3:] == [step, "evaluate", "report"]
+    assert {one["state"] for one in charges} == {"charged"} and charges[-1]["epsilon_tight"] <= 8.0
+    figures = {row["metric"]: row["value"] for row in world.query("SELECT * FROM federated_evaluate('risk')")}
+    assert figures["global_auc"] == pytest.approx(true_area(world), abs=4 * figures["global_auc_std_error"])
+    assert len(world.query("SELECT * FROM federated_roc_curve('risk')")) == 25
+    importance = world.query("SELECT * FROM federated_feature_importance('risk')")
+    assert {row["feature"] for row in importance} == {"age", "pressure"}
+
+
 async def test_too_few_people_for_a_report_leave_its_budget_to_training_and_are_told(world: World) -> None:
     await start(world, rows=400, budget=2.0)
     world.start_coordinator()

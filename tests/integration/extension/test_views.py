@@ -287,6 +287,7 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
         ("global_brier", None), ("global_mae", None), ("global_r2", None), ("global_c_index", None),
         ("global_precision_std_error", None), ("global_recall_std_error", None), ("global_f1_score_std_error", None),
         ("global_rmse_std_error", None), ("global_brier_std_error", None), ("global_mae_std_error", None),
+        ("global_c_index_std_error", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
     assert catalog.execute(
@@ -396,7 +397,7 @@ def test_an_unknown_column_of_an_evaluation_names_those_there_are(catalog: psyco
         " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse,"
         " global_auc, global_auc_std_error, global_brier, global_mae, global_r2, global_c_index,"
         " global_precision_std_error, global_recall_std_error, global_f1_score_std_error, global_rmse_std_error,"
-        " global_brier_std_error, global_mae_std_error."
+        " global_brier_std_error, global_mae_std_error, global_c_index_std_error."
     )
 
 
@@ -406,7 +407,7 @@ def test_analysts_and_auditors_evaluate(
 ) -> None:
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
-        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 21
+        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 22
         session.execute("SELECT federated._evaluate_columns('risk', columns => '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from heliosdb.algorithms.concordance import count_pairs
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.privacy.accountant import Accountant
 from tests.integration.coordinator.support import WORKSPACE, create_workspace, make_world
@@ -144,3 +145,27 @@ def test_cox_regression(clinics: Clinics) -> None:
         for a in (60.0, 61.0)
     )
     np.testing.assert_allclose(np.log(other / one), slopes(clinics, "hazard")["a"], rtol=1e-9)
+
+
+def test_the_concordance_of_a_cox_regression_is_told_with_its_error(clinics: Clinics) -> None:
+    run = clinics.train(
+        "ordered",
+        algorithm="'cox_regression'",
+        target="'months'",
+        event="'died'",
+        optimizer="'newton'",
+        validation_split=0.3,
+    )
+    assert run["status"] in ("completed", "converged"), run
+    check_ledgers(clinics, ["statistics", "refine", "refine", *["hazards"] * 3, "report"])
+    figures = {
+        row["metric"]: row["value"]
+        for row in clinics.world.query("SELECT * FROM federated_evaluate('ordered')")
+    }
+    known, pooled = slopes(clinics, "ordered"), clinics.pooled
+    # Of all pairs of all rows, by the published slopes.
+    scores = sum(known[name] * pooled[name].astype(float) for name in known)
+    found = count_pairs(pooled["months"], pooled["died"].astype(float), np.asarray(scores))
+    error = figures["global_c_index_std_error"]
+    assert 0.0 < error < 0.1
+    assert abs(figures["global_c_index"] - found.ordered / found.comparable) < 3.0 * error

@@ -17,6 +17,7 @@ from heliosdb.aggregation.fedavg import FEDAVG
 from heliosdb.algorithms import Table, derive_rng, held_out
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
+from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.summary import summarise
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain.ids import NodeName
@@ -102,7 +103,7 @@ def test_federated_accuracy_is_that_of_the_same_model_on_pooled_rows() -> None:
     scaling, parameters = federate(LOGISTIC_REGRESSION, tables, rounds=20, epochs=2, learning_rate=0.05)
     model, work = LOGISTIC_REGRESSION, EvaluateWork("logistic_regression", scaling, None, classes=2)
     measured = gathered(SumGathering(work.size), [model.evaluate(t, parameters, work) for t in tables])
-    read = model.read_evaluation(measured.vector, work, 3)
+    read = read_evaluation(measured.vector, work, 3)
     scores = (features[apart] - scaling.means) / scaling.scales @ parameters[:-1] + parameters[-1]
     assert read.figures.accuracy == pytest.approx(((scores > 0) == (target[apart] > 0.5)).mean())
     assert read.count == apart.sum()

@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms import algorithm, derive_rng
-from heliosdb.algorithms.linear import (
-    LINEAR_REGRESSION,
-    LOGISTIC_REGRESSION,
-    LinearModel,
-    log_loss,
-    scale_inputs,
-    sigmoid,
-)
+from heliosdb.algorithms.families import log_loss, sigmoid
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel, scale_inputs
 from heliosdb.algorithms.measures import LOSS_CAP
+from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.sgd import batches
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
@@ -148,7 +143,7 @@ def test_evaluation_sums_are_of_the_held_out_rows() -> None:
     scores = scale_inputs(data.features[:25], UNIT) @ parameters
     probabilities, target = 1 / (1 + np.exp(-scores)), data.target[:25]
     losses = -(target * np.log(probabilities) + (1 - target) * np.log(1 - probabilities))
-    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
+    read = read_evaluation(answer.vector, work, 1)
     assert read.figures.loss == pytest.approx(losses.mean())
     assert read.figures.accuracy == pytest.approx(((probabilities > 0.5) == target).mean())
     assert read.count == answer.weight == 25.0
@@ -166,7 +161,7 @@ def test_r_squared_of_a_regression_is_about_the_mean_of_the_held_out_rows() -> N
         )
         parameters = np.array([20.0, 40.0, 100.0 - mean]) / scale
         answer = LINEAR_REGRESSION.evaluate(data, parameters, work)
-        found = LINEAR_REGRESSION.read_evaluation(answer.vector, work, 1).figures
+        found = read_evaluation(answer.vector, work, 1).figures
         assert found.accuracy == pytest.approx(
             1 - (residual**2).sum() / ((target - target.mean()) ** 2).sum()
         )
@@ -180,9 +175,9 @@ def test_private_sums_read_back_to_the_subjects_means(model: LinearModel) -> Non
     data, parameters = table(900, held_out=200, per_subject=3), np.array([0.4, -0.2, 0.0])
     private = EvaluateWork(model.name, UNIT, 0.01, classes=0 if model.scales_target else 2)
     answer = model.evaluate(data, parameters, private)
-    read = model.read_evaluation(answer.vector, private, 1)
+    read = read_evaluation(answer.vector, private, 1)
     plain = EvaluateWork(model.name, UNIT, None, classes=0 if model.scales_target else 2)
-    expected = model.read_evaluation(model.evaluate(data, parameters, plain).vector, plain, 1)
+    expected = read_evaluation(model.evaluate(data, parameters, plain).vector, plain, 1)
     # Every subject has three rows and no loss reaches the cap, so both ways of counting agree, up to a
     # rounding to the lattice.
     assert read.figures.loss == pytest.approx(expected.figures.loss, rel=1e-5)
@@ -213,7 +208,7 @@ def test_the_loss_of_one_subject_is_capped() -> None:
     data = Table.from_rows(np.array([[1.0, 0.0]] * 2), np.zeros(2), np.arange(2), np.ones(2, dtype=bool))
     work = EvaluateWork("logistic_regression", UNIT, 0.01, classes=2)
     answer = LOGISTIC_REGRESSION.evaluate(data, np.array([1e6, 0.0, 0.0]), work)
-    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
+    read = read_evaluation(answer.vector, work, 1)
     assert read.figures.loss == pytest.approx(LOSS_CAP, abs=1e-5)
 
 
@@ -221,14 +216,14 @@ def test_the_loss_of_one_subject_is_capped() -> None:
 def test_an_evaluation_of_nobody_has_no_figures(noise: float | None) -> None:
     work = EvaluateWork("logistic_regression", UNIT, noise, classes=2)
     answer = LOGISTIC_REGRESSION.evaluate(table(), np.zeros(3), work)
-    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
+    read = read_evaluation(answer.vector, work, 1)
     assert (read.figures.loss, read.figures.accuracy, read.count) == (None, None, 0.0)
     assert answer.weight == 1.0
 
 
 def test_noise_cannot_push_an_accuracy_out_of_its_range() -> None:
     work = EvaluateWork("logistic_regression", UNIT, 0.01, classes=2)
-    read = LOGISTIC_REGRESSION.read_evaluation(np.array([-90.0, 90.0, 40.0]), work, 1)
+    read = read_evaluation(np.array([-90.0, 90.0, 40.0]), work, 1)
     assert (read.figures.loss, read.figures.accuracy) == (0.0, 1.0)
 
 

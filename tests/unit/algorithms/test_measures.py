@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, log_loss, precision_score, r2_score, recal
 
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.measures import CLASSIFICATION, REGRESSION, Evaluation, Measure
+from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import EvaluateWork
 from heliosdb.domain.task import Scaling
@@ -33,7 +34,7 @@ def held_out(features: Vector, target: Vector) -> Table:
 
 def plain(model: LinearModel, table: Table, parameters: list[float], scaling: Scaling = ONE) -> Evaluation:
     work = EvaluateWork(model.name, scaling, None, classes=0 if model.scales_target else 2)
-    return model.read_evaluation(model.evaluate(table, np.array(parameters), work).vector, work, 1)
+    return read_evaluation(model.evaluate(table, np.array(parameters), work).vector, work, 1)
 
 
 def private(
@@ -48,7 +49,7 @@ def private(
         made = model.evaluate(table, np.array(parameters), work)
         assert isinstance(made.guard, ClippedSum)
         total += add_noise(made.vector, made.guard.sensitivity, noise)
-    return model.read_evaluation(total, work, len(tables))
+    return read_evaluation(total, work, len(tables))
 
 
 def classes(rows: int, seed: int, shift: float = 0.0) -> Table:

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 from heliosdb.algorithms import Table, algorithm
 from heliosdb.algorithms.architecture import ACTIVATIONS, LAYERS, Architecture, read_architecture
 from heliosdb.algorithms.neural import NEURAL_NETWORK, check_network
+from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -207,7 +208,7 @@ def test_figures_are_those_of_the_predictions(output: str, units: int, classes: 
     work = EvaluateWork("neural_network", scaling, None, classes=classes)
     method = NEURAL_NETWORK.of(state, 2)
     answer = method.evaluate(table, state[PARAMETERS], work)
-    figures = method.read_evaluation(answer.vector, work, 1).figures
+    figures = read_evaluation(answer.vector, work, 1).figures
 
     prediction = NEURAL_NETWORK.predict(state, Findings(scaling))
     found = find_kind("network")(prediction.content, prediction.arrays, table.features)

@@ -24,7 +24,8 @@ from heliosdb.algorithms.private_figures import (
     read_private_report,
 )
 from heliosdb.algorithms.private_layout import CELLS, PrivateLayout
-from heliosdb.algorithms.private_report import ScoresRows, report_privately
+from heliosdb.algorithms.private_measuring import RowScores, ScoresRows
+from heliosdb.algorithms.private_report import report_privately
 from heliosdb.algorithms.reference_points import reference_points
 from heliosdb.algorithms.works import PrivateReportWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -192,12 +193,16 @@ class Hostile:
 
     classes: int
 
-    def score_privately(self, features: Matrix, task: Task) -> Matrix:
+    def private_scores(self, task: Task) -> RowScores:
         """Of several classes a column each."""
         del task
-        with np.errstate(over="ignore", invalid="ignore"):
-            one = features[:, 0] * 1e308 * 1e5 - features[:, 1] * 1e300 * 1e200
-        return one if self.classes <= 2 else np.stack([one, -one, features[:, 2]], axis=1)
+
+        def scores_of(features: Matrix) -> Matrix:
+            with np.errstate(over="ignore", invalid="ignore"):
+                one = features[:, 0] * 1e308 * 1e5 - features[:, 1] * 1e300 * 1e200
+            return one if self.classes <= 2 else np.stack([one, -one, features[:, 2]], axis=1)
+
+        return scores_of
 
 
 @pytest.mark.parametrize("classes", [0, 2, 3])

@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 
 from heliosdb.algorithms import derive_rng
 from heliosdb.algorithms.columns import scale_columns
-from heliosdb.algorithms.linear import (
-    LINEAR_REGRESSION,
-    LOGISTIC_REGRESSION,
-    LinearModel,
-    scale_inputs,
-    sigmoid,
-)
+from heliosdb.algorithms.families import sigmoid
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel, scale_inputs
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.works import PrivateTraining, TrainWork

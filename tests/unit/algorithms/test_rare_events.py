@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.sgd import derive_rng
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import EvaluateWork, TrainWork
@@ -45,7 +46,7 @@ def learn(tables: list[Table], threshold: float, *, relative: bool) -> tuple[Vec
         ]
         parameters = parameters + np.mean(moved, axis=0)
         sums = sum(LOGISTIC_REGRESSION.evaluate(table, parameters, asked).vector for table in tables)
-        figures = LOGISTIC_REGRESSION.read_evaluation(np.asarray(sums), asked, NODES).figures
+        figures = read_evaluation(np.asarray(sums), asked, NODES).figures
         assert figures.loss is not None
         one = Measured(RoundNumber(number), figures.loss)
         trace += measured(RoundNumber(number), figures, noised=False) if relative else (one,)

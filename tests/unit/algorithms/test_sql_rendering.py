@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms import algorithm
-from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs, sigmoid
+from heliosdb.algorithms.families import sigmoid
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs
 from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.state import NO_STATE

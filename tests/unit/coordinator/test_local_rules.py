@@ -12,7 +12,8 @@ import pytest
 from heliosdb.aggregation.partial_sum import term_of
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.draws import TaskDraws
-from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs, sigmoid
+from heliosdb.algorithms.families import sigmoid
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs
 from heliosdb.algorithms.local_terms import LocalTerms
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.table import group_by_subject

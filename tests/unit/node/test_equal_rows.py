@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heliosdb.algorithms.linear import LOGISTIC_REGRESSION, sigmoid
+from heliosdb.algorithms.families import sigmoid
+from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.works import TrainWork
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling

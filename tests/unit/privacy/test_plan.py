@@ -34,7 +34,7 @@ def request(**given: object) -> TrainingRequest:
         "sampling": SAMPLING,
         "evaluations": 0,
         "held_out": 88.0,
-        "nodes": 3,
+        "noise_variance": 3,
     }
     return TrainingRequest(**(values | given))  # type: ignore[arg-type]  # a test's shorthand
 

@@ -16,6 +16,7 @@ from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
+from heliosdb.algorithms.private_measuring import RowScores
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.statistics import REFINE, STATISTICS, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
@@ -26,7 +27,7 @@ from heliosdb.algorithms.trees.measuring import (
     TreeEvaluateStep,
     TreeReportStep,
     check_scored,
-    scores_of,
+    row_scores,
     told_arrays,
 )
 from heliosdb.algorithms.trees.planned import begin_privately, check_learned, private_costs
@@ -68,7 +69,7 @@ class TreeModel:
             EVALUATE: TreeEvaluateStep(
                 self.name, boosts=self.boosts, told=told_arrays(boosts=self.boosts), streams_privately=True
             ),
-            REPORT: TreeReportStep(self.name),
+            REPORT: TreeReportStep(self.name, streams_privately=True),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -106,7 +107,11 @@ class TreeModel:
     def score(self, features: Matrix, task: Task, offset: Vector | None = None) -> Matrix:
         """Return the scores, as measures/measure.py has them."""
         del offset  # There is none of it.
-        return scores_of(features, task, boosts=self.boosts)
+        return row_scores(task, boosts=self.boosts)(features)
+
+    def private_scores(self, task: Task) -> RowScores:
+        """Return what scores rows, each by itself; see private_measuring.py."""
+        return row_scores(task, boosts=self.boosts)
 
     def allows(self, classes: int) -> bool:
         """Whether a target has two classes or more, or is a number."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heliosdb.algorithms.columns import scale_target
+from heliosdb.algorithms.columns import private_targets
 from heliosdb.algorithms.space import Space
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.trees.grown import LEAF
@@ -20,15 +20,6 @@ from heliosdb.algorithms.trees.work import make_learner
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
-
-
-def private_target(rows: Table, classes: int, scaling: Scaling) -> Vector:
-    """Return a class for each row, the nearest one of what is none, or its scaled number; (n,)."""
-    if not classes:
-        return scale_target(rows.target, scaling)
-    # fmax, fmin: what is not a number counts as a class too.
-    targets: Vector = np.rint(np.fmin(np.fmax(rows.target, 0.0), classes - 1.0))
-    return targets
 
 
 class LeafAnswer:
@@ -53,7 +44,7 @@ class LeafAnswer:
         taken = secret.poisson_sample(grouping.subjects, self._work.privacy.mechanism.sampling_rate)
         seen = see(rows, model) if self._space.is_memory else Seen(rows, model, self._space)
         scores = seen.scores(model, self._work.finished, self._scoring)
-        target = private_target(rows, self._work.classes, self._scaling)
+        target = private_targets(rows.target, self._scaling, self._work.classes)
         return self._adding.total(
             self._learner.rows(target, scores), self._places(seen, target), grouping, taken
         )

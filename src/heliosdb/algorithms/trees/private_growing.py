@@ -92,7 +92,7 @@ class LeavesStep:
         norm, noise = work.clipping_norm, work.privacy.mechanism.noise_multiplier
         several = math.sqrt(work.trees)
         lattice = Lattice.of(norm, noise, gathered.vector.size)
-        deviation = several * math.sqrt(gathered.noise_count) * lattice.std
+        deviation = several * lattice.std_of_sum(gathered.noise_variance)
         sums = several * gathered.vector.reshape(learner.channels, work.trees, -1)
         settings = settings_of_trees(plan)
         rate = settings.learning_rate if isinstance(settings, BoostingSettings) else 1.0

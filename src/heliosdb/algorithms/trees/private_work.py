@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.algorithms.noise_counts import noise_count
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.sum_noise import noise_variance
 from heliosdb.algorithms.trees.grown import LEAF
 from heliosdb.algorithms.trees.private_learner import PrivateLearner
 from heliosdb.algorithms.trees.work import (
@@ -156,7 +156,7 @@ def rows_to_noise(plan: RunPlan, nodes: int) -> float:
     privacy = privacy_of(made)
     subjects = nodes * privacy.weight * privacy.mechanism.sampling_rate
     noise = privacy.mechanism.noise_multiplier * math.sqrt(
-        noise_count(plan.run, nodes) * max(1, trees_of_round(plan))
+        noise_variance(plan.run, nodes) * max(1, trees_of_round(plan))
     )
     return subjects / (noise * max(1.0, plan.run.policy.clipping_threshold))
 

@@ -18,8 +18,8 @@ from heliosdb.aggregation.custom_function import CustomFunction
 from heliosdb.aggregation.sums import protocol
 from heliosdb.aggregation.updates import check_update
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.noise_counts import cohort_of
 from heliosdb.algorithms.opening import describe_columns
+from heliosdb.algorithms.sum_noise import cohort_of
 from heliosdb.catalog.ledger import Spent
 from heliosdb.cli.simulation.nodes import SimulatedNode, without_budget
 from heliosdb.coordinator.budget import most_spent, plan_reservations

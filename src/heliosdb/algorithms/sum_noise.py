@@ -1,4 +1,4 @@
-"""Whose noise a sum over nodes will have, before there is one."""
+"""How much noise a sum over nodes will have, before there is one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from heliosdb.parts.protocols import LEAST_NODES, PROTOCOLS, least_survivors
 from heliosdb.privacy.shares import Cohort
 
 
-def noise_count(run: Run, nodes: int) -> float:
-    """Return of how many nodes' whole noise the sum's noise has the variance: all, where each adds the whole.
-    Where they share it, 1 if as many add a share as each of them takes for granted, more if all of them do.
+def noise_variance(run: Run, nodes: int) -> float:
+    """Return the variance of the sum's noise, one node's whole noise having 1.
 
+    It is the number of nodes, where each adds the whole. Where they share it, it is 1 if as many add a share
+    as each of them takes for granted, and more if all of them do.
     Nodes whose own DBAs count on fewer honest peers add more; that is not known here.
     """
     return nodes / cohort_of(run, nodes).honest if run.shares_noise else nodes
