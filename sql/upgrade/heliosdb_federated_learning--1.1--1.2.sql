@@ -173,8 +173,7 @@ ALTER TABLE federated.run
     ADD COLUMN trial integer CHECK (trial > 0),
     ADD COLUMN fold integer CHECK (fold >= 0),
     ADD COLUMN waiting boolean NOT NULL DEFAULT false,
-    ADD COLUMN result_round integer CHECK (result_round >= 0),
-    ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting));
+    ADD COLUMN result_round integer CHECK (result_round >= 0);
 -- done: index run_one_active
 DROP INDEX federated.run_one_active;
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
@@ -189,7 +188,11 @@ ALTER TABLE federated.run
     ADD COLUMN seed_run uuid,
     ADD COLUMN kept_ledger_id bigint,
     ADD COLUMN erased_at timestamptz,
-    ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
+    ADD COLUMN voting_group integer CHECK (voting_group > 0),
+    ADD COLUMN group_nodes text[] CHECK (cardinality(group_nodes) > 0 AND array_position(group_nodes, NULL) IS NULL),
+    ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND voting_group IS NULL AND NOT waiting)),
+    ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1),
+    ADD CHECK (num_nulls(voting_group, group_nodes) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer, ADD COLUMN file_digest bytea;
 
 -- It says up to where the log is signed and witnessed.
@@ -320,17 +323,23 @@ COMMENT ON COLUMN federated.model.dropped_version IS
 CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
 
 COMMENT ON COLUMN federated.run.series_id IS
-    'What the runs of one START with folds or search have in common; NULL of a run by itself';
+    'What the runs of one START with folds, search or voting_groups have in common; NULL of a run by itself';
 
 COMMENT ON COLUMN federated.run.trial IS
     'Which trial of the series it is of, from 1; of the run that trains the best trial anew, whose; NULL before that is known';
 
 COMMENT ON COLUMN federated.run.fold IS 'Which fold it holds out, from 0; its model is not kept';
 
+COMMENT ON COLUMN federated.run.voting_group IS
+    'Of a START with voting_groups: for which group, from 1, it trains the model that votes; NULL of all others';
+
+COMMENT ON COLUMN federated.run.group_nodes IS
+    'The names of the nodes of its group, which alone take part; NULL: all nodes may';
+
 COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
 
 COMMENT ON COLUMN federated.run.result_round IS
-    'Of a trial or a fold: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
+    'Of a trial, a fold or a group''s run: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
 
 COMMENT ON COLUMN federated.run.resumed_from IS
     'Of a run that goes on from a checkpoint''s file: the run that the file is of, which need not be in this database; NULL of all others';
@@ -2336,7 +2345,7 @@ CREATE FUNCTION federated._predicting(prediction jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(p.key, p.value) FILTER (WHERE p.key IN (
                'kind', 'booleans', 'classes', 'encoding', 'link', 'intercept', 'intercepts', 'slopes', 'fills', 'shifts',
-               'target_mean', 'target_scale', 'activations', 'boosts')), '{}')
+               'target_mean', 'target_scale', 'activations', 'boosts', 'labels', 'votes', 'voters')), '{}')
     FROM jsonb_each(prediction) AS p
 $$;
 
@@ -2863,7 +2872,7 @@ COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Whic
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
+    SELECT prediction ->> 'kind' NOT IN ('network', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
     FROM federated._columns(features, booleans, prediction) AS c
@@ -5310,9 +5319,9 @@ BEGIN
                      WHERE c.key NOT IN ('algorithm', 'target', 'event', 'weights', 'offset') OR jsonb_typeof(c.value) <> 'string'
                         OR octet_length(c.value #>> '{}') NOT BETWEEN 1 AND 63) THEN 'what it is judged by are no names of columns'
         WHEN prediction <> federated._predicting(prediction) THEN 'it has more than a prediction has'
-        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'trees') THEN 'there are no predictions of its kind here'
+        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'trees', 'votes') THEN 'there are no predictions of its kind here'
         WHEN jsonb_typeof(prediction -> 'link') IS DISTINCT FROM 'string' OR link NOT IN ('identity', 'exp', 'logistic', 'softmax')
-             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'trees') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
+             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
             THEN 'there are no predictions of its link here'
         WHEN jsonb_typeof(prediction -> 'booleans') IS DISTINCT FROM 'array'
              OR jsonb_array_length(prediction -> 'booleans') <> cardinality(features)
@@ -6021,6 +6030,17 @@ FULL JOIN federated.root_key AS k ON k.holder = v.holder AND k.name = v.key_name
 COMMENT ON VIEW @extschema@.federated_sealed_state IS
     'What is sealed at rest, by what it is and under which root key, with how many rows: after a rotation the rows of former keys go to 0, and such a key may then be dropped (heliosdb keys drop)';
 
+COMMENT ON COLUMN @extschema@.federated_sealed_state.holder IS 'Whose root key it is: coordinator or node';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.what IS 'What is sealed; NULL for a root key that nothing is sealed under';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.rows IS 'How many values are sealed under the key; 0 where it is needed for none';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.key_source IS
+    'Where the daemon had the key from: a file, an environment variable or a command, by its name; NULL where no daemon of this database has told of the key';
+
+COMMENT ON COLUMN @extschema@.federated_sealed_state.since IS 'When the key became what key_status says; NULL where no daemon of this database has told of it';
+
 COMMENT ON COLUMN @extschema@.federated_sealed_state.key_name IS 'A keyed hash of the root key; empty for what a release sealed that named none';
 
 COMMENT ON COLUMN @extschema@.federated_sealed_state.key_status IS
@@ -6357,23 +6377,38 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remainin
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS
     'At which every epsilon here is stated; with subjects_overlap each node''s at delta / max_nodes, so that their sum is at delta';
 
+-- What a workspace has spent with each line: the most that a node had until then, where subjects_overlap what its lines have added to
+-- each node's, which never falls.
+CREATE VIEW federated.ledger_reached AS
+SELECT l.ledger_id, l.workspace, l.run_id, l.round_number,
+       CASE WHEN coalesce((w.options ->> 'subjects_overlap')::boolean, false)
+            THEN sum(l.added) OVER (PARTITION BY l.workspace ORDER BY l.ledger_id)
+            ELSE max(l.epsilon_tight) OVER (PARTITION BY l.workspace ORDER BY l.ledger_id) END AS epsilon
+FROM (SELECT g.ledger_id, g.workspace, g.run_id, g.round_number, g.epsilon_tight,
+             g.epsilon_tight - lag(g.epsilon_tight, 1, 0::double precision) OVER (PARTITION BY g.workspace, g.node_name ORDER BY g.ledger_id) AS added
+      FROM federated.ledger AS g) AS l
+LEFT JOIN federated.workspace AS w ON w.name = l.workspace;
+
+COMMENT ON VIEW federated.ledger_reached IS
+    'Composed epsilon of the most charged node of a workspace with each line of its ledger, with subjects_overlap the sum over its nodes';
+
 CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
 SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
-       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
+       r.reached AS cumulative_epsilon,
        r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold, r.noise AS noise_mechanism,
        CASE WHEN u.run_id IS NULL THEN NULL
             WHEN (u.options ->> 'secure_aggregation')::boolean THEN coalesce(u.policy ->> 'trust_model', 'distributed')
             ELSE coalesce(u.policy ->> 'trust_model', 'local') END AS trust_model
 FROM (
     SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
-           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
+           max(n.reached) AS reached, max(n.cost) AS cost,
            max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold, max(n.noise) AS noise
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
-               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
+               max(e.epsilon) AS reached, sum(l.epsilon) AS cost,
                (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
                max(l.clipping_norm) AS clipping_norm, (array_agg(l.noise ORDER BY l.exchange, l.ledger_id))[1] AS noise
-        FROM federated.ledger AS l
+        FROM federated.ledger AS l JOIN federated.ledger_reached AS e USING (ledger_id)
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
     ) AS n
     GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
@@ -6391,7 +6426,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The rou
 COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
-    'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
+    'What the most charged node of the workspace, with subjects_overlap its nodes together, has spent up to and with this round, at the workspace''s delta';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
@@ -6552,8 +6587,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH chosen AS (
         SELECT r.* FROM federated._find_run(federated_training_metrics.model, federated_training_metrics.run) AS r WHERE r.run_id IS NOT NULL
     ), charged AS (
-        SELECT l.round_number, max(l.epsilon_tight) AS epsilon
-        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM chosen)
+        SELECT l.round_number, max(l.epsilon) AS epsilon
+        FROM federated.ledger_reached AS l
+        WHERE l.workspace = (SELECT g.workspace FROM federated.ledger AS g WHERE g.run_id = (SELECT run_id FROM chosen) LIMIT 1)
+          AND l.run_id = (SELECT run_id FROM chosen)
         GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
@@ -6574,7 +6611,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text, integer) IS
-    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
+    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node, with subjects_overlap the nodes together, has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE OR REPLACE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -7259,7 +7296,7 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.suspicious IS
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.suspicion IS
     'What that is: updates that point against the median of all (cosine below -0.3, where these point anywhere in common), more than three times as long as the median update and as the node''s rows explain, that move nothing, or that are the very update of another node; NULL where it is nothing. It decides nothing: who attacks with care is not found this way, and a node whose people are unlike all others'' may be; the aggregation rule is what withstands';
 
--- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
+-- Folds, searches and groups that vote: the runs that one START makes, one after another, and what they are compared by.
 --
 -- What always holds: of a series one run at most does not wait; whatever ends it, the same transaction lets the next
 -- one begin, or ends the others where it was stopped. So the rows alone say how far a series is.
@@ -7271,6 +7308,31 @@ $$;
 
 COMMENT ON FUNCTION federated._tried(jsonb) IS 'Of the options of a run: those that its search varies, as the run has them';
 
+-- What is certified rests on this: no node is in two groups of a series, whoever queues the runs.
+CREATE FUNCTION federated._check_group(new_run federated.run) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    twice text := (
+        SELECT min(n.name) FROM unnest(new_run.group_nodes) AS n (name)
+        WHERE EXISTS (SELECT FROM federated.run AS r
+                      WHERE r.series_id = new_run.series_id AND n.name = ANY (r.group_nodes))
+           OR 1 < (SELECT count(*) FROM unnest(new_run.group_nodes) AS o (name) WHERE o.name = n.name));
+BEGIN
+    IF (new_run.voting_group IS NOT NULL) <> (new_run.options ? 'voting_groups')
+       OR new_run.voting_group > (new_run.options ->> 'voting_groups')::integer
+       OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the run''s group does not go with its voting_groups';
+    ELSIF twice IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('federated node "%s" is in two of the groups that vote', twice);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_group(federated.run) IS
+    'Lets no run of a series in whose group does not go with its options, or has a node that is in another group of the series';
+
 CREATE FUNCTION federated._check_series(new_run federated.run) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -7280,18 +7342,20 @@ BEGIN
                             WHERE r.model_id = new_run.model_id AND r.series_id IS NOT NULL) AS s
                WHERE federated._is_undecided(s.series_id)) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = 'the search of the federated model has not ended',
-            DETAIL = 'The coordinator is about to make a version of its best trial.', HINT = 'Try again.';
-    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ? 'search') THEN
+            DETAIL = 'The coordinator is about to make a version of what its runs have left.', HINT = 'Try again.';
+    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ?| '{search,voting_groups}') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = CASE WHEN new_run.series_id IS NULL
-                THEN 'a run with folds or search is one of a series'
-                ELSE 'a run without folds and search belongs to no series' END,
+                THEN 'a run with folds, search or voting_groups is one of a series'
+                ELSE 'a run without folds, search and voting_groups belongs to no series' END,
             HINT = 'START FEDERATED TRAINING makes all runs of a series.';
     ELSIF new_run.series_id IS NULL THEN
         RETURN;
-    ELSIF new_run.fold >= coalesce(folds, 0)
+    END IF;
+    PERFORM federated._check_group(new_run);
+    IF new_run.fold >= coalesce(folds, 0)
           OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
-          OR new_run.trial IS NULL AND folds IS NULL THEN
+          OR new_run.trial IS NULL AND folds IS NULL AND new_run.voting_group IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s trial and fold do not go with its folds and search';
     ELSIF new_run.waiting <> EXISTS (
@@ -7304,7 +7368,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._check_series(federated.run) IS
-    'Lets no run in whose options ask for folds or a search that it is not a part of';
+    'Lets no run in whose options ask for folds, a search or groups that vote that it is not a part of';
 
 -- A trial whose folds were not all evaluated is not compared: the mean of others would be about other rows.
 CREATE FUNCTION federated._trials(series uuid, OUT trial integer, OUT tried jsonb, OUT loss double precision,
@@ -7339,7 +7403,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._is_undecided(uuid) IS
-    'Whether all runs of a search have ended and the coordinator has yet to make the version of the best: until then the parameters of trials are kept';
+    'Whether all runs of a search, or of groups that vote, have ended and the coordinator has yet to make the version of the best, or of all: until then the parameters of its runs are kept';
 
 CREATE FUNCTION federated._advance_series() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -7353,8 +7417,8 @@ BEGIN
     ELSE
         SELECT r.* INTO following FROM federated.run AS r
         WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
-        ORDER BY r.trial NULLS LAST, r.fold LIMIT 1;
-        IF following.trial IS NOT NULL THEN
+        ORDER BY r.trial NULLS LAST, r.fold, r.voting_group LIMIT 1;
+        IF num_nonnulls(following.trial, following.voting_group) > 0 THEN
             UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
         ELSIF following.run_id IS NOT NULL THEN
             SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
@@ -7383,7 +7447,8 @@ CREATE TRIGGER advance_series AFTER UPDATE OF status, stop_requested ON federate
 CREATE FUNCTION federated._series_status(series uuid, OUT status text, OUT message text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN u.is_undecided THEN 'running' ELSE r.status::text END,
-           CASE WHEN u.is_undecided THEN 'the best trial is to become a version' ELSE r.message END
+           CASE WHEN NOT u.is_undecided THEN r.message WHEN r.voting_group IS NULL THEN 'the best trial is to become a version'
+                ELSE 'the models of the groups are to become a version' END
     FROM federated.run AS r CROSS JOIN (SELECT federated._is_undecided(series) AS is_undecided) AS u
     WHERE r.series_id = series
     ORDER BY EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id) DESC,
@@ -7392,7 +7457,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._series_status(uuid) IS
-    'How a series of which all runs have ended did so (running: its best trial is yet to become a version): as the run that became a version, else as the first that did not end well, else as the first';
+    'How a series of which all runs have ended did so (running: what its runs have left is yet to become a version): as the run that became a version, else as the first that did not end well, else as the first';
 
 CREATE FUNCTION federated._run_metrics(run_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7452,6 +7517,163 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
     'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
 
+-- What is certified of a prediction by vote (Cao, Zhang, Jia and Gong 2022, FLCert): how many hostile nodes cannot change it.
+--
+-- What always holds: a node trains in one group and changes one vote at most. So the figure follows from the counts of votes
+-- and the order of ties alone, and computing it reads no row of a node and costs no budget.
+
+-- With m votes changed the first class has at least its own less m, another at most its own and m.
+CREATE FUNCTION federated._certified_nodes(votes integer[]) RETURNS integer
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    WITH counted AS (
+        SELECT v.votes, v.place FROM unnest(votes) WITH ORDINALITY AS v (votes, place)
+    ), first AS (
+        SELECT c.votes, c.place FROM counted AS c ORDER BY c.votes DESC, c.place LIMIT 1
+    )
+    SELECT min((f.votes - c.votes - (c.place < f.place)::integer) / 2)::integer
+    FROM first AS f JOIN counted AS c ON c.place <> f.place
+$$;
+
+COMMENT ON FUNCTION federated._certified_nodes(integer[]) IS
+    'How many votes may be any others without another class winning; votes: of each class, in the order in which equal ones win';
+
+-- A sealed version shows how many vote, and nothing else of them.
+CREATE FUNCTION federated._count_voters(reference text) RETURNS integer
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found record;
+BEGIN
+    SELECT h.prediction, h.model_name, h.version INTO found FROM federated._find_held(reference) AS h;
+    IF found.prediction ->> 'kind' IS DISTINCT FROM 'votes' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s of federated model "%s" does not predict by vote', found.version, found.model_name),
+            DETAIL = 'What is certified follows from the votes of models that disjoint groups of nodes have trained.',
+            HINT = format('START FEDERATED TRAINING %s WITH (voting_groups = 5) trains such models.', quote_ident(found.model_name));
+    END IF;
+    RETURN (found.prediction ->> 'votes')::integer;
+END
+$$;
+
+COMMENT ON FUNCTION federated._count_voters(text) IS
+    'How many models vote in the version that a model, model@tag or model@number names; 55000 where it does not predict by vote';
+
+CREATE FUNCTION @extschema@.federated_certify(
+    model text, features jsonb, OUT prediction text, OUT votes integer, OUT runner_up text, OUT runner_up_votes integer,
+    OUT voters integer, OUT hostile_nodes integer
+) RETURNS record
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    classes text[];
+    counts  integer[];
+BEGIN
+    voters := federated._count_voters(model);
+    classes := federated._classes(model);
+    counts := ARRAY(
+        SELECT round(voters * s.share)::integer
+        FROM unnest(federated._probabilities(model, classes, features)) WITH ORDINALITY AS s (share, place) ORDER BY s.place);
+    IF cardinality(counts) = 0 THEN
+        RETURN;
+    END IF;
+    SELECT max(o.label) FILTER (WHERE o.rank = 1), max(o.votes) FILTER (WHERE o.rank = 1),
+           max(o.label) FILTER (WHERE o.rank = 2), max(o.votes) FILTER (WHERE o.rank = 2)
+    INTO prediction, votes, runner_up, runner_up_votes
+    FROM (
+        SELECT c.label, c.votes, row_number() OVER (ORDER BY c.votes DESC, c.place) AS rank
+        FROM unnest(classes, counts) WITH ORDINALITY AS c (label, votes, place)
+    ) AS o;
+    hostile_nodes := federated._certified_nodes(counts);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_certify(text, jsonb) IS
+    'Of one row, given as JSON, what the current version of a model, or the one that model@tag or model@number names, predicts by the votes of its groups'' models: the class with the most votes (of equal ones the first), the next one, how many vote, and hostile_nodes: up to so many nodes, whatever they had answered in training, could not have changed the prediction, were all else the same (Cao, Zhang, Jia and Gong 2022, FLCert). 0: a single node may have decided it. 55000 for a version that does not predict by vote. It says nothing of rows that are hostile themselves, nor of whoever runs the coordinator; NULL features count as in predictions';
+
+-- What a table calls a class: its label, as a number however that is written, true for '1'.
+CREATE FUNCTION federated._is_named(label text, given jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE jsonb_typeof(given)
+        WHEN 'boolean' THEN label IN (given #>> '{}', (given #>> '{}')::boolean::integer::text)
+        WHEN 'number' THEN CASE WHEN label ~ '^[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]{1,2})?$' THEN label::numeric = (given #>> '{}')::numeric ELSE false END
+        WHEN 'null' THEN NULL
+        ELSE label = given #>> '{}' END
+$$;
+
+COMMENT ON FUNCTION federated._is_named(text, jsonb) IS 'Whether a value of a target is the class of that label; NULL for NULL';
+
+CREATE FUNCTION federated._chosen(given jsonb, names text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_object_agg(n.name, given -> n.name), '{}') FROM unnest(names) AS n (name) WHERE given ? n.name
+$$;
+
+COMMENT ON FUNCTION federated._chosen(jsonb, text[]) IS 'Of an object what has one of these names';
+
+CREATE FUNCTION federated._check_judged(reference text, target text, features text[], columns jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._check_evaluated(reference, target, NULL, NULL, features || target, columns);
+    IF NOT EXISTS (SELECT FROM jsonb_to_recordset(columns) AS c (name text) WHERE c.name = ANY (features)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', reference),
+            HINT = format('Its features are %s.', array_to_string(features, ', '));
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_judged(text, text, text[], jsonb) IS
+    'Raises 42703 where a query has no target or no feature of a version, and 42702 where it has one of them twice';
+
+-- Carry no SET clause: the query is the caller's, and so are its names. It is known to be one statement and whole in itself:
+-- behind it no parenthesis closes early.
+CREATE FUNCTION federated._fetch_rows(query text) RETURNS SETOF jsonb
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY EXECUTE pg_catalog.format(E'SELECT pg_catalog.to_jsonb(q) FROM (%s\n) AS q', query);
+END
+$$;
+
+COMMENT ON FUNCTION federated._fetch_rows(text) IS 'The rows of a query of the caller''s, as JSON';
+
+CREATE FUNCTION @extschema@.federated_certified_accuracy(model text, query text)
+RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    voters   pg_catalog.int4 := federated._count_voters(model);
+    target   pg_catalog.text := (SELECT e.target FROM federated._evaluated_columns(model) AS e);
+    features pg_catalog.text[] := federated._current_features(model);
+    whole    pg_catalog.jsonb;
+BEGIN
+    IF query IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null',
+            HINT = 'Name rows by which the version is to be judged: their features, and the target by its name.';
+    END IF;
+    whole := federated._describe_columns(query);
+    PERFORM federated._raise(whole OPERATOR(pg_catalog.->) 'failure');
+    PERFORM federated._check_judged(model, target, features, whole OPERATOR(pg_catalog.->) 'columns');
+    RETURN QUERY
+    WITH judged AS MATERIALIZED (
+        SELECT c.hostile_nodes, federated._is_named(c.prediction, q.one OPERATOR(pg_catalog.->) target) AS is_right
+        FROM federated._fetch_rows(whole OPERATOR(pg_catalog.->>) 'query') AS q (one)
+        CROSS JOIN LATERAL @extschema@.federated_certify(model, federated._chosen(q.one, features)) AS c
+    )
+    SELECT m.number,
+           pg_catalog.avg((j.hostile_nodes OPERATOR(pg_catalog.>=) m.number)::pg_catalog.int4)::pg_catalog.float8,
+           pg_catalog.avg((j.hostile_nodes OPERATOR(pg_catalog.>=) m.number AND j.is_right)::pg_catalog.int4)::pg_catalog.float8,
+           pg_catalog.count(*)
+    FROM pg_catalog.generate_series(0, voters OPERATOR(pg_catalog./) 2) AS m (number)
+    CROSS JOIN judged AS j
+    WHERE j.hostile_nodes IS NOT NULL AND j.is_right IS NOT NULL
+    GROUP BY m.number ORDER BY m.number;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'no_data_found',
+            MESSAGE = pg_catalog.format('the query has no row by which federated model "%s" can be judged', model),
+            DETAIL = 'None of its rows has a target and a prediction.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_certified_accuracy(text, text) IS
+    'How much of a model''s accuracy no so many hostile nodes can take away: of the rows of a query, run with the caller''s rights and search_path, with features and the target as columns of their names, certified_share: the share whose prediction at least hostile_nodes nodes cannot have changed (federated_certify), and certified_accuracy: the share of which that is so and whose prediction is right, from 0 hostile nodes (what the version predicts right) to half of the voters. row_count: of rows with a target. These rows are the caller''s own: nothing leaves the database, and nothing is charged. 55000 for a version that does not predict by vote, 42703 where the query has no target';
+
 CREATE OR REPLACE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
                global_recall double precision, global_f1_score double precision, per_node_metrics jsonb,
@@ -7461,7 +7683,7 @@ RETURNS TABLE (global_loss double precision, global_accuracy double precision, g
                global_r2 double precision, global_c_index double precision, global_precision_std_error double precision,
                global_recall_std_error double precision, global_f1_score_std_error double precision,
                global_rmse_std_error double precision, global_brier_std_error double precision,
-               global_mae_std_error double precision)
+               global_mae_std_error double precision, global_c_index_std_error double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v      federated.version := federated._read_reference(model);
@@ -7491,6 +7713,7 @@ BEGIN
     global_rmse_std_error := v.global_loss_std_error / (2.0 * nullif(v.global_rmse, 0.0));
     global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
     global_c_index := (v.report ->> 'c_index')::double precision;
+    global_c_index_std_error := (v.report ->> 'c_index_std_error')::double precision;
     IF num_nulls(global_loss, global_accuracy) > 0 THEN
         reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
                    FROM federated.round AS d
@@ -7520,12 +7743,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index),
         (16, 'global_precision_std_error', e.global_precision_std_error), (17, 'global_recall_std_error', e.global_recall_std_error),
         (18, 'global_f1_score_std_error', e.global_f1_score_std_error), (19, 'global_rmse_std_error', e.global_rmse_std_error),
-        (20, 'global_brier_std_error', e.global_brier_std_error), (21, 'global_mae_std_error', e.global_mae_std_error)) AS m (place, metric, value)
+        (20, 'global_brier_std_error', e.global_brier_std_error), (21, 'global_mae_std_error', e.global_mae_std_error),
+        (22, 'global_c_index_std_error', e.global_c_index_std_error)) AS m (place, metric, value)
     ORDER BY m.place
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget where there is no report: an evaluation counts only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL where nothing is held out and where the run was ended before; under a privacy_budget the report is made where its noise leaves it use, over data subjects, and precision, recall, F1, the Brier score and global_mae, which are of it, have standard errors too (NULL without a budget), as global_rmse has wherever the loss has one; without one nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
+    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget where there is no report: an evaluation counts only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL where nothing is held out and where the run was ended before; under a privacy_budget the report is made where its noise leaves it use, over data subjects, and precision, recall, F1, the Brier score and global_mae, which are of it, have standard errors too (NULL without a budget), as global_rmse has wherever the loss has one; without one nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not; under a privacy_budget pairs are of all nodes together, those alone whose times lie in different ones of twelve intervals, with subjects told apart by six sizes of the hazard, and it has a standard error, of the noise, of the held-out subjects as a sample and of what is lost so (NULL without a budget). A Cox regression has no other figure';
 
 CREATE OR REPLACE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7535,7 +7759,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
               'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse', 'global_auc',
               'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index',
               'global_precision_std_error', 'global_recall_std_error', 'global_f1_score_std_error',
-              'global_rmse_std_error', 'global_brier_std_error', 'global_mae_std_error'],
+              'global_rmse_std_error', 'global_brier_std_error', 'global_mae_std_error',
+              'global_c_index_std_error'],
         'federated_evaluate')
 $$;
 
@@ -10626,8 +10851,10 @@ CROSS JOIN LATERAL (
         WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
         GROUP BY p.run_id
         UNION
-        -- What went on from such a run began with what that had learned, whoever took part later.
-        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS r ON r.resumed_from = c.run_id
+        -- What went on from such a run began with what that had learned, whoever took part later; and the models of all
+        -- groups vote in one version.
+        SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS o ON o.run_id = c.run_id
+        JOIN federated.run AS r ON r.resumed_from = o.run_id OR r.series_id = o.series_id AND o.voting_group IS NOT NULL
     )
     SELECT c.run_id, c.first_round FROM concerned AS c
 ) AS k
@@ -10794,6 +11021,14 @@ $$;
 
 COMMENT ON FUNCTION federated._is_erased(federated.version) IS 'Whether a version is to be retired and is not yet';
 
+-- A series of runs is not queued by anybody but START: such a version is retired, and nothing takes its place by itself.
+CREATE FUNCTION federated._is_by_vote(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = subject.run_id AND r.voting_group IS NOT NULL)
+$$;
+
+COMMENT ON FUNCTION federated._is_by_vote(federated.version) IS 'Whether the models of several groups vote in a version';
+
 -- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
 CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -10807,7 +11042,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
             WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
         ) AS t
-        WHERE v.is_current AND federated._is_erased(v) AND t.is_done IS NOT TRUE
+        WHERE v.is_current AND federated._is_erased(v) AND NOT federated._is_by_vote(v) AND t.is_done IS NOT TRUE
           AND (t.attempts = 0
                OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
         UNION ALL
@@ -10834,7 +11069,7 @@ BEGIN
           -- The current one stays until another one is, or until its run anew has left one that could not be.
           AND NOT EXISTS (
               SELECT FROM federated.version AS c
-              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT EXISTS (
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT federated._is_by_vote(c) AND NOT EXISTS (
                   SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
                   JOIN federated.run AS r ON r.run_id = t.run_id
                   WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
@@ -10904,7 +11139,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE line AS (
         SELECT subject.run_id
         UNION
-        SELECT r.resumed_from FROM line AS l JOIN federated.run AS r USING (run_id) WHERE r.resumed_from IS NOT NULL
+        SELECT k.run_id FROM line AS l JOIN federated.run AS r USING (run_id)
+        CROSS JOIN LATERAL (
+            SELECT r.resumed_from WHERE r.resumed_from IS NOT NULL
+            UNION ALL
+            SELECT o.run_id FROM federated.run AS o WHERE o.series_id = r.series_id AND r.voting_group IS NOT NULL) AS k (run_id)
     )
     SELECT CASE
         WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
@@ -10995,7 +11234,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.ledger AS l WHERE l.run_id = v.run_id AND l.workspace = w.name GROUP BY l.node_name
         ) AS k
     ) AS spent
-    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL
+    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL AND NOT federated._is_by_vote(v)
     ORDER BY m.name
 $$;
 
@@ -13768,6 +14007,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -14110,6 +14350,7 @@ GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participat
 GRANT EXECUTE ON FUNCTION
     federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
     federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._is_by_vote(federated.version),
     federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
     federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
 TO federated_daemon;
@@ -14122,7 +14363,7 @@ GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemo
 
 GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
-GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint), federated._is_by_vote(federated.version) TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
 TO federated_auditor, federated_admin;
@@ -14168,11 +14409,19 @@ TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
 
-GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._is_undecided(uuid)
+TO federated_operator;
 
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 
 GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+
+-- Predictions by vote.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
+    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
+TO federated_analyst;
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
@@ -14274,7 +14523,8 @@ GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compli
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
 
-GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round), UPDATE (stop_requested)
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round, voting_group, group_nodes),
+    UPDATE (stop_requested)
 ON federated.run TO federated_operator;
 
 GRANT INSERT ON federated.resumption TO federated_operator;
@@ -14343,7 +14593,7 @@ GRANT SELECT ON federated.model, federated.version TO federated_owner;
 GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
 
 -- What is shown of it in views, and what each part of the catalog keeps besides.
-GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+GRANT SELECT ON federated.part_taken, federated.ledger_reached, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 
 GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;

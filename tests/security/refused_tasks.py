@@ -378,7 +378,7 @@ PRIVATE_STEPS = frozenset(
 ) | {"newton", "hazards"}
 """Each has its neighbours in test_row_independence.py, test_private_trees.py or test_bounded_curvature.py."""
 
-OF_COX = frozenset({"grid", "times", "newton", "report"})
+OF_COX = frozenset({"grid", "times", "newton"})
 """Steps of a Cox regression that a private one does not take."""
 
 NOT_PRIVATE = {

@@ -166,6 +166,7 @@ ORDER = "of an order about consent, which no row decides: test_consent.py"
 
 ELSEWHERE = {
     "the node charged the task and could not compute its answer": AFTER,
+    "The dataset has no row with a target to train on.": PLAIN,
     "step … does not say what a data subject adds to a private answer": FIRST,
     "only real numbers get noise or are summed by a protocol": FIRST,
     "the node would have to remember too much of the run": FIRST,
