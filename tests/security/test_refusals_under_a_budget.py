@@ -310,7 +310,7 @@ def of_models() -> list[tuple[str, Task]]:
 
 def of_shares() -> list[tuple[str, Task]]:
     """Refusals of sums to which nodes add a share of the noise, and of the step that is for them alone."""
-    secure = Summing("shamir", "keys", nodes=3, shares_noise=True)
+    secure = Summing("shamir", "keys", nodes=3, trust="distributed")
     work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
     summed = working(task(StepName("gradient"), work), summing=secure)
     several = working(
@@ -321,7 +321,7 @@ def of_shares() -> list[tuple[str, Task]]:
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
     plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
     return [
-        ("lets nobody know whose noise adds up", working(counted(), summing=Summing(shares_noise=True))),
+        ("lets nobody know whose noise adds up", working(counted(), summing=Summing(trust="distributed"))),
         ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),
         ("step train adds its noise before", working(trained(), summing=secure)),
         ("summed under a privacy budget alone", working(summed, privacy=None)),

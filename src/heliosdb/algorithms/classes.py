@@ -93,6 +93,11 @@ class ClassesStep:
         """Refuse what no table could answer."""
         check_classes(task)
 
+    def sensitivity(self, task: Task) -> float:
+        """Return that of shares which add up to 1."""
+        del task
+        return CLASSES_SENSITIVITY
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
         del task

@@ -94,6 +94,11 @@ class EvaluateStep:
         if task.work.privacy is not None and not self.is_private:
             raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
+    def sensitivity(self, task: Task) -> float:
+        """Return that of the measure's coordinates."""
+        work = EvaluateWork.of(task)
+        return work.measure.boxes.norm(work.noise)
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all held-out rows."""
         del task

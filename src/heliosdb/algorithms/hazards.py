@@ -147,6 +147,10 @@ class HazardStep:
         check_shape(task.work, size)
         lattice_of(noise, given.clipping_norm, size)
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the clipping norm."""
+        return _settings(task.work).clipping_norm
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
         del task

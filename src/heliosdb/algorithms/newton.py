@@ -182,6 +182,10 @@ class NewtonStep:
         else:
             check_shape(task.work, curvature_size(size))
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the clipping norm."""
+        return NoisyWork.of(task.work).clipping_norm
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
         del task

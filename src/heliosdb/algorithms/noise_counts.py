@@ -11,11 +11,18 @@ from heliosdb.privacy.shares import Cohort
 
 def noise_count(run: Run, nodes: int) -> float:
     """Return of how many nodes' whole noise the sum's noise has the variance: all, where each adds the whole.
-    Where they share it, 1 if as many add a share as each of them takes for granted, more if all of them do.
+    Where they share it, 1 if as many add a share as each of them takes for granted, more if all of them do; 1
+    where the coordinator adds it.
 
     Nodes whose own DBAs count on fewer honest peers add more; that is not known here.
     """
-    return nodes / cohort_of(run, nodes).honest if run.shares_noise else nodes
+    match run.trust:
+        case "local":
+            return nodes
+        case "distributed":
+            return nodes / cohort_of(run, nodes).honest
+        case "central":
+            return 1.0
 
 
 def cohort_of(run: Run, nodes: int) -> Cohort:

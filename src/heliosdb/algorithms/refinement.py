@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_refinement
-from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.features import sensitivity_of, statistics
 from heliosdb.algorithms.located import Located, take_counts
 from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.statistics import (
@@ -80,6 +80,10 @@ class RefineStep:
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
         check_refinement(sum(measured(task)), task.work)
+
+    def sensitivity(self, task: Task) -> float:
+        """Return that of all counts together."""
+        return sensitivity_of(sum(measured(task)), StatisticsWork.of(task.work))
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""

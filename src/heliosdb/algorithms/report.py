@@ -20,7 +20,12 @@ from heliosdb.algorithms.private_figures import (
     read_private_report,
 )
 from heliosdb.algorithms.private_layout import PrivateLayout
-from heliosdb.algorithms.private_report import ScoresRows, check_private_report, report_privately
+from heliosdb.algorithms.private_report import (
+    ScoresRows,
+    check_private_report,
+    private_sensitivity,
+    report_privately,
+)
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.report_figures import read_figures, read_report, report_fault
 from heliosdb.algorithms.report_layout import ReportLayout
@@ -145,6 +150,10 @@ class ReportStep:
         size = _layout_at_node(task, work).size
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:
             raise invalid_value(f"a report of this model has {counted(size, 'value')} of float64")
+
+    def sensitivity(self, task: Task) -> float:
+        """Return that of all figures together."""
+        return private_sensitivity(task)
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: what is about a part of the rows is cut for it, see cells.py."""

@@ -17,7 +17,7 @@ import numpy as np
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.described import describe_statistics
-from heliosdb.algorithms.features import private_noise, sensitivity, statistics
+from heliosdb.algorithms.features import private_noise, sensitivity, sensitivity_of, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.noise_counts import noise_count
@@ -124,6 +124,10 @@ class StatisticsStep:
         check_statistics(sum(measured(task)), task.work)
         if StatisticsWork.of(task.work).windows is not None:
             raise invalid_value("statistics begin without windows")
+
+    def sensitivity(self, task: Task) -> float:
+        """Return that of all counts together."""
+        return sensitivity_of(sum(measured(task)), StatisticsWork.of(task.work))
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
@@ -388,7 +392,7 @@ def plan_rounds(
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
     sampling = _sampling(options, expected)
-    if plan.run.shares_noise and issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings):
+    if plan.run.noises_sums and issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings):
         # One gradient a round: rounds are the steps.
         sampling = replace(sampling, steps=1)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):

@@ -183,6 +183,17 @@ class ScalesSum(Protocol):
         ...
 
 
+@runtime_checkable
+class BoundsSubjects(Protocol):
+    """A step of whose private answers the task alone says how far one data subject moves them: then the
+    coordinator may be who adds the noise, to the sum of all nodes' answers."""
+
+    def sensitivity(self, task: Task) -> float:
+        """The L2 norm of the most that a data subject adds to an answer. The task was checked, or is the
+        coordinator's own."""
+        ...
+
+
 def adds_own_noise(step: Step) -> bool:
     """Whether a step's private answers are noised where they are computed, and not at the door: then nodes
     cannot share it. It says so by an attribute of this name."""

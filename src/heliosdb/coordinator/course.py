@@ -26,6 +26,7 @@ from heliosdb.algorithms.steps import (
     REPORT,
     Algorithm,
     Asked,
+    BoundsSubjects,
     Describing,
     JudgesTerms,
     Remembering,
@@ -171,7 +172,7 @@ class Course:
             self.protocol.name,
             stage.name,
             nodes=1 if self.protocol.is_open else nodes,
-            shares_noise=self.run.shares_noise and asked.work.privacy is not None,
+            trust="local" if asked.work.privacy is None else self.run.trust,
         )
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         work = replace(work, summing=summing)
@@ -193,7 +194,10 @@ class Course:
     def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
         step, memory = question.step, model.memory
-        if isinstance(gathered, Total) and question.asked.work.summing.shares_noise:
+        trust = question.asked.work.summing.trust
+        if trust == "central" and (not isinstance(gathered, Total) or gathered.noises is None):
+            raise FederatedError(ErrorCode.INTERNAL, "a sum is read that has no noise")
+        if isinstance(gathered, Total) and trust == "distributed":
             # Of a simulated sum, which no protocol has opened, as it would be.
             noises = gathered.noises or noise_count(self.run, gathered.nodes)
             gathered = replace(gathered, noises=noises)
@@ -254,8 +258,18 @@ class Question:
 
     def task(self, node: NodeName, node_dataset: str | None, heard: State) -> Task:
         """Return the one task of a node. heard: what the protocol's earlier messages left."""
-        run, work = self.plan.run, self.asked.work
         note = self.course.protocol.ask(self.stage.name, node, heard)
+        return self._task(node, node_dataset, note)
+
+    @property
+    def sensitivity(self) -> float:
+        """How far one data subject moves a private answer; NOT_SUPPORTED of a step that does not say."""
+        if not isinstance(self.step, BoundsSubjects):
+            raise not_supported(f"step {self.step.name} has no form yet where the coordinator adds the noise")
+        return self.step.sensitivity(self._task(NodeName(""), None, b""))
+
+    def _task(self, node: NodeName, node_dataset: str | None, note: bytes) -> Task:
+        run, work = self.plan.run, self.asked.work
         return Task(
             key=TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node),
             reading=Reading(
@@ -339,10 +353,10 @@ class Question:
         return self.course.protocol.take(self.stage.name, self._summed, heard, answers)
 
     def open_sum(self, heard: State, nodes: int) -> Total:
-        """Return what a protocol's last message has opened."""
+        """Return what a protocol's last message has opened, without the noise that is the coordinator's."""
         protocol = self.course.protocol
         total, noises = protocol.total(self._summed, heard), None
-        if self.asked.work.summing.shares_noise:
+        if self.asked.work.summing.trust == "distributed":
             cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
             noises = None if cohort is None else nodes / cohort.honest
         return Total(total[:-1], float(total[-1]), nodes, noises=noises)

@@ -13,6 +13,7 @@ from typing import Any
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering, WeightedGathering
 from heliosdb.aggregation.partial_sum import PartialSum
+from heliosdb.coordinator.central_noise import CentralNoise
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.loading import Loaded
@@ -107,8 +108,9 @@ class RoundUnderWay:
         for term in partial.terms:
             self._agreement.take_term(term)
 
-    def combine(self, question: Question) -> CombinedExchange:
-        """Make of what was gathered what it leads to; FederatedError where that is nothing."""
+    def combine(self, question: Question, noise: CentralNoise) -> CombinedExchange:
+        """Make of what was gathered what it leads to; FederatedError where that is nothing. noise: of a sum
+        to which the coordinator adds it."""
         assert self._gathering is not None
         course, agreement = question.course, self._agreement
         if not self._taken:
@@ -126,6 +128,9 @@ class RoundUnderWay:
             if total is None:
                 return CombinedExchange(following=course.next(question.step.name))
             gathered = total
+        if question.asked.work.summing.trust == "central":
+            assert isinstance(gathered, Total)
+            gathered = noise.add(question, gathered)
         conclusion = course.conclude(question, self.model, gathered)
         taken = conclusion.taken
         before, after = self.model, conclusion.model

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from heliosdb.algorithms.steps import adds_own_noise
+from heliosdb.algorithms.steps import BoundsSubjects, adds_own_noise
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Usage
@@ -47,6 +47,7 @@ def check_guard(task: Task, contribution: Contribution) -> None:
             # is for float64. What travels in a smaller type is made narrow after the noise.
             if contribution.vector.dtype != np.float64:
                 raise FederatedError(ErrorCode.INTERNAL, "a sum that is to get noise is of float64")
+            _check_bounded(task, sensitivity)
         case AlreadyPrivate(mechanism):
             guarded = mechanism
             if not adds_own_noise(find_step(task)):
@@ -61,9 +62,19 @@ def check_guard(task: Task, contribution: Contribution) -> None:
         raise FederatedError(ErrorCode.INTERNAL, "a private answer keeps nothing")
 
 
+def _check_bounded(task: Task, sensitivity: float) -> None:
+    """FederatedError INTERNAL where the coordinator would add less noise to the sum than the answer needs."""
+    if task.work.summing.trust != "central":
+        return
+    step = find_step(task)
+    if not isinstance(step, BoundsSubjects) or sensitivity > step.sensitivity(task):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer is less bounded than the coordinator reckons")
+
+
 def make_private(contribution: Contribution, share: Fraction | None = None) -> AnyVector:
     """The vector as it may leave: with noise where it is a clipped sum. share: which part of the variance is
-    this node's to add; None: all of it. FederatedError INTERNAL where there is no noise to share."""
+    this node's to add, 0 where the coordinator adds it; None: all of it. FederatedError INTERNAL where there
+    is no noise to share."""
     if share is not None:
         if not isinstance(contribution.guard, ClippedSum):
             raise FederatedError(ErrorCode.INTERNAL, "the answer is no sum of which others add noise too")

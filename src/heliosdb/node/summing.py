@@ -201,7 +201,7 @@ def about(task: Task) -> bytes:
     """Names what all nodes of a sum have to be asked alike: all of a task but for whom it is, which of the
     node's datasets it reads, and which message it asks for."""
     work, asked = task.work, task.work.summing
-    summing = (asked.protocol, asked.shares_noise)
+    summing = (asked.protocol, asked.trust)
     reading = replace(task.reading, dataset=None)
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
     settings = sorted(work.settings.items())

@@ -116,6 +116,7 @@ class NetworkSettings(ClassifierSettings):
     """
 
     extra: ClassVar[str | None] = "neural"
+    has_gradient_sums: ClassVar[bool] = True
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"

@@ -110,6 +110,10 @@ class LeavesStep:
         """Refuse what no table could answer."""
         LeavesWork.of(task, boosts=self.boosts).check(task, boosts=self.boosts)
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the clipping norm."""
+        return LeavesWork.of(task, boosts=self.boosts).clipping_norm
+
     def least_rows(self, task: Task) -> int | None:
         """Return None: there is no plain answer."""
         del task
