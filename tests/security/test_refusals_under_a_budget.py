@@ -313,11 +313,6 @@ def of_shares() -> list[tuple[str, Task]]:
     secure = Summing("shamir", "keys", nodes=3, trust="distributed")
     work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
     summed = working(task(StepName("gradient"), work), summing=secure)
-    several = working(
-        task(StepName("gradient"), GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 3).to_work(6)),
-        summing=secure,
-    )
-    three = reading(replace(several, state=parameters_state(np.zeros((2, 3)))), classes=("0", "1", "2"))
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
     plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
     return [
@@ -329,7 +324,6 @@ def of_shares() -> list[tuple[str, Task]]:
         ("neither repeated nor weighted", working(summed, privacy=Privacy(Mechanism(NOISE, 0.5), 9.0))),
         ("clipping_norm 1e-07 is outside", setting(summed, clipping_norm=1e-7)),
         ("local_epochs", setting(summed, local_epochs=3)),
-        ("more than two classes are not supported yet where nodes share the noise", three),
         ("its DBA has not said who the other participants are", summed),
     ]
 
@@ -584,6 +578,8 @@ ELSEWHERE = {
     "noise_multiplier … may pass the range of the secure sum": SITE,
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
     "the node takes part in no sum of fewer than …": SITE,
+    "the node leaves no noise to the coordinator: its DBA has not set central_noise = true": SITE,
+    "step … does not tell the coordinator how much noise its sum needs": "every step of this version tells it",
     "the node does not know whose noise adds up to the whole": SITE,
     "the option … is not supported by optimizer sgd yet": COORDINATOR,
     "the event column must be true or false, or 0 or 1, in every row": PLAIN,
