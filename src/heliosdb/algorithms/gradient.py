@@ -39,7 +39,7 @@ from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.algorithms import SumDescentSettings
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 GRADIENT = StepName("gradient")
@@ -140,7 +140,7 @@ class GradientStep:
         """Return the sum of moves: the mean gradient of each node's subjects, times -learning_rate."""
         made = plan.findings.plan
         assert made is not None and made.expected_subjects is not None and made.sampling_rate is not None
-        rate = plan.run.options.settings(DescentSettings).learning_rate
+        rate = plan.run.options.settings(SumDescentSettings).learning_rate
         factor = -rate / (made.sampling_rate * made.expected_subjects)
         return replace(total, vector=factor * total.vector)
 

@@ -41,7 +41,14 @@ from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, TreeSettings, by_newton, last_round
+from heliosdb.parts.algorithms import (
+    ALGORITHMS,
+    DescentSettings,
+    SumDescentSettings,
+    TreeSettings,
+    by_newton,
+    last_round,
+)
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.mechanisms import Lattice, deviation
@@ -391,10 +398,7 @@ def plan_rounds(
     options, policy = plan.run.options, plan.run.policy
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
-    sampling = _sampling(options, expected)
-    if plan.run.noises_sums and issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings):
-        # One gradient a round: rounds are the steps.
-        sampling = replace(sampling, steps=1)
+    sampling = _sampling(options, expected, of_sums=plan.run.noises_sums)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
         raise invalid_value(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
@@ -459,14 +463,18 @@ def _unmeasured(options: TrainingOptions) -> str:
     return f"nothing is measured: {options.algorithm} has no figure under a privacy budget{aside}"
 
 
-def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:
+def _sampling(options: TrainingOptions, expected: float, *, of_sums: bool) -> SamplingPlan:
     """Return what a round's training releases: of trees one sum, over a part of the subjects or all; of
-    Newton steps one over all."""
+    Newton steps one over all. of_sums: whether the noise is that of the nodes' sum: then descent has one
+    gradient a round."""
     kind = ALGORITHMS.entry(options.algorithm).settings
     if issubclass(kind, TreeSettings):
         return SamplingPlan(bounds.SAMPLING_RATE.clamp(options.settings(kind).subsample), 1)
     if by_newton(options.algorithm, options.given):
         return SamplingPlan(1.0, 1)
+    if of_sums:
+        batch = options.settings(SumDescentSettings).batch_size
+        return SamplingPlan(bounds.SAMPLING_RATE.clamp((batch or expected) / expected), 1)
     descent = options.settings(DescentSettings)
     return plan_sampling(expected, descent.batch_size, descent.local_epochs)
 

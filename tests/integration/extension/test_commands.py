@@ -18,7 +18,7 @@ def test_quick_start_statements_fill_the_catalog(session: psycopg.Connection) ->
     assert fetch(session, "SELECT name, status::text FROM federated.node") == [("clinic_a", "pending")]
     [(status, run, policy)] = fetch(session, "SELECT status::text, options, policy FROM federated.run")
     assert status == "queued"
-    assert (run["rounds"], run["local_epochs"], run["batch_size"]) == (5, 5, 32)
+    assert (run["rounds"], run["local_epochs"], run["aggregation"]) == (5, 5, "fedavg")
     assert (policy["workspace"], policy["min_nodes"], policy["round_timeout"]) == ("clinics", 3, 300)
     [row] = fetch(session, "SELECT round_number, status, message FROM federated_training_status('risk')")
     assert row == (0, "queued", None)
