@@ -19,7 +19,10 @@ from tests.integration.coordinator.support import (
 from tests.support.cluster import Cluster
 
 NAMES = ("east", "north", "south")
-PREDICTION = "SELECT prediction::text AS content FROM federated.version ORDER BY version_id DESC LIMIT 1"
+PARAMETERS = (
+    "SELECT p.round_number, p.sha256 FROM federated.run_parameters AS p JOIN federated.run AS r USING (run_id)"
+    " WHERE r.status = 'running' ORDER BY p.round_number DESC LIMIT 1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +89,25 @@ async def test_a_node_whose_dba_has_not_allowed_it_says_so(world: World) -> None
 
 async def test_neither_a_kill_nor_a_restored_database_has_two_noises_of_one_sum(world: World) -> None:
     """The coordinator is killed with the noised sum of a round in its hands. Its database is then used twice: by a
-    life that ends the run, and again as it was at the kill. Both come to the same numbers."""
+    life that closes the round, and again as it was at the kill. Both come to the same numbers."""
     already = len(world.runs())
-    world.execute(f"START FEDERATED TRAINING {MODEL}")
-    # The first sums are round 0's.
+    world.execute(f"START FEDERATED TRAINING {MODEL} WITH (validation_frequency = 2)")
+    # Three sums are round 0's.
     await world.start_coordinator(faults="coordinator.sum.noised:4=kill").died()
-    charged = world.query("SELECT count(*) AS lines FROM federated.ledger")[0]["lines"]
-    assert charged > 0
-    lives = []
+    found = []
     for life in (world.copied(), world):
-        coordinator = life.start_coordinator()
-        run = await life.finished(count=already + 1)
-        coordinator.kill()
-        assert run["status"] == "completed", run
-        lives.append(life.query(PREDICTION)[0]["content"])
-    assert lives[0] == lives[1]
+        # Before nodes are asked for more, and drop what they have answered.
+        await life.start_coordinator(faults="coordinator.round.closed=kill").died()
+        found += life.query(PARAMETERS)
+    assert found[0]["round_number"] == 1
+    assert found[0] == found[1]
+    coordinator = world.start_coordinator()
+    run = await world.finished(count=already + 1)
+    coordinator.kill()
+    assert run["status"] == "completed", run
+    (charges,) = world.query(
+        "SELECT count(*) AS lines, count(DISTINCT (round_number, exchange, node_name)) AS places FROM federated.ledger"
+        " WHERE run_id = %s",
+        run["run_id"],
+    )
+    assert charges["lines"] == charges["places"] > 0
