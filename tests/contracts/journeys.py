@@ -100,6 +100,8 @@ def make_run(
     if survives(name):
         given["event"] = "died"
     if shared:
+        # All subjects are in each sum, so that two of them can be compared.
+        del given["batch_size"]
         given |= {"secure_aggregation": True, "aggregation_protocol": "shamir", "local_epochs": 1}
     run = with_options(
         RUN,
