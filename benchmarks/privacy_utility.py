@@ -113,7 +113,7 @@ CASES = (
         {"target_classes": "<=50K,>50K"},
         {"optimizer": "newton", "rounds": "20", "penalty": "0.0001"},
         {"rounds": "5", "batch_size": "512", "learning_rate": "0.2"},
-        {"rounds": "40", "batch_size": "5200", "learning_rate": "4"},
+        {"rounds": "60", "learning_rate": "1", "aggregation": "fedadam", "server_learning_rate": "0.1"},
     ),
     Case(
         "telco",
