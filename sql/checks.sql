@@ -189,9 +189,9 @@ $$;
 COMMENT ON FUNCTION federated._check_storage() IS 'Whether the server keeps what is committed, and notices damage';
 
 -- From the log too: a run goes with its model, and what it let out does not come back.
-CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text)
+CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text, is_central boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none')))
+    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none'))), bool_or(p.policy ->> 'privacy_budget' IS NOT NULL)
     FROM (
         SELECT a.object_name AS run_id, a.details -> 'after' -> 'policy' AS policy FROM federated.audit AS a
         WHERE a.workspace = _plain_runs.workspace AND a.object_kind = 'run' AND a.details -> 'after' ->> 'status' = 'running'
@@ -200,26 +200,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
         WHERE w.name = _plain_runs.workspace AND r.started_at IS NOT NULL
     ) AS p
-    WHERE p.policy ->> 'privacy_budget' IS NULL
+    WHERE p.policy ->> 'privacy_budget' IS NULL OR p.policy ->> 'trust_model' = 'central'
     GROUP BY p.run_id
 $$;
 COMMENT ON FUNCTION federated._plain_runs(text) IS
-    'The runs that trained without a budget, and the compliance_mode that was in force: whether nodes were to refuse them';
+    'The runs whose coordinator saw sums without noise: without a budget, or as the one who adds it (is_central); and the compliance_mode that was in force: whether nodes were to refuse them';
 
 CREATE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN b.total_epsilon IS NULL OR b.total_epsilon > 10 OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
+    SELECT CASE WHEN b.total_epsilon IS NULL OR b.total_epsilon > 10 OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL'
+                WHEN p.central > 0 THEN 'MANUAL' ELSE 'PASS' END,
            CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
                 WHEN b.total_epsilon > 10 THEN 'An epsilon beyond 10 hides nobody: lower privacy_budget, and have the nodes'' DBAs set max_epsilon.'
                 WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
                 WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
+                WHEN p.central > 0 THEN 'Under trust_model central the coordinator saw the sums of several nodes without noise, and added it: the epsilon is claimed against everybody else. Whether it may know them is for a person to judge.'
                 ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
-           format('epsilon %s of %s spent at delta %s; runs without a budget: %s', coalesce(b.consumed_epsilon::text, 'none'),
-                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
+           format('epsilon %s of %s spent at delta %s; runs without a budget: %s, under trust_model central: %s', coalesce(b.consumed_epsilon::text, 'none'),
+                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain, p.central)
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
         SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
-               (SELECT count(*) FROM federated._plain_runs(w.name)) AS plain
+               (SELECT count(*) FROM federated._plain_runs(w.name) AS r WHERE NOT r.is_central) AS plain,
+               (SELECT count(*) FROM federated._plain_runs(w.name) AS r WHERE r.is_central) AS central
         FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
     ) AS p
 $$;

@@ -109,15 +109,15 @@ CREATE TABLE federated.noise_share (
     nodes      integer NOT NULL CHECK (nodes > 0),
     threshold  integer NOT NULL CHECK (threshold > 0 AND threshold <= nodes),
     honest     integer NOT NULL CHECK (honest > 0 AND honest <= threshold),
-    share      double precision NOT NULL CHECK (share > 0 AND share <= 1)
+    share      double precision NOT NULL CHECK (share >= 0 AND share <= 1)
 );
 COMMENT ON TABLE federated.noise_share IS
-    'Of each charge under trust_model distributed, on what it rests: the sum alone is seen, and enough honest nodes add noise to it. A charge without a row here is of a release with the whole noise';
+    'Of each charge under trust_model distributed or central, on what it rests: the sum alone is seen, and enough honest nodes, or the coordinator, add noise to it. A charge without a row here is of a release with the whole noise';
 COMMENT ON COLUMN federated.noise_share.nodes IS 'How many nodes stated keys for the sum';
 COMMENT ON COLUMN federated.noise_share.threshold IS 'How many of them at least are in it';
 COMMENT ON COLUMN federated.noise_share.honest IS
     'How many of these the node counted as honest, itself among them: together they add the whole noise; 1: it added that alone';
-COMMENT ON COLUMN federated.noise_share.share IS 'Which part of the noise''s variance the node added';
+COMMENT ON COLUMN federated.noise_share.share IS 'Which part of the noise''s variance the node added; 0: it left all of it to the coordinator (central)';
 
 CREATE TABLE federated.agreement (
     workspace text NOT NULL,

@@ -62,14 +62,14 @@ SELECT e.workspace, n.model_name, e.run_id, e.node_name, e.dataset, n.algorithm,
        n.epsilon AS asked_epsilon, n.delta AS asked_delta, n.compliance_mode,
        coalesce(n.first_task_at, e.first_at) AS first_task_at, coalesce(n.last_task_at, e.last_at) AS last_task_at,
        e.vectors, e.messages, e.payload_bytes, e.charges, s.epsilon_basic, s.epsilon_tight,
-       CASE WHEN e.charges > e.shared THEN 'local' WHEN e.shared > 0 THEN 'distributed' END AS trust_model, e.honest_nodes
+       CASE WHEN e.unnoised > 0 THEN 'central' WHEN e.charges > e.shared THEN 'local' WHEN e.shared > 0 THEN 'distributed' END AS trust_model, e.honest_nodes
 FROM (
     SELECT r.workspace, r.run_id, r.node_name, r.dataset, min(r.released_at) AS first_at, max(r.released_at) AS last_at,
            count(*) FILTER (WHERE r.state = 'released' AND NOT r.is_message) AS vectors,
            count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
            coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
            count(p.spending_id) AS charges, max(p.spending_id) AS last_charge,
-           count(h.release_id) AS shared, min(h.honest) AS honest_nodes
+           count(h.release_id) AS shared, count(*) FILTER (WHERE h.share = 0) AS unnoised, min(h.honest) AS honest_nodes
     FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
     LEFT JOIN federated.noise_share AS h USING (release_id)
     GROUP BY r.workspace, r.run_id, r.node_name, r.dataset
@@ -103,9 +103,9 @@ COMMENT ON COLUMN @extschema@.federated_node_runs.epsilon_basic IS
     'What the node''s ledger showed with the run''s last charge: all that the workspace had spent by then, added up; NULL without a charge';
 COMMENT ON COLUMN @extschema@.federated_node_runs.epsilon_tight IS 'The same, composed as tightly as it is known; NULL without a charge';
 COMMENT ON COLUMN @extschema@.federated_node_runs.trust_model IS
-    'local: it added the whole noise by itself; distributed: its share of what only sums were seen of; NULL without a charge. Of a run with both, local';
+    'local: it added the whole noise by itself; distributed: its share of what only sums were seen of; central: it left the noise to the coordinator, which saw exact sums; NULL without a charge. Of a run with several, central before local before distributed';
 COMMENT ON COLUMN @extschema@.federated_node_runs.honest_nodes IS
-    'Where distributed, on how many honest nodes in each sum its epsilon rests, itself among them, at least; federated.noise_share has each sum''s';
+    'Where distributed, on how many honest nodes in each sum its epsilon rests, itself among them, at least; where central, as many hide its own vector from the coordinator; federated.noise_share has each sum''s';
 
 -- Every figure is a line of the ledger: what two lines make together only the node's accountant can tell.
 CREATE VIEW @extschema@.federated_dataset_budget AS

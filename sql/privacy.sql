@@ -122,4 +122,4 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'Norm to which a subject''s gradient was clipped, L2 or under Laplace noise L1; NULL in round 0, whose sums are bounded by construction';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.trust_model IS
-    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; NULL where the run was dropped';
+    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; central, the coordinator, which saw sums without noise; NULL where the run was dropped';

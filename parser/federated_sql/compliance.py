@@ -86,6 +86,14 @@ RULES: tuple[Rule, ...] = (
         _at_least_six_years,
     ),
     Rule(
+        "trust_model",
+        Place.WORKSPACE,
+        {HIPAA: "45 CFR 164.514(b)", GDPR: "Art. 25(1)"},
+        "another trust_model than 'central'",
+        "what leaves a node is protected when it leaves, whoever receives it",
+        lambda options: options.get("trust_model") != "central",
+    ),
+    Rule(
         "data_residency",
         Place.CONNECT,
         {GDPR: "Art. 44"},

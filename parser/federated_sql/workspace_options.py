@@ -67,11 +67,11 @@ WORKSPACE = (
         "trust_model",
         _CHOICE,
         None,
-        "who adds the noise: every node all of it; every node a share, where the coordinator sees sums alone,"
-        " under secure_aggregation; or the coordinator",
+        "who adds the noise: every node all of it; every node a share of that of their sum, or the"
+        " coordinator all of it, where under secure_aggregation it sees sums alone; the last only of nodes"
+        " whose own DBAs allow it",
         derived="distributed for models with secure_aggregation, local for the others",
         choices=("local", "distributed", "central"),
-        built_values=("local", "distributed"),
     ),
     OptionSpec(
         "subjects_overlap",

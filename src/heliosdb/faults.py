@@ -20,6 +20,7 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.task.sent",
         "coordinator.task.asked_again",
         "coordinator.update.received",
+        "coordinator.sum.noised",
         "coordinator.aggregated",
         "coordinator.round.closed",
         "coordinator.resealed",

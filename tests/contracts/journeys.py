@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from heliosdb.aggregation.sums import protocol
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.encoding import encode, number_classes, task_classes
@@ -31,6 +32,7 @@ from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.guards import make_private
 from heliosdb.parts.algorithms import ALGORITHMS, has_classes, last_round, roles_of
+from heliosdb.parts.protocols import PLAIN
 from tests.support.runs import RUN, with_options, with_policy
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
@@ -80,10 +82,16 @@ class Journey:
 
 
 def make_run(
-    name: str, *, private: bool = False, ranges: bool = False, newton: bool = False, adaptive: bool = False
+    name: str,
+    *,
+    private: bool = False,
+    ranges: bool = False,
+    newton: bool = False,
+    adaptive: bool = False,
+    shared: bool = False,
 ) -> Run:
     """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated. Few trees
-    are as many kinds of exchanges as a hundred."""
+    are as many kinds of exchanges as a hundred. shared: its noise is that of secure sums."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
     if "trees" in given:
         given["trees"] = 4
@@ -91,6 +99,10 @@ def make_run(
         given["optimizer"] = "newton"
     if survives(name):
         given["event"] = "died"
+    if shared:
+        # All subjects are in each sum, so that two of them can be compared.
+        del given["batch_size"]
+        given |= {"secure_aggregation": True, "aggregation_protocol": "shamir", "local_epochs": 1}
     run = with_options(
         RUN,
         algorithm=name,
@@ -188,7 +200,9 @@ def modes(name: str) -> list[dict[str, bool]]:
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
     steps = ALGORITHMS.get(name).steps
     adaptive = [{"private": True, "ranges": True, "adaptive": True}] if "norms" in steps else []
-    return [*plain, {"private": True}, {"private": True, "ranges": True}, *adaptive, *undeclared, *encoded]
+    shared = [{**one, "shared": True} for one in adaptive] if "gradient" in steps else []
+    private = [{"private": True}, {"private": True, "ranges": True}]
+    return [*plain, *private, *adaptive, *shared, *undeclared, *encoded]
 
 
 def survives(name: str) -> bool:
@@ -213,11 +227,14 @@ def travel(
     newton: bool = False,
     binned: bool = False,
     adaptive: bool = False,
+    shared: bool = False,
 ) -> Journey:
-    """Hold the run. adaptive: the clipping norm follows. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
+    """Hold the run. adaptive: the clipping norm follows. shared: the noise is that of secure sums, whose answers
+    are here as they are behind their masks. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
     than numbers. binned: one of them is cut into bins."""
-    run = make_run(name, private=private, ranges=ranges, newton=newton, adaptive=adaptive)
+    run = make_run(name, private=private, ranges=ranges, newton=newton, adaptive=adaptive, shared=shared)
     course = Course.of(with_options(run, feature_transforms=BINNED) if binned else run)
+    course = replace(course, protocol=protocol(PLAIN)) if shared else course
     model = ModelState(NO_STATE)
     tables, opening = TABLES, NUMBERS if binned else None
     if encoded:

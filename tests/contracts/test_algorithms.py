@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table, algorithm
 from heliosdb.algorithms.registry import check_step
-from heliosdb.algorithms.steps import REPORT, Taken
+from heliosdb.algorithms.steps import REPORT, ClipsSums, Taken
 from heliosdb.coordinator.course import ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
@@ -187,6 +187,10 @@ def test_an_answer_is_of_the_size_type_and_guard_that_its_task_says(journey: Jou
     for stop in journey.stops:
         for node, made in stop.made.items():
             check_contribution(stop.tasks[node], made)
+            if isinstance(made.guard, ClippedSum):
+                # By this the coordinator knows how much noise a sum needs, where it adds that.
+                assert isinstance(stop.step, ClipsSums)
+                assert stop.step.sensitivity(stop.tasks[node]) == made.guard.sensitivity
             least = stop.step.least_rows(stop.tasks[node])
             assert least is None or least >= 1
             rows = stop.question.rows(Update(node, make_private(made), made.weight))

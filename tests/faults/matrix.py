@@ -76,6 +76,7 @@ ELSEWHERE = {
     "coordinator.run.gave_way": "more runs than turns",
     "coordinator.search.decided": "series of runs",
     "coordinator.task.asked_again": "asynchronous runs",
+    "coordinator.sum.noised": "runs whose coordinator adds the noise",
 }
 """Of the points of runs: those that none of these reaches, and which do."""
 

@@ -275,18 +275,13 @@ def of_models() -> list[tuple[str, Task]]:
 
 def of_shares() -> list[tuple[str, Task]]:
     """Refusals of sums to which nodes add a share of the noise, and of the step that is for them alone."""
-    secure = Summing("shamir", "keys", nodes=3, shares_noise=True)
+    secure = Summing("shamir", "keys", nodes=3, trust="distributed")
     work = GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 2).to_work(3)
     summed = working(task(StepName("gradient"), work), summing=secure)
-    several = working(
-        task(StepName("gradient"), GradientWork(MODEL, SCALING, NOISE, 0.5, 1.0, 3).to_work(6)),
-        summing=secure,
-    )
-    three = reading(replace(several, state=parameters_state(np.zeros((2, 3)))), classes=("0", "1", "2"))
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
     plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
     return [
-        ("lets nobody know whose noise adds up", working(counted(), summing=Summing(shares_noise=True))),
+        ("lets nobody know whose noise adds up", working(counted(), summing=Summing(trust="distributed"))),
         ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),
         ("step train adds its noise before", working(trained(), summing=secure)),
         ("summed under a privacy budget alone", working(summed, privacy=None)),
@@ -294,7 +289,6 @@ def of_shares() -> list[tuple[str, Task]]:
         ("neither repeated nor weighted", working(summed, privacy=Privacy(Mechanism(NOISE, 0.5), 9.0))),
         ("clipping_norm 1e-07 is outside", setting(summed, clipping_norm=1e-7)),
         ("local_epochs", setting(summed, local_epochs=3)),
-        ("more than two classes are not supported yet where nodes share the noise", three),
         ("its DBA has not said who the other participants are", summed),
     ]
 

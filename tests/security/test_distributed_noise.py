@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -13,20 +14,21 @@ import pytest
 
 from heliosdb.aggregation.secure_sum import SecureSum
 from heliosdb.algorithms.gradient import GradientStep, GradientWork
+from heliosdb.algorithms.steps import Step
 from heliosdb.algorithms.training import TrainStep
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Trust
 from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, TaskKey
 from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution, Plain
-from heliosdb.node.guards import make_private
+from heliosdb.node.guards import check_guard, make_private
 from heliosdb.node.memory import Memory
 from heliosdb.node.sum_terms import SumTerms, check_shared, check_willing, share_of
 from heliosdb.node.summing import about, carry, say_message
 from heliosdb.parts.protocols import ShamirSettings
 from heliosdb.privacy.mechanisms import Lattice
-from heliosdb.privacy.shares import noise_unit
+from heliosdb.privacy.shares import add_share, noise_unit
 from tests.support.sums import Site
 
 STAGES = ("keys", "shares", "masked", "consistency", "unmask")
@@ -37,7 +39,7 @@ READING = Reading(None, tuple(f"x{number}" for number in range(SIZE - 1)), "y", 
 Change = Callable[[Task], Task]
 
 
-def task_of(node: str, stage: str, note: bytes = b"", nodes: int = 5) -> Task:
+def task_of(node: str, stage: str, note: bytes = b"", nodes: int = 5, trust: Trust = "distributed") -> Task:
     key = TaskKey(
         WorkspaceName("w"),
         RunId(UUID(int=1)),
@@ -46,7 +48,7 @@ def task_of(node: str, stage: str, note: bytes = b"", nodes: int = 5) -> Task:
         StepName("gradient"),
         NodeName(node),
     )
-    work = replace(WORK, summing=Summing("shamir", stage, note, nodes, shares_noise=True))
+    work = replace(WORK, summing=Summing("shamir", stage, note, nodes, trust=trust))
     state = make_state(parameters=np.zeros(SIZE))
     return Task(key, READING, work, SCALING, state, Budget(1.0, 1e-5))
 
@@ -59,6 +61,7 @@ class Nodes:
     count: int
     terms: Mapping[str, SumTerms] = field(default_factory=dict)
     asked: Mapping[str, Change] = field(default_factory=dict)
+    trust: Trust = "distributed"
     memories: dict[str, Memory] = field(default_factory=dict)
     shares: dict[str, Fraction] = field(default_factory=dict)
 
@@ -69,7 +72,7 @@ class Nodes:
             self.sites[name].terms = terms
 
     def answer(self, name: str, stage: str, note: bytes, there: int) -> AnyVector:
-        task = self.asked.get(name, lambda one: one)(task_of(name, stage, note, there))
+        task = self.asked.get(name, lambda one: one)(task_of(name, stage, note, there, self.trust))
         memory, site = self.memories.get(name, Memory()), self.sites[name]
         if stage == "masked":
             noise = share_of(task, memory.protocol, site)
@@ -159,7 +162,7 @@ def louder(**changes: object) -> Change:
         louder(settings={**WORK.settings, "clipping_norm": 1e-6}),
         louder(size=SIZE - 1),
         lambda task: replace(
-            task, work=replace(task.work, summing=replace(task.work.summing, shares_noise=False))
+            task, work=replace(task.work, summing=replace(task.work.summing, trust="local"))
         ),
         lambda task: replace(task, state=make_state(parameters=np.ones(SIZE))),
         lambda task: replace(task, scaling=replace(SCALING, means=(1.0,) * (SIZE - 1))),
@@ -223,7 +226,7 @@ STEP = GradientStep("logistic_regression")
     ("step", "change", "match"),
     [
         (STEP, louder(privacy=None), "there is no noise to share"),
-        (STEP, louder(summing=Summing(shares_noise=True)), "lets nobody know whose noise"),
+        (STEP, louder(summing=Summing(trust="distributed")), "lets nobody know whose noise"),
         (TrainStep("logistic_regression"), louder(), "adds its noise before there is a sum"),
         (STEP, louder(privacy=Privacy(Mechanism(NOISE, 0.5), 100.0)), "has the weight 1"),
         (
@@ -251,3 +254,57 @@ def test_a_node_that_knows_no_group_shares_nothing() -> None:
 def test_only_a_clipped_sum_is_released_with_a_share(guard: Plain | AlreadyPrivate) -> None:
     with pytest.raises(FederatedError, match="no sum of which others add noise"):
         make_private(Contribution(np.zeros(3), 1.0, guard), Fraction(1, 3))
+
+
+def test_where_the_coordinator_adds_the_noise_nodes_add_none_and_the_sum_has_it_once() -> None:
+    total = Nodes(5, trust="central").total()
+    assert not total[:-1].any() and total[-1] == 5
+    noised = add_share(total[:-1], 1.0, NOISE, Fraction(1))
+    assert std_of(np.append(noised, 0.0)) == pytest.approx(1.0, rel=0.15)
+    unit = noise_unit(Lattice.of(1.0, NOISE, SIZE))
+    assert np.array_equal(noised / unit, np.rint(noised / unit))
+
+
+def test_nobody_leaves_the_noise_to_the_coordinator_whose_dba_has_not_said_so() -> None:
+    site, allowing = Site(), Site()
+    allowing.terms = SumTerms(central_noise=True)
+    for stage in STAGES:
+        task = task_of("a", stage, trust="central")
+        with pytest.raises(FederatedError, match="its DBA has not set central_noise = true") as caught:
+            check_willing(task, site)
+        assert caught.value.code is ErrorCode.NODE_REFUSED
+        check_willing(task, allowing)
+
+
+def test_nodes_of_which_some_are_to_add_no_noise_have_no_sum_together() -> None:
+    def leaving(task: Task) -> Task:
+        return replace(task, work=replace(task.work, summing=replace(task.work.summing, trust="central")))
+
+    with pytest.raises(FederatedError, match="are not of a peer, or not of this sum"):
+        Nodes(5, asked={"node_1": leaving}).total()
+
+
+def test_a_step_that_tells_the_coordinator_no_sensitivity_is_refused_before_anything_is_charged() -> None:
+    @dataclass(frozen=True)
+    class Untold:
+        name: str = "untold"
+        gathers: str = "sum"
+
+    task = task_of("a", "keys", trust="central")
+    check_shared(task, STEP)
+    with pytest.raises(FederatedError, match="does not tell the coordinator how much noise"):
+        check_shared(task, cast(Step, Untold()))
+
+
+@pytest.mark.parametrize(("sensitivity", "trust"), [(1.0, "central"), (1.5, "central"), (1.5, "distributed")])
+def test_an_answer_that_is_less_bounded_than_the_coordinator_reckons_does_not_leave(
+    sensitivity: float, trust: Trust
+) -> None:
+    task = task_of("a", "masked", trust=trust)
+    assert task.work.privacy is not None
+    made = Contribution(np.zeros(SIZE), 1.0, ClippedSum(sensitivity, task.work.privacy.mechanism))
+    if (sensitivity, trust) != (1.5, "central"):
+        check_guard(task, made)
+        return
+    with pytest.raises(FederatedError, match="less bounded than the coordinator reckons"):
+        check_guard(task, made)

@@ -18,6 +18,7 @@ from heliosdb.algorithms.layout import COLUMN_DIGITS, SUM_DIGITS
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN, check_combined, private_reach
 from heliosdb.algorithms.works import PARAMETERS, PrivateTraining
+from heliosdb.coordinator.central_noise import CentralNoise
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.opened import NOTHING, RoundUnderWay
 from heliosdb.domain.errors import FederatedError
@@ -145,7 +146,7 @@ class _Game:
         nodes = sorted(held.arrived)
         for node in nodes:
             opened.take(held.hand_on(node))
-        combined = opened.combine(question)
+        combined = opened.combine(question, CentralNoise(bytes(32)))
         opened.note(held.question, held.rows(nodes), held.weights(nodes))
         if name == EVALUATE:
             self.outcome.figures.append(combined.figures)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.columns import private_targets, scale_columns
+from heliosdb.algorithms.gradient import GradientWork, sum_layer_gradients
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
 from heliosdb.algorithms.norms import NormsWork, count_norms, next_norm
@@ -30,7 +31,7 @@ from heliosdb.algorithms.table import group_by_subject
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.bounds import CLIPPING_NORM, NOISE_MULTIPLIER, PARAMETER
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.vector import ClippedSum, Vector
 from heliosdb.node.scratch import Scratch
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, Secret
 from tests.security.private_cases import PARAMETERS, case, held_out, kept, of
@@ -138,6 +139,20 @@ def check_every_subject(given: Asked, subjects: np.ndarray) -> None:
 def test_what_a_subject_adds_is_its_own_and_at_most_the_clipping_norm(kind: Kind, seed: int) -> None:
     given = asked(kind, seed)
     check_every_subject(given, np.unique(given.table.subjects)[:6])
+
+
+@OF_EVERY_KIND
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS)
+def test_a_sum_of_gradients_is_that_of_every_subject_s_clipped_one(kind: Kind, seed: int) -> None:
+    """Where the noise is of the nodes' sum, one answer of a node's is such a sum at one set of parameters."""
+    given = asked(kind, seed)
+    noise, norm = given.noise_multiplier, given.clipping_norm
+    work = GradientWork("neural_network", given.scaling, noise, 1.0, norm, given.classes)
+    made = sum_layer_gradients(given.shape, given.table, given.parameters, work, Secret())
+    assert made.guard == ClippedSum(norm, work.mechanism) and made.weight == 1.0
+    lattice = Lattice.of(norm, noise, given.parameters.size)
+    assert np.array_equal(np.rint(made.vector / lattice.step), given.steps(given.table))
 
 
 @OF_EVERY_KIND

@@ -201,6 +201,8 @@ ELSEWHERE = {
     "noise_multiplier … may pass the range of the secure sum": SITE,
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
     "the node takes part in no sum of fewer than …": SITE,
+    "the node leaves no noise to the coordinator: its DBA has not set central_noise = true": SITE,
+    "step … does not tell the coordinator how much noise its sum needs": "every step of this version tells it",
     "the node does not know whose noise adds up to the whole": SITE,
     "the option … is not supported by optimizer sgd yet": COORDINATOR,
     "the event column must be true or false, or 0 or 1, in every row": PLAIN,

@@ -97,13 +97,6 @@ def _check_noise_of_classes(noise: str, classes: int) -> None:
         raise not_supported(f"more than two classes are not supported under noise_mechanism {noise}")
 
 
-def check_one_score(task: Task) -> None:
-    """Raise FederatedError NOT_SUPPORTED where a gradient that nodes sum would be one of several scores a
-    row."""
-    if task.state[PARAMETERS].ndim > 1:
-        raise not_supported("more than two classes are not supported yet where nodes share the noise")
-
-
 def check_target(name: str, classes: int) -> None:
     """Raise FederatedError INVALID_VALUE for a target that an algorithm does not learn."""
     if not supervised(name).allows(classes):

@@ -76,7 +76,7 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
     n_inputs = table.features.shape[1]
     check_columns(n_inputs, work)
     mechanism = Mechanism(work.noise_multiplier, noise=work.noise)
-    guard = ClippedSum(sensitivity(block_count(n_inputs, work), work), mechanism)
+    guard = ClippedSum(sensitivity_of(n_inputs, work), mechanism)
     lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_inputs), work.noise)
 
     # Blocks need not be small, however wide rows are: one column of them is looked at at a time.
@@ -98,6 +98,11 @@ def sensitivity(blocks: int, work: StatisticsWork) -> float:
     if work.noise == "laplacian":
         return blocks * _block_norm(work) + 1.0
     return math.sqrt(blocks * _block_norm(work) ** 2 + 1.0)
+
+
+def sensitivity_of(n_inputs: int, work: StatisticsWork) -> float:
+    """The same over all blocks of so many inputs."""
+    return sensitivity(block_count(n_inputs, work), work)
 
 
 def block_count(n_inputs: int, work: StatisticsWork) -> int:

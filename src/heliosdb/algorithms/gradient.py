@@ -17,8 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast
 
-from heliosdb.algorithms.checks import check_one_score, check_shape, check_target
+from heliosdb.algorithms.checks import check_shape, check_target
+from heliosdb.algorithms.columns import clamp_parameters
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.norms import NORMS, adapts
+from heliosdb.algorithms.private_layered import layered_rows
+from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.registry import Supervised, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -34,8 +38,8 @@ from heliosdb.domain.settings import outside, read_settings, settings_of, within
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import Contribution, Vector
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.domain.vector import ClippedSum, Contribution, Vector
+from heliosdb.parts.algorithms import SumDescentSettings
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 GRADIENT = StepName("gradient")
@@ -136,7 +140,7 @@ class GradientStep:
         """Return the sum of moves: the mean gradient of each node's subjects, times -learning_rate."""
         made = plan.findings.plan
         assert made is not None and made.expected_subjects is not None and made.sampling_rate is not None
-        rate = plan.run.options.settings(DescentSettings).learning_rate
+        rate = plan.run.options.settings(SumDescentSettings).learning_rate
         factor = -rate / (made.sampling_rate * made.expected_subjects)
         return replace(total, vector=factor * total.vector)
 
@@ -144,7 +148,7 @@ class GradientStep:
         """Take the new parameters; DivergedError where no task may carry them."""
         assert isinstance(gathered, Moved)
         check_combined(plan.round, gathered)
-        following = EVALUATE if evaluates(plan) else None
+        following = NORMS if adapts(plan) else EVALUATE if evaluates(plan) else None
         return Taken(with_vector(state, self.moving, gathered.parameters), following=following)
 
     def check(self, task: Task) -> None:
@@ -155,7 +159,6 @@ class GradientStep:
         check_target(work.algorithm, work.classes)
         supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
         check_shape(task.work, task.state[PARAMETERS].size)
-        check_one_score(task)
         Lattice.of(work.clipping_norm, work.noise_multiplier, task.work.size)
 
     def sensitivity(self, task: Task) -> float:
@@ -172,6 +175,22 @@ class GradientStep:
         del memory
         method = cast(Differentiable, supervised(self.algorithm).of(task.state, task.n_inputs))
         return method.sum_gradients(table, task.state[PARAMETERS], GradientWork.of(task), draws.secret())
+
+
+def sum_layer_gradients(
+    shape: Shape, rows: Table, parameters: Vector, work: GradientWork, secret: Secret
+) -> Contribution:
+    """Sum the clipped gradients over all layers of a Poisson sample of subjects, at parameters (k,).
+
+    rows: those that are not held out. The products of whole numbers are added up exactly and rounded to the
+    lattice once (private_layers.py), so the sum is one of lattice steps as that of a model of one score is.
+    """
+    lattice = Lattice.of(work.clipping_norm, work.noise_multiplier, parameters.size)
+    norm = work.clipping_norm
+    held = layered_rows(shape, rows, work.scaling, work.classes, clipping_norm=norm, lattice=lattice)
+    taken = secret.poisson_sample(held.subjects, work.sampling_rate)
+    total = lattice.total(held.gradient_steps(taken, clamp_parameters(parameters)))
+    return Contribution(total, 1.0, ClippedSum(work.clipping_norm, work.mechanism))
 
 
 def gradient_work(plan: RunPlan) -> GradientWork:

@@ -33,7 +33,7 @@ from heliosdb.algorithms.families import (
     softmax_losses,
     softmax_residuals,
 )
-from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork
+from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork, sum_layer_gradients
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Measure, first_rows, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
@@ -154,13 +154,7 @@ class LinearModel:
         for name in ("penalty", "weights", "offset"):
             if options.given.get(name):
                 raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
-        check_private_classes(
-            self.name,
-            options.given,
-            len(classes_of(plan)),
-            plan.run.policy.noise,
-            shares_noise=plan.run.shares_noise,
-        )
+        check_private_classes(self.name, options.given, len(classes_of(plan)), plan.run.policy.noise)
 
     def begin(self, plan: RunPlan) -> State:
         """Return zeros; (inputs + 1,), weights then bias; of K > 2 classes (K - 1, inputs + 1).
@@ -185,7 +179,7 @@ class LinearModel:
             options = plan.run.options
             if by_newton(options.algorithm, options.given):
                 return NEWTON
-            return GRADIENT if plan.run.shares_noise else TRAIN
+            return GRADIENT if plan.run.noises_sums else TRAIN
         return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
@@ -321,6 +315,9 @@ class LinearModel:
     ) -> Contribution:
         """Sum the clipped gradients of a Poisson sample of the subjects that are not held out."""
         rows = table.training()
+        if parameters.ndim > 1:
+            shape = self.layers(work.classes, rows.features.shape[1])
+            return sum_layer_gradients(shape, rows, parameters.ravel(), work, secret)
         total = sum_gradients(
             scale_columns(rows.features, work.scaling, rows.space),
             self._private_targets(rows, work.scaling),

@@ -20,6 +20,7 @@ from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.families import half_squared_error, log_loss
+from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork, sum_layer_gradients
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
@@ -83,7 +84,8 @@ class NeuralNetwork:
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
-        training and, in some rounds, an evaluation; in the end a report."""
+        training, by gradients where the noise is of their sum, and, in some rounds, an evaluation; in the end
+        a report."""
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
@@ -91,6 +93,7 @@ class NeuralNetwork:
             STATISTICS: MeasuredStatisticsStep(self.name, streams_privately=True),
             REFINE: MeasuredRefineStep(self.name, streams=True, adds_blocks=True),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, streams_privately=True),
+            GRADIENT: GradientStep(self.name, reads=TRAINING_TERMS, streams=True),
             NORMS: NormsStep(self.name, streams=True),
             EVALUATE: EvaluateStep(self.name, streams_privately=True),
             REPORT: ReportStep(self.name, streams_privately=True),
@@ -116,7 +119,9 @@ class NeuralNetwork:
 
     def first(self, plan: RunPlan) -> StepName:
         """Return for round 0 statistics, before which levels and classes may be asked for; else training."""
-        return TRAIN if plan.round > 0 else first_of_round_0(plan)
+        if plan.round > 0:
+            return GRADIENT if plan.run.noises_sums else TRAIN
+        return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""
@@ -207,6 +212,13 @@ class NeuralNetwork:
         del classes, inputs  # A state's layers say both.
         assert self.architecture is not None
         return network_shape(self.architecture)
+
+    def sum_gradients(
+        self, table: Table, parameters: Vector, work: GradientWork, secret: Secret
+    ) -> Contribution:
+        """Sum the clipped gradients of a Poisson sample of the subjects that are not held out."""
+        shape = self.layers(work.classes, table.features.shape[1])
+        return sum_layer_gradients(shape, table.training(), parameters.astype(np.float64), work, secret)
 
     def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
         """Return what `train` descends on: the mean loss of its rows."""

@@ -20,13 +20,14 @@ import numpy as np
 
 from heliosdb.algorithms.answers import noised_fault
 from heliosdb.algorithms.checks import check_shape, check_target
-from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns
+from heliosdb.algorithms.columns import clamp_parameters
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.private_layers import LayeredRows, Shape
+from heliosdb.algorithms.private_layered import layered_rows
+from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.registry import Supervised, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.steps import Asked, Draws, Taken
-from heliosdb.algorithms.table import Table, group_by_subject
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, one_noise, privacy_of_sum, scaling_of
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import invalid_value
@@ -162,13 +163,7 @@ def count_norms(shape: Shape, table: Table, parameters: Vector, work: NormsWork)
     """Return the sum over the subjects that are not held out of 1/2 where the gradient is no longer than the
     clipping norm, and of -1/2 where it is."""
     rows = table.training()
-    held = LayeredRows.of(
-        shape,
-        scale_columns(rows.features, work.scaling, rows.space),
-        private_targets(rows.target, work.scaling, work.classes),
-        group_by_subject(rows.subjects),
-        clipping_norm=work.clipping_norm,
-    )
+    held = layered_rows(shape, rows, work.scaling, work.classes, clipping_norm=work.clipping_norm)
     within_norm = held.counts_within(clamp_parameters(parameters.ravel().astype(np.float64)))
     bits = np.where(within_norm, NORM_SENSITIVITY, -NORM_SENSITIVITY)
     guard = ClippedSum(NORM_SENSITIVITY, Mechanism(work.noise_multiplier))

@@ -73,6 +73,26 @@ _OUTPUT_SLOPES: dict[str, Slopes] = {
 }
 
 
+def layered_rows(
+    shape: Shape,
+    rows: Table,
+    scaling: Scaling,
+    classes: int,
+    *,
+    clipping_norm: float,
+    lattice: Lattice | None = None,
+) -> LayeredRows:
+    """Scale rows and put each subject's together. lattice: None where no gradient is to be released."""
+    return LayeredRows.of(
+        shape,
+        scale_columns(rows.features, scaling, rows.space),
+        private_targets(rows.target, scaling, classes),
+        group_by_subject(rows.subjects),
+        clipping_norm=clipping_norm,
+        lattice=lattice,
+    )
+
+
 def train_layers(
     shape: Shape,
     rows: Table,
@@ -83,15 +103,9 @@ def train_layers(
     secret: Secret,
 ) -> Contribution:
     """Run DP-SGD from the parameters, (k,); see `descend_privately`. rows: those that are not held out."""
-    targets = private_targets(rows.target, work.scaling, work.classes)
-    held = LayeredRows.of(
-        shape,
-        scale_columns(rows.features, work.scaling, rows.space),
-        targets,
-        group_by_subject(rows.subjects),
-        clipping_norm=privacy.clipping_norm,
-        lattice=Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size),
-    )
+    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
+    norm = privacy.clipping_norm
+    held = layered_rows(shape, rows, work.scaling, work.classes, clipping_norm=norm, lattice=lattice)
     moved = descend_over(
         held.subjects,
         held.gradient_steps,

@@ -52,17 +52,25 @@ def check_private_report(task: Task) -> None:
         raise not_supported(
             f"under a privacy_budget there is no report of more than {MOST_CLASSES} classes yet"
         )
-    layout = PrivateLayout(work.classes, len(task.reading.features))
+    layout = _layout_at_node(task)
     if task.work.dtype is not Dtype.FLOAT64 or task.work.size != layout.size:
         size = counted(layout.size, "value")
         raise invalid_value(f"a report of this model under a privacy_budget has {size} of float64")
     Lattice.of(layout.sensitivity, work.noise_multiplier, layout.size)
 
 
+def private_sensitivity(task: Task) -> float:
+    """Return how far a data subject moves the answer."""
+    return _layout_at_node(task).sensitivity
+
+
+def _layout_at_node(task: Task) -> PrivateLayout:
+    return PrivateLayout(PrivateReportWork.of(task).classes, len(task.reading.features))
+
+
 def report_privately(method: ScoresRows, table: Table, task: Task) -> Contribution:
     """Return the sum over the held-out subjects, in whole steps of the lattice of its noise."""
-    work = PrivateReportWork.of(task)
-    layout = PrivateLayout(work.classes, len(task.reading.features))
+    work, layout = PrivateReportWork.of(task), _layout_at_node(task)
     lattice = Lattice.of(layout.sensitivity, work.noise_multiplier, layout.size)
     scores_of = method.private_scores(task)
 

@@ -37,7 +37,7 @@ def releases_of_descent(plan: RunPlan) -> Sequence[Cost]:
         noise, norm = training_noise(made), plan.run.policy.clipping_threshold
         return [Cost(NEWTON, Mechanism(noise), norm), *_evaluation(plan, made)]
     training = private_training(plan, made)
-    costs = [Cost(GRADIENT if plan.run.shares_noise else TRAIN, training.mechanism, training.clipping_norm)]
+    costs = [Cost(GRADIENT if plan.run.noises_sums else TRAIN, training.mechanism, training.clipping_norm)]
     if adapts(plan) and made.clipping_noise is not None:
         costs.append(Cost(NORMS, Mechanism(made.clipping_noise)))
     return [*costs, *_evaluation(plan, made)]

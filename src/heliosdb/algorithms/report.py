@@ -21,7 +21,7 @@ from heliosdb.algorithms.private_figures import (
 )
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_measuring import ScoresRows
-from heliosdb.algorithms.private_report import check_private_report, report_privately
+from heliosdb.algorithms.private_report import check_private_report, private_sensitivity, report_privately
 from heliosdb.algorithms.private_wish import foresee_scores
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.report_figures import read_figures, read_report, report_fault
@@ -156,8 +156,7 @@ class ReportStep:
 
     def sensitivity(self, task: Task) -> float:
         """Return the norm of what a subject adds."""
-        work = PrivateReportWork.of(task)
-        return PrivateLayout(work.classes, len(task.reading.features)).sensitivity
+        return private_sensitivity(task)
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: what is about a part of the rows is cut for it, see cells.py."""

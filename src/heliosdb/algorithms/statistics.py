@@ -17,7 +17,7 @@ import numpy as np
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.described import describe_statistics
-from heliosdb.algorithms.features import block_count, private_noise, sensitivity, statistics
+from heliosdb.algorithms.features import private_noise, sensitivity, sensitivity_of, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.private_wish import why_unreported, wished_report
@@ -41,7 +41,14 @@ from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, TreeSettings, by_newton, last_round
+from heliosdb.parts.algorithms import (
+    ALGORITHMS,
+    DescentSettings,
+    SumDescentSettings,
+    TreeSettings,
+    by_newton,
+    last_round,
+)
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.mechanisms import Lattice, deviation
@@ -143,7 +150,7 @@ class StatisticsStep:
 def statistics_sensitivity(task: Task) -> float:
     """Return the norm of what a subject adds to the counts of the inputs that are described."""
     work = StatisticsWork.of(task.work)
-    return sensitivity(block_count(sum(measured(task)), work), work)
+    return sensitivity_of(sum(measured(task)), work)
 
 
 def measured(task: Task) -> tuple[bool, ...]:
@@ -405,10 +412,7 @@ def plan_rounds(
     options, policy = plan.run.options, plan.run.policy
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(training_per_node)
-    sampling = _sampling(options, expected)
-    if plan.run.shares_noise and issubclass(ALGORITHMS.entry(options.algorithm).settings, DescentSettings):
-        # One gradient a round: rounds are the steps.
-        sampling = replace(sampling, steps=1)
+    sampling = _sampling(options, expected, of_sums=plan.run.noises_sums)
     if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
         raise invalid_value(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
@@ -476,13 +480,17 @@ def _unmeasured(options: TrainingOptions, made: TrainingPlan) -> str | None:
     return f"nothing is measured: {options.algorithm} has no figure under a privacy budget{aside}"
 
 
-def _sampling(options: TrainingOptions, expected: float) -> SamplingPlan:
+def _sampling(options: TrainingOptions, expected: float, *, of_sums: bool) -> SamplingPlan:
     """Return what a round's training releases: of trees one sum, over a part of the subjects or all; of
-    Newton steps one over all."""
+    Newton steps one over all. of_sums: whether the noise is that of the nodes' sum: then descent has one
+    gradient a round."""
     kind = ALGORITHMS.entry(options.algorithm).settings
     if issubclass(kind, TreeSettings):
         return SamplingPlan(bounds.SAMPLING_RATE.clamp(options.settings(kind).subsample), 1)
     if by_newton(options.algorithm, options.given):
         return SamplingPlan(1.0, 1)
+    if of_sums:
+        batch = options.settings(SumDescentSettings).batch_size
+        return SamplingPlan(bounds.SAMPLING_RATE.clamp((batch or expected) / expected), 1)
     descent = options.settings(DescentSettings)
     return plan_sampling(expected, descent.batch_size, descent.local_epochs)

@@ -185,11 +185,13 @@ class ScalesSum(Protocol):
 
 @runtime_checkable
 class ClipsSums(Protocol):
-    """A step whose private answers are sums over subjects, to which the release door adds the noise."""
+    """A step whose private answers are sums over subjects, to which the release door adds the noise, or where
+    that is agreed the coordinator, to the sum of all nodes'."""
 
     def sensitivity(self, task: Task) -> float:
-        """Node, outside of the training process: the norm of the most that one subject adds to the answer of
-        a private task (L2, L1 under Laplace noise), from the task alone. The task was checked."""
+        """Node, outside of the training process, and coordinator: the norm of the most that one subject adds
+        to the answer of a private task (L2, L1 under Laplace noise), from the task alone. The task was
+        checked, or is the coordinator's own."""
         ...
 
 

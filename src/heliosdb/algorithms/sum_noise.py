@@ -13,10 +13,19 @@ def noise_variance(run: Run, nodes: int) -> float:
     """Return the variance of the sum's noise, one node's whole noise having 1.
 
     It is the number of nodes, where each adds the whole. Where they share it, it is 1 if as many add a share
+    as each of them takes for granted, and more if all of them do; 1 where the coordinator adds it.
+
+    It is the number of nodes, where each adds the whole. Where they share it, it is 1 if as many add a share
     as each of them takes for granted, and more if all of them do.
     Nodes whose own DBAs count on fewer honest peers add more; that is not known here.
     """
-    return nodes / cohort_of(run, nodes).honest if run.shares_noise else nodes
+    match run.trust:
+        case "local":
+            return nodes
+        case "distributed":
+            return nodes / cohort_of(run, nodes).honest
+        case "central":
+            return 1.0
 
 
 def cohort_of(run: Run, nodes: int) -> Cohort:

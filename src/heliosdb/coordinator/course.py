@@ -33,6 +33,7 @@ from heliosdb.algorithms.steps import (
     REPORT,
     Algorithm,
     Asked,
+    ClipsSums,
     Describing,
     JudgesTerms,
     Remembering,
@@ -186,7 +187,7 @@ class Course:
             self.protocol.name,
             stage.name,
             nodes=1 if self.protocol.is_open else nodes,
-            shares_noise=self.run.shares_noise and asked.work.privacy is not None,
+            trust="local" if asked.work.privacy is None else self.run.trust,
         )
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         asked = replace(asked, work=replace(work, summing=summing))
@@ -210,7 +211,10 @@ class Course:
     def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
         step, memory = question.step, model.memory
-        if isinstance(gathered, Total) and question.asked.work.summing.shares_noise:
+        trust = question.asked.work.summing.trust
+        if trust == "central" and isinstance(gathered, Total):
+            _check_noised(gathered)
+        if isinstance(gathered, Total) and trust == "distributed":
             # Of a simulated sum, which no protocol has opened, as it would be.
             variance = gathered.variance or noise_variance(self.run, gathered.nodes)
             gathered = replace(gathered, variance=variance)
@@ -296,11 +300,21 @@ class Question:
 
     def task(self, node: NodeName, node_dataset: str | None, heard: State) -> Task:
         """Return the one task of a node. heard: what the protocol's earlier messages left."""
-        run, work = self.plan.run, self.asked.work
         nodes = self._asked_with(node, heard)
         if self.groups:
             heard = find_sum(heard, self.groups, node).heard
         note = self.course.protocol.ask(self.stage.name, node, heard)
+        return self._task(node, node_dataset, note, nodes)
+
+    @property
+    def sensitivity(self) -> float:
+        """How far one data subject moves a private answer; NOT_SUPPORTED of a step that does not say."""
+        if not isinstance(self.step, ClipsSums):
+            raise not_supported(f"step {self.step.name} has no form yet where the coordinator adds the noise")
+        return self.step.sensitivity(self._task(NodeName(""), None, b"", self.asked.work.summing.nodes))
+
+    def _task(self, node: NodeName, node_dataset: str | None, note: bytes, nodes: int) -> Task:
+        run, work = self.plan.run, self.asked.work
         return Task(
             key=TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node),
             reading=Reading(
@@ -390,18 +404,25 @@ class Question:
 
     def group_update(self, number: int, total: Total) -> Update:
         """Return what the rule is given for a group; FederatedError UPDATE_REJECTED where it is left out."""
+        if self.asked.work.summing.trust == "central":
+            _check_noised(total)
         if isinstance(self.step, ScalesSum):
             total = self.step.scaled(self.plan, total)
         return mean_update(number, total, least_of_group(self.plan.run.options.protocol))
 
     def open_sum(self, heard: State, nodes: int) -> Total:
-        """Return what a protocol's last message has opened."""
+        """Return what a protocol's last message has opened, without the noise that is the coordinator's."""
         protocol = self.course.protocol
         total, variance = protocol.total(self._summed, heard), None
-        if self.asked.work.summing.shares_noise:
+        if self.asked.work.summing.trust == "distributed":
             cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
             variance = None if cohort is None else nodes / cohort.honest
         return Total(total[:-1], float(total[-1]), nodes, variance=variance)
+
+
+def _check_noised(total: Total) -> None:
+    if total.variance is None:
+        raise FederatedError(ErrorCode.INTERNAL, "a sum is read that has no noise")
 
 
 _LEFT_OUT = 1 << 16

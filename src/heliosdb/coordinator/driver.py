@@ -20,6 +20,7 @@ from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.asking import Asking
 from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.buffering import AnyExchange
+from heliosdb.coordinator.central_noise import CentralNoise
 from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.farewell import say_farewell
@@ -123,6 +124,8 @@ class RunDriver:
         self._said: str | None = None
         self._waits = False
         opened = loaded.progress.opened
+        about = b"noise of sums\0" + self._run.policy.workspace.encode()
+        self._noise = CentralNoise(setting.at_rest.derive_key(about))
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._goes_on = False
         self._gives_way = False
@@ -326,7 +329,7 @@ class RunDriver:
             past = await self._session.call(records.past_of, self._run, sorted(action.nodes))
             question = replace(question, plan=replace(question.plan, past=past))
         with self._watch.part("combine"):
-            combined = await asyncio.to_thread(opened.combine, question)
+            combined = await asyncio.to_thread(opened.combine, question, self._noise)
         opened.note(question, exchange.rows(action.nodes), exchange.weights(action.nodes))
         opened.notes += exchange.notes()
         if combined.agreement is not None:

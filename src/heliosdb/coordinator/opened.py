@@ -15,6 +15,7 @@ from heliosdb.aggregation.gathering import WeightedGathering
 from heliosdb.aggregation.groups import GroupGathering, Results, go_on, named, split
 from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.coordinator import group_sums
+from heliosdb.coordinator.central_noise import CentralNoise
 from heliosdb.coordinator.course import AnyGathering, Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.loading import Loaded
@@ -114,15 +115,16 @@ class RoundUnderWay:
         for term in partial.terms:
             self._agreement.take_term(term)
 
-    def combine(self, question: Question) -> CombinedExchange:
-        """Make of what was gathered what it leads to; FederatedError where that is nothing."""
+    def combine(self, question: Question, noise: CentralNoise) -> CombinedExchange:
+        """Make of what was gathered what it leads to; FederatedError where that is nothing. noise: of a sum
+        to which the coordinator adds it."""
         assert self._gathering is not None
         course = question.course
         if not self._taken:
             # Only a step without which the round stands comes so far.
             return self._do_without(None)
         if isinstance(self._gathering, GroupGathering):
-            return self._combine_groups(question, self._gathering.result())
+            return self._combine_groups(question, self._gathering.result(), noise)
         gathered = self._gathering.result()
         if not course.protocol.is_open:
             assert not isinstance(gathered, Total)
@@ -134,10 +136,12 @@ class RoundUnderWay:
                 return self._do_without(f"no {question.step.name}: {error.message}")
             if total is None:
                 return CombinedExchange(following=course.next(question.step.name))
-            gathered = total
+            gathered = noise.add(question, total)
         return self._conclude(question, gathered)
 
-    def _combine_groups(self, question: Question, gathered: GroupResults) -> CombinedExchange:
+    def _combine_groups(
+        self, question: Question, gathered: GroupResults, noise: CentralNoise
+    ) -> CombinedExchange:
         """As `combine`, where each group has a sum of its own: it goes on without those that have none."""
         course, totals = question.course, cast(Results[Total], gathered)
         if not course.protocol.is_open:
@@ -148,7 +152,7 @@ class RoundUnderWay:
                 self.heard, self.is_kept = group_sums.keep(left), False
                 following = course.next(question.step.name)
                 return CombinedExchange(following=following, left_out=self._leave_out(question, failed))
-            totals = go_on(sums, lambda _, one: question.open_sum(one.heard, one.summed))
+            totals = go_on(sums, lambda _, one: noise.add(question, question.open_sum(one.heard, one.summed)))
             self.heard, self.is_kept = NO_STATE, False
         updates, failed = split(go_on(totals, question.group_update))
         found = self._conclude(question, tuple(updates.values()))

@@ -14,6 +14,10 @@ from typing import Literal
 Noise = Literal["gaussian", "laplacian"]
 """The distribution of a release's noise, as the option noise_mechanism names it."""
 
+Trust = Literal["local", "distributed", "central"]
+"""Who adds a release's noise, as the option trust_model names it: each node all of it, each a share of that
+of their sum, or the coordinator, which sees the sum alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.hierarchy import Aggregators
 from heliosdb.domain.ids import ModelName, NodeName, RunId, WorkspaceName
-from heliosdb.domain.privacy import Budget, Noise
+from heliosdb.domain.privacy import Budget, Noise, Trust
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.transforms import Transform, read_transforms
 from heliosdb.domain.update_settings import UpdateSettings
@@ -133,7 +133,7 @@ class Policy:
     """The workspace's rules as they stood when the run was started; timeouts in seconds.
 
     compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
-    trust_model: who adds the noise, None: whichever the sums of a run have (`Run.shares_noise`).
+    trust_model: who adds the noise, None: whichever the sums of a run have (`Run.trust`).
     aggregators: by node, the one that gathers for it. buffer: how many updates close a round of an
     asynchronous run; 0: rounds are synchronous. adaptive_clipping: whether the norm to which a round clips
     follows those of gradients, from clipping_threshold on. noise: of a budget's releases. overlap: whether a
@@ -159,7 +159,7 @@ class Policy:
     adaptive_clipping: bool = False
     noise: Noise = "gaussian"
     overlap: bool = False
-    trust_model: str | None = None
+    trust_model: Trust | None = None
 
     @property
     def budget(self) -> Budget | None:
@@ -227,17 +227,23 @@ class Run:
 
     def laxity(self, current: Policy) -> str | None:
         """Say in what the run protects less than the workspace's current policy; None where in nothing."""
-        if self.shares_noise and current.trust_model == "local":
+        theirs = replace(self, policy=current).trust
+        if current.budget is not None and _TRUST.index(self.trust) > _TRUST.index(theirs):
             name = current.workspace
-            return f"the run's nodes share the noise, and workspace {name} is under trust_model local"
+            return f"the run {_ADDING[self.trust]}, and workspace {name} is under trust_model {theirs}"
         return self.policy.laxity(current)
 
     @property
-    def shares_noise(self) -> bool:
-        """Whether each node adds a share of a sum's noise: under a budget, where sums are secure, unless the
-        workspace says otherwise."""
-        is_secure = self.options.protocol != "plain"
-        return is_secure and self.policy.budget is not None and self.policy.trust_model in _SHARING
+    def trust(self) -> Trust:
+        """Who adds the noise: where sums are secure what the workspace says, else each node all of it."""
+        if self.options.protocol == "plain" or self.policy.budget is None:
+            return "local"
+        return self.policy.trust_model or "distributed"
+
+    @property
+    def noises_sums(self) -> bool:
+        """Whether the noise is that of the nodes' sum, and no answer has enough of it by itself."""
+        return self.trust != "local"
 
     @property
     def publishes(self) -> bool:
@@ -252,7 +258,10 @@ class Run:
         return _seed_from(b"run:" + self.chance.bytes)
 
 
-_SHARING = (None, "distributed")
+_TRUST: tuple[Trust, ...] = ("local", "distributed", "central")
+"""By how much has to be taken for granted of others."""
+
+_ADDING = {"distributed": "has its nodes share the noise", "central": "has the coordinator add the noise"}
 
 
 def _seed_from(text: bytes) -> int:

@@ -16,7 +16,7 @@ from heliosdb.domain.coding import UNCHANGED, Coding
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Trust
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.vector import Dtype
@@ -101,16 +101,16 @@ class Summing:
     """How an answer travels into its exchange's sum: see aggregation/sums.py.
 
     protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
-    node with it. nodes: how many are asked for it. shares_noise: whether the node adds its share of the sum's
-    noise, not all of it (privacy/shares.py). state_sha256: where the task is without the state that the
-    message with the vector has, of that state's bytes; else b"".
+    node with it. nodes: how many are asked for it. trust: who adds the noise of a private answer: the node
+    all of it, a share of the sum's, or none (privacy/shares.py). state_sha256: where the task is without the
+    state that the message with the vector has, of that state's bytes; else b"".
     """
 
     protocol: str = "plain"
     stage: str = "vector"
     note: bytes = b""
     nodes: int = 1
-    shares_noise: bool = False
+    trust: Trust = "local"
     state_sha256: bytes = b""
 
 

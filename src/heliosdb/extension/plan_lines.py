@@ -353,7 +353,13 @@ def _sums(protocol: str, groups: int | None) -> str:
 def _noise(policy: Mapping[str, object], protocol: str) -> str:
     if policy.get("privacy_budget") is None:
         return "none: what single rows did to an update is not hidden from the coordinator"
-    if protocol != PLAIN and policy.get("trust_model") in (None, "distributed"):
+    trust = policy.get("trust_model") or "distributed"
+    if protocol != PLAIN and trust == "central":
+        return (
+            "the coordinator's, to the sum: hides single data subjects from everybody but the coordinator,"
+            " which sees the sum of several nodes without noise; of nodes that allow it (central_noise)"
+        )
+    if protocol != PLAIN and trust == "distributed":
         return (
             "each node's share, before an answer leaves: the sum hides single data subjects from the"
             " coordinator, while no more nodes work with it than each counts on (curious_peers)"

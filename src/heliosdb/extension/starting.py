@@ -125,13 +125,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     _check_read(session, start, given, chosen)
     options = parse_chosen(session, chosen, policy)
     if policy.get("privacy_budget") is not None:
-        check_private_classes(
-            options.algorithm,
-            options.given,
-            len(options.target_classes),
-            policy["noise_mechanism"],
-            shares_noise=TrustTerms.of_options(policy).shares_noise(options),
-        )
+        classes = len(options.target_classes)
+        check_private_classes(options.algorithm, options.given, classes, policy["noise_mechanism"])
     check_ranges(options)
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(smallest_group(chosen, len(nodes)), policy["min_nodes"])

@@ -140,7 +140,8 @@ class NodeConfig(TracedSettings):
     with nobody. curious_peers: how many of these may work with the coordinator, None: fewer than a third; of
     it follows which share of a sum's noise the node adds. least_threshold: of how many nodes at least a
     secure sum has to be, None: more than half of those that take part. distributed_noise: whether the node
-    adds a share of a sum's noise where a workspace asks for that. listen_port 0: any free one. dial: where
+    adds a share of a sum's noise where a workspace asks for that. central_noise: whether it leaves all of it
+    to the coordinator where a workspace asks for that. listen_port 0: any free one. dial: where
     the coordinator listens, `https://host:port`, or several such addresses, tried in turn; the node then
     listens nowhere. flower_socket: where Flower's ClientApp connects, a Unix socket in a directory that is
     closed to others; the node then neither listens nor dials. proxy: the HTTP proxy on the way there,
@@ -182,6 +183,7 @@ class NodeConfig(TracedSettings):
     curious_peers: Annotated[int, Field(ge=0, le=MOST_NODES)] | None = None
     least_threshold: Annotated[int, Field(ge=LEAST_NODES, le=MOST_NODES)] | None = None
     distributed_noise: bool = True
+    central_noise: bool = False
     state_directory: Path
     ready_file: Path | None = None
     health_socket: Path | None = None
@@ -223,7 +225,7 @@ class NodeConfig(TracedSettings):
 
     @model_validator(mode="after")
     def _has_peers(self) -> Self:
-        for name in ("curious_peers", "least_threshold", "distributed_noise"):
+        for name in ("curious_peers", "least_threshold", "distributed_noise", "central_noise"):
             if name in self.model_fields_set and self.peers is None:
                 raise ValueError(f"{name} has no effect without peers")
         return self
@@ -269,7 +271,7 @@ class NodeConfig(TracedSettings):
     @property
     def sum_terms(self) -> SumTerms:
         """On which terms it takes part in secure sums."""
-        return SumTerms(self.curious_peers, self.least_threshold, self.distributed_noise)
+        return SumTerms(self.curious_peers, self.least_threshold, self.distributed_noise, self.central_noise)
 
     @property
     def scratch(self) -> Path:

@@ -74,7 +74,8 @@ def sensitivity_of(task: Task) -> float:
 
 def make_private(contribution: Contribution, share: Fraction | None = None) -> AnyVector:
     """The vector as it may leave: with noise where it is a clipped sum. share: which part of the variance is
-    this node's to add; None: all of it. FederatedError INTERNAL where there is no noise to share."""
+    this node's to add, 0 where the coordinator adds it; None: all of it. FederatedError INTERNAL where there
+    is no noise to share."""
     if share is not None:
         if not isinstance(contribution.guard, ClippedSum):
             raise FederatedError(ErrorCode.INTERNAL, "the answer is no sum of which others add noise too")

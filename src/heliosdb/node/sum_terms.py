@@ -3,7 +3,8 @@
 What always holds: how much noise a node adds follows from the group that it was shown, signed by its peers,
 and from its own settings; of the coordinator's word only whether the noise is to be shared at all, which a
 node may refuse. What is refused here is refused before a row is read, before anything is charged, and where
-it follows from the group before the node has told anybody a share.
+it follows from the group before the node has told anybody a share. Where the coordinator is to add the noise,
+the node adds none, and takes part only where its own DBA has said so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from heliosdb.aggregation.sums import KnowsCohort, Signatory, protocol
-from heliosdb.algorithms.steps import Step, adds_own_noise
+from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
@@ -28,11 +29,13 @@ _LARGEST_SENSITIVITY = 1024.0
 class SumTerms:
     """A site's settings. curious_peers: how many of the other participants may work with the coordinator;
     None: fewer than a third of all that are known. least_threshold: of how many nodes at least a sum has to
-    be; None: as the protocol has it. distributed_noise: whether the node adds a share of a sum's noise."""
+    be; None: as the protocol has it. distributed_noise: whether the node adds a share of a sum's noise.
+    central_noise: whether it leaves all of that to the coordinator, where a workspace says so."""
 
     curious_peers: int | None = None
     least_threshold: int | None = None
     distributed_noise: bool = True
+    central_noise: bool = False
 
 
 class SumSite(Signatory, Protocol):
@@ -60,9 +63,9 @@ class NoiseShare:
 
 
 def check_shared(task: Task, step: Step) -> None:
-    """FederatedError where a task asks for a share of noise that nobody could add up to the whole."""
+    """FederatedError where a task asks for less than the whole noise, and the sum could not have it."""
     summing, privacy = task.work.summing, task.work.privacy
-    if not summing.shares_noise:
+    if summing.trust == "local":
         return
     sums = protocol(summing.protocol)
     if privacy is None:
@@ -77,6 +80,8 @@ def check_shared(task: Task, step: Step) -> None:
         raise not_supported(
             f"step {step.name} adds its noise before there is a sum, and nodes cannot share it"
         )
+    if summing.trust == "central" and not isinstance(step, ClipsSums):
+        raise not_supported(f"step {step.name} does not tell the coordinator how much noise its sum needs")
     if step.gathers == "rule" and privacy.weight != 1.0:
         raise invalid_value("what is added up in steps of the noise has the weight 1")
     sensitivity = task.work.settings.get("clipping_norm", _LARGEST_SENSITIVITY)
@@ -92,8 +97,15 @@ def check_shared(task: Task, step: Step) -> None:
 
 
 def check_willing(task: Task, site: SumSite) -> None:
-    """FederatedError NODE_REFUSED where the site adds the whole noise or takes no part."""
-    if task.work.summing.shares_noise and not site.terms.distributed_noise:
+    """FederatedError NODE_REFUSED where the site adds more of the noise than it is asked for."""
+    trust = task.work.summing.trust
+    if trust == "central" and not site.terms.central_noise:
+        raise FederatedError(
+            ErrorCode.NODE_REFUSED,
+            "the node leaves no noise to the coordinator: its DBA has not set central_noise = true",
+            hint="Set trust_model = 'distributed' or 'local' in the workspace; or have its DBA allow it.",
+        )
+    if trust == "distributed" and not site.terms.distributed_noise:
         raise FederatedError(
             ErrorCode.NODE_REFUSED,
             "the node shares no noise with others: its DBA has set distributed_noise = false",
@@ -118,7 +130,8 @@ def share_of(task: Task, known: State, site: SumSite) -> NoiseShare | None:
 
     FederatedError INVALID_VALUE where it does not know the group.
     """
-    if not task.work.summing.shares_noise:
+    trust = task.work.summing.trust
+    if trust == "local":
         return None
     cohort = _cohort(task, known)
     if cohort is None:
@@ -126,7 +139,8 @@ def share_of(task: Task, known: State, site: SumSite) -> NoiseShare | None:
     curious = site.terms.curious_peers
     if curious is None:
         curious = -(-site.participants // 3) - 1
-    return NoiseShare(cohort, cohort.counted_by(curious), cohort.share(curious))
+    share = Fraction(0) if trust == "central" else cohort.share(curious)
+    return NoiseShare(cohort, cohort.counted_by(curious), share)
 
 
 def _cohort(task: Task, known: State) -> Cohort | None:

@@ -204,7 +204,7 @@ def about(task: Task) -> bytes:
     node's datasets it reads, and which message it asks for. A message without the state names it by its
     hash."""
     work, asked = task.work, task.work.summing
-    summing = (asked.protocol, asked.shares_noise)
+    summing = (asked.protocol, asked.trust)
     reading = replace(task.reading, dataset=None)
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
     settings = sorted(work.settings.items())

@@ -39,6 +39,16 @@ class DescentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SumDescentSettings:
+    """Of the same where the noise is that of the nodes' sum, and a round is one step. batch_size: subjects of
+    a node in the round's sample, about; None: all, which makes most of a noise that is there once a round.
+    learning_rate: of a mean gradient that is no longer than the clipping norm, so steps may be long."""
+
+    batch_size: int | None = within(bounds.BATCH_SIZE, default=None)
+    learning_rate: float = within(bounds.LEARNING_RATE, default=1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class RegressorSettings(DescentSettings):
     """Of one that learns a number."""
 
@@ -116,6 +126,7 @@ class NetworkSettings(ClassifierSettings):
     """
 
     extra: ClassVar[str | None] = "neural"
+    has_gradient_sums: ClassVar[bool] = True
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"

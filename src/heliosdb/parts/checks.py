@@ -50,13 +50,8 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
     if private:
         check_private(options.algorithm, options.given)
         check_noise(options.algorithm, options.given, policy.noise)
-        check_private_classes(
-            options.algorithm,
-            options.given,
-            len(options.target_classes),
-            policy.noise,
-            shares_noise=TrustTerms.of_policy(policy).shares_noise(options),
-        )
+        classes = len(options.target_classes)
+        check_private_classes(options.algorithm, options.given, classes, policy.noise)
     check_rule(options, private=private)
     if policy.adaptive_clipping:
         check_adaptive_clipping(options, policy.noise)

@@ -10,12 +10,10 @@ from heliosdb.domain.privacy import Noise
 from heliosdb.parts.algorithms import by_newton
 
 
-def check_private_classes(
-    algorithm: str, given: Mapping[str, Any], classes: int, noise: Noise, *, shares_noise: bool
-) -> None:
+def check_private_classes(algorithm: str, given: Mapping[str, Any], classes: int, noise: Noise) -> None:
     """Raise FederatedError NOT_SUPPORTED for more than two where what leaves has no form for them.
 
-    noise, shares_noise: of the workspace's budget.
+    noise: of the workspace's budget.
     """
     if classes <= 2:
         return
@@ -33,9 +31,4 @@ def check_private_classes(
         raise not_supported(
             f"more than two classes are not supported under noise_mechanism {noise}",
             hint="Their gradients are bounded in L2 norm; set noise_mechanism = 'gaussian'.",
-        )
-    if shares_noise and algorithm != "random_forest":
-        raise not_supported(
-            "more than two classes are not supported yet where nodes share the noise",
-            hint="Set trust_model = 'local' in the workspace: each node then adds the whole noise.",
         )

@@ -89,7 +89,7 @@ def noise_unit(lattice: Lattice) -> float:
 
 
 def share_std_steps(lattice: Lattice, share: Fraction) -> int:
-    """The standard deviation of a share, in units of `noise_unit`: rounded up."""
+    """The standard deviation of a share above 0, in units of `noise_unit`: rounded up."""
     whole = lattice.std / noise_unit(lattice)
     return _MULTIPLE * max(1, math.ceil(whole * math.sqrt(share) / _MULTIPLE))
 
@@ -103,14 +103,17 @@ def add_share(
 ) -> Vector:
     """Release a sum over subjects with a share of its noise; as `mechanisms.add_noise` otherwise.
 
-    total: shape (d,), from `Lattice.total`. Rounding it to `noise_unit` moves two sums apart by at most one
-    such step a coordinate, and its own rounding by one of the lattice's: the slack of `Lattice.of` has room.
+    share: of the variance; 0 of a node whose sum gets it elsewhere, 1 of whoever adds it there, to the sum of
+    what such nodes released. total: shape (d,), from `Lattice.total`, or that sum. Rounding it to
+    `noise_unit` moves two sums apart by at most one such step a coordinate, and its own rounding by one of
+    the lattice's: the slack of `Lattice.of` has room.
     """
     lattice = Lattice.of(sensitivity, noise_multiplier, total.size)
     unit = noise_unit(lattice)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.nan_to_num(np.rint(total / unit), nan=0.0)
     kept: Integers = np.clip(steps, -LARGEST_STEPS, LARGEST_STEPS).astype(np.int64)
-    noise = discrete_gaussian(total.size, entropy, std_steps=share_std_steps(lattice, share))
-    released: Vector = (kept + noise).astype(np.float64) * unit
+    if share:
+        kept += discrete_gaussian(total.size, entropy, std_steps=share_std_steps(lattice, share))
+    released: Vector = kept.astype(np.float64) * unit
     return released

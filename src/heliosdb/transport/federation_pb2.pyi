@@ -355,18 +355,18 @@ class Setting(_message.Message):
     def __init__(self, name: _Optional[str] = ..., flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., numbers: _Optional[_Union[Numbers, _Mapping]] = ..., texts: _Optional[_Union[Texts, _Mapping]] = ...) -> None: ...
 
 class Summing(_message.Message):
-    __slots__ = ("protocol", "stage", "nodes", "shares_noise", "state_sha256")
+    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
-    SHARES_NOISE_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     protocol: str
     stage: str
     nodes: int
-    shares_noise: bool
+    trust: str
     state_sha256: bytes
-    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., shares_noise: _Optional[bool] = ..., state_sha256: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ...) -> None: ...
 
 class Work(_message.Message):
     __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")

@@ -6,10 +6,12 @@ parts are well-formed, and whether there is such a part is for who uses it.
 
 from __future__ import annotations
 
+from typing import cast, get_args
+
 from heliosdb.domain import bounds
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import invalid_value
-from heliosdb.domain.privacy import Mechanism, Noise
+from heliosdb.domain.privacy import Mechanism, Noise, Trust
 from heliosdb.domain.task import Privacy, Summing, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
@@ -46,7 +48,7 @@ def work_to_proto(work: Work) -> pb.Work:
             protocol=work.summing.protocol,
             stage=work.summing.stage,
             nodes=work.summing.nodes,
-            shares_noise=work.summing.shares_noise,
+            trust=work.summing.trust,
             state_sha256=work.summing.state_sha256,
         ),
         codec=work.coding.codec,
@@ -151,10 +153,12 @@ def _privacy_from_proto(privacy: pb.Privacy) -> Privacy:
 def _summing_from_proto(summing: pb.Summing) -> Summing:
     require(0 < summing.nodes <= limits.MAX_NODES, "the number of nodes is out of range")
     told = summing.state_sha256
+    trust = summing.trust or "local"
+    require(trust in get_args(Trust), "who adds the noise is not known")
     return Summing(
         protocol=read_short_name("sum protocol", summing.protocol),
         stage=read_short_name("sum protocol's stage", summing.stage),
         nodes=summing.nodes,
-        shares_noise=summing.shares_noise,
+        trust=cast(Trust, trust),
         state_sha256=read_digest("the state's SHA-256", told) if told else b"",
     )

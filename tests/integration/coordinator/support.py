@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -112,6 +112,12 @@ class World:
         coordinator = CoordinatorProcess(self, settings, faults)
         self.coordinators.append(coordinator)
         return coordinator
+
+    def copied(self) -> World:
+        """Return the same world on a copy of the coordinator's database as it is now; no coordinator may run."""
+        if self._session is not None:
+            self._session.close()
+        return replace(self, database=self.cluster.create_database(self.database), coordinators=[])
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the model's runs, oldest first."""

@@ -43,9 +43,9 @@ async def prepare(world: World) -> None:
     create_model(world, rounds=2, seed=7, learning_rate=1.0, batch_size=100, secure_aggregation=True)
 
 
-async def trained(world: World) -> dict[str, object]:
+async def trained(world: World, model: str = MODEL) -> dict[str, object]:
     already = len(world.runs())
-    world.execute(f"START FEDERATED TRAINING {MODEL}")
+    world.execute(f"START FEDERATED TRAINING {model}")
     coordinator = world.start_coordinator()
     run = await world.finished(count=already + 1)
     coordinator.kill()
@@ -101,6 +101,19 @@ async def test_a_sum_of_too_few_is_refused_before_a_share_is_told(world: World) 
         await world.start_site(site)
     assert found["status"] == "failed", found
     assert "the node takes part in no sum of fewer than 4 nodes" in str(found["message"])
+
+
+async def test_a_network_takes_one_gradient_a_round(world: World) -> None:
+    world.execute(
+        f"CREATE FEDERATED MODEL layered IN WORKSPACE {WORKSPACE} WITH (algorithm = 'neural_network', layers = [3, 1],"
+        " features = ['age', 'pressure'], target = 'outcome', rounds = 2, seed = 7, learning_rate = 0.1,"
+        " batch_size = 100, secure_aggregation = true)"
+    )
+    found = await trained(world, "layered")
+    assert found["status"] == "completed", found
+    steps = world.query("SELECT DISTINCT step FROM federated.ledger WHERE run_id = %s", found["run_id"])
+    assert {one["step"] for one in steps} >= {"gradient"}
+    assert "train" not in {one["step"] for one in steps}
 
 
 async def test_under_local_trust_each_node_adds_the_whole(world: World) -> None:

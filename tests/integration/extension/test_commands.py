@@ -18,7 +18,7 @@ def test_quick_start_statements_fill_the_catalog(session: psycopg.Connection) ->
     assert fetch(session, "SELECT name, status::text FROM federated.node") == [("clinic_a", "pending")]
     [(status, run, policy)] = fetch(session, "SELECT status::text, options, policy FROM federated.run")
     assert status == "queued"
-    assert (run["rounds"], run["local_epochs"], run["batch_size"]) == (5, 5, 32)
+    assert (run["rounds"], run["local_epochs"], run["aggregation"]) == (5, 5, "fedavg")
     assert (policy["workspace"], policy["min_nodes"], policy["round_timeout"]) == ("clinics", 3, 300)
     [row] = fetch(session, "SELECT round_number, status, message FROM federated_training_status('risk')")
     assert row == (0, "queued", None)
@@ -38,8 +38,12 @@ def test_quick_start_statements_fill_the_catalog(session: psycopg.Connection) ->
         ("CREATE FEDERATED WORKSPACE w WITH (privacy_bugdet = 1)", "22023", 'unrecognized parameter "privacy_bugdet"'),
         ("CREATE FEDERATED WORKSPACE w WITH (secure_thing = 1, quantization = 8)", "22023",
          'unrecognized parameter "secure_thing"'),
-        ("CREATE FEDERATED WORKSPACE w WITH (privacy_budget = 1, trust_model = 'central')", "0A000",
-         "option \"trust_model\" = 'central' is not supported yet"),
+        ("CREATE FEDERATED WORKSPACE w WITH (trust_model = 'central')", "22023",
+         "trust_model has no effect without a privacy_budget"),
+        ("CREATE FEDERATED WORKSPACE w WITH (privacy_budget = 1, trust_model = 'central', compliance_mode = 'GDPR')",
+         "22023", "compliance_mode = 'GDPR' needs another trust_model than 'central'"),
+        ("CREATE FEDERATED WORKSPACE w WITH (tls_version = '1.2')", "0A000",
+         "option \"tls_version\" = '1.2' is not supported yet"),
         ("CREATE FEDERATED WORKSPACE w WITH (privacy_budget = 0)", "22023",
          'invalid value for option "privacy_budget": 0'),
         ("CREATE FEDERATED WORKSPACE w WITH (privacy_budget = 1, delta = 0.1)", "22023",

@@ -111,7 +111,7 @@ def test_a_run_inserted_by_hand_has_the_workspaces_policy_and_the_models_options
     [(policy, options)] = catalog.execute("SELECT policy, options FROM federated.run").fetchall()
     assert (policy["workspace"], policy["privacy_budget"], policy["min_nodes"]) == ("clinics", 0.5, 3)
     assert (policy["delta"], policy["round_timeout"]) == (1e-5, 300)
-    assert (options["rounds"], options["features"], options["batch_size"]) == (9, ["age", "bmi"], 32)
+    assert (options["rounds"], options["features"], options["local_epochs"]) == (9, ["age", "bmi"], 1)
     assert catalog.execute(
         "SELECT acting_role, details -> 'after' -> 'policy' -> 'privacy_budget' FROM federated.audit"
         " WHERE object_kind = 'run'"

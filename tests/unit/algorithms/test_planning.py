@@ -10,6 +10,7 @@ import pytest
 from heliosdb.algorithms import statistics, training
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.exact import exact_moments
+from heliosdb.algorithms.gradient import GradientStep
 from heliosdb.algorithms.layout import BINS
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.schedule import count_evaluations, evaluates
@@ -232,3 +233,18 @@ def test_a_runs_settings_are_in_its_training_tasks() -> None:
 
     assert (work.local_epochs, work.batch_size, work.learning_rate) == (2, 32, 0.1)
     assert OPTIONS.given["local_epochs"] == 2
+
+
+def test_where_the_noise_is_that_of_a_sum_a_round_is_one_step_over_all_unless_a_batch_is_named() -> None:
+    secure = {"secure_aggregation": True, "aggregation_protocol": "shamir", "local_epochs": 1}
+    for named, rate, moved in (({}, 1.0, 1.0), ({"batch_size": 25, "learning_rate": 0.5}, 0.25, 0.5)):
+        run = with_policy(RUN, privacy_budget=4.0, trust_model="distributed")
+        run = replace(run, options=replace(run.options, given={**secure, **named}, validation_split=0.0))
+        made = after(run, before(run), count=100.0).findings.plan
+        assert made is not None
+        assert (made.sampling_rate, made.steps) == (pytest.approx(rate, rel=0.01), 1)
+        plan = RunPlan(run, Findings(SCALING, made), RoundNumber(1))
+        gradient = GradientStep("logistic_regression")
+        assert made.expected_subjects is not None
+        mean = gradient.scaled(plan, Total(np.ones(3), 1.0, 1)).vector * made.expected_subjects * rate
+        assert mean == pytest.approx(-moved * np.ones(3), rel=0.01)

@@ -167,7 +167,7 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
     assert described["workspace"] == defaults(OptionKind.WORKSPACE, built_parts())
     assert described["model"] == defaults(OptionKind.MODEL, built_parts())
     assert described["model"].items() >= {
-        "aggregation": "fedavg", "local_epochs": 1, "batch_size": 32, "gradient_sparsification": 0.0,
+        "aggregation": "fedavg", "local_epochs": 1, "gradient_sparsification": 0.0,
         "secure_aggregation": False, "optimizer": "sgd", "trees": 100, "layers": [64, 32, 1], "activation": "relu",
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"

@@ -51,6 +51,7 @@ BREAKING: dict[str, Any] = {
     "certificate_validation": False,
     "audit_logging": False,
     "retention_days": 2189,
+    "trust_model": "central",
 }
 
 
@@ -60,7 +61,7 @@ def test_each_rule_of_the_workspace_is_refused_under_the_modes_that_have_it_and_
     assert [rule for rule in RULES if (rule.allows is not None) != (rule.place is Place.WORKSPACE)] == []
     for rule in held:
         for mode in map(str, MODES):
-            options = {"compliance_mode": mode, rule.name: BREAKING[rule.name]}
+            options = {"compliance_mode": mode, "privacy_budget": 1.0, rule.name: BREAKING[rule.name]}
             if rule not in rules_of(mode):
                 check_workspace(options)
                 continue

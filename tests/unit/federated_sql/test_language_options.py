@@ -184,7 +184,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("kind", "name", "typed"),
     [
-        (OptionKind.WORKSPACE, "trust_model", "central"),
         (OptionKind.WORKSPACE, "tls_version", "1.2"),
         (OptionKind.WORKSPACE, "audit_logging", False),
         (OptionKind.WORKSPACE, "tcp_nodelay", False),

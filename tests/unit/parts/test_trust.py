@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.privacy import Trust
 from heliosdb.domain.run import Run, TrainingOptions
 from heliosdb.parts.trust import TrustTerms, check_trust
 from tests.support.runs import RUN, with_options, with_policy
@@ -20,35 +21,41 @@ def secure(**given: object) -> TrainingOptions:
     return replace(options, given={**options.given, **known, **given})
 
 
-def run_of(trust_model: str | None, *, budget: float | None = 1.0, is_secure: bool = True) -> Run:
+def run_of(trust_model: Trust | None, *, budget: float | None = 1.0, is_secure: bool = True) -> Run:
     run = with_policy(RUN, privacy_budget=budget, trust_model=trust_model)
     return replace(run, options=secure()) if is_secure else run
 
 
-def test_who_shares_the_noise() -> None:
-    assert run_of(None).shares_noise
-    assert run_of("distributed").shares_noise
-    assert not run_of("local").shares_noise
-    assert not run_of("central").shares_noise
-    assert not run_of(None, budget=None).shares_noise
-    assert not run_of(None, is_secure=False).shares_noise
+def test_who_adds_the_noise() -> None:
+    assert run_of(None).trust == run_of("distributed").trust == "distributed"
+    assert run_of("central").trust == "central"
+    assert run_of("local").trust == "local"
+    assert run_of(None, budget=None).trust == "local"
+    assert run_of(None, is_secure=False).trust == "local"
+    assert [run_of(one).noises_sums for one in ("local", None, "central")] == [False, True, True]
 
 
 def test_a_run_that_shares_noise_does_not_go_on_under_a_workspace_in_which_each_adds_the_whole() -> None:
     shared, local = run_of(None), run_of("local")
     assert shared.laxity(local.policy) == (
-        f"the run's nodes share the noise, and workspace {RUN.policy.workspace} is under trust_model local"
+        f"the run has its nodes share the noise, and workspace {RUN.policy.workspace} is under trust_model local"
     )
     assert local.laxity(shared.policy) is None
     assert shared.laxity(shared.policy) is None
+    central = run_of("central")
+    assert shared.laxity(central.policy) is None
+    for policy, name in ((shared.policy, "distributed"), (local.policy, "local")):
+        assert central.laxity(policy) == (
+            f"the run has the coordinator add the noise, and workspace {RUN.policy.workspace} is under"
+            f" trust_model {name}"
+        )
 
 
-@pytest.mark.parametrize("trust_model", [None, "distributed"])
+@pytest.mark.parametrize("trust_model", [None, "distributed", "central"])
 @pytest.mark.parametrize(
     ("terms", "given", "named", "code", "match"),
     [
         ({"noise": "laplacian"}, {}, (), ErrorCode.NOT_SUPPORTED, "do not add up to such noise"),
-        ({"adaptive_clipping": True}, {}, (), ErrorCode.NOT_SUPPORTED, "adaptive_clipping is"),
         ({"overlap": True}, {}, (), ErrorCode.NOT_SUPPORTED, "subjects_overlap is"),
         ({}, {"local_epochs": 3}, (), ErrorCode.INVALID_VALUE, "local_epochs has no effect"),
         ({}, {"local_epochs": 1}, ("local_epochs",), ErrorCode.INVALID_VALUE, "local_epochs has no effect"),
@@ -61,7 +68,7 @@ def test_what_noise_that_is_shared_has_no_form_of(
     named: tuple[str, ...],
     code: ErrorCode,
     match: str,
-    trust_model: str | None,
+    trust_model: Trust | None,
 ) -> None:
     asked = replace(TERMS, trust_model=trust_model, **terms)
     with pytest.raises(FederatedError, match=match) as caught:
@@ -75,7 +82,7 @@ def test_what_noise_that_is_shared_has_no_form_of(
 @pytest.mark.parametrize(
     ("algorithm", "aggregation", "match"),
     [
-        ("neural_network", "fedavg", "neural_network is not supported yet where nodes share"),
+        ("neural_network", "fedprox", "aggregation fedprox has no effect"),
         ("logistic_regression", "fedprox", "aggregation fedprox has no effect"),
     ],
 )
@@ -93,7 +100,9 @@ def test_sums_and_servers_optimizers_pass() -> None:
     check_trust(with_options(RUN).options, replace(TERMS, trust_model=None))
 
 
-def test_shares_are_no_protection_where_single_answers_are_seen() -> None:
-    with pytest.raises(FederatedError, match="needs secure_aggregation") as caught:
-        check_trust(with_options(RUN).options, replace(TERMS, trust_model="distributed"))
+@pytest.mark.parametrize("trust_model", ["distributed", "central"])
+def test_less_than_the_whole_is_no_protection_where_single_answers_are_seen(trust_model: Trust) -> None:
+    with pytest.raises(FederatedError, match=f"'{trust_model}' needs secure_aggregation") as caught:
+        check_trust(with_options(RUN).options, replace(TERMS, trust_model=trust_model))
     assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert "secure_aggregation = true" in (caught.value.hint or "")

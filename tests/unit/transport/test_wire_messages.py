@@ -351,7 +351,7 @@ def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_t
     work = replace(
         a_task().work,
         algorithm="newer",
-        summing=Summing("newer", "shares", nodes=4, shares_noise=True, state_sha256=bytes(range(32))),
+        summing=Summing("newer", "shares", nodes=4, trust="distributed", state_sha256=bytes(range(32))),
         coding=Coding("newer", {"effort": 3}),
     )
     task = replace(a_task(), key=replace(a_task().key, step=StepName("newer")), work=work)

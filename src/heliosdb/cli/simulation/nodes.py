@@ -119,7 +119,7 @@ class SimulatedNode:
         return encode_for(task, made.table, made.request, made.encoded)
 
     def _answer(self, task: Task, share: Fraction | None) -> Update:
-        alone = replace(task.work, summing=replace(task.work.summing, shares_noise=False))
+        alone = replace(task.work, summing=replace(task.work.summing, trust="local"))
         check_policy(replace(task, work=alone), self._dataset, plain_answers=True)
         if (misread := find_misread(self._dataset.description, task)) is not None:
             raise misread

@@ -7,6 +7,7 @@ coordinator uses; here events are answered at once, one after another, and nothi
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from heliosdb.algorithms.sum_noise import cohort_of
 from heliosdb.catalog.ledger import Spent
 from heliosdb.cli.simulation.nodes import SimulatedNode, without_budget
 from heliosdb.coordinator.budget import most_spent, plan_reservations
+from heliosdb.coordinator.central_noise import CentralNoise
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.losses import loss_of
 from heliosdb.coordinator.opened import RoundUnderWay
@@ -129,6 +131,7 @@ class Play:
         self._rows: dict[NodeName, int] = {}
         self._weights: dict[NodeName, float] = {}
         self._known: Standings = NO_STANDINGS
+        self._noise = CentralNoise(secrets.token_bytes(32))
         self._asked = frozenset[NodeName]()
         self._aligned: Mapping[NodeName, float | None] = {}
         self._spent: dict[NodeName, tuple[Spent, ...]] = {}
@@ -268,17 +271,21 @@ class Play:
 
     def _share(self, question: Question, node: NodeName) -> Fraction | None:
         """Which part of the noise a node adds; None: all of it."""
-        if not question.asked.work.summing.shares_noise:
-            return None
-        group = question.groups[group_of(question.groups, node)] if question.groups else self._asked
-        return cohort_of(self._run, len(group)).share(0)
+        match question.asked.work.summing.trust:
+            case "local":
+                return None
+            case "distributed":
+                group = question.groups[group_of(question.groups, node)] if question.groups else self._asked
+                return cohort_of(self._run, len(group)).share(0)
+            case "central":
+                return Fraction(0)
 
     def _combine(self, action: Combine) -> None:
         question = self._question
         assert question is not None
         if action.round == 0:
             question = replace(question, plan=replace(question.plan, past=self._past(action.nodes)))
-        combined = self._round.combine(question)
+        combined = self._round.combine(question, self._noise)
         if combined.agreement is not None:
             self._aligned = combined.agreement.alignments
         self._round.note(question, self._rows, self._weights)
