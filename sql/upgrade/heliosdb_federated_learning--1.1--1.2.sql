@@ -562,11 +562,11 @@ CREATE TABLE federated.noise_share (
     nodes      integer NOT NULL CHECK (nodes > 0),
     threshold  integer NOT NULL CHECK (threshold > 0 AND threshold <= nodes),
     honest     integer NOT NULL CHECK (honest > 0 AND honest <= threshold),
-    share      double precision NOT NULL CHECK (share > 0 AND share <= 1)
+    share      double precision NOT NULL CHECK (share >= 0 AND share <= 1)
 );
 
 COMMENT ON TABLE federated.noise_share IS
-    'Of each charge under trust_model distributed, on what it rests: the sum alone is seen, and enough honest nodes add noise to it. A charge without a row here is of a release with the whole noise';
+    'Of each charge under trust_model distributed or central, on what it rests: the sum alone is seen, and enough honest nodes, or the coordinator, add noise to it. A charge without a row here is of a release with the whole noise';
 
 COMMENT ON COLUMN federated.noise_share.nodes IS 'How many nodes stated keys for the sum';
 
@@ -575,7 +575,7 @@ COMMENT ON COLUMN federated.noise_share.threshold IS 'How many of them at least 
 COMMENT ON COLUMN federated.noise_share.honest IS
     'How many of these the node counted as honest, itself among them: together they add the whole noise; 1: it added that alone';
 
-COMMENT ON COLUMN federated.noise_share.share IS 'Which part of the noise''s variance the node added';
+COMMENT ON COLUMN federated.noise_share.share IS 'Which part of the noise''s variance the node added; 0: it left all of it to the coordinator (central)';
 
 COMMENT ON COLUMN federated.agreement.base_tables IS 'The base tables that it binds; where several agreements do, the smallest holds';
 
@@ -6440,7 +6440,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_mechanism IS 'How the noise is distributed: gaussian or laplacian';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.trust_model IS
-    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; NULL where the run was dropped';
+    'Who added the noise: local, each node all of it; distributed, each a share of what only sums are seen of; central, the coordinator, which saw sums without noise; NULL where the run was dropped';
 
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
@@ -6894,14 +6894,14 @@ SELECT e.workspace, n.model_name, e.run_id, e.node_name, e.dataset, n.algorithm,
        n.epsilon AS asked_epsilon, n.delta AS asked_delta, n.compliance_mode,
        coalesce(n.first_task_at, e.first_at) AS first_task_at, coalesce(n.last_task_at, e.last_at) AS last_task_at,
        e.vectors, e.messages, e.payload_bytes, e.charges, s.epsilon_basic, s.epsilon_tight,
-       CASE WHEN e.charges > e.shared THEN 'local' WHEN e.shared > 0 THEN 'distributed' END AS trust_model, e.honest_nodes
+       CASE WHEN e.unnoised > 0 THEN 'central' WHEN e.charges > e.shared THEN 'local' WHEN e.shared > 0 THEN 'distributed' END AS trust_model, e.honest_nodes
 FROM (
     SELECT r.workspace, r.run_id, r.node_name, r.dataset, min(r.released_at) AS first_at, max(r.released_at) AS last_at,
            count(*) FILTER (WHERE r.state = 'released' AND NOT r.is_message) AS vectors,
            count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
            coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
            count(p.spending_id) AS charges, max(p.spending_id) AS last_charge,
-           count(h.release_id) AS shared, min(h.honest) AS honest_nodes
+           count(h.release_id) AS shared, count(*) FILTER (WHERE h.share = 0) AS unnoised, min(h.honest) AS honest_nodes
     FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
     LEFT JOIN federated.noise_share AS h USING (release_id)
     GROUP BY r.workspace, r.run_id, r.node_name, r.dataset
@@ -6957,10 +6957,10 @@ COMMENT ON COLUMN @extschema@.federated_node_runs.epsilon_basic IS
 COMMENT ON COLUMN @extschema@.federated_node_runs.epsilon_tight IS 'The same, composed as tightly as it is known; NULL without a charge';
 
 COMMENT ON COLUMN @extschema@.federated_node_runs.trust_model IS
-    'local: it added the whole noise by itself; distributed: its share of what only sums were seen of; NULL without a charge. Of a run with both, local';
+    'local: it added the whole noise by itself; distributed: its share of what only sums were seen of; central: it left the noise to the coordinator, which saw exact sums; NULL without a charge. Of a run with several, central before local before distributed';
 
 COMMENT ON COLUMN @extschema@.federated_node_runs.honest_nodes IS
-    'Where distributed, on how many honest nodes in each sum its epsilon rests, itself among them, at least; federated.noise_share has each sum''s';
+    'Where distributed, on how many honest nodes in each sum its epsilon rests, itself among them, at least; where central, as many hide its own vector from the coordinator; federated.noise_share has each sum''s';
 
 -- Every figure is a line of the ledger: what two lines make together only the node's accountant can tell.
 CREATE VIEW @extschema@.federated_dataset_budget AS
@@ -9469,9 +9469,9 @@ $$;
 COMMENT ON FUNCTION federated._check_node_links(bigint) IS 'Whether what coordinator and nodes send each other is encrypted';
 
 -- From the log too: a run goes with its model, and what it let out does not come back.
-CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text)
+CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text, is_central boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none')))
+    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none'))), bool_or(p.policy ->> 'privacy_budget' IS NOT NULL)
     FROM (
         SELECT a.object_name AS run_id, a.details -> 'after' -> 'policy' AS policy FROM federated.audit AS a
         WHERE a.workspace = _plain_runs.workspace AND a.object_kind = 'run' AND a.details -> 'after' ->> 'status' = 'running'
@@ -9480,27 +9480,30 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
         WHERE w.name = _plain_runs.workspace AND r.started_at IS NOT NULL
     ) AS p
-    WHERE p.policy ->> 'privacy_budget' IS NULL
+    WHERE p.policy ->> 'privacy_budget' IS NULL OR p.policy ->> 'trust_model' = 'central'
     GROUP BY p.run_id
 $$;
 
 COMMENT ON FUNCTION federated._plain_runs(text) IS
-    'The runs that trained without a budget, and the compliance_mode that was in force: whether nodes were to refuse them';
+    'The runs whose coordinator saw sums without noise: without a budget, or as the one who adds it (is_central); and the compliance_mode that was in force: whether nodes were to refuse them';
 
 CREATE OR REPLACE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN b.total_epsilon IS NULL OR b.total_epsilon > 10 OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
+    SELECT CASE WHEN b.total_epsilon IS NULL OR b.total_epsilon > 10 OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL'
+                WHEN p.central > 0 THEN 'MANUAL' ELSE 'PASS' END,
            CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
                 WHEN b.total_epsilon > 10 THEN 'An epsilon beyond 10 hides nobody: lower privacy_budget, and have the nodes'' DBAs set max_epsilon.'
                 WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
                 WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
+                WHEN p.central > 0 THEN 'Under trust_model central the coordinator saw the sums of several nodes without noise, and added it: the epsilon is claimed against everybody else. Whether it may know them is for a person to judge.'
                 ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
-           format('epsilon %s of %s spent at delta %s; runs without a budget: %s', coalesce(b.consumed_epsilon::text, 'none'),
-                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
+           format('epsilon %s of %s spent at delta %s; runs without a budget: %s, under trust_model central: %s', coalesce(b.consumed_epsilon::text, 'none'),
+                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain, p.central)
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
         SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
-               (SELECT count(*) FROM federated._plain_runs(w.name)) AS plain
+               (SELECT count(*) FROM federated._plain_runs(w.name) AS r WHERE NOT r.is_central) AS plain,
+               (SELECT count(*) FROM federated._plain_runs(w.name) AS r WHERE r.is_central) AS central
         FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
     ) AS p
 $$;
