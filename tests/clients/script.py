@@ -167,7 +167,11 @@ def statements_of_the_language(w: str) -> list[Step]:
             times=2,
         ),
         error(f"ATTEST FEDERATED COMPLIANCE {w} FOR 'Risk analysis' UNTIL '2001-01-01' AS 'x'", "22023"),
-        tag(f"UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE {w}", "UNREGISTER FEDERATED NODE"),
+        tag(
+            f"UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE {w}",
+            "UNREGISTER FEDERATED NODE",
+            f'WARNING: federated workspace "{w}" has 0 nodes left, and a round needs 3 (min_nodes)',
+        ),
         tag(
             f"UNREGISTER FEDERATED NODE IF EXISTS 'n' FROM WORKSPACE {w}",
             "UNREGISTER FEDERATED NODE",
