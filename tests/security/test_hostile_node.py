@@ -273,7 +273,7 @@ async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_othe
         (RUN, weighing(1e12), "its weight 1e+12 is not that of the 12 rows that it counts"),
         (
             RUN,
-            both([1e6, 1.0, 1.0, 0.0, 0.0, 0.0], 1e6),
+            both([1e6, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0], 1e6),
             "its weight 1e+06 is more than the 60 rows that it stated",
         ),
         (RUN, changed(0, HUGE), "is not that of the 1.7e+308 rows that it counts"),
@@ -283,7 +283,7 @@ async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_othe
         (RUN, changed(1, -1.0), "its losses have sums that no rows have"),
         (RUN, changed(1, HUGE), "its losses have sums that no rows have"),
         (RUN, changed(1, 1e9), "no 12 losses have the sum 1e+09"),
-        (RUN, both([0.0, 5.0, 0.0, 0.0, 0.0, 0.0], 1.0), "it measures a loss over no rows"),
+        (RUN, both([0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 1.0), "it measures a loss over no rows"),
         (REGRESSION, changed(2, -1.0), "its squares have sums that no rows have"),
         (REGRESSION, changed(8, HUGE), "a sum is larger than 1e+300"),
         (REGRESSION, changed(3, 1e9), "no 12 targets have the sum 1e+09"),

@@ -17,12 +17,14 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.catalog.participant import StoredMemory
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.ids import NodeName, RunId, StepName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import NO_STATE, freeze, state_to_bytes
-from heliosdb.domain.task import Summing, Task
+from heliosdb.domain.task import Summing, Task, TaskKey
+from heliosdb.node.memory import MemoryKey
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
@@ -280,6 +282,14 @@ async def test_a_protocol_that_would_keep_the_vector_for_a_later_message_lets_no
     assert states == [("released",), ("failed",)]
 
 
+def replace_memory(dba: psycopg.Connection[Any], federation: Federation, key: TaskKey) -> None:
+    """Write the node's memory of a run once more, as it is."""
+    keys = MemoryKey((federation.directory / "node-state" / "node.key").read_bytes())
+    (row,) = dba.execute("SELECT sealed, version FROM federated.node_memory").fetchall()
+    again = keys.seal(keys.open(StoredMemory(*row), key), key)
+    dba.execute("UPDATE federated.node_memory SET sealed = %s, version = version + 1", [again])
+
+
 @pytest.mark.parametrize("budget", [None, BUDGET])
 async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leave_but_a_new_one_may(
     cluster: Cluster,
@@ -297,7 +307,7 @@ async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leav
             asking = asyncio.create_task(asker.ask(mask) if budget is None else asker.refusal(mask))
             # The task stands at the door, with what it found before.
             await until(lambda: _door_waits(observer))
-            dba.execute("UPDATE federated.node_memory SET version = version + 1")
+            replace_memory(dba, asker.federation, mask.key)
         answered = await asking
     if budget is None:
         # Once more from the memory as it is now, of which version 3 is replaced.
