@@ -111,7 +111,6 @@ def test_what_is_tried_can_be_done_by_a_process_that_is_not_confined(environment
         "a program",
         "read accounts",
         "netlink",
-        "the daemon's processors",
         "the daemon's scheduling",
         "the daemon's scheduling parameters",
         "the daemon's turn at disks",

@@ -86,7 +86,6 @@ def attempts() -> dict[str, Callable[[], object]]:
         "a file's attributes": lambda: os.setxattr(secret, "user.x", b"x"),
         "a file's length": lambda: os.truncate(secret, 0),
         "the daemon's limits": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE),
-        "the daemon's processors": lambda: os.sched_setaffinity(os.getppid(), os.sched_getaffinity(0)),
         "the daemon's scheduling": lambda: os.sched_setscheduler(
             os.getppid(), os.SCHED_OTHER, os.sched_param(0)
         ),

@@ -87,10 +87,12 @@ _FORBIDDEN = (
     "finit_module", "kexec_load", "quotactl", "swapon", "reboot", "acct",
 )  # fmt: skip
 
-_OF_ITSELF_ALONE = (
-    "prlimit64", "sched_setscheduler", "sched_setattr", "sched_setparam", "sched_setaffinity", "move_pages",
-)  # fmt: skip
-"""Calls whose first argument is a process: 0, the one that calls."""
+_OF_ITSELF_ALONE = ("prlimit64", "sched_setscheduler", "sched_setattr", "sched_setparam", "move_pages")
+"""Calls whose first argument is a process: 0, the one that calls.
+
+sched_setaffinity is none of them: the threads of its libraries are bound to the node's max_cpu_cores by their
+numbers. On which processors other processes of the same user run stays within its reach.
+"""
 
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _TSYNC = 4

@@ -144,7 +144,7 @@ def test_who_is_not_admitted_is_left_out_and_who_has_no_name_with_them(
 ) -> None:
     asked = request(plain=True, features=("age", "city"))
     with cluster.connect(federated_database) as connection:
-        some = [f"p{i}" for i in range(30)]
+        some = [f"p{i}" for i in range(60)]
         admitted = without(connection, *some).withdrawn
         withdrawn = without(connection, "p3").withdrawn
         found = TableReader().read(reader, replace(asked, admission=Admission(withdrawn, admitted)), ())
