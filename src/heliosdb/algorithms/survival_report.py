@@ -125,6 +125,11 @@ class SurvivalReportStep(SurvivalStep):
         self._check(task, [PARAMETERS], _SIZE)
         check_coefficients(task)
 
+    def sensitivity(self, task: Task) -> float:
+        """Return the norm of what a subject adds."""
+        del task
+        return SENSITIVITY
+
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the counts."""
         del memory, draws

@@ -78,7 +78,7 @@ def test_logistic_regression(clinics: Clinics) -> None:
     )
     assert run["status"] in ("completed", "converged"), run
     rounds = ["newton", "evaluate"] * 3
-    check_ledgers(clinics, ["statistics", "refine", "refine", *rounds])
+    check_ledgers(clinics, ["statistics", "refine", "refine", *rounds, "report"])
     check_near(clinics, "odds", sm.Logit(clinics.pooled["ill"], clinics.design()).fit(disp=0), 0.15)
     found = clinics.world.query("SELECT * FROM federated_evaluate('odds')")
     assert any(one["metric"] == "global_accuracy" and 0.5 < one["value"] < 0.9 for one in found)
