@@ -136,7 +136,9 @@ class RoundUnderWay:
                 return self._do_without(f"no {question.step.name}: {error.message}")
             if total is None:
                 return CombinedExchange(following=course.next(question.step.name))
-            gathered = noise.add(question, total)
+            gathered = total
+        if isinstance(gathered, Total):
+            gathered = noise.add(question, gathered)
         return self._conclude(question, gathered)
 
     def _combine_groups(
@@ -152,9 +154,10 @@ class RoundUnderWay:
                 self.heard, self.is_kept = group_sums.keep(left), False
                 following = course.next(question.step.name)
                 return CombinedExchange(following=following, left_out=self._leave_out(question, failed))
-            totals = go_on(sums, lambda _, one: noise.add(question, question.open_sum(one.heard, one.summed)))
+            totals = go_on(sums, lambda _, one: question.open_sum(one.heard, one.summed))
             self.heard, self.is_kept = NO_STATE, False
-        updates, failed = split(go_on(totals, question.group_update))
+        noised = go_on(totals, lambda _, total: noise.add(question, total))
+        updates, failed = split(go_on(noised, question.group_update))
         found = self._conclude(question, tuple(updates.values()))
         return replace(found, left_out=self._leave_out(question, failed))
 

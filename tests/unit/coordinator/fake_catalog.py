@@ -463,7 +463,7 @@ class FakeCatalog:
                 "version": version,
                 "round": number,
                 "sha256": sha256,
-                "made_of": values[-2],
+                "made_of": values[-3],
                 "report": self.rows.rounds[number]["report"],
             }
         )

@@ -12,6 +12,7 @@ import pytest
 from heliosdb.aggregation.secure_sum import MASKED, SECURE_SUM
 from heliosdb.algorithms.gradient import GRADIENT
 from heliosdb.algorithms.training import TRAIN
+from heliosdb.coordinator.central_noise import CentralNoise
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
 from heliosdb.coordinator.opened import CombinedExchange, RoundUnderWay
@@ -32,6 +33,8 @@ from tests.support.sums import Site
 
 NODES = tuple(NodeName(f"n{number}") for number in range(10))
 KEY = AtRestKey(b"k" * 32)
+NO_NOISE = CentralNoise(b"n" * 32)
+"""Of runs in which it is not the coordinator's to add."""
 START = np.array([0.1, 1 / 3, -2.0])
 GROUPED = with_options(RUN, aggregation="median", robust_groups=3)
 SECRET = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
@@ -82,7 +85,7 @@ class Training:
             nodes = frozenset(node for node in nodes if not self.silent(asked, node))
             for node in sorted(nodes):
                 self.opened.take(self.answer(asked, node))
-            found = self.opened.combine(asked)
+            found = self.opened.combine(asked, NO_NOISE)
             nodes -= {loss.node for loss in found.left_out}
         return found
 
@@ -177,7 +180,7 @@ def test_groups_sums_have_their_own_keys_threshold_and_sizes() -> None:
         training.opened.gather(asked, 7)
         for node in NODES:
             training.opened.take(training.answer(asked, node))
-        training.opened.combine(asked)
+        training.opened.combine(asked, NO_NOISE)
 
     cohorts = {len(group): SECURE_SUM.cohort(training.kept[node]) for group in GROUPS for node in group}
     assert cohorts == {3: Cohort(3, 3), 4: Cohort(4, 3)}

@@ -171,7 +171,7 @@ def test_where_nodes_add_up_what_is_spent_is_said_of_a_nodes_part() -> None:
     [
         ({}, {}, None),
         ({"validation_split": 0.0}, {}, False),
-        ({"algorithm": "random_forest"}, {}, False),
+        ({"algorithm": "random_forest"}, {}, None),
         ({}, {"noise_mechanism": "laplacian"}, False),
     ],
 )
