@@ -174,7 +174,7 @@ def test_the_drawn_curves_of_a_report_are_its_points(inside: Visit) -> None:
 def test_what_a_report_has_not_says_why(inside: Visit) -> None:
     page = inside.go("w/guarded/m/cautious", "cautious")
     expect(page.get_by_text("have no standard errors: the estimates hold the noise").first).to_be_visible()
-    estimates = read_table(page, "Coefficients")
+    estimates = read_table(page, "Coefficients with intervals of 95 %")
     assert {one["standard error"] for one in estimates} == {"unknown"}
 
 
