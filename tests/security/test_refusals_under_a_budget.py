@@ -33,17 +33,22 @@ from heliosdb.algorithms import (
     training,
     works,
 )
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.steps import ClipsSums, adds_own_noise
 from heliosdb.algorithms.trees import private_work
 from heliosdb.domain import datasets
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.task import Task
 from heliosdb.node import consenting, identifiers, ledger, policy, requests, sum_terms
+from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.transport.client import NodeClient
 from tests.security import private_trees
 from tests.security.refused_tasks import (
     BUDGET,
+    OF_COX,
     ONE_FEWER,
+    PRIVATE_STEPS,
     counted,
     make,
     of_budgets,
@@ -129,6 +134,16 @@ async def test_each_is_said_before_a_row_is_read_and_is_the_same_of_neighbouring
     unheard = {shown for shown, text in texts() if not any(map(text.search, messages))}
     assert sorted(unheard - ELSEWHERE.keys()) == []
     assert sorted(ELSEWHERE.keys() - unheard) == []
+
+
+@pytest.mark.parametrize("name", ALGORITHMS.names())
+def test_every_step_with_a_private_form_says_whose_the_noise_is_to_add(name: str) -> None:
+    there = getattr(ALGORITHMS.entry(name).settings, "has_private_form", True)
+    not_taken = OF_COX if name == "cox_regression" else frozenset()
+    private = [step for step in algorithm(name).steps.values() if step.name in PRIVATE_STEPS - not_taken]
+    assert private
+    silent = [step.name for step in private if not (isinstance(step, ClipsSums) or adds_own_noise(step))]
+    assert not (there and silent)
 
 
 DECIDING = (

@@ -171,17 +171,13 @@ class TaskAnswers:
             admission = await self._admit(task, dataset)
         if not private:
             bases = found.base_tables[dataset.dataset_id]
-            request = make_table_request(
-                task, dataset, self._rules.key, bases, admission, site=self._rules.floors
-            )
+            request = self._request(task, dataset, bases, admission)
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset, memory))
             note_charge()
-        request = make_table_request(
-            task, dataset, self._rules.key, charged, admission, site=self._rules.floors
-        )
+        request = self._request(task, dataset, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)
 
     def _request(
