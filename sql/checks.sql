@@ -209,18 +209,19 @@ COMMENT ON FUNCTION federated._plain_runs(text) IS
 CREATE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN b.total_epsilon IS NULL OR b.total_epsilon > 10 OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL'
-                WHEN p.central > 0 THEN 'MANUAL' ELSE 'PASS' END,
+                WHEN p.central > 0 OR p.is_central THEN 'MANUAL' ELSE 'PASS' END,
            CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
                 WHEN b.total_epsilon > 10 THEN 'An epsilon beyond 10 hides nobody: lower privacy_budget, and have the nodes'' DBAs set max_epsilon.'
                 WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
                 WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
-                WHEN p.central > 0 THEN 'Under trust_model central the coordinator saw the sums of several nodes without noise, and added it: the epsilon is claimed against everybody else. Whether it may know them is for a person to judge.'
+                WHEN p.central > 0 OR p.is_central THEN 'Under trust_model central the coordinator sees the sums of several nodes without noise, and adds it: the epsilon is claimed against everybody else. Whether it may know them is for a person to judge.'
                 ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
            format('epsilon %s of %s spent at delta %s; runs without a budget: %s, under trust_model central: %s', coalesce(b.consumed_epsilon::text, 'none'),
                   coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain, p.central)
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
         SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
+               coalesce(w.options ->> 'trust_model' = 'central', false) AS is_central,
                (SELECT count(*) FROM federated._plain_runs(w.name) AS r WHERE NOT r.is_central) AS plain,
                (SELECT count(*) FROM federated._plain_runs(w.name) AS r WHERE r.is_central) AS central
         FROM federated.workspace AS w WHERE w.name = _check_budget.workspace

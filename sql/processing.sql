@@ -116,6 +116,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'epsilon', (subject).epsilon, 'delta', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN (r.policy ->> 'delta')::double precision END,
             'privacy_budget', (r.policy ->> 'privacy_budget')::double precision,
             'secure_aggregation', coalesce((r.options ->> 'secure_aggregation')::boolean, false),
+            'trust_model', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN coalesce(r.policy ->> 'trust_model',
+                CASE WHEN (r.options ->> 'secure_aggregation')::boolean THEN 'distributed' ELSE 'local' END) END,
             'compliance_mode', r.policy ->> 'compliance_mode'),
         'metrics', federated._card_metrics(subject))
     FROM federated.run AS r WHERE r.run_id = (subject).run_id

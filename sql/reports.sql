@@ -95,7 +95,7 @@ CREATE FUNCTION @extschema@.federated_feature_importance(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT f.line ->> 0, (f.line ->> 1)::double precision, (f.line ->> 2)::double precision
     FROM jsonb_array_elements(
-        federated._report(federated_feature_importance.model, 'importance', 'federated_feature_importance', 'a target')) WITH ORDINALITY AS f (line, place)
+        federated._report(federated_feature_importance.model, 'importance', 'federated_feature_importance', 'a number or classes')) WITH ORDINALITY AS f (line, place)
     ORDER BY f.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS

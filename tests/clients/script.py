@@ -170,7 +170,7 @@ def statements_of_the_language(w: str) -> list[Step]:
         tag(
             f"UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE {w}",
             "UNREGISTER FEDERATED NODE",
-            f'WARNING: federated workspace "{w}" has 0 nodes left, and a round needs 3 (min_nodes)',
+            f'WARNING: federated workspace "{w}" has 0 nodes left, and a run needs 3 (min_nodes)',
         ),
         tag(
             f"UNREGISTER FEDERATED NODE IF EXISTS 'n' FROM WORKSPACE {w}",

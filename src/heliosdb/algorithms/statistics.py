@@ -472,12 +472,13 @@ def _accuracy_noise(plan: RunPlan) -> AccuracyNoise:
 
 
 def _unmeasured(options: TrainingOptions, made: TrainingPlan) -> str | None:
-    """Say that nothing is measured where an algorithm has no evaluation and no report, and what that
-    costs."""
+    """Say that nothing is measured of an algorithm that has no evaluation where there is no report either,
+    and what that costs."""
     if made.report_noise_multiplier is not None:
         return None
     aside = "; validation_split = 0 gives the held-out rows to training" if options.validation_split else ""
-    return f"nothing is measured: {options.algorithm} has no figure under a privacy budget{aside}"
+    only = "has no figure but those of a report under a privacy budget"
+    return f"nothing is measured: {options.algorithm} {only}, and there is none{aside}"
 
 
 def _sampling(options: TrainingOptions, expected: float, *, of_sums: bool) -> SamplingPlan:

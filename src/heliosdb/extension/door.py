@@ -83,7 +83,8 @@ def _attempt(
     try:
         serves(version)
         _one_thread()
-        action(Session(PlpyConnection(plpy), tuple(schemas), plpy.notice, plpy.warning))
+        said = (_saying(plpy.notice), _saying(plpy.warning))
+        action(Session(PlpyConnection(plpy), tuple(schemas), *said))
     except FederatedError as error:
         return _describe(error.sqlstate, error.message, error.detail, error.hint, error.position)
     except plpy.SPIError as error:
@@ -213,6 +214,15 @@ def prediction_key(plpy: Any, version: str) -> bytes:
     except FederatedError as error:
         plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
         raise
+
+
+def _saying(report: Callable[..., None]) -> Callable[..., None]:
+    """Report a message with what there is of a detail and a hint: the server would print a None."""
+
+    def say(message: str, **further: str | None) -> None:
+        report(message, **{name: text for name, text in further.items() if text is not None})
+
+    return say
 
 
 def _one_thread() -> None:

@@ -123,15 +123,16 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
 
 
 def _warn_of_too_few(session: Session, workspace: catalog.Workspace, left: int) -> None:
-    """Warn where fewer nodes are left than a round needs."""
+    """Warn where fewer nodes are left than a run needs to begin, or a round of one that has begun."""
     policy = {**defaults(OptionKind.WORKSPACE, session.built), **workspace.options}
-    name = "min_nodes" if policy.get("min_nodes_per_round") is None else "min_nodes_per_round"
-    if left < policy[name]:
-        session.warning(
-            f'federated workspace "{workspace.name}" has {counted(left, "node")} left, and a round needs'
-            f" {policy[name]} ({name})",
-            hint="Runs wait for more: REGISTER FEDERATED NODE adds one.",
-        )
+    for name, who in (("min_nodes", "a run"), ("min_nodes_per_round", "a round")):
+        needed = policy.get(name)
+        if needed is not None and left < needed:
+            session.warning(
+                f'federated workspace "{workspace.name}" has {counted(left, "node")} left, and {who} needs'
+                f" {needed} ({name})",
+                hint="Runs wait for more: REGISTER FEDERATED NODE adds one.",
+            )
 
 
 def _lock_workspace(session: Session, name: str) -> catalog.Workspace:

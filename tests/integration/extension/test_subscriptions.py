@@ -406,7 +406,7 @@ def test_an_unregistered_node_keeps_what_it_has(sides: Sides) -> None:
     heard = notices_of(sides.there)
     execute(sides.there, "UNREGISTER FEDERATED NODE 'north' FROM WORKSPACE clinics")
     assert heard == [
-        'federated workspace "clinics" has 0 nodes left, and a round needs 3 (min_nodes)',
+        'federated workspace "clinics" has 0 nodes left, and a run needs 3 (min_nodes)',
         'node "north" keeps the versions that it has of federated models "risk"',
     ]
     assert sides.seen() == []
