@@ -16,8 +16,8 @@ BEGIN
     IF started.policy ->> 'privacy_budget' IS NOT NULL AND part = 'explanation' THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
-            DETAIL = 'It would count held-out rows, and its noise is not planned for.',
-            HINT = format('SELECT * FROM federated_evaluate(%L) has what such a run measures.', model);
+            DETAIL = 'It would be a sum of contributions, which have no bound that one data subject''s rows could be held to.',
+            HINT = format('SELECT * FROM federated_feature_importance(%L) has what each feature is worth, where there is a report.', model);
     ELSIF stored ? 'noised' THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('%s is not in the report of version %s of federated model "%s"', source, subject.version, model),
