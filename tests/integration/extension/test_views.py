@@ -469,5 +469,4 @@ def test_what_shows_a_version_takes_its_tag_or_number(
                 auditor.execute(SQL("SELECT * FROM {}('risk@x')").format(Identifier(function)))
         with pytest.raises(errors.FeatureNotSupported) as caught:
             auditor.execute("SELECT * FROM federated_explain_model('risk@1')")
-        hint = "SELECT * FROM federated_evaluate('risk@1') has what such a run measures."
-        assert caught.value.diag.message_hint == hint
+        assert "federated_feature_importance('risk@1')" in (caught.value.diag.message_hint or "")
