@@ -179,9 +179,10 @@ def test_where_subjects_overlap_nodes_add_up_in_every_figure(catalog: psycopg.Co
     shown = catalog.execute("SELECT consumed_epsilon FROM federated_privacy_budget('clinics')").fetchone()
     assert shown == (together["consumed_epsilon"],)
     reached = catalog.execute(
-        "SELECT round_number, cumulative_epsilon FROM federated_privacy_history ORDER BY cumulative_epsilon"
+        "SELECT round_number, cumulative_epsilon FROM federated_privacy_history "
+        "ORDER BY cumulative_epsilon, round_number DESC"
     ).fetchall()
-    # Round by round, first of the one node's run, then of the other's.
+    # Round by round, first of the one node's run, then of the other's, whose round 0 costs nothing.
     assert [number for number, _ in reached] == [0, 1, 2, 0, 1, 2]
     assert [one for _, one in reached] == pytest.approx([0.0, 0.16, 0.24, 0.24, 0.48, 0.6])
 
