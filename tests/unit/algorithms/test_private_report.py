@@ -160,7 +160,8 @@ def confusion_of(classes: int) -> Matrix:
         return np.array([[0.86, 0.05], [0.04, 0.05]])
     actual = np.linspace(1.0, 2.0, classes)
     chances = np.full((classes, classes), 0.4 / (classes - 1)) + np.eye(classes) * (0.6 - 0.4 / (classes - 1))
-    return chances * (actual / actual.sum())
+    weighted: Matrix = chances * (actual / actual.sum())
+    return weighted
 
 
 def f1_of(chances: Matrix) -> float:
