@@ -86,7 +86,7 @@ def read_concordance(total: Vector, slopes: Vector, deviation: float) -> tuple[f
     total: of all nodes, (cells,). deviation: of the noise in each. The error adds up the noise's and the
     held-out subjects' as a sample, both by the figure's derivatives, and what is lost in cells: a calibrated
     model's order within one is better than chance by a twelfth of its width in logarithms of the hazard. A
-    cell at an end counts as as wide as scores are spread, which the counts themselves tell: of correlated
+    cell at an end has the spread of the scores for its width, which the counts themselves tell: of correlated
     inputs most subjects lie in one of the two.
     """
     counts = total.reshape(EDGES.size + 1, -1)
@@ -149,6 +149,6 @@ def _read_spread(subjects: Vector) -> float:
 
 def _unit(slopes: Vector) -> float:
     """The unit of the edges: the standard deviation of scores, were the inputs independent; 1 where all
-    are 0. What it is of inputs as they are would be a release of its own."""
+    slopes are 0. That of inputs as they are would be a release of its own."""
     unit = math.sqrt(math.fsum(one * one for one in slopes.tolist()))
     return unit if 0.0 < unit < math.inf else 1.0
