@@ -172,7 +172,8 @@ TRAINING = (
         _NUM,
         None,
         "of a local step, or the part of a boosted tree's step that is taken",
-        derived="`0.01`; `0.1` of gradient_boosting; `1.0` where the noise is that of a sum",
+        derived="`0.01`; `0.1` of gradient_boosting; where the noise is that of a sum `1.0`, `0.3` of a"
+        " number, divided by the clipping norm where that is more than 1",
         minimum=1e-12,
         maximum=1_000,
         of_parts=True,

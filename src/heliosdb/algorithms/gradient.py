@@ -20,7 +20,7 @@ from typing import Literal, Protocol, cast
 from heliosdb.algorithms.checks import check_shape, check_target
 from heliosdb.algorithms.columns import clamp_parameters
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.norms import NORMS, adapts
+from heliosdb.algorithms.norms import NORMS, adapts, clipping_norm_of
 from heliosdb.algorithms.private_layered import layered_rows
 from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.registry import Supervised, classes_of, supervised
@@ -39,7 +39,7 @@ from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
-from heliosdb.parts.algorithms import SumDescentSettings
+from heliosdb.parts.algorithms import learning_rate_of
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 GRADIENT = StepName("gradient")
@@ -137,10 +137,11 @@ class GradientStep:
         return None
 
     def scaled(self, plan: RunPlan, total: Total) -> Total:
-        """Return the sum of moves: the mean gradient of each node's subjects, times -learning_rate."""
+        """Return the sum of moves: the mean gradient of each node's subjects, times minus the step size."""
         made = plan.findings.plan
         assert made is not None and made.expected_subjects is not None and made.sampling_rate is not None
-        rate = plan.run.options.settings(SumDescentSettings).learning_rate
+        rate = learning_rate_of(plan.run, clipping_norm_of(plan, made))
+        assert rate is not None
         factor = -rate / (made.sampling_rate * made.expected_subjects)
         return replace(total, vector=factor * total.vector)
 

@@ -6,7 +6,7 @@ computed.
 
 A pair of subjects is a part of no single subject's sum, so that nothing that is clipped by subject bounds a
 count of pairs. Pairs of cells are post-processing: subjects are counted by predicted hazard (six cells, of
-equal size were the score normal with the slopes' spread), by interval of time and by whether they had the
+equal size were the score normal and the inputs independent), by interval of time and by whether they had the
 event. Pairs count whose times lie in different intervals, over all nodes together; equal cells of hazard
 count half.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -42,8 +43,9 @@ LARGEST_ERROR = 0.1
 _DROWNED = 2.0
 """Standard deviations of its noise: a count of events that is smaller divides nothing."""
 
-_END = 1.0
-"""Spreads for which the cells at the ends count as wide."""
+_ENDS = (0.02, 0.9)
+"""Share of subjects in both cells at the ends, from which the spread of scores is read: noise and scores that
+are not normal leave it within these."""
 
 _EVENTS = 0.25
 """Share of subjects with the event with which an error is foreseen."""
@@ -61,7 +63,7 @@ def concordance_steps(  # noqa: PLR0917
 
     slopes: (p,), of scaled inputs. ends: of the intervals, rising, in units of `unit`, (J,).
     """
-    edges = EDGES * _spread(slopes)
+    edges = EDGES * _unit(slopes)
 
     def cells_of(some: Table) -> Codes:
         columns = scale_columns(some.features, scaling)[:-1]
@@ -83,7 +85,9 @@ def read_concordance(total: Vector, slopes: Vector, deviation: float) -> tuple[f
 
     total: of all nodes, (cells,). deviation: of the noise in each. The error adds up the noise's and the
     held-out subjects' as a sample, both by the figure's derivatives, and what is lost in cells: a calibrated
-    model's order within one is better than chance by a twelfth of its width in logarithms of the hazard.
+    model's order within one is better than chance by a twelfth of its width in logarithms of the hazard. A
+    cell at an end has the spread of the scores for its width, which the counts themselves tell: of correlated
+    inputs most subjects lie in one of the two.
     """
     counts = total.reshape(EDGES.size + 1, -1)
     events = counts[:, 1:-1:2]
@@ -92,7 +96,9 @@ def read_concordance(total: Vector, slopes: Vector, deviation: float) -> tuple[f
     figure, slope, tied = _derive(counts)
     noise = deviation * float(np.linalg.norm(slope))
     sample = math.sqrt(float((np.maximum(counts, 0.0) * np.square(slope)).sum()))
-    widths = _spread(slopes) * np.concatenate([[_END], np.diff(EDGES), [_END]])
+    unit = _unit(slopes)
+    spread = unit * _read_spread(counts.sum(axis=1))
+    widths = np.concatenate([[spread], unit * np.diff(EDGES), [spread]])
     lost = float(np.maximum(tied, 0.0) @ widths) / 12.0
     error = math.sqrt(noise**2 + sample**2 + lost**2)
     return (min(1.0, max(0.0, figure)), error) if math.isfinite(figure) else (math.nan, math.inf)
@@ -131,7 +137,18 @@ def _derive(counts: Matrix) -> tuple[float, Matrix, Vector]:
     return float(figure), slope, tied
 
 
-def _spread(slopes: Vector) -> float:
-    """The standard deviation of scores, were the inputs independent; 1 where all slopes are 0."""
-    spread = math.sqrt(math.fsum(one * one for one in slopes.tolist()))
-    return spread if 0.0 < spread < math.inf else 1.0
+def _read_spread(subjects: Vector) -> float:
+    """Return the standard deviation of scores, in units of the edges, were they normal about 0.
+
+    subjects: noised, in each cell of hazard.
+    """
+    share = float(subjects[0] + subjects[-1]) / max(1.0, float(subjects.sum()))
+    inside = 1.0 - 0.5 * min(_ENDS[1], max(_ENDS[0], share))
+    return float(EDGES[-1]) / NormalDist().inv_cdf(inside)
+
+
+def _unit(slopes: Vector) -> float:
+    """The unit of the edges: the standard deviation of scores, were the inputs independent; 1 where all
+    slopes are 0. That of inputs as they are would be a release of its own."""
+    unit = math.sqrt(math.fsum(one * one for one in slopes.tolist()))
+    return unit if 0.0 < unit < math.inf else 1.0

@@ -8,12 +8,12 @@ infinity; what a curve is made of rises.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from heliosdb.algorithms.measures import share_error
 from heliosdb.algorithms.private_layout import EDGES
 from heliosdb.domain.vector import Matrix, Vector
 
@@ -56,11 +56,29 @@ class Noised:
 
     def share(self, chosen: Matrix, of: Matrix) -> tuple[float, float]:
         """Return which share of some cells others of them are, and its standard error."""
-        mean, noise = self.mean(chosen, of)
-        if not math.isfinite(noise):
-            return mean, noise
-        share, count = min(1.0, max(0.0, mean)), float((self.counts * of).sum())
-        return share, math.hypot(noise, share_error(share * count, count))
+        return self.mean_share([(chosen, of)])
+
+    def mean_share(self, shares: Sequence[tuple[Matrix, Matrix]]) -> tuple[float, float]:
+        """Return the mean of shares, each of what is chosen in what it is of, and its standard error.
+
+        The error is by the derivatives of the whole mean by the cells: a cell may be in several shares (a row
+        of a class taken for another is in both classes' F1), and count twice in one. Beside what the sample
+        says of itself each share has two rows on either side, as with Agresti and Coull 1998: not 0 where all
+        or none are chosen.
+        """
+        found, slopes, unseen = [], np.zeros(self.counts.shape), 0.0
+        for chosen, of in shares:
+            mean, noise = self.mean(chosen, of)
+            if not math.isfinite(noise):
+                return mean, noise
+            share, count = min(1.0, max(0.0, mean)), float((self.counts * of).sum())
+            found.append(share)
+            slopes += (chosen - share * of) / (count * len(shares))
+            unseen += 2.0 * ((1.0 - share) ** 2 + share**2) / (count * len(shares)) ** 2
+        # Of homogeneous figures the mean of the slopes over rows is 0: the mean square is the variance.
+        squares = np.square(slopes)
+        sampled = max(0.0, float((self.counts * squares).sum())) + unseen
+        return float(np.mean(found)), math.sqrt(self.deviation**2 * float(squares.sum()) + sampled)
 
 
 def auc(cells: Noised) -> tuple[float, float]:

@@ -148,18 +148,16 @@ def _tell_classes(told: Told, confused: Noised, labels: Sequence[str]) -> None:
     """Rows: predicted; columns: actual. Precision, recall and F1 are means over the classes."""
     whole, diagonal = np.ones(confused.counts.shape), np.eye(len(confused.counts))
     told.put("accuracy", *confused.share(diagonal, whole), LARGEST_SHARE_ERROR)
-    found: dict[str, list[tuple[float, float]]] = {"precision": [], "recall": [], "f1_score": []}
+    found: dict[str, list[tuple[Matrix, Matrix]]] = {"precision": [], "recall": [], "f1_score": []}
     for place in range(len(confused.counts)):
         predicted, actual = np.zeros(whole.shape), np.zeros(whole.shape)
         predicted[place], actual[:, place] = 1.0, 1.0
         hits = predicted * actual
-        for name, of in (("precision", predicted), ("recall", actual), ("f1_score", predicted + actual)):
-            chosen = 2.0 * hits if name == "f1_score" else hits
-            found[name].append(confused.share(chosen, of))
-    for name, each in found.items():
-        shares, errors = np.array(each).T
-        error = math.sqrt(float(np.square(errors).sum())) / len(each)
-        told.put(name, float(shares.mean()), error, LARGEST_SHARE_ERROR)
+        found["precision"].append((hits, predicted))
+        found["recall"].append((hits, actual))
+        found["f1_score"].append((2.0 * hits, predicted + actual))
+    for name, shares in found.items():
+        told.put(name, *confused.mean_share(shares), LARGEST_SHARE_ERROR)
     _tell_confusion(told, confused.counts, confused.deviation, labels)
 
 

@@ -48,7 +48,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         # What is looked for is the minimum over the rows that are trained on: the last round is nearest.
         keep_best=options.keep_best and not newton,
         noised=policy.budget is not None,
-        learning_rate=None if newton else learning_rate_of(options),
+        learning_rate=learning_rate_of(run),
         reports=reports and run.publishes,
         publishes=run.publishes,
         buffer=policy.buffer,

@@ -10,7 +10,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.classes import Learns
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.privacy import Noise
-from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.run import Run, TrainingOptions
 from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
 
@@ -42,10 +42,10 @@ class DescentSettings:
 class SumDescentSettings:
     """Of the same where the noise is that of the nodes' sum, and a round is one step. batch_size: subjects of
     a node in the round's sample, about; None: all, which makes most of a noise that is there once a round.
-    learning_rate: of a mean gradient that is no longer than the clipping norm, so steps may be long."""
+    learning_rate: None: as `learning_rate_of` has it."""
 
     batch_size: int | None = within(bounds.BATCH_SIZE, default=None)
-    learning_rate: float = within(bounds.LEARNING_RATE, default=1.0)
+    learning_rate: float | None = within(bounds.LEARNING_RATE, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +244,30 @@ def last_round(options: TrainingOptions, *, private: bool = False) -> int:
     return options.rounds
 
 
-def learning_rate_of(options: TrainingOptions) -> float | None:
-    """Return the step size that a run was given or has by default, None where its algorithm takes none."""
-    kind: type[object] = ALGORITHMS.entry(options.algorithm).settings
-    rate: float | None = getattr(options.settings(kind), "learning_rate", None)
-    return rate
+LONGEST_STEP: Mapping[Learns, float] = {"classes": 1.0, "number": 0.3}
+"""By which a round on a sum with noise moves parameters at most where no learning_rate is named. A squared
+loss curves as its inputs do: of many that go together a step of 1 goes beyond its minimum, and back."""
+
+
+def learning_rate_of(run: Run, clipping_norm: float | None = None) -> float | None:
+    """Return the step size in force: that a run was given, or has by default; None where it takes none.
+
+    clipping_norm: to which gradients are clipped, None for that of the workspace (with which adaptive
+    clipping begins). A mean of clipped gradients is that long at most, so that a step on a sum with noise is
+    shorter by as much where the norm is more than 1.
+    """
+    options = run.options
+    if by_newton(options.algorithm, options.given):
+        return None
+    if not run.noises_sums or adds_up(options.algorithm, options.given):
+        kind: type[object] = ALGORITHMS.entry(options.algorithm).settings
+        rate: float | None = getattr(options.settings(kind), "learning_rate", None)
+        return rate
+    named = options.settings(SumDescentSettings).learning_rate
+    if named is not None:
+        return named
+    longest = LONGEST_STEP[learns(options.algorithm, options.given)]
+    return longest / max(1.0, run.policy.clipping_threshold if clipping_norm is None else clipping_norm)
 
 
 def has_classes(algorithm: str, given: Mapping[str, object]) -> bool:

@@ -20,7 +20,7 @@ from heliosdb.algorithms.training import TRAIN
 from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.domain.bounds import SCALE
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
@@ -233,6 +233,36 @@ def test_a_runs_settings_are_in_its_training_tasks() -> None:
 
     assert (work.local_epochs, work.batch_size, work.learning_rate) == (2, 32, 0.1)
     assert OPTIONS.given["local_epochs"] == 2
+
+
+@pytest.mark.parametrize(("clipping_norm", "least"), [(1.0, 0.45), (3.0, 0.4), (10.0, 0.2)])
+@pytest.mark.parametrize("adapted", [False, True])
+def test_steps_on_a_sum_converge_for_a_number_whose_inputs_go_together(
+    clipping_norm: float, least: float, *, adapted: bool
+) -> None:
+    """Where no learning_rate is named: 20 inputs that share a part, 50 rounds, noise as of an epsilon of 1."""
+    rng, n, size = np.random.default_rng(4), 4_000, 21
+    inputs = rng.normal(size=(n, 1)) + 0.5 * rng.normal(size=(n, size - 1))
+    rows = np.column_stack([inputs / inputs.std(axis=0), np.ones(n)])
+    score = rows[:, :-1] @ rng.normal(size=size - 1)
+    target = score / score.std() + 0.9 * rng.normal(size=n)
+    target = (target - target.mean()) / target.std()
+
+    threshold = 1.0 if adapted else clipping_norm
+    run = with_policy(RUN, privacy_budget=1.0, trust_model="distributed", clipping_threshold=threshold)
+    given = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
+    run = replace(run, options=replace(run.options, algorithm="linear_regression", given=given))
+    norm = clipping_norm if adapted else None
+    made = PrivacyPlan(1.0, sampling_rate=1.0, steps=1, expected_subjects=float(n), clipping_norm=norm)
+    plan, step = RunPlan(run, Findings(SCALING, made), RoundNumber(1)), GradientStep("linear_regression")
+    parameters = np.zeros(size)
+    for _ in range(50):
+        gradients = (rows @ parameters - target)[:, None] * rows
+        lengths = np.linalg.norm(gradients, axis=1, keepdims=True)
+        total = (gradients * np.minimum(1.0, clipping_norm / lengths)).sum(axis=0)
+        total += 30.0 * clipping_norm * rng.normal(size=size)
+        parameters += step.scaled(plan, Total(total, 1.0, 1)).vector
+    assert 1.0 - np.square(rows @ parameters - target).mean() > least
 
 
 def test_where_the_noise_is_that_of_a_sum_a_round_is_one_step_over_all_unless_a_batch_is_named() -> None:

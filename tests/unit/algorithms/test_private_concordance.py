@@ -85,6 +85,31 @@ def test_its_standard_error_is_that_of_repeated_noise_and_samples(noise: float) 
     assert np.mean(np.abs(off) < 2.0 * np.array(errors)) >= 0.9
 
 
+@pytest.mark.parametrize(("inputs", "slope", "noise", "n"), [(10, 0.2, 2.0, 1_500), (20, 0.1, 0.05, 6_000)])
+def test_its_error_holds_where_inputs_are_correlated(inputs: int, slope: float, noise: float, n: int) -> None:
+    """Scores are spread three and four times as far then as of independent inputs with these slopes."""
+    slopes, scaling = np.full(inputs, slope), Scaling((0.0,) * inputs, (1.0,) * inputs, 1.0, 1.0)
+    lattice = Lattice.of(SENSITIVITY, noise, SIZE)
+
+    def correlated(n: int, seed: int) -> Table:
+        rng = np.random.default_rng(seed)
+        features = math.sqrt(0.8) * rng.normal(size=(n, 1)) + math.sqrt(0.2) * rng.normal(size=(n, inputs))
+        time, left = rng.exponential(np.exp(-features @ slopes)), rng.exponential(2.0, size=n)
+        roles = {"event": (time <= left).astype(float)}
+        return Table(features, np.minimum(time, left), np.arange(n), np.zeros(n, dtype=bool), roles=roles)
+
+    many = correlated(20_000, 99)
+    pairs = count_pairs(many.target, many.roles["event"], many.features @ slopes)
+    inside = 0
+    for seed in range(60):
+        total = lattice.total(concordance_steps(correlated(n, seed), slopes, scaling, ENDS, UNIT, lattice))
+        released = add_noise(total, SENSITIVITY, noise, np.random.default_rng(seed).bytes)
+        found, error = read_concordance(released, slopes, lattice.std_of_sum(1.0))
+        inside += abs(found - pairs.ordered / pairs.comparable) < 2.0 * error
+        assert error < 0.08
+    assert inside >= 55
+
+
 def test_the_error_that_a_plan_foresees_is_about_what_comes() -> None:
     lattice = Lattice.of(SENSITIVITY, 6.0, SIZE)
     _, error = read_concordance(lattice.total(steps(rows(2_000, 3), lattice)), SLOPES, lattice.std)

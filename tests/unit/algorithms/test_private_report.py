@@ -154,6 +154,44 @@ def test_every_figure_has_an_error_that_holds_and_none_is_shown_that_is_of_no_us
     assert drowned.notes == ("the report withholds all figures: privacy noise would leave them no use",)
 
 
+def confusion_of(classes: int) -> Matrix:
+    """Chances of predicted (rows) and actual class; of two, the second is a tenth of the rows."""
+    if classes == 2:
+        return np.array([[0.86, 0.05], [0.04, 0.05]])
+    actual = np.linspace(1.0, 2.0, classes)
+    chances = np.full((classes, classes), 0.4 / (classes - 1)) + np.eye(classes) * (0.6 - 0.4 / (classes - 1))
+    weighted: Matrix = chances * (actual / actual.sum())
+    return weighted
+
+
+def f1_of(chances: Matrix) -> float:
+    each: Vector = 2.0 * np.diag(chances) / (chances.sum(axis=0) + chances.sum(axis=1))
+    return float(each[1] if len(each) == 2 else each.mean())
+
+
+@pytest.mark.parametrize("deviation", [0.1, 4.0])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_the_standard_error_of_f1_is_that_of_repeated_noise_and_samples(
+    classes: int, deviation: float
+) -> None:
+    """A hit counts twice in F1, and a row of one class that is taken for another is in the F1 of both."""
+    rng, chances = np.random.default_rng(classes), confusion_of(classes)
+    layout, off, errors = PrivateLayout(classes, 0), [], []
+    for _ in range(600):
+        counts = rng.multinomial(2_000, chances.ravel()).reshape(chances.shape).astype(float)
+        if classes == 2:
+            # Of scores far from 0, so that cells say the predicted class.
+            counts = np.concatenate([counts[:1].T, np.zeros((2, CELLS - 2)), counts[1:].T], axis=1)
+        vector = counts.ravel() + rng.normal(scale=deviation, size=counts.size)
+        found = read_private_report(layout, vector, deviation, tuple(map(str, range(classes))), (), 1.0)
+        off.append(found.figures["f1_score"] - f1_of(chances))
+        errors.append(found.figures["f1_score_std_error"])
+    typical = math.sqrt(np.mean(np.square(errors)))
+    assert np.std(off) == pytest.approx(typical, rel=0.08)
+    # Chance is three errors of a share of 600.
+    assert 0.928 <= np.mean(np.abs(off) < 2.0 * np.array(errors)) <= 0.98
+
+
 def test_rows_of_one_subject_count_as_parts_of_one() -> None:
     table = rows(4_000)
     many = replace(table, subjects=np.concatenate([np.zeros(2_000, dtype=int), np.arange(1, 2_001)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,3 +55,21 @@ def test_a_run_of_newton_steps_publishes_its_last_round_and_has_no_learning_rate
     rules = make_rules(with_options(RUN, optimizer="newton"))
     assert not rules.keep_best
     assert rules.learning_rate is None
+
+
+def test_the_learning_rate_that_a_run_is_told_of_is_the_one_in_force() -> None:
+    """Where the noise is that of a sum it is not that of local descent."""
+    unnamed = {name: value for name, value in RUN.options.given.items() if name != "learning_rate"}
+    local = replace(RUN, options=replace(RUN.options, given=unnamed))
+    sums = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
+    shared = with_policy(with_options(local, **sums), privacy_budget=4.0, trust_model="distributed")
+
+    assert make_rules(local).learning_rate == 0.01
+    assert make_rules(shared).learning_rate == 1.0
+    assert make_rules(with_policy(shared, clipping_threshold=4.0)).learning_rate == 0.25
+    assert make_rules(with_policy(shared, clipping_threshold=0.1)).learning_rate == 1.0
+    assert make_rules(with_options(shared, learning_rate=0.5)).learning_rate == 0.5
+    number = replace(shared, options=replace(shared.options, algorithm="linear_regression"))
+    assert make_rules(number).learning_rate == 0.3
+    boosted = replace(shared, options=replace(shared.options, algorithm="gradient_boosting"))
+    assert make_rules(boosted).learning_rate == 0.1
