@@ -156,7 +156,7 @@ class RoundUnderWay:
                 return CombinedExchange(following=following, left_out=self._leave_out(question, failed))
             totals = go_on(sums, lambda _, one: question.open_sum(one.heard, one.summed))
             self.heard, self.is_kept = NO_STATE, False
-        noised = go_on(totals, lambda _, total: noise.add(question, total))
+        noised = go_on(totals, lambda number, total: noise.add(question, total, question.groups[number]))
         updates, failed = split(go_on(noised, question.group_update))
         found = self._conclude(question, tuple(updates.values()))
         return replace(found, left_out=self._leave_out(question, failed))
