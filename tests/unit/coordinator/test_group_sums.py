@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from heliosdb.coordinator.rules import make_rules
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.groups import dealt
-from heliosdb.domain.ids import NodeName, RoundNumber, StepName
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.update import Update
@@ -39,7 +40,7 @@ START = np.array([0.1, 1 / 3, -2.0])
 GROUPED = with_options(RUN, aggregation="median", robust_groups=4)
 SECRET = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
 HIDDEN = with_options(GROUPED, **SECRET)
-GROUPS = dealt(NODES, 4, RUN.id)
+GROUPS = dealt(NODES, 4, RUN.policy.workspace)
 FOUND = Findings(SCALING, groups=GROUPS)
 OF_NOISE = PrivacyPlan(
     2.0, training_noise=1.5, sampling_rate=0.1, steps=20, expected_subjects=80.0, evaluation_noise=9.0
@@ -261,7 +262,7 @@ def test_groups_without_secure_sums_are_as_many_as_the_rule_needs() -> None:
 
 def test_a_rule_that_is_to_withstand_more_needs_more_groups() -> None:
     """multi_krum over five groups withstands one that is hostile; of four it would withstand none."""
-    groups = dealt(NODES, 5, GROUPED.id)
+    groups = dealt(NODES, 5, RUN.policy.workspace)
     for options in ({}, {"byzantine_nodes": 1}):
         run = with_options(RUN, aggregation="multi_krum", robust_groups=5, **options)
         training = Training(run, updates(), Findings(SCALING, groups=groups), silent=nobody)
@@ -297,16 +298,26 @@ def test_a_task_made_again_is_the_same_to_the_byte_whoever_is_unregistered_since
     assert encode_task(once, b"k" * 32) == encode_task(again, b"k" * 32)
 
 
-def test_groups_are_dealt_once_and_kept_with_the_run() -> None:
+def test_groups_are_dealt_once_a_workspace_and_kept_with_the_run() -> None:
     course = Course.of(HIDDEN)
 
     groups = course.deal(NODES)
     found = Findings(SCALING, groups=groups)
 
-    assert groups == dealt(NODES[::-1], 4, HIDDEN.id)
+    assert groups == dealt(NODES[::-1], 4, HIDDEN.policy.workspace)
     assert Findings.from_json(found.scaling_json(), None) == found
-    assert Course.of(replace(HIDDEN, seed_run=HIDDEN.id)).deal(NODES) == groups
+    assert Course.of(replace(HIDDEN, id=RunId(UUID(int=9)))).deal(NODES) == groups
     assert Course.of(RUN).deal(NODES) == ()
+
+
+def test_sums_of_several_runs_over_the_same_nodes_tell_no_more_than_those_of_one() -> None:
+    """A sum is a row of zeros and ones. As many independent rows as nodes would tell each node's update."""
+    rows = [
+        [float(node in group) for node in NODES]
+        for number in range(6)
+        for group in Course.of(replace(HIDDEN, id=RunId(UUID(int=number)))).deal(NODES)
+    ]
+    assert np.linalg.matrix_rank(np.array(rows)) == 4
 
 
 @pytest.mark.parametrize(("run", "needed"), [(HIDDEN, 12), (GROUPED, 4), (RUN, 2)])
