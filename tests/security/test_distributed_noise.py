@@ -146,6 +146,14 @@ def test_a_group_picked_from_many_peers_has_as_many_curious_ones_as_all_of_them(
     assert set(nodes.shares.values()) == {Fraction(2, 3)}
 
 
+def test_nodes_of_a_group_that_is_a_third_of_all_add_all_of_the_noise() -> None:
+    nodes = Nodes(3)
+    for site in nodes.sites.values():
+        site.participants = 9
+    nodes.total()
+    assert set(nodes.shares.values()) == {Fraction(1)}
+
+
 def louder(**changes: object) -> Change:
     def changed(task: Task) -> Task:
         assert task.work.privacy is not None

@@ -14,9 +14,6 @@ def noise_variance(run: Run, nodes: int) -> float:
 
     It is the number of nodes, where each adds the whole. Where they share it, it is 1 if as many add a share
     as each of them takes for granted, and more if all of them do; 1 where the coordinator adds it.
-
-    It is the number of nodes, where each adds the whole. Where they share it, it is 1 if as many add a share
-    as each of them takes for granted, and more if all of them do.
     Nodes whose own DBAs count on fewer honest peers add more; that is not known here.
     """
     match run.trust:

@@ -19,6 +19,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.wording import counted
+from heliosdb.privacy.neighbours import most_curious
 from heliosdb.privacy.shares import LARGEST_VALUE, Cohort
 
 _LARGEST_SENSITIVITY = 1024.0
@@ -138,7 +139,7 @@ def share_of(task: Task, known: State, site: SumSite) -> NoiseShare | None:
         raise invalid_value("the node does not know whose noise adds up to the whole")
     curious = site.terms.curious_peers
     if curious is None:
-        curious = -(-site.participants // 3) - 1
+        curious = most_curious(site.participants)
     share = Fraction(0) if trust == "central" else cohort.share(curious)
     return NoiseShare(cohort, cohort.counted_by(curious), share)
 
