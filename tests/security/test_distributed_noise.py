@@ -284,6 +284,18 @@ def test_nobody_leaves_the_noise_to_the_coordinator_whose_dba_has_not_said_so() 
         check_willing(task, allowing)
 
 
+@pytest.mark.parametrize("mode", ["HIPAA", "GDPR", "BOTH"])
+def test_no_compliance_mode_lets_a_node_leave_the_noise_to_the_coordinator(mode: str) -> None:
+    """Whoever writes the coordinator's tables passes by what its statements refuse."""
+    site = Site()
+    site.terms = SumTerms(central_noise=True)
+    for stage in STAGES:
+        task = replace(task_of("a", stage, trust="central"), compliance_mode=mode)
+        with pytest.raises(FederatedError, match=f"under compliance_mode {mode}") as caught:
+            check_willing(task, site)
+        assert caught.value.code is ErrorCode.NODE_REFUSED
+
+
 def test_nodes_of_which_some_are_to_add_no_noise_have_no_sum_together() -> None:
     def leaving(task: Task) -> Task:
         return replace(task, work=replace(task.work, summing=replace(task.work.summing, trust="central")))
