@@ -169,6 +169,11 @@ def allows_site_plain_answers(mode: str) -> bool:
     return not _has(mode, "plain_answers")
 
 
+def allows_central_noise(mode: str) -> bool:
+    """Whether a site's setting lets answers leave whose noise the coordinator is to add."""
+    return not _has(mode, "trust_model")
+
+
 def _has(mode: str, name: str) -> bool:
     return any(rule.name == name for rule in rules_of(mode))
 

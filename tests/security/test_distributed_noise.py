@@ -146,6 +146,14 @@ def test_a_group_picked_from_many_peers_has_as_many_curious_ones_as_all_of_them(
     assert set(nodes.shares.values()) == {Fraction(2, 3)}
 
 
+def test_nodes_of_a_group_that_is_a_third_of_all_add_all_of_the_noise() -> None:
+    nodes = Nodes(3)
+    for site in nodes.sites.values():
+        site.participants = 9
+    nodes.total()
+    assert set(nodes.shares.values()) == {Fraction(1)}
+
+
 def louder(**changes: object) -> Change:
     def changed(task: Task) -> Task:
         assert task.work.privacy is not None
@@ -274,6 +282,18 @@ def test_nobody_leaves_the_noise_to_the_coordinator_whose_dba_has_not_said_so() 
             check_willing(task, site)
         assert caught.value.code is ErrorCode.NODE_REFUSED
         check_willing(task, allowing)
+
+
+@pytest.mark.parametrize("mode", ["HIPAA", "GDPR", "BOTH"])
+def test_no_compliance_mode_lets_a_node_leave_the_noise_to_the_coordinator(mode: str) -> None:
+    """Whoever writes the coordinator's tables passes by what its statements refuse."""
+    site = Site()
+    site.terms = SumTerms(central_noise=True)
+    for stage in STAGES:
+        task = replace(task_of("a", stage, trust="central"), compliance_mode=mode)
+        with pytest.raises(FederatedError, match=f"under compliance_mode {mode}") as caught:
+            check_willing(task, site)
+        assert caught.value.code is ErrorCode.NODE_REFUSED
 
 
 def test_nodes_of_which_some_are_to_add_no_noise_have_no_sum_together() -> None:

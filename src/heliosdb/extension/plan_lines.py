@@ -325,7 +325,7 @@ def _protection(explained: Explained) -> Group:
             Property("Held by It", tuple(rule.name for rule in rules_of(mode))),
             Property("Aggregation Rule", _rule(chosen)),
             Property("Sum Protocol", _sums(_protocol(chosen), chosen.get("robust_groups"))),
-            Property("Noise", _noise(policy, _protocol(chosen))),
+            Property("Noise", _noise(policy, _protocol(chosen), chosen.get("robust_groups"))),
             Property(
                 "Encryption",
                 f"{policy.get('encryption') or 'AES-256-GCM'} from each node to the coordinator, and at rest:"
@@ -350,7 +350,7 @@ def _sums(protocol: str, groups: int | None) -> str:
     return f"{protocol}: the coordinator sees the sum of {of_which}, and none of them by itself"
 
 
-def _noise(policy: Mapping[str, object], protocol: str) -> str:
+def _noise(policy: Mapping[str, object], protocol: str, groups: int | None) -> str:
     if policy.get("privacy_budget") is None:
         return "none: what single rows did to an update is not hidden from the coordinator"
     trust = policy.get("trust_model") or "distributed"
@@ -360,10 +360,16 @@ def _noise(policy: Mapping[str, object], protocol: str) -> str:
             " which sees the sum of several nodes without noise; of nodes that allow it (central_noise)"
         )
     if protocol != PLAIN and trust == "distributed":
-        return (
+        shared = (
             "each node's share, before an answer leaves: the sum hides single data subjects from the"
             " coordinator, while no more nodes work with it than each counts on (curious_peers)"
         )
+        # Where a DBA says nothing, these are fewer than a third of all: as many as the others of a group.
+        whole = (
+            "; unless its DBA counts on fewer than all others of its group, each node adds all of the noise"
+            " of that group's sum"
+        )
+        return shared if groups is None else shared + whole
     return "each node's own, before an answer leaves: hides single data subjects from the coordinator too"
 
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from federated_sql.compliance import allows_central_noise
 from heliosdb.aggregation.sums import KnowsCohort, Signatory, protocol
 from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.wording import counted
+from heliosdb.privacy.neighbours import most_curious
 from heliosdb.privacy.shares import LARGEST_VALUE, Cohort
 
 _LARGEST_SENSITIVITY = 1024.0
@@ -97,13 +99,21 @@ def check_shared(task: Task, step: Step) -> None:
 
 
 def check_willing(task: Task, site: SumSite) -> None:
-    """FederatedError NODE_REFUSED where the site adds more of the noise than it is asked for."""
+    """FederatedError NODE_REFUSED where the site adds more of the noise than it is asked for, or the
+    workspace's compliance mode lets none be left to the coordinator."""
     trust = task.work.summing.trust
     if trust == "central" and not site.terms.central_noise:
         raise FederatedError(
             ErrorCode.NODE_REFUSED,
             "the node leaves no noise to the coordinator: its DBA has not set central_noise = true",
             hint="Set trust_model = 'distributed' or 'local' in the workspace; or have its DBA allow it.",
+        )
+    if trust == "central" and not allows_central_noise(task.compliance_mode):
+        raise FederatedError(
+            ErrorCode.NODE_REFUSED,
+            f"the node leaves no noise to the coordinator under compliance_mode {task.compliance_mode}",
+            detail="central_noise = true is a site's setting, and does not count there.",
+            hint="Set trust_model = 'distributed' or 'local' in the workspace.",
         )
     if trust == "distributed" and not site.terms.distributed_noise:
         raise FederatedError(
@@ -138,7 +148,7 @@ def share_of(task: Task, known: State, site: SumSite) -> NoiseShare | None:
         raise invalid_value("the node does not know whose noise adds up to the whole")
     curious = site.terms.curious_peers
     if curious is None:
-        curious = -(-site.participants // 3) - 1
+        curious = most_curious(site.participants)
     share = Fraction(0) if trust == "central" else cohort.share(curious)
     return NoiseShare(cohort, cohort.counted_by(curious), share)
 

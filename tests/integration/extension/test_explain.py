@@ -132,6 +132,21 @@ def test_groups_are_told_with_their_sizes_and_how_many_nodes_they_need(session: 
     )
 
 
+def test_it_is_told_that_nodes_of_a_group_add_all_of_the_noise(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 2)", MODEL)
+    for number in range(9):
+        meet(session, f"n{number}")
+    plain, grouped = (
+        plan(session, f"{START} WITH (secure_aggregation = true{more})")["Protection"]["Noise"]
+        for more in ("", ", aggregation = 'median', robust_groups = 3")
+    )
+    assert plain.startswith("each node's share")
+    assert grouped == (
+        f"{plain}; unless its DBA counts on fewer than all others of its group, each node adds all of the"
+        " noise of that group's sum"
+    )
+
+
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:
     for name, said in {"paused": {"paused": True}, "texts": {"age": "text"}}.items():
         meet(clinics, name, **said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,19 @@ import numpy as np
 import pytest
 
 from heliosdb.algorithms import Table
+from heliosdb.algorithms.gradient import GRADIENT
+from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.cli.simulation.command import Wanted, simulate
 from heliosdb.cli.simulation.nodes import SimulatedNode, describe_source
 from heliosdb.cli.simulation.settings import read_option_words, read_simulation
 from heliosdb.cli.simulation.source import read_csv
 from heliosdb.cli.simulation.splits import Split, deal, deal_by_value, node_names, read_split
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.task import Task
+from heliosdb.domain.update import Update
+from heliosdb.parts.protocols import least_survivors
+from heliosdb.privacy.neighbours import most_curious
+from heliosdb.privacy.shares import Cohort
 from tests.support.pooled import make_run, play
 
 ROWS = 600
@@ -133,6 +141,27 @@ def test_groups_share_noise_and_end_within_the_budget(patients: Path) -> None:
     found = run(patients, MODEL | options | {"privacy_budget": "4"}, nodes=9)
     assert found["well"], found
     assert 0 < found["rounds"][-1]["epsilon"] <= 4
+
+
+def test_simulated_nodes_add_as_much_noise_as_real_ones(
+    patients: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is told nothing counts on fewer than a third of all participants, in a group of three too."""
+    shares, answer = dict[str, set[Fraction | None]](), SimulatedNode.answer
+
+    def see(node: SimulatedNode, task: Task, share: Fraction | None = None) -> Update:
+        shares.setdefault(task.key.step, set()).add(share)
+        return answer(node, task, share)
+
+    monkeypatch.setattr(SimulatedNode, "answer", see)
+    options = {"aggregation": "median", "robust_groups": "3", "secure_aggregation": "true"}
+    assert run(patients, MODEL | options | {"privacy_budget": "4"}, nodes=9)["well"]
+
+    def real(nodes: int) -> Fraction:
+        return Cohort(nodes, least_survivors(nodes)).share(most_curious(9))
+
+    assert shares[GRADIENT] == {real(3)} == {Fraction(1)}
+    assert shares[STATISTICS] == {real(9)} == {Fraction(1, 4)}
 
 
 @pytest.mark.parametrize("selection", ["random(2)", "most_data(2)", "best_performance(2)"])

@@ -11,6 +11,7 @@ import pytest
 
 from heliosdb.parts.protocols import least_survivors
 from heliosdb.privacy.mechanisms import LARGEST_STEPS, STD_STEPS, Lattice, discrete_gaussian
+from heliosdb.privacy.neighbours import most_curious
 from heliosdb.privacy.ring import NARROW, WIDE, add
 from heliosdb.privacy.shares import LARGEST_VALUE, Cohort, add_share, noise_unit, share_std_steps
 
@@ -149,3 +150,10 @@ def test_one_seed_gives_the_sampler_s_old_noise() -> None:
         discrete_gaussian(100, random.Random(1).randbytes),
         discrete_gaussian(100, random.Random(1).randbytes, std_steps=STD_STEPS),
     )
+
+
+def test_of_three_groups_or_more_each_node_adds_all_of_the_noise_where_nobody_says_otherwise() -> None:
+    """What a node counts on by default is as many as all others of its group."""
+    for participants, groups in ((n, k) for n in range(9, 200) for k in range(3, n // 3 + 1)):
+        for nodes in {participants // groups, -(-participants // groups)}:
+            assert Cohort(nodes, least_survivors(nodes)).share(most_curious(participants)) == 1

@@ -68,6 +68,7 @@ from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Total
 from heliosdb.parts.protocols import PLAIN
+from heliosdb.privacy.neighbours import most_curious
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,8 @@ class Play:
                 return None
             case "distributed":
                 group = question.groups[group_of(question.groups, node)] if question.groups else self._asked
-                return cohort_of(self._run, len(group)).share(0)
+                # As of a node whose DBA has named all participants, and says no more of them.
+                return cohort_of(self._run, len(group)).share(most_curious(len(self._nodes)))
             case "central":
                 return Fraction(0)
 
