@@ -34,7 +34,7 @@ _OWN: Final[Mapping[str, frozenset[str]]] = {
     "softmax_linear": _SLOPES | {"intercepts"},
     "network": _TARGET | {"activations"},
     "trees": _TARGET | {"boosts"},
-    "votes": frozenset({"labels", "votes", "voters"}),
+    "votes": frozenset({"labels", "votes", "shape_margin", "voters"}),
 }
 """What a prediction of a kind has: what it does not need could be of any size, and be looked through each
 time that one is asked."""
@@ -268,6 +268,7 @@ def _check_votes(content: Content, arrays: State, count: int, classes: int) -> N
     _require(isinstance(voters, list) and FEWEST <= len(voters) <= MOST_VOTERS, _VOTERS)
     assert isinstance(voters, list)
     _require(content.get("votes") == len(voters) and content.get("labels") == classes, _VOTERS)
+    _require(type(content.get("shape_margin")) is int, _VOTERS)
     _require(content["link"] in ("logistic", "softmax"), "there are no predictions of its link")
     owners = {str(number) for number in range(len(voters))}
     _require(all(name.partition("/")[0] in owners for name in arrays), "an array in it is no model's")

@@ -198,6 +198,7 @@ def test_a_delivered_version_is_looked_through_model_by_model() -> None:
     assert fault() is None
     assert fault(votes=4) is not None
     assert fault(labels=3) is not None
+    assert fault(shape_margin=None) is not None
     assert fault(voters=sound["voters"][:2], votes=2) is not None
     assert fault(voters=with_voter(kind="votes")) is not None
     assert fault(voters=with_voter(places=[0, 2])) is not None
