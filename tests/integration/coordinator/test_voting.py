@@ -99,6 +99,28 @@ async def test_a_group_without_a_model_does_not_vote(world: World) -> None:
     assert _certified(world, "risk")[0]["voters"] == 4
 
 
+async def test_a_group_whose_model_cannot_be_read_does_not_vote(world: World) -> None:
+    await _federation(world, rows=100)
+    create_model(world, rounds=1)
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    await world.start_coordinator(faults="coordinator.round.closed:5=kill").died()
+    with world.catalog() as connection:
+        connection.execute(
+            "DELETE FROM federated.run_parameters USING federated.run AS r"
+            " WHERE r.run_id = run_parameters.run_id AND r.voting_group = 1"
+        )
+    world.start_coordinator()
+
+    await _over(world)
+
+    (said,) = world.query("SELECT message FROM federated.run WHERE message ~ 'version'")
+    assert (
+        "the models of 4 of 5 groups vote, and none of group 1 (the parameters of round 1 are missing)"
+        in said["message"]
+    )
+    assert _certified(world, "risk")[0]["voters"] == 4
+
+
 async def test_fewer_than_three_models_are_no_vote(world: World) -> None:
     await _federation(world, rows=100, sharing=2)
     create_model(world, rounds=1)
@@ -170,6 +192,12 @@ async def test_start_refuses_groups_that_could_not_vote(world: World) -> None:
     world.execute("ALTER FEDERATED MODEL risk SET (algorithm = 'linear_regression')")
     with pytest.raises(invalid, match="linear_regression learns a number, on which no groups can vote"):
         world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+    world.execute(
+        "CREATE FEDERATED MODEL grove IN WORKSPACE consortium WITH (algorithm = 'random_forest', trees = 5,"
+        " features = ['age'], target = 'outcome')"
+    )
+    with pytest.raises(invalid, match="needs target_classes where random_forest may learn a number too"):
+        world.execute("START FEDERATED TRAINING grove WITH (voting_groups = 3)")
     world.execute("ALTER FEDERATED MODEL risk SET (algorithm = 'logistic_regression')")
     world.execute("ALTER FEDERATED WORKSPACE consortium SET (privacy_budget = 5, subjects_overlap = true)")
     with pytest.raises(unsupported, match="not supported under a privacy_budget with subjects_overlap"):
