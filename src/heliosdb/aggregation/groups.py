@@ -5,8 +5,8 @@ He and Jaggi 2022, "Byzantine-robust learning on heterogeneous datasets via buck
 groups for another reason: these differ less than their nodes do. f hostile nodes are in f groups at most.
 
 What always holds: a group is combined where it has a sum of as many nodes as it must have, a positive weight
-and a finite mean; else it is left out with the reason, and the others go on without it. Nothing depends on
-the order in which updates arrive.
+and a finite mean; else it is left out with the reason, and the others go on without it, where they are as
+many as the rule needs. Nothing depends on the order in which updates arrive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from heliosdb.aggregation.gathering import Gathering
 from heliosdb.aggregation.updates import rejected
-from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.groups import Groups, group_of
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Total, Update
@@ -91,6 +91,19 @@ def split(results: Results[T]) -> tuple[dict[int, T], dict[int, FederatedError]]
     if not left:
         raise next(iter(failed.values()), rejected("There is no update to combine."))
     return left, failed
+
+
+def check_left(rule: str, left: int, groups: int, least: int, why: Sequence[str]) -> None:
+    """FederatedError (UF003) where fewer groups than the rule needs have come to something: of two groups a
+    median is a mean, and a hostile node would have as much of it as it wants. why: what befell the others."""
+    if left >= least:
+        return
+    raise FederatedError(
+        ErrorCode.UPDATE_REJECTED,
+        f"{left} of {counted(groups, 'group')} {'is' if left == 1 else 'are'} left, and {rule} needs {least}",
+        detail="; ".join(why) + "." if why else None,
+        hint="Choose more robust_groups than the rule needs, or have four nodes or more in each.",
+    )
 
 
 def named(group: Sequence[NodeName]) -> str:

@@ -11,11 +11,13 @@ has noise that is independent of it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from heliosdb import faults
 from heliosdb.coordinator.course import Question
+from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Total
 from heliosdb.privacy.derived import derived_entropy
 from heliosdb.privacy.shares import add_share
@@ -27,14 +29,24 @@ class CentralNoise:
 
     key: bytes = field(repr=False)
 
-    def add(self, question: Question, total: Total) -> Total:
-        """Return the sum of a question's answers with all the noise that is the coordinator's to add."""
+    def add(self, question: Question, total: Total, group: Collection[NodeName] = ()) -> Total:
+        """Return the sum of a question's answers with all the noise that is the coordinator's to add.
+
+        group: whose sum it is, of a question with a sum for each group; () where all are summed together.
+        """
         privacy = question.asked.work.privacy
         if question.asked.work.summing.trust != "central" or privacy is None:
             return total
         noise_multiplier, sensitivity = privacy.mechanism.noise_multiplier, question.sensitivity
         plan, exact = question.plan, hashlib.sha256(total.vector.tobytes()).digest()
-        named = (plan.round, question.exchange, str(question.step.name), noise_multiplier, sensitivity)
+        named = (
+            plan.round,
+            question.exchange,
+            str(question.step.name),
+            noise_multiplier,
+            sensitivity,
+            sorted(group),
+        )
         entropy = derived_entropy(self.key, plan.run.id.bytes + exact + repr(named).encode())
         noised = add_share(total.vector, sensitivity, noise_multiplier, Fraction(1), entropy)
         faults.reach("coordinator.sum.noised")

@@ -170,7 +170,7 @@ class Course:
     def deal(self, nodes: Collection[NodeName]) -> Groups:
         """Return the groups of a run in whose round 0 these nodes took part; () where its rule has none."""
         groups = groups_of(self.settings)
-        return () if groups is None else dealt(nodes, min(groups, len(nodes)), self.run.chance)
+        return () if groups is None else dealt(nodes, min(groups, len(nodes)), self.run.policy.workspace)
 
     def initial_model(self, plan: RunPlan) -> ModelState:
         """Return the model with which round 1 begins."""

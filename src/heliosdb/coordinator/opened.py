@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import WeightedGathering
-from heliosdb.aggregation.groups import GroupGathering, Results, go_on, named, split
+from heliosdb.aggregation.groups import GroupGathering, Results, check_left, go_on, named, split
 from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.coordinator import group_sums
 from heliosdb.coordinator.central_noise import CentralNoise
@@ -26,6 +26,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.update import Total, Update, Updates
+from heliosdb.parts.strategies import fewest_groups
 
 NOTHING = ModelState(NO_STATE)
 
@@ -144,7 +145,8 @@ class RoundUnderWay:
     def _combine_groups(
         self, question: Question, gathered: GroupResults, noise: CentralNoise
     ) -> CombinedExchange:
-        """As `combine`, where each group has a sum of its own: it goes on without those that have none."""
+        """As `combine`, where each group has a sum of its own: it goes on without those that have none, while
+        the rule has enough of them."""
         course, totals = question.course, cast(Results[Total], gathered)
         if not course.protocol.is_open:
             answers, carries = cast(Results[Updates], gathered), question.stage.carries
@@ -153,22 +155,28 @@ class RoundUnderWay:
                 left, failed = split(sums)
                 self.heard, self.is_kept = group_sums.keep(left), False
                 following = course.next(question.step.name)
-                return CombinedExchange(following=following, left_out=self._leave_out(question, failed))
+                return CombinedExchange(following=following, left_out=self._leave_out(question, left, failed))
             totals = go_on(sums, lambda _, one: question.open_sum(one.heard, one.summed))
             self.heard, self.is_kept = NO_STATE, False
-        noised = go_on(totals, lambda _, total: noise.add(question, total))
+        noised = go_on(totals, lambda number, total: noise.add(question, total, question.groups[number]))
         updates, failed = split(go_on(noised, question.group_update))
-        found = self._conclude(question, tuple(updates.values()))
-        return replace(found, left_out=self._leave_out(question, failed))
+        left_out = self._leave_out(question, updates, failed)
+        return replace(self._conclude(question, tuple(updates.values())), left_out=left_out)
 
-    def _leave_out(self, question: Question, failed: Mapping[int, FederatedError]) -> tuple[Loss, ...]:
-        """Say of which groups there is no sum, and who is lost with them."""
+    def _leave_out(
+        self, question: Question, left: Collection[int], failed: Mapping[int, FederatedError]
+    ) -> tuple[Loss, ...]:
+        """Say of which groups there is no sum, and who is lost with them; FederatedError UPDATE_REJECTED
+        where too few are left for the rule."""
         lost = list[Loss]()
         for number, error in failed.items():
             group = question.groups[number]
             self.notes.append(f"without {named(group)}: {error.message}")
             reason = f"its group has no sum: {error.message}"
             lost += [Loss(node, Outcome.DROPPED, reason) for node in sorted(group)]
+        course = question.course
+        least, groups = fewest_groups(course.settings), len(question.groups)
+        check_left(course.strategy.name, len(left), groups, least, [one.rstrip(".") for one in self.notes])
         return tuple(lost)
 
     def _conclude(self, question: Question, gathered: Total | Updates) -> CombinedExchange:

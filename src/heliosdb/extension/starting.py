@@ -110,7 +110,7 @@ def check_start(session: Session, start: Start) -> Checked:
         given = [*start.given, *(Option(name, None) for name in tried)]
         said |= dict.fromkeys(_check_run(session, start, {**chosen, **tried}, given))
     series = uuid4()
-    groups = deal_nodes(chosen, start.nodes, series)
+    groups = deal_nodes(chosen, start.nodes, model.workspace.name)
     runs = plan_runs(chosen, start.overrides, groups)
     said |= dict.fromkeys([*describe_noise(policy), *describe_voting(groups), *describe_runs(runs, policy)])
     return Checked(runs, tuple(said), series)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
-from uuid import UUID
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.commands import NewRun
 from heliosdb.domain.groups import Groups, dealt
+from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import has_classes, learns
 
@@ -26,10 +26,10 @@ _OF_ALL_GROUPS = {
 """What does not go with groups that vote, and why."""
 
 
-def deal_nodes(chosen: catalog.Options, nodes: Collection[catalog.Node], series: UUID) -> Groups:
+def deal_nodes(chosen: catalog.Options, nodes: Collection[catalog.Node], workspace: WorkspaceName) -> Groups:
     """Return the nodes of each group of a START that was checked; () where no groups vote."""
     count = chosen.get("voting_groups")
-    return () if count is None else dealt([node.name for node in nodes], count, series)
+    return () if count is None else dealt([node.name for node in nodes], count, workspace)
 
 
 def plan_voters(groups: Groups, overrides: catalog.Options) -> list[NewRun]:

@@ -15,7 +15,7 @@ from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.codecs import CODECS
-from heliosdb.parts.groups import check_group_selection, check_groups
+from heliosdb.parts.groups import check_group_selection, check_groups, describe_groups
 from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.protocols import LEAST_NODES, PLAIN, PROTOCOLS, ShamirSettings
 from heliosdb.parts.registry import RegisteredPart, Registry
@@ -137,17 +137,20 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
 
 
 def describe_rule(options: TrainingOptions, most_nodes: int) -> list[str]:
-    """Say where a rule against hostile nodes withstands none, since a round has too few updates for one."""
+    """Say where a rule against hostile nodes withstands none, since a round has too few updates for one, and
+    where groups withstand no loss."""
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+    said = describe_groups(options, most_nodes)
     if not isinstance(settings, HostileNodes) or settings.byzantine_nodes is not None:
-        return []
+        return said
     groups = groups_of(settings)
     if settings.hostile(most_nodes if groups is None else groups):
-        return []
+        return said
     there = f"a round has at most {most_nodes}" if groups is None else f"there are {groups} groups"
     return [
         f"aggregation {options.aggregation} withstands no hostile node: for one it needs"
-        f" {counted(settings.nodes_for(1), 'update')}, and {there}"
+        f" {counted(settings.nodes_for(1), 'update')}, and {there}",
+        *said,
     ]
 
 

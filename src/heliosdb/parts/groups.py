@@ -12,8 +12,8 @@ from typing import Any
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.wording import counted
-from heliosdb.parts.protocols import PROTOCOLS, least_of_group
-from heliosdb.parts.strategies import STRATEGIES, groups_of
+from heliosdb.parts.protocols import PLAIN, PROTOCOLS, least_of_group, least_survivors
+from heliosdb.parts.strategies import STRATEGIES, fewest_groups, groups_of
 
 
 def groups_of_run(options: TrainingOptions) -> int | None:
@@ -49,6 +49,25 @@ def check_groups(options: TrainingOptions, most_nodes: int | None) -> None:
             + (": of fewer a secure sum hides no single update." if least > 1 else "."),
             hint="Choose a smaller number of groups, or register more nodes.",
         )
+
+
+def describe_groups(options: TrainingOptions, nodes: int) -> list[str]:
+    """Say where a group has no sum as soon as one of its nodes is lost, and where the run fails with it.
+    nodes: how many a round has at most."""
+    groups, least = groups_of_run(options), least_of_group(options.protocol)
+    smallest = 0 if groups is None else nodes // groups
+    if (
+        groups is None
+        or smallest < least
+        or options.protocol == PLAIN
+        or least_survivors(smallest) < smallest
+    ):
+        return []
+    needed = fewest_groups(options.settings(STRATEGIES.entry(options.aggregation).settings))
+    return [
+        f"a group of {counted(smallest, 'node')} has no secure sum once one of them is lost, and a run of"
+        f" which fewer than {needed} of its {counted(groups, 'group')} are left fails"
+    ]
 
 
 def check_group_selection(options: TrainingOptions, text: str) -> None:

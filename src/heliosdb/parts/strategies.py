@@ -239,6 +239,15 @@ def groups_of(settings: object) -> int | None:
     return found
 
 
+def fewest_groups(settings: object) -> int:
+    """How many of a run's groups a round cannot do without: as many as its rule needs for what the settings
+    say, and at least as many as it takes to withstand one that is hostile, where all of them do."""
+    needed = fewest_nodes(settings)
+    if isinstance(settings, HostileNodes) and settings.byzantine_nodes is None:
+        needed = settings.nodes_for(min(1, settings.hostile(groups_of(settings) or 0)))
+    return max(LEAST_GROUPS, needed)
+
+
 def root_node(settings: object) -> NodeName | None:
     """The node without which a rule with these settings can combine nothing; None for most rules."""
     named = settings.root_node if isinstance(settings, TrustSettings) else None

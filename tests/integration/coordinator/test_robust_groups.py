@@ -135,7 +135,7 @@ async def test_a_hostile_node_breaks_the_mean_and_no_median_of_groups(world: Wor
     assert float(median["accuracy"]) > 0.7, median
 
 
-async def test_a_group_that_loses_a_node_for_good_is_left_out_of_the_round(world: World) -> None:
+async def test_a_run_of_three_groups_fails_where_one_loses_a_node_for_good(world: World) -> None:
     world.execute(
         f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes_per_round = 6, stragglers_timeout = 20)"
     )
@@ -145,9 +145,21 @@ async def test_a_group_that_loses_a_node_for_good_is_left_out_of_the_round(world
     world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} RESET (min_nodes_per_round, stragglers_timeout)")
     await restarted(world, NAMES[7])
 
+    assert found["status"] == "failed", found
+    assert "2 of 3 groups are left, and median needs 3" in found["message"]
     (group,) = (sorted(group) for group in groups_of(world, found) if NAMES[7] in group)
-    assert found["status"] == "completed", found
-    assert f"without the group of {', '.join(group)}: Too few nodes are left" in found["said"]
+    assert f"without the group of {', '.join(group)}: Too few nodes are left" in found["message"]
+
+
+def test_start_says_that_groups_of_three_withstand_no_loss(world: World) -> None:
+    with world.catalog() as connection:
+        notices = list[str]()
+        connection.add_notice_handler(lambda one: notices.append(str(one.message_primary)))
+        connection.execute(
+            f"CALL federated.execute($$START FEDERATED TRAINING {MODEL} WITH ({GROUPS}, {SECURE})$$)"
+        )
+        connection.rollback()
+    assert any("a group of 3 nodes has no secure sum once one of them is lost" in one for one in notices)
 
 
 @pytest.mark.parametrize(

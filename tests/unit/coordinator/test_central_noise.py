@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from uuid import UUID
 
 import numpy as np
@@ -20,6 +21,7 @@ from heliosdb.domain.run import Run
 from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.update import Total, Update
+from heliosdb.domain.vector import Vector
 from heliosdb.parts.protocols import PLAIN
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.privacy.shares import noise_unit
@@ -88,6 +90,40 @@ def test_another_sum_run_round_exchange_noise_or_key_has_noise_of_its_own() -> N
     ]
     for other in others:
         assert abs(np.corrcoef(first, other)[0, 1]) < 0.2
+
+
+def test_equal_sums_of_two_groups_have_noises_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever saw the same noised sum twice would know that the exact ones are equal, to the last bit."""
+    run = central_run()
+    given = {**run.options.given, "aggregation": "median", "robust_groups": 3}
+    run = replace(run, options=replace(run.options, given=given, aggregation="median"))
+    course = replace(Course.of(run), protocol=protocol(PLAIN))
+    nodes = [NodeName(f"n{number}") for number in range(9)]
+    findings = Findings(SCALING, PLAN, groups=course.deal(nodes))
+    question = course.ask(RunPlan(run, findings, RoundNumber(1)), 0, GRADIENT, MODEL, 9)
+    seen, group_update = list[Vector](), Question.group_update
+
+    def see(question: Question, number: int, total: Total) -> Update:
+        seen.append(total.vector)
+        return group_update(question, number, total)
+
+    monkeypatch.setattr(Question, "group_update", see)
+    opened = RoundUnderWay.begin(MODEL, findings)
+    opened.gather(question, 0)
+    for node in nodes:
+        opened.take(Update(node, np.zeros(SIZE), 1.0))
+    opened.combine(question, NOISE)
+
+    for one, other in combinations(seen, 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.2
+    assert len(seen) == 3
+
+
+def test_the_same_sum_of_the_same_group_has_the_same_noise_in_whatever_order_it_is_named() -> None:
+    exact, group = Total(np.zeros(SIZE), 3.0, 3), [NodeName("a"), NodeName("b"), NodeName("c")]
+    once, again = (NOISE.add(question_of(), exact, named).vector for named in (group, group[::-1]))
+    assert np.array_equal(once, again)
+    assert not np.array_equal(once, noised(question_of(), exact.vector))
 
 
 def test_a_round_reads_no_sum_before_it_has_its_noise() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
 from heliosdb.coordinator.opened import CombinedExchange, RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
-from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.groups import dealt
-from heliosdb.domain.ids import NodeName, RoundNumber, StepName
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.update import Update
@@ -31,15 +32,15 @@ from heliosdb.transport.sealing import AtRestKey
 from tests.support.runs import PRIVATE, RUN, SCALING, with_options
 from tests.support.sums import Site
 
-NODES = tuple(NodeName(f"n{number}") for number in range(10))
+NODES = tuple(NodeName(f"n{number}") for number in range(13))
 KEY = AtRestKey(b"k" * 32)
 NO_NOISE = CentralNoise(b"n" * 32)
 """Of runs in which it is not the coordinator's to add."""
 START = np.array([0.1, 1 / 3, -2.0])
-GROUPED = with_options(RUN, aggregation="median", robust_groups=3)
+GROUPED = with_options(RUN, aggregation="median", robust_groups=4)
 SECRET = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
 HIDDEN = with_options(GROUPED, **SECRET)
-GROUPS = dealt(NODES, 3, RUN.id)
+GROUPS = dealt(NODES, 4, RUN.policy.workspace)
 FOUND = Findings(SCALING, groups=GROUPS)
 OF_NOISE = PrivacyPlan(
     2.0, training_noise=1.5, sampling_rate=0.1, steps=20, expected_subjects=80.0, evaluation_noise=9.0
@@ -234,6 +235,43 @@ def test_a_weight_that_is_none_costs_its_own_group_alone() -> None:
     assert np.abs(training.moved - [1.0, -2.0, 3.0]).max() < 0.2
 
 
+@pytest.mark.parametrize("stage", ["keys", "shares", "masked", "consistency", "unmask"])
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "geometric_median"])
+def test_a_rule_of_which_too_few_groups_are_left_fails_the_round(rule: str, stage: str) -> None:
+    """Of four groups two are left, one of them with a hostile node: of two means a rule makes their mean."""
+    small = [group for group in GROUPS if len(group) == 3]
+    run = with_options(HIDDEN, aggregation=rule)
+    first, second = small[0][0], small[1][0]
+
+    def silent(asked: Question, node: NodeName) -> bool:
+        return node == first or (node == second and asked.stage.name == stage)
+
+    with pytest.raises(FederatedError, match=f"2 of 4 groups are left, and {rule} needs 3") as caught:
+        trained(run, updates(small[2][0]), silent)
+    assert caught.value.code is ErrorCode.UPDATE_REJECTED
+    for group in small[:2]:
+        assert f"without the group of {', '.join(sorted(group))}: " in str(caught.value.detail)
+
+
+def test_groups_without_secure_sums_are_as_many_as_the_rule_needs() -> None:
+    gone = {node for group in GROUPS[:2] for node in group}
+
+    with pytest.raises(FederatedError, match="2 of 4 groups are left, and median needs 3"):
+        trained(GROUPED, updates(), lambda _, node: node in gone)
+
+
+def test_a_rule_that_is_to_withstand_more_needs_more_groups() -> None:
+    """multi_krum over five groups withstands one that is hostile; of four it would withstand none."""
+    groups = dealt(NODES, 5, RUN.policy.workspace)
+    for options in ({}, {"byzantine_nodes": 1}):
+        run = with_options(RUN, aggregation="multi_krum", robust_groups=5, **options)
+        training = Training(run, updates(), Findings(SCALING, groups=groups), silent=nobody)
+        training.silent = lambda _, node: node in groups[2]
+
+        with pytest.raises(FederatedError, match="4 of 5 groups are left, and multi_krum needs 5"):
+            training.train()
+
+
 def test_where_no_group_has_a_sum_the_round_fails_with_the_reason() -> None:
     gone = {node for group in GROUPS for node in group[:2]}
 
@@ -242,7 +280,7 @@ def test_where_no_group_has_a_sum_the_round_fails_with_the_reason() -> None:
 
 
 def test_gradients_of_groups_are_scaled_before_the_rule_sees_them() -> None:
-    run = with_options(PRIVATE, aggregation="median", robust_groups=3, local_epochs=1, **SECRET)
+    run = with_options(PRIVATE, aggregation="median", robust_groups=4, local_epochs=1, **SECRET)
     said = {node: (np.array([80.0, -160.0, 240.0]) + number, 1.0) for number, node in enumerate(NODES)}
     training = Training(run, said, findings=Findings(SCALING, OF_NOISE, groups=GROUPS), step=GRADIENT)
     training.train()
@@ -260,18 +298,28 @@ def test_a_task_made_again_is_the_same_to_the_byte_whoever_is_unregistered_since
     assert encode_task(once, b"k" * 32) == encode_task(again, b"k" * 32)
 
 
-def test_groups_are_dealt_once_and_kept_with_the_run() -> None:
+def test_groups_are_dealt_once_a_workspace_and_kept_with_the_run() -> None:
     course = Course.of(HIDDEN)
 
     groups = course.deal(NODES)
     found = Findings(SCALING, groups=groups)
 
-    assert groups == dealt(NODES[::-1], 3, HIDDEN.id)
+    assert groups == dealt(NODES[::-1], 4, HIDDEN.policy.workspace)
     assert Findings.from_json(found.scaling_json(), None) == found
-    assert Course.of(replace(HIDDEN, seed_run=HIDDEN.id)).deal(NODES) == groups
+    assert Course.of(replace(HIDDEN, id=RunId(UUID(int=9)))).deal(NODES) == groups
     assert Course.of(RUN).deal(NODES) == ()
 
 
-@pytest.mark.parametrize(("run", "needed"), [(HIDDEN, 9), (GROUPED, 3), (RUN, 2)])
+def test_sums_of_several_runs_over_the_same_nodes_tell_no_more_than_those_of_one() -> None:
+    """A sum is a row of zeros and ones. As many independent rows as nodes would tell each node's update."""
+    rows = [
+        [float(node in group) for node in NODES]
+        for number in range(6)
+        for group in Course.of(replace(HIDDEN, id=RunId(UUID(int=number)))).deal(NODES)
+    ]
+    assert np.linalg.matrix_rank(np.array(rows)) == 4
+
+
+@pytest.mark.parametrize(("run", "needed"), [(HIDDEN, 12), (GROUPED, 4), (RUN, 2)])
 def test_a_run_waits_for_as_many_nodes_as_its_groups_need(run: Run, needed: int) -> None:
     assert make_rules(run).min_nodes == needed

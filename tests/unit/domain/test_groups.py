@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heliosdb.domain.groups import dealt
-from heliosdb.domain.ids import NodeName
+from heliosdb.domain.ids import NodeName, WorkspaceName
 
-RUN = UUID("00000000-0000-0000-0000-00000000002a")
+WORKSPACE = WorkspaceName("consortium")
 NODES = st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=60, unique=True)
 
 
-@given(NODES, st.data(), st.uuids())
+@given(NODES, st.data(), st.text())
 def test_every_node_is_in_one_group_and_groups_are_even(
-    names: list[str], data: st.DataObject, run: UUID
+    names: list[str], data: st.DataObject, workspace: str
 ) -> None:
     nodes = [NodeName(name) for name in names]
     count = data.draw(st.integers(1, len(nodes)))
-    groups = dealt(nodes, count, run)
+    groups = dealt(nodes, count, WorkspaceName(workspace))
     assert len(groups) == count
     assert sorted(node for group in groups for node in group) == sorted(nodes)
     sizes = {len(group) for group in groups}
@@ -30,14 +28,16 @@ def test_every_node_is_in_one_group_and_groups_are_even(
 
 def test_the_order_in_which_nodes_are_named_does_not_matter() -> None:
     nodes = [NodeName(f"n{number}") for number in range(9)]
-    assert dealt(nodes, 3, RUN) == dealt(nodes[::-1], 3, RUN)
+    assert dealt(nodes, 3, WORKSPACE) == dealt(nodes[::-1], 3, WORKSPACE)
 
 
 @pytest.mark.parametrize("node", ["n0", "n7"])
-def test_a_nodes_group_hangs_on_the_run(node: str) -> None:
+def test_a_nodes_group_hangs_on_the_workspace(node: str) -> None:
     nodes = [NodeName(f"n{number}") for number in range(9)]
     found = {
-        next(index for index, group in enumerate(dealt(nodes, 3, UUID(int=run))) if node in group)
-        for run in range(40)
+        next(
+            index for index, group in enumerate(dealt(nodes, 3, WorkspaceName(f"w{number}"))) if node in group
+        )
+        for number in range(40)
     }
     assert found == {0, 1, 2}

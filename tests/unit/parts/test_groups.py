@@ -11,7 +11,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.parts.checks import check_rule, check_selection, describe_rule, unread_option
 from heliosdb.parts.groups import least_nodes
-from heliosdb.parts.strategies import STRATEGIES, groups_of
+from heliosdb.parts.strategies import STRATEGIES, fewest_groups, groups_of
 
 SECURE = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
 TAKING = ("median", "trimmed_mean", "krum", "multi_krum", "bulyan", "geometric_median", "mine")
@@ -111,6 +111,39 @@ def test_a_rule_of_which_groups_are_too_few_to_withstand_one_says_so() -> None:
 
     assert said.endswith("for one it needs 5 updates, and there are 4 groups")
     assert describe_rule(options(aggregation="krum", robust_groups=5), 60) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "needed"),
+    [
+        ({}, 3),
+        ({"aggregation": "trimmed_mean"}, 3),
+        ({"aggregation": "trimmed_mean", "trim_ratio": 0.2}, 5),
+        ({"aggregation": "trimmed_mean", "trim_ratio": 0.0}, 3),
+        ({"aggregation": "krum"}, 5),
+        ({"aggregation": "krum", "robust_groups": 4}, 3),
+        ({"aggregation": "krum", "byzantine_nodes": 2}, 7),
+        ({"aggregation": "bulyan"}, 7),
+        ({"aggregation": "mine"}, 3),
+    ],
+)
+def test_a_round_needs_as_many_groups_as_its_rule_was_promised_to_withstand_with(
+    rule: dict[str, Any], needed: int
+) -> None:
+    chosen = options(**{"robust_groups": 9} | rule)
+
+    assert fewest_groups(chosen.settings(STRATEGIES.entry(chosen.aggregation).settings)) == needed
+
+
+def test_start_says_that_a_group_of_three_withstands_no_loss() -> None:
+    (said,) = describe_rule(options(robust_groups=3, **SECURE), 11)
+
+    assert said == (
+        "a group of 3 nodes has no secure sum once one of them is lost, and a run of which fewer than 3 of its"
+        " 3 groups are left fails"
+    )
+    assert describe_rule(options(robust_groups=3, **SECURE), 12) == []
+    assert describe_rule(options(robust_groups=3), 9) == []
 
 
 def test_rounds_of_some_nodes_are_not_grouped_yet() -> None:
