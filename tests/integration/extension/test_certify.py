@@ -278,3 +278,15 @@ def test_a_sealed_version_is_certified_and_shows_no_model(
     [(kept,)] = model.execute("SELECT prediction FROM federated.version WHERE version = 2").fetchall()
     assert kept["sealed"] is True
     assert "voters" not in kept
+
+
+def test_a_delivery_s_bound_of_levels_is_each_voter_s(catalog: psycopg.Connection) -> None:
+    check = (
+        "SELECT federated._check_encoding('{ward}', '{false}', jsonb_build_object('votes', %s::integer, 'encoding',"
+        " jsonb_build_object('columns', jsonb_build_array(jsonb_build_object('column', 'ward', 'kind', 'category',"
+        " 'form', 'index', 'levels', (SELECT jsonb_agg(n::text) FROM generate_series(1, %s) AS n))))))"
+    )
+    catalog.execute(check, [3, 3000])
+    for votes, levels in ((3, 3001), (None, 1001)):
+        with pytest.raises(errors.InvalidParameterValue, match='the encoding of feature "ward"'):
+            catalog.execute(check, [votes, levels])
