@@ -133,10 +133,13 @@ DECLARE
     slots  bigint;
     inputs bigint;
     wrong  text;
+    -- Of models that vote each has levels of its own: of a bound of all, one of them could fill what the others need.
+    models integer := CASE WHEN jsonb_typeof(prediction -> 'votes') = 'number'
+        THEN least(greatest((prediction ->> 'votes')::numeric, 1), 1000) ELSE 1 END;
 BEGIN
     SELECT sum(c.slots), sum(c.inputs),
            min(c.feature) FILTER (WHERE
-               jsonb_typeof(coalesce(c.spec -> 'levels', '[]')) <> 'array' OR jsonb_array_length(coalesce(c.spec -> 'levels', '[]')) > 1000
+               jsonb_typeof(coalesce(c.spec -> 'levels', '[]')) <> 'array' OR jsonb_array_length(coalesce(c.spec -> 'levels', '[]')) > models * 1000
                OR jsonb_typeof(coalesce(c.spec -> 'edges', '[]')) <> 'array' OR jsonb_array_length(coalesce(c.spec -> 'edges', '[]')) > 1000
                OR EXISTS (SELECT FROM unnest(ARRAY['null_level', 'other_level', 'missing_indicator', 'scaled']) AS k
                           WHERE c.spec ? k AND jsonb_typeof(c.spec -> k) <> 'boolean')

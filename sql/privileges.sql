@@ -16,6 +16,7 @@ ALTER FUNCTION federated._record_calls(uuid, text, text[], double precision[]) O
 ALTER FUNCTION federated._record_outcome(uuid, text, text, double precision) OWNER TO federated_owner;
 ALTER FUNCTION federated._fold_experiments(text) OWNER TO federated_owner;
 ALTER FUNCTION federated._experiment_sums(uuid) OWNER TO federated_owner;
+ALTER FUNCTION federated._is_undecided(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._close_arms() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
@@ -383,7 +384,8 @@ GRANT EXECUTE ON FUNCTION
     federated._is_undecided(uuid), federated._series_status(uuid)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
-GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._is_undecided(uuid)
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._dealt(text[], integer, text, integer),
+    federated._is_undecided(uuid)
 TO federated_operator;
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;

@@ -10,29 +10,63 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 $$;
 COMMENT ON FUNCTION federated._tried(jsonb) IS 'Of the options of a run: those that its search varies, as the run has them';
 
--- What is certified rests on this: no node is in two groups of a series, whoever queues the runs.
+-- As domain/groups.py deals them; the catalog's names and the hash are bytes, whatever the database's collation.
+CREATE FUNCTION federated._dealt(nodes text[], groups integer, workspace text, number integer) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(d.name ORDER BY d.place), '{}') FROM (
+        SELECT n.name, row_number() OVER (
+            ORDER BY sha256(convert_to(workspace, 'UTF8') || '\x00'::bytea || convert_to(n.name, 'UTF8'))) AS place
+        FROM unnest(nodes) AS n (name)
+    ) AS d
+    WHERE (d.place - number) % groups = 0
+$$;
+COMMENT ON FUNCTION federated._dealt(text[], integer, text, integer) IS
+    'The nodes of a group, by its number from 1, of so many to which a workspace''s nodes are dealt';
+
+-- What is certified rests on this: whoever queues the runs chooses neither whose rows a group's model learns from, nor that a
+-- node is in two groups.
 CREATE FUNCTION federated._check_group(new_run federated.run) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    twice text := (
-        SELECT min(n.name) FROM unnest(new_run.group_nodes) AS n (name)
-        WHERE EXISTS (SELECT FROM federated.run AS r
-                      WHERE r.series_id = new_run.series_id AND n.name = ANY (r.group_nodes))
-           OR 1 < (SELECT count(*) FROM unnest(new_run.group_nodes) AS o (name) WHERE o.name = n.name));
+    groups integer := (new_run.options ->> 'voting_groups')::integer;
+    needed integer := greatest((new_run.policy ->> 'min_nodes')::integer, (new_run.policy ->> 'min_nodes_per_round')::integer);
+    dealt  text[];
+    other  text;
 BEGIN
-    IF (new_run.voting_group IS NOT NULL) <> (new_run.options ? 'voting_groups')
-       OR new_run.voting_group > (new_run.options ->> 'voting_groups')::integer
-       OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL) THEN
+    IF (new_run.voting_group IS NOT NULL) <> (groups IS NOT NULL)
+       OR new_run.voting_group > groups
+       OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL)
+       OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id
+                     AND (new_run.voting_group IS NOT NULL AND r.model_id <> new_run.model_id
+                          OR r.voting_group = new_run.voting_group
+                          OR r.options -> 'voting_groups' IS DISTINCT FROM new_run.options -> 'voting_groups')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s group does not go with its voting_groups';
-    ELSIF twice IS NOT NULL THEN
+    ELSIF groups IS NULL THEN
+        RETURN;
+    END IF;
+    dealt := federated._dealt(
+        ARRAY(SELECT n.name FROM federated.node AS n JOIN federated.model AS m USING (workspace_id)
+              WHERE m.model_id = new_run.model_id),
+        groups, new_run.policy ->> 'workspace', new_run.voting_group);
+    other := (
+        SELECT min(n.name) FROM unnest(dealt || new_run.group_nodes) AS n (name)
+        WHERE n.name <> ALL (dealt) OR n.name <> ALL (new_run.group_nodes));
+    IF other IS NOT NULL OR cardinality(dealt) <> cardinality(new_run.group_nodes) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('federated node "%s" is in two of the groups that vote', twice);
+            MESSAGE = format('the nodes of group %s are not those that are dealt to it', new_run.voting_group),
+            DETAIL = format('Dealt to it are %s.', coalesce(nullif(array_to_string(dealt, ', '), ''), 'none')),
+            HINT = 'START FEDERATED TRAINING makes all runs of a series. Where nodes were registered or dropped meanwhile, try again.';
+    ELSIF cardinality(dealt) < needed THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('group %s would be of fewer nodes than min_nodes', new_run.voting_group),
+            DETAIL = format('It has %s, and %s are needed.', cardinality(dealt), needed),
+            HINT = 'Register more nodes, ask for fewer groups, or lower min_nodes.';
     END IF;
 END
 $$;
 COMMENT ON FUNCTION federated._check_group(federated.run) IS
-    'Lets no run of a series in whose group does not go with its options, or has a node that is in another group of the series';
+    'Lets no run of a series in whose group does not go with its options or with the others of the series, has other nodes than are dealt to it, or too few';
 
 CREATE FUNCTION federated._check_series(new_run federated.run) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -94,8 +128,9 @@ $$;
 COMMENT ON FUNCTION federated._trials(uuid) IS
     'The trials of a series: what each tried, its loss and accuracy (means over its folds; NULL unless all are known), and its place, 1 for the best';
 
+-- DEFINER: who starts or watches runs learns this of what they have left, and cannot read it.
 CREATE FUNCTION federated._is_undecided(series uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT NOT EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = series AND r.status IN ('queued', 'running'))
        AND EXISTS (SELECT FROM federated.run AS r JOIN federated.run_parameters AS p USING (run_id)
                    WHERE r.series_id = series AND NOT r.options ? 'folds')

@@ -1,7 +1,8 @@
 -- What is certified of a prediction by vote (Cao, Zhang, Jia and Gong 2022, FLCert): how many hostile nodes cannot change it.
 --
--- What always holds: a node trains in one group and changes one vote at most. So the figure follows from the counts of votes
--- and the order of ties alone, and computing it reads no row of a node and costs no budget.
+-- What always holds: a node trains in one group and changes one model at most: a vote, or of which kinds its columns are. So
+-- the figure follows from the counts of votes, the order of ties and the counts of models of like columns alone, and computing
+-- it reads no row of a node and costs no budget.
 
 -- With m votes changed the first class has at least its own less m, another at most its own and m.
 CREATE FUNCTION federated._certified_nodes(votes integer[]) RETURNS integer
@@ -17,8 +18,8 @@ $$;
 COMMENT ON FUNCTION federated._certified_nodes(integer[]) IS
     'How many votes may be any others without another class winning; votes: of each class, in the order in which equal ones win';
 
--- A sealed version shows how many vote, and nothing else of them.
-CREATE FUNCTION federated._count_voters(reference text) RETURNS integer
+-- A sealed version shows these two figures, and nothing else of who votes.
+CREATE FUNCTION federated._count_voters(reference text, OUT voters integer, OUT shape_margin integer) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found record;
@@ -30,11 +31,12 @@ BEGIN
             DETAIL = 'What is certified follows from the votes of models that disjoint groups of nodes have trained.',
             HINT = format('START FEDERATED TRAINING %s WITH (voting_groups = 5) trains such models.', quote_ident(found.model_name));
     END IF;
-    RETURN (found.prediction ->> 'votes')::integer;
+    voters := (found.prediction ->> 'votes')::integer;
+    shape_margin := (found.prediction ->> 'shape_margin')::integer;
 END
 $$;
 COMMENT ON FUNCTION federated._count_voters(text) IS
-    'How many models vote in the version that a model, model@tag or model@number names; 55000 where it does not predict by vote';
+    'How many models vote in the version that a model, model@tag or model@number names, and how many groups could not have had models of other columns vote; 55000 where it does not predict by vote';
 
 CREATE FUNCTION @extschema@.federated_certify(
     model text, features jsonb, OUT prediction text, OUT votes integer, OUT runner_up text, OUT runner_up_votes integer,
@@ -42,10 +44,11 @@ CREATE FUNCTION @extschema@.federated_certify(
 ) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    classes text[];
-    counts  integer[];
+    classes      text[];
+    counts       integer[];
+    shape_margin integer;
 BEGIN
-    voters := federated._count_voters(model);
+    SELECT c.voters, c.shape_margin INTO voters, shape_margin FROM federated._count_voters(model) AS c;
     classes := federated._classes(model);
     counts := ARRAY(
         SELECT round(voters * s.share)::integer
@@ -60,7 +63,8 @@ BEGIN
         SELECT c.label, c.votes, row_number() OVER (ORDER BY c.votes DESC, c.place) AS rank
         FROM unnest(classes, counts) WITH ORDINALITY AS c (label, votes, place)
     ) AS o;
-    hostile_nodes := federated._certified_nodes(counts);
+    -- Whose columns are of other kinds than most models' does not vote: who moves that majority changes many votes.
+    hostile_nodes := least(federated._certified_nodes(counts), coalesce(shape_margin, 0));
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_certify(text, jsonb) IS
@@ -111,7 +115,7 @@ CREATE FUNCTION @extschema@.federated_certified_accuracy(model text, query text)
 RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    voters   pg_catalog.int4 := federated._count_voters(model);
+    voters   pg_catalog.int4 := (SELECT c.voters FROM federated._count_voters(model) AS c);
     target   pg_catalog.text := (SELECT e.target FROM federated._evaluated_columns(model) AS e);
     features pg_catalog.text[] := federated._current_features(model);
     whole    pg_catalog.jsonb;

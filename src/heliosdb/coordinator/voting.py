@@ -1,12 +1,13 @@
 """How groups that vote end: the models of all become one version, which predicts by their votes.
 
-What always holds: as of a search (coordinator/searches.py). Of a group that left no model nobody votes: that
-is no more than its nodes could have done by a vote.
+What always holds: as of a search (coordinator/searches.py). Of a group that left no model, or
+none that could vote, nobody votes: that is no more than its nodes could have done by a vote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from heliosdb.catalog import publication, rounds, runs
@@ -17,12 +18,15 @@ from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import State, join_parts
 from heliosdb.scoring.ballot import Ballot, Candidate, hold_ballot, labels_of
 from heliosdb.transport.sealing import AtRestKey
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,7 @@ def publish_vote(
 
     FederatedError WRONG_STATE where too few groups have a model.
     """
-    left = {
-        number: _read(connection, number, voter, voter.round, key)
-        for number, voter in enumerate(voters, 1)
-        if voter.round is not None
-    }
+    left, silent = _read_all(connection, voters, key)
     declared = next((one.run.options.target_classes for one in left.values()), ())
     ballot = hold_ballot([one.candidate for one in left.values()], declared)
     first = left[ballot.voting[0]]
@@ -57,7 +57,23 @@ def publish_vote(
     sealed = seal_kept(kept, first.run.id, first.round, key, workspace=workspace)
     rounds.put_state(connection, first.run.id, first.round, sealed)
     version = records.with_epsilon(connection, first.run, _version(first.round, ballot))
-    return first, publication.publish(connection, first.run, version), _said(len(voters), ballot)
+    return first, publication.publish(connection, first.run, version), _said(len(voters), ballot, silent)
+
+
+def _read_all(
+    connection: PsycopgConnection, voters: Sequence[Voter], key: AtRestKey
+) -> tuple[dict[int, Left], dict[int, str]]:
+    """Return what each group has left, by its number, and of others why that cannot vote."""
+    left, silent = dict[int, Left](), dict[int, str]()
+    for number, voter in enumerate(voters, 1):
+        if voter.round is None:
+            continue
+        try:
+            left[number] = _read(connection, number, voter, voter.round, key)
+        except FederatedError as error:
+            log.warning("a group does not vote: run=%s %s", voter.run, error.message)
+            silent[number] = error.message
+    return left, silent
 
 
 def _read(
@@ -87,10 +103,14 @@ def _version(number: RoundNumber, ballot: Ballot) -> NewVersion:
     return NewVersion(number, {}, None, ballot.prediction, flags, ballot.encoding, is_measured=False)
 
 
-def _said(groups: int, ballot: Ballot) -> str:
+def _said(groups: int, ballot: Ballot, why: Mapping[int, str]) -> str:
     if len(ballot.voting) == groups:
         return f"the models of {groups} groups vote"
-    silent = [str(number) for number in range(1, groups + 1) if number not in ballot.voting]
+    silent = [
+        f"{number} ({why[number]})" if number in why else str(number)
+        for number in range(1, groups + 1)
+        if number not in ballot.voting
+    ]
     return (
         f"the models of {len(ballot.voting)} of {groups} groups vote, and none of group {', '.join(silent)}"
     )

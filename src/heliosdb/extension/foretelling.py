@@ -94,6 +94,13 @@ class Told:
             for name, standing in self.standings.items()
         )
 
+    def _told_group(self, checked: Checked | None) -> tuple[NodeName, ...]:
+        """The group that stands for all that vote: the one of the most charged node, else as large as any; ()
+        where no groups vote."""
+        charged = {node.standing.name: node.spent or 0.0 for node in self.nodes}
+        groups = [] if checked is None else [run.group_nodes for run in checked.runs]
+        return max(groups, key=lambda group: max(map(charged.__getitem__, group), default=0.0), default=())
+
     def forecast(self, checked: Checked | None) -> tuple[Forecast | None, str | None]:
         """Return what the run would ask, send and cost, else why that cannot be told here."""
         run, found = self.run(checked), self.found
@@ -102,8 +109,7 @@ class Told:
         if find_spec("numpy") is None:
             return None, "numpy is not installed for the server's Python"
         asked = {node.standing.name for node in self.nodes if node.takes_part}
-        # Of groups that vote one as large as any stands for all: they are dealt when START is typed.
-        group = checked.runs[0].group_nodes if checked is not None else ()
+        group = self._told_group(checked)
         able = {
             name: dataset
             for name, dataset in found.able.items()

@@ -15,7 +15,7 @@ from heliosdb.catalog.commands import NewRun
 from heliosdb.domain.groups import Groups, dealt
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.algorithms import has_classes, learns
 
 _OF_ALL_GROUPS = {
     "folds": "a fold leaves no model that could vote",
@@ -54,6 +54,12 @@ def check_voting(chosen: catalog.Options, policy: catalog.Options, nodes: Collec
         raise invalid_value(
             f"{chosen['algorithm']} learns a number, on which no groups can vote",
             hint="voting_groups is for targets of classes.",
+        )
+    if learns(chosen["algorithm"], chosen) == "either":
+        raise invalid_value(
+            f"voting_groups needs target_classes where {chosen['algorithm']} may learn a number too",
+            detail="Else the nodes of a group say what its model learns, and on numbers no groups can vote.",
+            hint="Give the labels of the target: target_classes = ['0', '1'].",
         )
     if any(node.options.get("aggregator") for node in nodes):
         raise not_supported(

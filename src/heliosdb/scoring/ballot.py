@@ -78,6 +78,7 @@ def hold_ballot(candidates: Sequence[Candidate], declared: Sequence[str] = ()) -
         "link": "logistic" if len(labels) == 2 else "softmax",
         "labels": len(labels),
         "votes": len(voters),
+        "shape_margin": _shape_margin(shapes),
         "voters": [_voter(one, columns, labels) for one in voters],
     }
     arrays = join_parts(**{str(place): one.prediction.arrays for place, one in enumerate(voters)})
@@ -95,6 +96,15 @@ def _shape(encoding: Encoding) -> tuple[tuple[str, int], ...]:
         (ColumnKind.NUMBER if one.kind is ColumnKind.BOOLEAN else one.kind, one.elements)
         for one in encoding.columns
     )
+
+
+def _shape_margin(shapes: Counter[tuple[tuple[str, int], ...]]) -> int:
+    """Return how many models, whatever they had been, could not have had models of other columns vote.
+
+    Those are others' as soon as they are more than half, and a model is theirs at the cost of one group.
+    """
+    others = shapes.most_common(2)[1:]
+    return shapes.total() // 2 - sum(count for _, count in others)
 
 
 def _asked(columns: Sequence[ColumnEncoding]) -> ColumnEncoding:

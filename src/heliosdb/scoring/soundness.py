@@ -34,7 +34,7 @@ _OWN: Final[Mapping[str, frozenset[str]]] = {
     "softmax_linear": _SLOPES | {"intercepts"},
     "network": _TARGET | {"activations"},
     "trees": _TARGET | {"boosts"},
-    "votes": frozenset({"labels", "votes", "voters"}),
+    "votes": frozenset({"labels", "votes", "shape_margin", "voters"}),
 }
 """What a prediction of a kind has: what it does not need could be of any size, and be looked through each
 time that one is asked."""
@@ -57,14 +57,18 @@ _TREES = {
 def check_version(prediction: Content, arrays: State, encoding: Encoding) -> None:
     """Raise where a version could not be scored. prediction: as the catalog stores it, without encoding and
     booleans; arrays: what `state_from_bytes` read."""
-    count = _count_inputs(encoding)
     kind, link = prediction.get("kind", "linear"), prediction.get("link", "")
+    models = len(prediction.get("voters", ())) if kind == "votes" else 1
+    _require(models <= MOST_VOTERS, _VOTERS)
+    count = _count_inputs(encoding, models)
     _require(isinstance(kind, str) and kind in _CHECKS, "there are no predictions of its kind")
     assert isinstance(kind, str)
     _require(link in LINKS, "there are no predictions of its link")
     _require(set(prediction) <= _ALL_HAVE | _OWN[kind], "it has more than a prediction has")
     labels = prediction.get("classes", ["0", "1"] if link == "logistic" else [])
-    _require(isinstance(labels, list) and len(labels) <= bounds.CLASSES.most, "its classes are no labels")
+    _require(
+        isinstance(labels, list) and len(labels) <= models * bounds.CLASSES.most, "its classes are no labels"
+    )
     classes = len(labels) if link in ("logistic", "softmax") else 0
     _require(classes >= 2 or link not in ("logistic", "softmax"), "it has fewer than two classes")
     _require(link != "logistic" or classes == 2, "it has more than two classes")
@@ -90,15 +94,17 @@ def _require(condition: bool, fault: str) -> None:
         raise invalid_value(fault)
 
 
-def _count_inputs(encoding: Encoding) -> int:
+def _count_inputs(encoding: Encoding, models: int) -> int:
+    """models: of how many, each with levels and classes of its own, the encoding has all. A bound of all that
+    one of them could fill would let it forbid the version."""
     for column in encoding.columns:
         _require(isinstance(column.elements, int) and 1 <= column.elements <= MOST_INPUTS, _ENCODING)
-        _require(len(column.levels) <= 1_000 and len(column.edges) <= 1_000, _ENCODING)
+        _require(len(column.levels) <= models * 1_000 and len(column.edges) <= 1_000, _ENCODING)
         _require(all(isinstance(level, str) for level in column.levels), _ENCODING)
         _require(all(map(_is_number, column.edges)), _ENCODING)
         _require(list(column.edges) == sorted(set(column.edges)), _ENCODING)
         _require(column.form in ("value", "log1p", "bins", "indicators", "index"), _ENCODING)
-    _require(len(encoding.classes) <= bounds.CLASSES.most, "its classes are no labels")
+    _require(len(encoding.classes) <= models * bounds.CLASSES.most, "its classes are no labels")
     _require(all(isinstance(label, str) for label in encoding.classes), "its classes are no labels")
     count = sum(len(column.inputs) for column in encoding.columns)
     _require(0 < count <= MOST_INPUTS, f"it has more than {MOST_INPUTS} inputs, or none")
@@ -268,6 +274,7 @@ def _check_votes(content: Content, arrays: State, count: int, classes: int) -> N
     _require(isinstance(voters, list) and FEWEST <= len(voters) <= MOST_VOTERS, _VOTERS)
     assert isinstance(voters, list)
     _require(content.get("votes") == len(voters) and content.get("labels") == classes, _VOTERS)
+    _require(type(content.get("shape_margin")) is int, _VOTERS)
     _require(content["link"] in ("logistic", "softmax"), "there are no predictions of its link")
     owners = {str(number) for number in range(len(voters))}
     _require(all(name.partition("/")[0] in owners for name in arrays), "an array in it is no model's")

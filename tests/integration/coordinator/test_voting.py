@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from heliosdb.domain.groups import dealt
+from heliosdb.domain.ids import NodeName, WorkspaceName
 from tests.integration.coordinator.orders_support import erase, share_by_patient
 from tests.integration.coordinator.support import Site, World, create_model, create_workspace
 
@@ -99,6 +101,28 @@ async def test_a_group_without_a_model_does_not_vote(world: World) -> None:
     assert _certified(world, "risk")[0]["voters"] == 4
 
 
+async def test_a_group_whose_model_cannot_be_read_does_not_vote(world: World) -> None:
+    await _federation(world, rows=100)
+    create_model(world, rounds=1)
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    await world.start_coordinator(faults="coordinator.round.closed:5=kill").died()
+    with world.catalog() as connection:
+        connection.execute(
+            "DELETE FROM federated.run_parameters USING federated.run AS r"
+            " WHERE r.run_id = run_parameters.run_id AND r.voting_group = 1"
+        )
+    world.start_coordinator()
+
+    await _over(world)
+
+    (said,) = world.query("SELECT message FROM federated.run WHERE message ~ 'version'")
+    assert (
+        "the models of 4 of 5 groups vote, and none of group 1 (the parameters of round 1 are missing)"
+        in said["message"]
+    )
+    assert _certified(world, "risk")[0]["voters"] == 4
+
+
 async def test_fewer_than_three_models_are_no_vote(world: World) -> None:
     await _federation(world, rows=100, sharing=2)
     create_model(world, rounds=1)
@@ -170,6 +194,12 @@ async def test_start_refuses_groups_that_could_not_vote(world: World) -> None:
     world.execute("ALTER FEDERATED MODEL risk SET (algorithm = 'linear_regression')")
     with pytest.raises(invalid, match="linear_regression learns a number, on which no groups can vote"):
         world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+    world.execute(
+        "CREATE FEDERATED MODEL grove IN WORKSPACE consortium WITH (algorithm = 'random_forest', trees = 5,"
+        " features = ['age'], target = 'outcome')"
+    )
+    with pytest.raises(invalid, match="needs target_classes where random_forest may learn a number too"):
+        world.execute("START FEDERATED TRAINING grove WITH (voting_groups = 3)")
     world.execute("ALTER FEDERATED MODEL risk SET (algorithm = 'logistic_regression')")
     world.execute("ALTER FEDERATED WORKSPACE consortium SET (privacy_budget = 5, subjects_overlap = true)")
     with pytest.raises(unsupported, match="not supported under a privacy_budget with subjects_overlap"):
@@ -177,24 +207,58 @@ async def test_start_refuses_groups_that_could_not_vote(world: World) -> None:
     assert world.runs() == []
 
 
-async def test_no_hand_puts_a_node_into_two_groups(world: World) -> None:
-    create_workspace(world, min_nodes=1)
-    create_model(world)
+async def test_no_hand_chooses_the_nodes_of_a_group(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    for number, name in enumerate((*NAMES, "coast")):
+        world.execute(
+            f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE consortium WITH (endpoint = 'https://localhost:{number + 1}')"
+        )
+    nodes = [NodeName(name) for name in (*NAMES, "coast")]
+    (alone, *_), (a, b, c) = (
+        [list(group) for group in dealt(nodes, count, WorkspaceName("consortium"))] for count in (6, 3)
+    )
+    invalid, state = psycopg.errors.InvalidParameterValue, psycopg.errors.ObjectNotInPrerequisiteState
+    series, unlike = "does not go with its voting_groups", "are not those that are dealt to it"
     with world.catalog() as connection:
+        connection.execute("CREATE ROLE starter IN ROLE federated_operator")
+        connection.execute("SET ROLE starter")
+        connection.execute(
+            "CALL federated.execute($$CREATE FEDERATED MODEL risk IN WORKSPACE consortium WITH (algorithm ="
+            " 'logistic_regression', features = ['age'], target = 'outcome')$$)"
+        )
         insert = (
             "INSERT INTO federated.run (model_id, overrides, series_id, waiting, voting_group, group_nodes)"
-            " SELECT model_id, '{\"voting_groups\": 3}', '00000000-0000-0000-0000-000000000001', %s, %s, %s"
-            " FROM federated.model"
+            " SELECT model_id, jsonb_build_object('voting_groups', %s::integer),"
+            " '00000000-0000-0000-0000-000000000001', %s, %s, %s FROM federated.model"
         )
-        connection.execute(insert, [False, 1, ["north", "south"]])
-        for number, nodes, message in (
-            (2, ["east", "south"], '"south" is in two of the groups'),
-            (2, ["east", "east"], '"east" is in two of the groups'),
-            (4, ["east"], "does not go with its voting_groups"),
-            (None, None, "does not go with its voting_groups"),
-        ):
-            with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
-                connection.execute(insert, [True, number, nodes])
+
+        def refuse(error: type[psycopg.Error], message: str, *values: object) -> None:
+            with pytest.raises(error, match=message):
+                connection.execute(insert, values)
+
+        for group in (a[:1], b, [*a, b[0]], [a[0], a[0]], [*a, a[0]], ["nobody"]):
+            refuse(invalid, unlike, 3, False, 1, group)
+        refuse(state, "group 1 would be of fewer nodes than min_nodes", 6, False, 1, alone)
+        refuse(invalid, series, 3, False, 4, a)
+        refuse(invalid, series, 3, False, None, None)
+        connection.execute(insert, (3, False, 1, a))
+        refuse(invalid, unlike, 3, True, 2, a)
+        refuse(invalid, series, 3, True, 1, a)
+        refuse(invalid, series, 4, True, 2, b)
+        connection.execute(insert, (3, True, 2, b))
+        connection.execute(insert, (3, True, 3, c))
+
+
+async def test_the_catalog_deals_nodes_as_start_does(world: World) -> None:
+    names = ["north", "Süd", "ost 1", "öst", "x" * 60, "z", "Z", "0", "_"]
+    with world.catalog() as connection:
+        for count in (1, 2, 3, 4, 9):
+            rows = connection.execute(
+                "SELECT federated._dealt(%s, %s, 'Bündnis', n) AS names FROM generate_series(1, %s) AS n ORDER BY n",
+                [names, count, count],
+            )
+            groups = dealt([NodeName(name) for name in names], count, WorkspaceName("Bündnis"))
+            assert [row["names"] for row in rows] == [list(group) for group in groups]
 
 
 async def test_a_version_is_retired_whose_voters_had_learned_from_an_erased_subject(world: World) -> None:

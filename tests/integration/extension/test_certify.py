@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import combinations_with_replacement, product
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import errors
 
-from heliosdb.domain.encoding import ColumnEncoding, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.prediction import Prediction
 from heliosdb.scoring.ballot import Ballot, Candidate, hold_ballot
 from tests.support.cluster import Cluster
@@ -61,6 +63,64 @@ def test_as_many_as_are_certified_and_no_more_are_withstood(catalog: psycopg.Con
     assert len(cases) > 300
 
 
+KINDS = (ColumnKind.NUMBER, ColumnKind.CATEGORY, ColumnKind.TIME)
+Group = tuple[int, int] | None
+"""The kind of its model's column and its vote; None of a group without a model."""
+GROUPS: tuple[Group, ...] = (None, *product(range(len(KINDS)), (0, 1)))
+
+
+@cache
+def held(groups: tuple[Group, ...]) -> tuple[Counts, int] | None:
+    """The votes of each class, and how many groups cannot have had others vote; None where there is no version.
+    groups: sorted, since it is their numbers alone that count."""
+    candidates = [
+        Candidate(place, _from(1), Encoding((ColumnEncoding("x", KINDS[group[0]]),)), ("0", "1"))
+        for place, group in enumerate(groups)
+        if group is not None
+    ]
+    try:
+        ballot = hold_ballot(candidates)
+    except FederatedError:
+        return None
+    votes = [group[1] for group in (groups[place] for place in ballot.voting) if group is not None]
+    return (votes.count(0), votes.count(1)), ballot.prediction.content["shape_margin"]
+
+
+def _sorted(groups: Iterable[Group]) -> tuple[Group, ...]:
+    return tuple(sorted(groups, key=GROUPS.index))
+
+
+def with_others(groups: tuple[Group, ...]) -> set[tuple[Group, ...]]:
+    """All that one group can make of it."""
+    return {
+        _sorted((*groups[:place], other, *groups[place + 1 :]))
+        for place in range(len(groups))
+        for other in GROUPS
+    }
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_nodes_whose_columns_are_of_other_kinds_change_no_certified_prediction(
+    catalog: psycopg.Connection, count: int
+) -> None:
+    cases = [(one, found) for one in combinations_with_replacement(GROUPS, count) if (found := held(one))]
+    margins = catalog.execute(
+        "SELECT federated._certified_nodes(string_to_array(v, ',')::integer[]) FROM unnest(%s::text[])"
+        " WITH ORDINALITY AS u (v, place) ORDER BY u.place",
+        [[",".join(map(str, votes)) for _, (votes, _) in cases]],
+    ).fetchall()
+
+    lowered = 0
+    for (groups, (votes, shape_margin)), (margin,) in zip(cases, margins, strict=True):
+        lowered += shape_margin < margin
+        reached = {groups}
+        for _ in range(min(margin, shape_margin)):
+            reached = {other for one in reached for other in with_others(one)}
+        others = {winner(found[0]) for one in reached if (found := held(one)) is not None}
+        assert others == {winner(votes)}, (groups, margin, shape_margin)
+    assert count < 5 or lowered > 0
+
+
 @pytest.fixture
 def model(cluster: Cluster, catalog: psycopg.Connection) -> Iterator[psycopg.Connection]:
     """A model of one feature by the vote of five, which say yes from 1, 2, 3, 4 and 5 on."""
@@ -74,9 +134,17 @@ def model(cluster: Cluster, catalog: psycopg.Connection) -> Iterator[psycopg.Con
     yield catalog
 
 
-def _ballot() -> Ballot:
-    encoding, labels = Encoding((ColumnEncoding("days"),)), ("no", "yes")
-    return hold_ballot([Candidate(n, _from(n), encoding, labels) for n in range(1, 6)], labels)
+def _ballot(*texts: int) -> Ballot:
+    """Of five groups. texts: of which groups the column is a category, which is no number."""
+    text = ColumnEncoding("days", ColumnKind.CATEGORY, "indicators", ("a", "b"))
+    labels = ("no", "yes")
+    return hold_ballot(
+        [
+            Candidate(n, _from(n), Encoding((text if n in texts else ColumnEncoding("days"),)), labels)
+            for n in range(1, 6)
+        ],
+        labels,
+    )
 
 
 def _from(days: int) -> Prediction:
@@ -99,6 +167,18 @@ def test_a_row_s_prediction_and_how_many_nodes_cannot_change_it(model: psycopg.C
         (5, "yes", 5, "no", 0, 5, 2),
     ]
     assert model.execute("SELECT (federated_certify('stay@1', '{}')).hostile_nodes").fetchone() == (2,)
+
+
+def test_of_columns_of_other_kinds_one_node_may_have_decided(
+    cluster: Cluster, model: psycopg.Connection
+) -> None:
+    """Three groups' column is a number: with one node less two are left, and two of the other kind."""
+    ballot = _ballot(4, 5)
+    publish_prediction(cluster, model.info.dbname, "stay", ballot.prediction, ballot.encoding)
+
+    found = model.execute("SELECT (c).* FROM federated_certify('stay', '{\"days\": 9}') AS c").fetchone()
+
+    assert found == ("yes", 3, "no", 0, 3, 0)
 
 
 def test_every_form_of_a_prediction_says_the_share_of_the_votes(model: psycopg.Connection) -> None:
@@ -198,3 +278,15 @@ def test_a_sealed_version_is_certified_and_shows_no_model(
     [(kept,)] = model.execute("SELECT prediction FROM federated.version WHERE version = 2").fetchall()
     assert kept["sealed"] is True
     assert "voters" not in kept
+
+
+def test_a_delivery_s_bound_of_levels_is_each_voter_s(catalog: psycopg.Connection) -> None:
+    check = (
+        "SELECT federated._check_encoding('{ward}', '{false}', jsonb_build_object('votes', %s::integer, 'encoding',"
+        " jsonb_build_object('columns', jsonb_build_array(jsonb_build_object('column', 'ward', 'kind', 'category',"
+        " 'form', 'index', 'levels', (SELECT jsonb_agg(n::text) FROM generate_series(1, %s) AS n))))))"
+    )
+    catalog.execute(check, [3, 3000])
+    for votes, levels in ((3, 3001), (None, 1001)):
+        with pytest.raises(errors.InvalidParameterValue, match='the encoding of feature "ward"'):
+            catalog.execute(check, [votes, levels])

@@ -147,6 +147,23 @@ def test_it_is_told_that_nodes_of_a_group_add_all_of_the_noise(session: psycopg.
     )
 
 
+@pytest.mark.parametrize("charged", ["north", "south", "west"])
+def test_of_groups_that_vote_the_most_charged_node_s_is_told(
+    clinics: psycopg.Connection, charged: str
+) -> None:
+    execute(clinics, "ALTER FEDERATED WORKSPACE clinics SET (min_nodes = 1)")
+    chosen = f"{START} WITH (voting_groups = 3)"
+    before = plan(clinics, chosen)["Privacy"]["Epsilon of the Run"]
+    clinics.execute(
+        "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name,"
+        " noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight, exchange)"
+        " VALUES ('clinics', gen_random_uuid(), 'risk', 0, 'statistics', %s, 20, 1, 1, 0.2, 0.2, 0.2, 0)",
+        [charged],
+    )
+
+    assert plan(clinics, chosen)["Privacy"]["Epsilon of the Run"] < before - 0.05
+
+
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:
     for name, said in {"paused": {"paused": True}, "texts": {"age": "text"}}.items():
         meet(clinics, name, **said)

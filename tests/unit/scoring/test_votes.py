@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from heliosdb.domain import bounds
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.prediction import Prediction
@@ -198,6 +199,7 @@ def test_a_delivered_version_is_looked_through_model_by_model() -> None:
     assert fault() is None
     assert fault(votes=4) is not None
     assert fault(labels=3) is not None
+    assert fault(shape_margin=None) is not None
     assert fault(voters=sound["voters"][:2], votes=2) is not None
     assert fault(voters=with_voter(kind="votes")) is not None
     assert fault(voters=with_voter(places=[0, 2])) is not None
@@ -206,3 +208,35 @@ def test_a_delivered_version_is_looked_through_model_by_model() -> None:
     assert fault(voters=with_voter(levels=[[0], None])) is not None
     assert fault(voters=with_voter(slopes=[1.0])) is not None
     assert fault(voters=with_voter(more=1)) is not None
+
+
+def test_one_model_s_many_levels_and_classes_forbid_no_delivery() -> None:
+    def of(group: int, levels: int, classes: int) -> Candidate:
+        names = tuple(f"{group} {number:04}" for number in range(levels))
+        column = ColumnEncoding("ward", ColumnKind.CATEGORY, "index", names)
+        numbers = {
+            "intercepts": [0.0] * classes,
+            "slopes": [[0.0]] * classes,
+            "fills": [0.0],
+            "shifts": [0.0],
+        }
+        labels = tuple(f"{group} {number:03}" for number in range(classes))
+        return Candidate(
+            group,
+            Prediction("softmax_linear", {**numbers, "link": "softmax"}),
+            Encoding((column,), labels),
+            labels,
+        )
+
+    most = int(bounds.CLASSES.most)
+    ballot = hold_ballot([of(1, 1_000, most), of(2, 2, 2), of(3, 2, 2)])
+    content = {**ballot.prediction.content, "kind": "votes", "classes": list(ballot.encoding.classes)}
+
+    def fault(encoding: Encoding) -> str | None:
+        return soundness.find_fault(lambda: soundness.check_version(content, {}, encoding))
+
+    assert len(ballot.encoding.columns[0].levels) == 1_004
+    assert len(ballot.encoding.classes) == most + 4
+    assert fault(ballot.encoding) is None
+    many = replace(ballot.encoding.columns[0], levels=tuple(map(str, range(3_001))))
+    assert fault(replace(ballot.encoding, columns=(many,))) is not None
