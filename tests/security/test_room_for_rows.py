@@ -27,6 +27,7 @@ from heliosdb.algorithms.works import (
     TrainWork,
 )
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Reading, Scaling, Task
 from heliosdb.node.config import DaskSettings
@@ -114,7 +115,7 @@ def tree_tasks(
         EVALUATE: EvaluateWork(model, scaling, NOISE, classes=2).to_work(),
         REPORT: PrivateReportWork(model, scaling, NOISE, classes=2).to_work(PrivateLayout(2, columns).size),
     }
-    told = {
+    told: dict[StepName, dict[str, Any]] = {
         STATISTICS: {},
         EVALUATE: {"scaling": scaling, "state": state},
         REPORT: {"scaling": scaling, "state": {**state, "cover": np.zeros(drawn.size)}},

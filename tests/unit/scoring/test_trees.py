@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,8 @@ def test_what_rows_take_in_memory_does_not_follow_the_trees(one_way: bool) -> No
     again = scoring.add_up(found, x[: 2 * scoring.FEW], boosts=False)
     assert found.count == 1000
 
-    taken = [_peak(lambda n=n: scoring.add_up(found, x[:n], boosts=False)) for n in (scoring.FEW, 4096, 9000)]
+    counts = (scoring.FEW, scoring.BLOCK, len(x))
+    taken = [_peak(partial(scoring.add_up, found, x[:count], boosts=False)) for count in counts]
 
     np.testing.assert_array_equal(again[: scoring.FEW], few)
     # Bits of a block, and bytes of a part of them; of bins alone a third of that.
