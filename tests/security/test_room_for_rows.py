@@ -1,7 +1,8 @@
 """Under a budget it is no task's doing whether rows fit into memory: so it counts none.
 
 The attack that this test keeps: a task names levels, and each is a number more for every row. A coordinator that named
-ever more of them, at an epsilon of next to nothing, found out by which task failed how many rows a node has.
+ever more of them, at an epsilon of next to nothing, found out by which task failed how many rows a node has. So did one
+that sent ever more trees, where each of their conditions was a bit more for every row.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.private_layout import PrivateLayout
+from heliosdb.algorithms.steps import REPORT
 from heliosdb.algorithms.trees.grown import Trees
 from heliosdb.algorithms.trees.structure import Drawing, normal_edges
 from heliosdb.algorithms.trees.work import Model
-from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.algorithms.works import (
+    EvaluateWork,
+    PrivateReportWork,
+    PrivateTraining,
+    StatisticsWork,
+    TrainWork,
+)
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Reading, Scaling, Task
 from heliosdb.node.config import DaskSettings
@@ -86,24 +96,33 @@ def tasks(levels: int) -> list[Task]:
     return linear + tree_tasks(named)
 
 
-def tree_tasks(named: tuple[str, ...]) -> list[Task]:
-    """One of each kind about the indices of such levels."""
-    columns = tuple(ColumnEncoding(one, ColumnKind.CATEGORY, "index", named) for one in COLUMNS)
-    encoding, reading = Encoding(columns, ("0", "1")), Reading(None, COLUMNS, "outcome", 0.5, 1)
-    scaling, levels = Scaling((0.0,) * len(COLUMNS), (1.0,) * len(COLUMNS)), (len(named),) * len(COLUMNS)
-    edges = normal_edges(scaling, levels, (False,) * len(COLUMNS), 8)
-    trees = Drawing(edges, levels, 3, 1).added(Trees.empty(1, len(named) + 1), 2)
-    state = Model(edges, levels, np.empty(0), trees).to_state()
+def tree_tasks(
+    named: tuple[str, ...], trees: int = 2, depth: int = 3, columns: int = len(COLUMNS)
+) -> list[Task]:
+    """One of each kind about the indices of such levels, of so many columns."""
+    read = COLUMNS[:columns]
+    encoding = Encoding(
+        tuple(ColumnEncoding(one, ColumnKind.CATEGORY, "index", named) for one in read), ("0", "1")
+    )
+    reading = Reading(None, read, "outcome", 0.5, 1)
+    scaling, levels = Scaling((0.0,) * columns, (1.0,) * columns), (len(named),) * columns
+    edges = normal_edges(scaling, levels, (False,) * columns, 8)
+    drawn = Drawing(edges, levels, depth, 1).added(Trees.empty(1, len(named) + 1), trees)
+    state = Model(edges, levels, np.empty(0), drawn).to_state()
     run, model = new_run(), "random_forest"
     works = {
-        STATISTICS: StatisticsWork(model, NOISE, classes=2).to_work(len(COLUMNS)),
+        STATISTICS: StatisticsWork(model, NOISE, classes=2).to_work(columns),
         EVALUATE: EvaluateWork(model, scaling, NOISE, classes=2).to_work(),
+        REPORT: PrivateReportWork(model, scaling, NOISE, classes=2).to_work(PrivateLayout(2, columns).size),
     }
-    bare = {step: Task(key(step, run=run), reading, work, budget=BUDGET) for step, work in works.items()}
-    told = {"scaling": scaling, "state": state}
+    told: dict[StepName, dict[str, Any]] = {
+        STATISTICS: {},
+        EVALUATE: {"scaling": scaling, "state": state},
+        REPORT: {"scaling": scaling, "state": {**state, "cover": np.zeros(drawn.size)}},
+    }
     return [
-        replace(task, encoding=encoding, **({} if step == STATISTICS else told))
-        for step, task in bare.items()
+        replace(Task(key(step, run=run), reading, work, budget=BUDGET), encoding=encoding, **told[step])
+        for step, work in works.items()
     ]
 
 
@@ -116,7 +135,7 @@ def tree_tasks(named: tuple[str, ...]) -> list[Task]:
     ],
     ids=str,
 )
-async def test_the_most_levels_that_a_task_may_name_are_answered_about_however_many_rows(
+async def test_the_most_levels_and_many_trees_are_answered_about_however_many_rows(
     people: People, engine: dict[str, Any], cluster: Cluster, federated_database: str, tmp_path: Path
 ) -> None:
     federation = Federation(tmp_path)
@@ -128,7 +147,9 @@ async def test_the_most_levels_that_a_task_may_name_are_answered_about_however_m
     )
     async with running_node(config) as port:
         client = federation.client(port)
-        for task in [*tasks(1), *tasks(MAX_LEVELS - 1)]:
+        # A quarter of a million conditions, all of one column.
+        forest = tree_tasks(("0", "1"), trees=1000, depth=8, columns=1)
+        for task in [*tasks(1), *tasks(MAX_LEVELS - 1), *forest]:
             update = await client.perform(task, federation.sealing, TIMEOUT)
             assert np.isfinite(update.vector).all()
         await client.close()

@@ -23,6 +23,7 @@ from heliosdb.scoring.ballot import FEWEST
 from heliosdb.scoring.kinds import LINKS
 from heliosdb.scoring.network import HIDDEN, OUTPUT
 from heliosdb.scoring.rows import count_slots, width_of
+from heliosdb.scoring.ways import are_between_levels
 
 Content = Mapping[str, Any]
 
@@ -46,7 +47,7 @@ MOST_TABLE: Final = 2**28
 bin of its input."""
 
 MOST_BITS = 2**30
-"""Bits of subsets, of which each condition of trees by a category is given its own, a byte each."""
+"""Bits of subsets, of which each condition of trees by a category is given its own."""
 
 _TREES = {
     "tree": np.int32, "feature": np.int32, "split": np.int32, "left": np.int32, "missing_left": np.uint8,
@@ -211,8 +212,8 @@ def _check_bins(arrays: State, count: int) -> None:
     _require(counts.shape == levels.shape == (count,), _ARRAYS)
     _require(bool(np.all((counts >= 0) & (counts < bounds.BINS.most + 1_000))), _ARRAYS)
     _require(bool(np.all((levels >= 0) & (levels <= 1_003))), _ARRAYS)
-    _require(bool(np.all(counts[levels > 0] == levels[levels > 0] - 1)), _ARRAYS)
     _require(edges.shape == (int(counts.sum()),), _ARRAYS)
+    _require(are_between_levels(edges, counts, levels), _ARRAYS)
     # Ascending within each input; where another begins, anything may follow.
     rises = np.diff(edges) > 0
     starts = np.cumsum(counts)[:-1]
@@ -243,10 +244,9 @@ def _check_splits(arrays: State, inner: NDArray[np.int64]) -> None:
     _require(subsets.ndim == 2 and subsets.shape[1] <= -(-(widest + 1) // 8), _ARRAYS)
     _require(not is_category.any() or subsets.shape[1] * 8 >= widest, _ARRAYS)
     _require(int(is_category.sum()) * subsets.shape[1] * 8 <= MOST_BITS, "its trees are too large")
-    most = np.where(is_category, subsets.shape[0], np.maximum(arrays["n_edges"][feature], 1) + 1)
+    # A number is split at one of its edges: beyond the last one nothing lies but what is missing.
+    most = np.where(is_category, subsets.shape[0], arrays["n_edges"][feature])
     _require(bool(np.all((split >= 0) & (split < most))), "a split in it is none of its input's")
-    empty = ~is_category & (arrays["n_edges"][feature] == 0)
-    _require(not empty.any() or arrays["edges"].size > 0, "a split in it is none of its input's")
     _require(bool(np.all(arrays["missing_left"] <= 1)), _ARRAYS)
 
 

@@ -1,10 +1,14 @@
 """Predictions of trees: the mean of a forest's leaves, or the sum of boosting's.
 
-What always holds: a row's prediction is the same, to the bit, whatever rows are scored beside it and by
-whichever of the two ways below; it is finite for every row.
+What always holds: a row's prediction is the same, to the bit, whatever rows are scored beside it; it is
+finite; what rows take in memory is bounded, however many they are and whatever the trees.
 
-A few rows go down all trees at once, a level at a time. Many rows go as bits: one bit a row, 64 of them in a
-word. Each different condition of the trees is a row of such words, and where the rows of a block are at a
+A few rows go down all trees at once, a level at a time, each by its own bins (`Ways`). Many rows go as bits:
+one bit a row, 64 of them in a word. That both ways lead to one leaf holds for the trees that
+`algorithms.trees` and `soundness` let pass: where a row's score has to be its own whatever a coordinate of
+these trees is, under a privacy budget, every row goes by its bins, however many there are.
+
+Of bits: each different condition of the trees is a row of such words, and where the rows of a block are at a
 node is another: that of its left child is the bitwise and with the condition, and of its right one the rest.
 So a node costs a few operations for 64 rows, where a row by itself would have to find its way (after Lucchese
 et al. 2015, "QuickScorer", whose bits are the leaves of a tree; here they are rows).
@@ -28,7 +32,19 @@ FEW = 96
 """Rows that are quicker to send down the trees than to turn into bits."""
 
 BLOCK = 4096
-"""Rows of a block: a multiple of 64."""
+"""Rows of a block at most: a multiple of 64."""
+
+_MOST_BINS = 2**22
+"""Of a block's rows, one of each input: 32 MiB."""
+
+_MOST_BITS = 2**29
+"""Of a block's rows, one of each condition: 64 MiB."""
+
+_FEWEST_AS_BITS = 512
+"""Rows of a block as bits at least: trees of so many conditions that fewer have room have rows go by bins."""
+
+_CONDITIONS_AT_ONCE = 2048
+"""Of one input, whose bits are a byte each before they are packed."""
 
 _DEEPEST = 8
 """Levels that a leaf's number, one byte, can tell apart."""
@@ -85,47 +101,60 @@ def add_up(found: Prepared, inputs: Rows, *, boosts: bool) -> NDArray[np.float64
 
 
 class Prepared:
-    """Trees as they are scored. count: how many."""
+    """Trees as they are scored. count: how many.
 
-    def __init__(self, arrays: State) -> None:
+    one_way: whether all rows go by their bins, however many there are.
+    """
+
+    def __init__(self, arrays: State, *, one_way: bool = False) -> None:
         self.arrays = arrays
         self._edges, self._counts = arrays["edges"], arrays["n_edges"].astype(np.int64)
         self._categories = arrays["levels"] > 0
         self._ways = Ways(arrays, self._counts + 2, self._categories)
         self._roots = np.unique(arrays["tree"], return_index=True)[1]
         self.count = int(self._roots.size)
+        self._one_way = one_way
         self._planes: list[_Planes] | None = None
         self._conditions: _Conditions | None = None
 
     def leaves(self, inputs: Rows) -> Iterator[tuple[slice, int, Numbers]]:
         """Yield for a block of rows, and each tree in its order, the leaf of each row."""
-        for start in range(0, len(inputs), BLOCK):
-            rows = slice(start, min(start + BLOCK, len(inputs)))
-            for tree, leaves in enumerate(self._leaves(inputs[rows])):
+        as_bits = not self._one_way and len(inputs) > FEW and self._go_as_bits()
+        found = self._by_bits if as_bits else self._by_bins
+        size = self._rows_as_bits() if as_bits else max(1, min(BLOCK, _MOST_BINS // max(1, inputs.shape[1])))
+        for start in range(0, len(inputs), size):
+            rows = slice(start, min(start + size, len(inputs)))
+            for tree, leaves in enumerate(found(inputs[rows])):
                 yield rows, tree, leaves
 
-    def _leaves(self, block: Rows) -> Iterator[Numbers]:
-        if len(block) > FEW and self._are_shallow():
-            assert self._conditions is not None
-            assert self._planes is not None
-            met = self._conditions.met(block)
-            for planes in self._planes:
-                yield from planes.leaves(met, len(block))
-            return
+    def _by_bits(self, block: Rows) -> Iterator[Numbers]:
+        assert self._conditions is not None
+        assert self._planes is not None
+        met = self._conditions.met(block)
+        for planes in self._planes:
+            yield from planes.leaves(met, len(block))
+
+    def _by_bins(self, block: Rows) -> Iterator[Numbers]:
         bins = bins_of(block, self._edges, self._counts)
         step = max(1, BLOCK // max(1, len(block)))
         for first in range(0, self.count, step):
             yield from self._ways.follow_all(bins, self._roots[first : first + step])
 
-    def _are_shallow(self) -> bool:
+    def _rows_as_bits(self) -> int:
+        """Return how many rows a block has, a multiple of 64."""
+        assert self._conditions is not None
+        return min(BLOCK, _MOST_BITS // max(1, self._conditions.count) // 64 * 64)
+
+    def _go_as_bits(self) -> bool:
         """Whether rows can go as bits, for which what that takes is made ready."""
         if self._planes is None:
+            self._planes = []
             levels = [_levels(self.arrays, part) for part in self._parts()]
-            if any(len(one) > _DEEPEST + 1 for one in levels):
-                self._planes = []
-            else:
-                self._conditions = _Conditions(self.arrays, self._categories)
-                self._planes = [_Planes(self.arrays, one, self._conditions.numbers) for one in levels]
+            conditions = _Conditions(self.arrays, self._categories)
+            is_shallow = all(len(one) <= _DEEPEST + 1 for one in levels)
+            if is_shallow and conditions.count * _FEWEST_AS_BITS <= _MOST_BITS:
+                self._conditions = conditions
+                self._planes = [_Planes(self.arrays, one, conditions.numbers) for one in levels]
         return bool(self._planes)
 
     def _parts(self) -> list[Numbers]:
@@ -143,54 +172,59 @@ def _levels(arrays: State, roots: Numbers) -> list[Numbers]:
 
 
 class _Conditions:
-    """The different conditions of trees. numbers: of each node its condition's, (nodes,)."""
+    """The different conditions of trees. count: how many. numbers: of each node its condition's, (nodes,),
+    of a leaf nothing that holds."""
 
     def __init__(self, arrays: State, categories: NDArray[np.bool_]) -> None:
-        feature = np.maximum(arrays["feature"].astype(np.int64), 0)
-        split = arrays["split"].astype(np.int64)
-        about = np.stack([feature, split, arrays["missing_left"].astype(np.int64)], axis=1)
-        about[arrays["feature"] < 0] = 0
+        inner = np.flatnonzero(arrays["feature"] >= 0)
+        names = ("feature", "split", "missing_left")
+        about = np.stack([arrays[name][inner].astype(np.int64) for name in names], axis=1)
         found, numbers = np.unique(about, axis=0, return_inverse=True)
-        self.numbers: Numbers = numbers.ravel().astype(np.int64)
+        self.count = len(found)
+        self.numbers: Numbers = np.zeros(arrays["feature"].size, dtype=np.int64)
+        self.numbers[inner] = numbers.ravel()
         starts = np.cumsum(arrays["n_edges"]) - arrays["n_edges"]
-        self._count = len(found)
-        self._by_input: list[tuple[int, Numbers, NDArray[np.bool_], NDArray[Any], int]] = []
+        self._parts: list[tuple[int, Numbers, NDArray[np.bool_], NDArray[Any], int]] = []
         for place in np.unique(found[:, 0]):
-            own = np.flatnonzero(found[:, 0] == place)
-            missing_left = found[own, 2] > 0
-            if categories[place]:
-                # A leaf counts as a split of input 0, by which no row goes: also where nothing splits it.
-                rows = _or_one(arrays["subsets"])
-                subsets = np.unpackbits(rows, axis=1).astype(np.bool_)
-                table: NDArray[Any] = subsets[np.minimum(found[own, 1], len(subsets) - 1)]
-            else:
-                last = max(0, int(arrays["n_edges"][place]) - 1)
-                edges = _or_one(arrays["edges"])[starts[place] + np.minimum(found[own, 1], last)]
-                table = edges[:, None]
+            ranked = np.flatnonzero(found[:, 0] == place)
             levels = int(arrays["levels"][place])
-            self._by_input.append((int(place), own, missing_left, table, levels))
+            for first in range(0, ranked.size, _CONDITIONS_AT_ONCE):
+                own = ranked[first : first + _CONDITIONS_AT_ONCE]
+                split, missing_left = found[own, 1], found[own, 2] > 0
+                by = (
+                    arrays["subsets"][split]
+                    if categories[place]
+                    else _column(arrays["edges"], starts[place] + split)
+                )
+                self._parts.append((int(place), own, missing_left, by, levels))
 
     def met(self, block: Rows) -> Bits:
         """Return where each condition is met: a bit a row, in whole words; (conditions, bytes)."""
         padded = -(-len(block) // 64) * 8
-        out = np.zeros((self._count, padded), dtype=np.uint8)
-        for place, own, missing_left, table, levels in self._by_input:
+        out = np.zeros((self.count, padded), dtype=np.uint8)
+        for place, own, missing_left, by, levels in self._parts:
             column = np.ascontiguousarray(block[:, place])
             missing = np.isnan(column)
-            if levels:
-                level = np.where(missing, 0.0, np.clip(np.ceil(column - 0.5), 0, levels - 1))
-                met = table[:, level.astype(np.int64)] & ~missing
-            else:
-                met = column <= table
+            met = _has_level(by, column, missing, levels) if levels else column <= by
             met[missing_left] |= missing
             packed = np.packbits(met, axis=1)
             out[own, : packed.shape[1]] = packed
         return out
 
 
-def _or_one(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array with a first entry of zeros where it has none."""
-    return array if len(array) else np.zeros((1, *array.shape[1:]), dtype=array.dtype)
+def _column(array: NDArray[Any], places: Numbers) -> NDArray[Any]:
+    return array[places][:, None]
+
+
+def _has_level(
+    subsets: NDArray[np.uint8], column: NDArray[np.float64], missing: NDArray[np.bool_], levels: int
+) -> NDArray[np.bool_]:
+    """Say in which subsets a row's level is, (conditions, n): of what is missing, in none."""
+    level = np.where(missing, 0.0, np.clip(np.ceil(column - 0.5), 0, levels - 1)).astype(np.int64)
+    bit = np.right_shift(np.uint8(128), (level % 8).astype(np.uint8))
+    found: NDArray[np.bool_] = (subsets[:, level // 8] & bit) > 0
+    found &= ~missing
+    return found
 
 
 class _Planes:

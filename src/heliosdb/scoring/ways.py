@@ -30,6 +30,16 @@ def bins_of(inputs: NDArray[np.float64], edges: NDArray[np.float64], counts: Num
     return bins
 
 
+def are_between_levels(edges: NDArray[np.float64], counts: Numbers, levels: Numbers) -> bool:
+    """Whether the edges of each input that is a category lie half-way between the indices of its levels, so
+    that a level has a bin. levels: of each input how many, 0 where it is a number."""
+    if not np.array_equal(counts[levels > 0], levels[levels > 0] - 1):
+        return False
+    own = np.repeat(levels > 0, counts)
+    place = np.arange(edges.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    return bool(np.array_equal(edges[own], place[own] + 0.5))
+
+
 class Ways:
     """Where rows go: for every node a table of its input's bins, True where they go left.
 

@@ -140,6 +140,21 @@ def test_trees_whose_ways_are_not_whole_are_none(change: Callable[[dict[str, Any
     assert fault(TREES, arrays, FOREST)
 
 
+def test_a_number_is_split_at_an_edge_and_levels_have_a_bin_each() -> None:
+    """Rows that go by their bins and rows that go as bits part where a number is split beyond its last edge, or a
+    category's edges are none of its levels'."""
+    arrays = grown()
+    number = int(np.flatnonzero((arrays["feature"] >= 0) & (arrays["levels"][arrays["feature"]] == 0))[0])
+    edges = int(arrays["n_edges"][arrays["feature"][number]])
+    for split, sound in ((edges - 1, True), (edges, False), (edges + 1, False)):
+        arrays["split"][number] = split
+        assert (fault(TREES, arrays, FOREST) is None) == sound
+    for moved in (-0.25, 0.25):
+        changed = grown()
+        changed["edges"][-1] += moved
+        assert fault(TREES, changed, FOREST)
+
+
 def test_trees_whose_subsets_unpack_to_too_much_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = grown()
     inner = arrays["feature"][arrays["feature"] >= 0]
@@ -161,7 +176,7 @@ def test_whole_numbers_that_no_integer_of_numpy_holds_are_floats() -> None:
 def test_whatever_is_changed_in_trees_is_found_or_scored(data: st.DataObject) -> None:
     arrays = grown()
     name = data.draw(
-        st.sampled_from(["tree", "feature", "split", "left", "n_edges", "levels", "missing_left"])
+        st.sampled_from(["tree", "feature", "split", "left", "n_edges", "levels", "missing_left", "edges"])
     )
     array = arrays[name] = arrays[name].copy()
     for place in data.draw(st.lists(st.integers(0, array.size - 1), min_size=1, max_size=3)):
@@ -169,7 +184,9 @@ def test_whatever_is_changed_in_trees_is_found_or_scored(data: st.DataObject) ->
     if fault(TREES, arrays, FOREST) is None:
         version = make_version(TREES, freeze(arrays), FOREST)
         slots = np.random.default_rng(0).normal(size=(100, version.width))
-        assert np.isfinite(version.predict(slots)).all()
+        found = version.predict(slots)
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(found, [version.predict(row[None])[0] for row in slots])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,3 +146,71 @@ def test_tables_are_the_same_however_many_nodes_are_looked_at_at_once(
     np.testing.assert_array_equal(arrays["values"][found[0], 0], expected)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+def make_many(count: int, depth: int, inputs: int) -> dict[str, Any]:
+    """Full trees, with nearly as many different conditions as inner nodes."""
+    rng = np.random.default_rng(0)
+    each, edges = 2 ** (depth + 1) - 1, 255
+    node = np.arange(each)
+    is_inner = np.tile(node < 2**depth - 1, count)
+    first = np.repeat(np.arange(count) * each, each)
+    left = np.where(is_inner, first + np.tile(2 * node + 1, count), 0)
+    return {
+        "tree": np.repeat(np.arange(count), each).astype(np.int32),
+        "feature": np.where(is_inner, rng.integers(0, inputs, left.size), -1).astype(np.int32),
+        "split": np.where(is_inner, rng.integers(0, edges, left.size), 0).astype(np.int32),
+        "left": left.astype(np.int32),
+        "missing_left": np.where(is_inner, rng.integers(0, 2, left.size), 0).astype(np.uint8),
+        "values": rng.random((left.size, 1)),
+        "subsets": np.zeros((0, 0), dtype=np.uint8),
+        "edges": np.tile(np.linspace(-3, 3, edges), inputs),
+        "n_edges": np.full(inputs, edges),
+        "levels": np.zeros(inputs, dtype=np.int64),
+    }
+
+
+def _peak(scored: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        scored()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("one_way", [True, False])
+def test_what_rows_take_in_memory_does_not_follow_the_trees(one_way: bool) -> None:
+    """A thousand trees of depth 8: rows times conditions would be a gigabyte."""
+    found = scoring.Prepared(make_many(1000, 8, 300), one_way=one_way)
+    x = np.random.default_rng(1).normal(size=(9000, 300))
+    few = scoring.add_up(found, x[: scoring.FEW], boosts=False)
+    again = scoring.add_up(found, x[: 2 * scoring.FEW], boosts=False)
+    assert found.count == 1000
+
+    counts = (scoring.FEW, scoring.BLOCK, len(x))
+    taken = [_peak(partial(scoring.add_up, found, x[:count], boosts=False)) for count in counts]
+
+    np.testing.assert_array_equal(again[: scoring.FEW], few)
+    # Bits of a block, and bytes of a part of them; of bins alone a third of that.
+    assert max(taken) < (40e6 if one_way else 160e6)
+    if one_way:
+        # Bins of the largest block.
+        assert taken[2] - taken[0] < scoring.BLOCK * 300 * 8 * 1.1 + 9000 * 8 * 3
+
+
+def test_trees_of_more_conditions_than_have_room_are_gone_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, x = make(12, 8, 1, boosts=False), rows(300)
+    as_bits = scoring.add_up(scoring.Prepared(arrays), x, boosts=False)
+    for room in (2**10, 2**14, 2**17):
+        monkeypatch.setattr(scoring, "_MOST_BITS", room)
+        monkeypatch.setattr(scoring, "_FEWEST_AS_BITS", 64)
+        monkeypatch.setattr(scoring, "_CONDITIONS_AT_ONCE", 5)
+        monkeypatch.setattr(scoring, "_MOST_BINS", 50)
+        np.testing.assert_array_equal(scoring.add_up(scoring.Prepared(arrays), x, boosts=False), as_bits)
+
+
+def test_rows_of_many_inputs_go_in_smaller_blocks() -> None:
+    arrays = make_many(2, 3, 2000)
+    found, x = scoring.Prepared(arrays, one_way=True), np.zeros((5000, 2000))
+    assert _peak(lambda: list(found.leaves(x))) < 45e6

@@ -111,7 +111,7 @@ class TreeModel:
 
     def private_scores(self, task: Task) -> RowScores:
         """Return what scores rows, each by itself; see private_measuring.py."""
-        return row_scores(task, boosts=self.boosts)
+        return row_scores(task, boosts=self.boosts, privately=True)
 
     def allows(self, classes: int) -> bool:
         """Whether a target has two classes or more, or is a number."""

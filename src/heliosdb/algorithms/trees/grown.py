@@ -218,7 +218,8 @@ class Trees:
     def _check_splits(self, widths: Numbers, categories: Flags) -> None:
         inner = np.flatnonzero(self.feature >= 0)
         feature, split = self.feature[inner], self.split[inner].astype(np.int64)
-        most = np.where(categories[feature], len(self.subsets), widths[feature] - 1)
+        # A number is split at one of its edges: beyond the last one nothing lies but what is missing.
+        most = np.where(categories[feature], len(self.subsets), widths[feature] - 2)
         used = np.sort(split[categories[feature]])
         if np.any((split < 0) | (split >= most)) or not np.array_equal(used, np.arange(len(self.subsets))):
             raise _none()

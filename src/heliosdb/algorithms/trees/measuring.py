@@ -62,7 +62,7 @@ class TreeEvaluateStep(EvaluateStep):
         del memory, draws
         work, rows = EvaluateWork.of(task), table.validation()
         if work.noise_multiplier is not None:
-            return measure_privately(row_scores(task, boosts=self.boosts), rows, work)
+            return measure_privately(row_scores(task, boosts=self.boosts, privately=True), rows, work)
         classes = work.classes
         target = scaled_target(rows, task, classes)
         scores = row_scores(task, boosts=self.boosts)(rows.features)
@@ -94,11 +94,15 @@ def check_scored(task: Task, *, boosts: bool, covers: bool) -> None:
         raise invalid_value("the task's trees are not whole")
 
 
-def row_scores(task: Task, *, boosts: bool) -> RowScores:
+def row_scores(task: Task, *, boosts: bool, privately: bool = False) -> RowScores:
     """Return what scores rows by a task's trees: the log odds of class 1, or the scaled number, (n,); of more
-    classes the logarithms of their shares, up to a number of the row, (n, classes)."""
+    classes the logarithms of their shares, up to a number of the row, (n, classes).
+
+    privately: whether how many rows there are has no part in how they are scored.
+    """
     model, learner = _model(task, boosts=boosts)
-    found = Prepared({**model.to_state(), "levels": np.array(model.levels, dtype=np.int64)})
+    arrays = {**model.to_state(), "levels": np.array(model.levels, dtype=np.int64)}
+    found = Prepared(arrays, one_way=privately)
 
     def scores_of(features: Matrix) -> Matrix:
         outputs = add_up(found, features, boosts=boosts)

@@ -26,6 +26,7 @@ from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype, Vector
 from heliosdb.domain.wording import counted
+from heliosdb.scoring.ways import are_between_levels
 
 MOST_PADDED = 2**27
 """Numbers that a node holds of an answer while it adds up: one for each bin of the widest candidate, also of
@@ -122,10 +123,9 @@ class Model:
     def of(cls, state: State, levels: Sequence[int], learner: AnyLearner) -> Model:
         """Read a state; FederatedError INVALID_VALUE where it is none of this model's."""
         edges = read_ragged(state, "edges", "n_edges", len(levels))
-        expected = np.array([many - 1 for many in levels if many], dtype=np.int64)
         categories = np.array(levels) > 0
         most = edges.counts[~categories].max(initial=0)
-        if not np.array_equal(edges.counts[categories], expected) or most >= bounds.BINS.most:
+        if not are_between_levels(edges.values, edges.counts, np.array(levels)) or most >= bounds.BINS.most:
             raise _misfit()
         trees = Trees.read(state, learner.outputs, edges.widths, categories)
         return cls(edges, tuple(levels), _base(state, learner), trees)
