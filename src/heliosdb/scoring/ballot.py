@@ -17,6 +17,7 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import join_parts
+from heliosdb.scoring.kinds import COMPUTING
 
 FEWEST = 3
 """Votes: of two no majority withstands anybody."""
@@ -119,8 +120,9 @@ def _voter(one: Candidate, asked: Sequence[ColumnEncoding], labels: Sequence[str
     for column, own in zip(asked, one.encoding.columns, strict=True):
         is_category = column.kind is ColumnKind.CATEGORY
         slots += [_renumbered(column, own)] if is_category else [None] * column.elements
+    computing = COMPUTING[one.prediction.kind]
     return {
-        **one.prediction.content,
+        **{name: value for name, value in one.prediction.content.items() if name in computing},
         "kind": one.prediction.kind,
         "encoding": one.encoding.to_json(),
         "levels": slots,

@@ -206,3 +206,16 @@ def test_a_delivered_version_is_looked_through_model_by_model() -> None:
     assert fault(voters=with_voter(levels=[[0], None])) is not None
     assert fault(voters=with_voter(slopes=[1.0])) is not None
     assert fault(voters=with_voter(more=1)) is not None
+
+
+def test_of_each_model_that_alone_is_kept_which_computes_it() -> None:
+    trained = [
+        replace(one, prediction=replace(one.prediction, content={**one.prediction.content, **figures}))
+        for one in candidates(-1.0, -2.0, -3.0)
+        for figures in [{"coefficients": {"scores": [{"std_error": [1.0]}]}}]
+    ]
+
+    ballot = hold_ballot(trained)
+
+    assert ballot.prediction.content == hold_ballot(candidates(-1.0, -2.0, -3.0)).prediction.content
+    soundness.check_version({**ballot.prediction.content, "kind": "votes"}, {}, ballot.encoding)
