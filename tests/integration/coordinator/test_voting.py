@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.coordinator.orders_support import erase, share_by_patient
+from tests.integration.coordinator.orders_support import share_by_patient
 from tests.integration.coordinator.support import Site, World, create_model, create_workspace
+from tests.integration.extension.versions_support import notices_of
 
 NAMES = ("north", "south", "east", "west", "centre")
 AGES, PRESSURES = range(30, 71, 5), range(90, 151, 10)
@@ -212,7 +213,12 @@ async def test_a_version_is_retired_whose_voters_had_learned_from_an_erased_subj
     assert await _over(world) == "completed"
     ran = len(world.runs())
 
-    erase(world, "42")
+    with world.catalog() as connection:
+        told = notices_of(connection)
+        connection.execute(
+            "CALL federated.execute($$DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = '42'$$)"
+        )
+    assert any("none takes its place: START FEDERATED TRAINING risk makes the next" in one for one in told)
     await world.reached("EXISTS (SELECT FROM federated.erasure WHERE completed_at IS NOT NULL)")
 
     (shown,) = world.query("SELECT DISTINCT exactness, versions FROM federated_erasure_status")
@@ -222,6 +228,10 @@ async def test_a_version_is_retired_whose_voters_had_learned_from_an_erased_subj
     for model in ("risk", "risk@1"):
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
             world.query("SELECT federated_certify(%s, '{}')", model)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+        world.query("SELECT federated_evaluate('risk')")
+    assert "All its versions were retired" in (refused.value.diag.message_detail or "")
+    assert "START FEDERATED TRAINING risk" in (refused.value.diag.message_hint or "")
     world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
     assert await _over(world) == "completed"
     assert world.query("SELECT (federated_certify('risk', '{}')).voters") == [{"voters": 3}]
