@@ -8,6 +8,11 @@ BEGIN
     IF subject.prediction ? 'sealed' THEN
         PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
         FROM federated.model AS m WHERE m.model_id = subject.model_id;
+    ELSIF subject.prediction ->> 'kind' = 'votes' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('federated model "%s" has no coefficients', model),
+            DETAIL = 'A version by vote has none of its own: each group''s model has.',
+            HINT = 'Train the model anew without voting_groups.';
     ELSIF subject.prediction -> 'coefficients' IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('federated model "%s" has no coefficients', model),

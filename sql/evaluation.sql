@@ -24,6 +24,14 @@ $$;
 COMMENT ON FUNCTION federated._project(jsonb, text[], text[], text) IS
     'Rows, given as a JSON array of objects, in the columns that a column list names; error 42703 for one that there is not';
 
+CREATE FUNCTION federated._groups_hint(model_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('SELECT run, voting_group FROM federated_runs WHERE model_name = %L names the runs; federated_training_metrics(%L, run => ...) has the figures of one.',
+                  m.name, m.name)
+    FROM federated.model AS m WHERE m.model_id = _groups_hint.model_id
+$$;
+COMMENT ON FUNCTION federated._groups_hint(bigint) IS 'Where the figures of the groups are whose models vote';
+
 CREATE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
                global_recall double precision, global_f1_score double precision, per_node_metrics jsonb,
@@ -64,7 +72,10 @@ BEGIN
     global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
     global_c_index := (v.report ->> 'c_index')::double precision;
     global_c_index_std_error := (v.report ->> 'c_index_std_error')::double precision;
-    IF num_nulls(global_loss, global_accuracy) > 0 THEN
+    IF v.prediction ->> 'kind' = 'votes' THEN
+        RAISE NOTICE 'a version by vote has no figures of its own: each group''s run has'
+            USING HINT = federated._groups_hint(v.model_id);
+    ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
         reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
                    FROM federated.round AS d
                    WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');

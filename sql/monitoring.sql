@@ -46,7 +46,7 @@ SELECT w.name AS workspace_name, m.name AS model_name,
        r.created_at AS queued_at, r.started_at, r.finished_at,
        (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = r.run_id AND d.finished_at IS NOT NULL) AS rounds,
        (SELECT max(v.version) FROM federated.version AS v WHERE v.run_id = r.run_id) AS version, r.trial, r.fold,
-       r.overrides AS options, r.message
+       r.voting_group, r.group_nodes, r.overrides AS options, r.message
 FROM federated.run AS r
 JOIN federated.model AS m USING (model_id)
 JOIN federated.workspace AS w USING (workspace_id);
@@ -64,6 +64,8 @@ COMMENT ON COLUMN @extschema@.federated_runs.rounds IS 'The last round that was 
 COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The last version that it left: one that was stopped and resumed may have left several; NULL where there is none, or where it was dropped';
 COMMENT ON COLUMN @extschema@.federated_runs.trial IS 'Which trial of a series of runs it is of, as in federated_trials; NULL of a run by itself';
 COMMENT ON COLUMN @extschema@.federated_runs.fold IS 'Which fold it holds out, from 0; NULL without folds';
+COMMENT ON COLUMN @extschema@.federated_runs.voting_group IS 'For which group of nodes it trains a model that votes, from 1; NULL without voting_groups';
+COMMENT ON COLUMN @extschema@.federated_runs.group_nodes IS 'The nodes of that group, which alone take part; NULL without voting_groups';
 COMMENT ON COLUMN @extschema@.federated_runs.options IS 'What START named for it, beside the options of the model';
 COMMENT ON COLUMN @extschema@.federated_runs.message IS 'How it ended, and why';
 

@@ -28,8 +28,16 @@ CREATE FUNCTION federated._predict_untrained(model text) RETURNS double precisio
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- Whoever may call this function alone learns no more.
-    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT') THEN
-        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
+    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT')
+       AND has_column_privilege('federated.version', 'retired_at', 'SELECT') THEN
+        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model)
+           AND NOT EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                           WHERE m.name = model AND v.retired_at IS NULL) THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = format('federated model "%s" has no current version', model),
+                DETAIL = 'All its versions were retired: data subjects were erased that they had learned from.',
+                HINT = format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model));
+        ELSIF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
             RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
                 MESSAGE = format('federated model "%s" has no current version', model),
                 DETAIL = 'Its runs left versions, none of which was promoted.',

@@ -400,7 +400,7 @@ TO federated_analyst;
 -- How models do.
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
-    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
+    federated._project(jsonb, text[], text[], text), federated._evaluation(text), federated._groups_hint(bigint),
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[]),
     @extschema@.federated_coefficients(text), federated._coefficients(text)
 TO federated_analyst, federated_auditor;

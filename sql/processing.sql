@@ -81,13 +81,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (
         SELECT n.name, n.options ->> 'data_residency' AS residency, count(DISTINCT p.round_number) AS rounds,
                (array_agg(p.weight ORDER BY p.round_number DESC, p.weight DESC) FILTER (WHERE p.weight IS NOT NULL))[1] AS rows
-        FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-        WHERE p.run_id = _card_sites.run_id AND p.round_number BETWEEN 1 AND _card_sites.round_number AND p.outcome = 'received'
+        FROM federated.run AS o
+        -- The models of all groups vote in one version, and each run ends with a round of its own.
+        JOIN federated.run AS r ON r.run_id = o.run_id OR r.series_id = o.series_id AND o.voting_group IS NOT NULL
+        JOIN federated.participation AS p ON p.run_id = r.run_id
+        JOIN federated.node AS n USING (node_id)
+        WHERE o.run_id = _card_sites.run_id AND p.round_number >= 1 AND p.outcome = 'received'
+          AND (p.round_number <= _card_sites.round_number OR r.run_id <> o.run_id)
         GROUP BY n.name, n.options ->> 'data_residency'
     ) AS s
 $$;
 COMMENT ON FUNCTION federated._card_sites(uuid, integer) IS
-    'Which nodes a version was trained at, in how many of its rounds, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
+    'Which nodes a version was trained at, of one by vote those of all groups, in how many rounds of the run, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
 
 CREATE FUNCTION federated._card_metrics(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -13,7 +13,12 @@ BEGIN
         RETURN stored -> part;
     END IF;
     SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
-    IF started.policy ->> 'privacy_budget' IS NOT NULL AND part = 'explanation' THEN
+    IF started.voting_group IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('no report of version %s of federated model "%s" was made', subject.version, model),
+            DETAIL = 'A version by vote has no figures of its own: each group''s run has.',
+            HINT = federated._groups_hint(subject.model_id);
+    ELSIF started.policy ->> 'privacy_budget' IS NOT NULL AND part = 'explanation' THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
             DETAIL = 'It would be a sum of contributions, which have no bound that one data subject''s rows could be held to.',
@@ -120,6 +125,11 @@ BEGIN
             DETAIL = 'Round 0 of a run gathers them.',
             HINT = format('START FEDERATED TRAINING %s.', quote_ident(model));
     END IF;
+    IF chosen.voting_group IS NOT NULL THEN
+        RAISE NOTICE 'this is of the nodes of voting group % of federated model "%" alone', chosen.voting_group, model
+            USING DETAIL = format('Its nodes are %s.', array_to_string(chosen.group_nodes, ', ')),
+                  HINT = format('SELECT run, voting_group FROM federated_runs WHERE model_name = %L names the other groups'' runs.', model);
+    END IF;
     RETURN QUERY
     WITH told AS (
         SELECT n.name, p.described -> 'columns' AS columns, p.described -> 'outliers' AS outliers
@@ -150,7 +160,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
-    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there, and outliers are NULL, as they are where there is no report';
+    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes of the run together, of voting_groups those of one group, as a NOTICE says; its node_name is NULL; then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there, and outliers are NULL, as they are where there is no report';
 
 CREATE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -19,7 +19,7 @@ COMMENT ON FUNCTION federated._certified_nodes(integer[]) IS
     'How many votes may be any others without another class winning; votes: of each class, in the order in which equal ones win';
 
 -- A sealed version shows these two figures, and nothing else of who votes.
-CREATE FUNCTION federated._count_voters(reference text, OUT voters integer, OUT shape_margin integer) RETURNS record
+CREATE FUNCTION federated._count_voters(reference text, OUT voters integer, OUT margin integer) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found record;
@@ -32,7 +32,7 @@ BEGIN
             HINT = format('START FEDERATED TRAINING %s WITH (voting_groups = 5) trains such models.', quote_ident(found.model_name));
     END IF;
     voters := (found.prediction ->> 'votes')::integer;
-    shape_margin := (found.prediction ->> 'shape_margin')::integer;
+    margin := (found.prediction ->> 'margin')::integer;
 END
 $$;
 COMMENT ON FUNCTION federated._count_voters(text) IS
@@ -46,9 +46,9 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $
 DECLARE
     classes      text[];
     counts       integer[];
-    shape_margin integer;
+    margin integer;
 BEGIN
-    SELECT c.voters, c.shape_margin INTO voters, shape_margin FROM federated._count_voters(model) AS c;
+    SELECT c.voters, c.margin INTO voters, margin FROM federated._count_voters(model) AS c;
     classes := federated._classes(model);
     counts := ARRAY(
         SELECT round(voters * s.share)::integer
@@ -64,7 +64,7 @@ BEGIN
         FROM unnest(classes, counts) WITH ORDINALITY AS c (label, votes, place)
     ) AS o;
     -- Whose columns are of other kinds than most models' does not vote: who moves that majority changes many votes.
-    hostile_nodes := least(federated._certified_nodes(counts), coalesce(shape_margin, 0));
+    hostile_nodes := least(federated._certified_nodes(counts), coalesce(margin, 0));
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_certify(text, jsonb) IS

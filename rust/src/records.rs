@@ -135,6 +135,10 @@ record!(
         trial: Option<i64>,
         /// Which fold it holds out, from 0.
         fold: Option<i64>,
+        /// For which group of nodes it trains a model that votes, from 1.
+        voting_group: Option<i64>,
+        /// The nodes of that group, which alone take part.
+        group_nodes: Option<Vec<String>>,
         /// What START named for it, beside the options of the model.
         options: Value,
         /// How it ended, and why.

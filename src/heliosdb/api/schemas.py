@@ -167,6 +167,8 @@ class Run(Answer):
     version: int | None
     trial: int | None
     fold: int | None
+    voting_group: int | None
+    group_nodes: list[str] | None
     options: dict[str, Any]
     message: str | None
 

@@ -156,6 +156,11 @@ def complete(  # noqa: PLR0917
     return bool(_SQL.query(connection, "complete", str(order_id), *said))
 
 
+def list_votes(connection: Connection, workspace_id: int) -> list[str]:
+    """Return the models of a workspace whose current version predicts by vote."""
+    return [row["model_name"] for row in _SQL.query(connection, "list_votes", workspace_id)]
+
+
 def list_costs(connection: Connection, workspace_id: int) -> list[Cost]:
     """Return what training each model of a workspace anew may spend; nothing where it has no budget."""
     return [

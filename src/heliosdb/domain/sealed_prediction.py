@@ -23,7 +23,7 @@ __all__ = ["SEALED", "is_sealed", "open_numbers", "public_key", "seal_numbers", 
 SEALED = "sealed"
 """The key of a stored prediction that says so."""
 
-_SHOWN = frozenset({"kind", "booleans", "classes", "encoding", "link", "boosts", "votes", "shape_margin"})
+_SHOWN = frozenset({"kind", "booleans", "classes", "encoding", "link", "boosts", "votes", "margin"})
 """Of a prediction what its functions are made of."""
 
 _MAGIC = b"heliosdb sealed numbers 1\0"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
 from heliosdb.exchange.document import Document
 from heliosdb.scoring import soundness
@@ -74,11 +74,17 @@ class Portable:
 
 def read_portable(document: Document) -> Portable:
     """Return the version of a document; FederatedError INVALID_VALUE where its numbers do not hold
-    together."""
+    together, NOT_SUPPORTED for one that no other format can say."""
     found: list[Portable] = []
     fault = soundness.find_fault(lambda: found.append(_read(document)))
     if fault is not None:
         raise invalid_value("this version cannot be exported so", detail=f"Its numbers: {fault}.")
+    if found[0].kind == "votes":
+        raise not_supported(
+            "a prediction by vote leaves as JSON alone",
+            detail="Each of its models takes a row by an encoding of its own.",
+            hint="Give --format json.",
+        )
     return found[0]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OptionKind, defaults, validate
+from federated_sql.render import quote_name
 from federated_sql.statements import EraseSubjects
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import erasures
@@ -32,10 +33,20 @@ def erase_subjects(session: Session, command: EraseSubjects) -> None:
         "method": given.get("method", RETRAIN),
         "during_erasure": given.get("during_erasure") or policy["during_erasure"],
     }
-    said = _price(session, model) if terms["method"] == RETRAIN else []
+    retrains = terms["method"] == RETRAIN
+    said = [*_price(session, model), *_votes(session, model)] if retrains else []
     place_orders(session, OrderKind.ERASE, model.workspace.name, command.subjects, terms, model=model.name)
     for one in said:
         session.notice(one)
+
+
+def _votes(session: Session, model: catalog.Model) -> list[str]:
+    """Say what nothing takes the place of by itself."""
+    return [
+        f'the version by vote of federated model "{name}" is retired, if it had learned from the subjects,'
+        f" and none takes its place: START FEDERATED TRAINING {quote_name(name)} makes the next"
+        for name in erasures.list_votes(session.connection, model.workspace.workspace_id)
+    ]
 
 
 def _price(session: Session, model: catalog.Model) -> list[str]:

@@ -112,7 +112,13 @@ def check_start(session: Session, start: Start) -> Checked:
     series = uuid4()
     groups = deal_nodes(chosen, start.nodes, model.workspace.name)
     runs = plan_runs(chosen, start.overrides, groups)
-    said |= dict.fromkeys([*describe_noise(policy), *describe_voting(groups), *describe_runs(runs, policy)])
+    said |= dict.fromkeys(
+        [
+            *describe_noise(policy),
+            *describe_voting(groups, are_declared=bool(chosen.get("target_classes"))),
+            *describe_runs(runs, policy),
+        ]
+    )
     return Checked(runs, tuple(said), series)
 
 

@@ -93,13 +93,17 @@ def _sentence(said: str) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def describe_voting(groups: Groups) -> list[str]:
-    """Say what the groups are, and how many hostile nodes could be withstood at best."""
+def describe_voting(groups: Groups, *, are_declared: bool) -> list[str]:
+    """Say what the groups are, and how many hostile nodes could be withstood at best.
+
+    are_declared: whether target_classes names the classes; else a hostile node may bring one of its own.
+    """
     if not groups:
         return []
     smallest, largest = len(groups[-1]), len(groups[0])
+    withstood = (len(groups) if are_declared else len(groups) - 1) // 2
     size = counted(smallest, "node") if smallest == largest else f"{smallest} to {counted(largest, 'node')}"
     return [
         f"{len(groups)} groups of {size} each train a model that votes, one after another; at best a"
-        f" prediction withstands {counted(len(groups) // 2, 'hostile node')}"
+        f" prediction withstands {counted(withstood, 'hostile node')}"
     ]

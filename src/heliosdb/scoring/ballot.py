@@ -17,6 +17,7 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import join_parts
+from heliosdb.scoring.kinds import COMPUTING
 
 FEWEST = 3
 """Votes: of two no majority withstands anybody."""
@@ -78,7 +79,7 @@ def hold_ballot(candidates: Sequence[Candidate], declared: Sequence[str] = ()) -
         "link": "logistic" if len(labels) == 2 else "softmax",
         "labels": len(labels),
         "votes": len(voters),
-        "shape_margin": _shape_margin(shapes),
+        "margin": _margin(shapes, len(voters), are_declared=bool(declared)),
         "voters": [_voter(one, columns, labels) for one in voters],
     }
     arrays = join_parts(**{str(place): one.prediction.arrays for place, one in enumerate(voters)})
@@ -98,13 +99,16 @@ def _shape(encoding: Encoding) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _shape_margin(shapes: Counter[tuple[tuple[str, int], ...]]) -> int:
-    """Return how many models, whatever they had been, could not have had models of other columns vote.
+def _margin(shapes: Counter[tuple[tuple[str, int], ...]], voters: int, *, are_declared: bool) -> int:
+    """Return how many groups, whatever they had trained, could neither have had models of other columns vote
+    nor have won with a class that no other model knows.
 
-    Those are others' as soon as they are more than half, and a model is theirs at the cost of one group.
+    Those vote that are more than half, and a model is theirs at the cost of one group. A class that comes
+    first in ties wins with half of the votes, unless the classes are declared.
     """
-    others = shapes.most_common(2)[1:]
-    return shapes.total() // 2 - sum(count for _, count in others)
+    others = sum(count for _, count in shapes.most_common(2)[1:])
+    of_columns = shapes.total() // 2 - others
+    return of_columns if are_declared else min(of_columns, (voters - 1) // 2)
 
 
 def _asked(columns: Sequence[ColumnEncoding]) -> ColumnEncoding:
@@ -129,8 +133,9 @@ def _voter(one: Candidate, asked: Sequence[ColumnEncoding], labels: Sequence[str
     for column, own in zip(asked, one.encoding.columns, strict=True):
         is_category = column.kind is ColumnKind.CATEGORY
         slots += [_renumbered(column, own)] if is_category else [None] * column.elements
+    computing = COMPUTING[one.prediction.kind]
     return {
-        **one.prediction.content,
+        **{name: value for name, value in one.prediction.content.items() if name in computing},
         "kind": one.prediction.kind,
         "encoding": one.encoding.to_json(),
         "levels": slots,

@@ -31,6 +31,18 @@ LINKS: Final = ("identity", "exp", "logistic", "softmax")
 """What `content["link"]` says of a prediction: a number, a number above zero, the probability of the second
 of two classes, the probabilities of all classes."""
 
+_SLOPES = frozenset({"slopes", "fills", "shifts"})
+_TARGET = frozenset({"target_mean", "target_scale"})
+COMPUTING: Final[Mapping[str, frozenset[str]]] = {
+    "linear": _SLOPES | _TARGET | {"link", "intercept"},
+    "softmax_linear": _SLOPES | {"link", "intercepts"},
+    "network": _TARGET | {"link", "activations"},
+    "trees": _TARGET | {"link", "boosts"},
+    "votes": frozenset({"link", "labels", "votes", "margin", "voters"}),
+}
+"""Of a kind's content what computes it. Beside that a version may have figures of how it was found, which
+leave neither with a delivery nor with a file."""
+
 
 class Score(Protocol):
     """How rows are scored: a pure function of a version's numbers and the rows."""

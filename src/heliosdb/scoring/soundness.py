@@ -20,25 +20,15 @@ from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.state import State, part_of
 from heliosdb.scoring.ballot import FEWEST
-from heliosdb.scoring.kinds import LINKS
+from heliosdb.scoring.kinds import COMPUTING, LINKS
 from heliosdb.scoring.network import HIDDEN, OUTPUT
 from heliosdb.scoring.rows import count_slots, width_of
 from heliosdb.scoring.ways import are_between_levels
 
 Content = Mapping[str, Any]
 
-_ALL_HAVE = frozenset({"kind", "link", "classes", "encoding", "booleans"})
-_SLOPES = frozenset({"slopes", "fills", "shifts"})
-_TARGET = frozenset({"target_mean", "target_scale"})
-_OWN: Final[Mapping[str, frozenset[str]]] = {
-    "linear": _SLOPES | _TARGET | {"intercept"},
-    "softmax_linear": _SLOPES | {"intercepts"},
-    "network": _TARGET | {"activations"},
-    "trees": _TARGET | {"boosts"},
-    "votes": frozenset({"labels", "votes", "shape_margin", "voters"}),
-}
-"""What a prediction of a kind has: what it does not need could be of any size, and be looked through each
-time that one is asked."""
+_STORED = frozenset({"kind", "classes", "encoding", "booleans"})
+"""What the catalog adds to any kind's content."""
 
 MOST_INPUTS: Final = 16_000
 MOST_VOTERS: Final = 1_000
@@ -65,7 +55,8 @@ def check_version(prediction: Content, arrays: State, encoding: Encoding) -> Non
     _require(isinstance(kind, str) and kind in _CHECKS, "there are no predictions of its kind")
     assert isinstance(kind, str)
     _require(link in LINKS, "there are no predictions of its link")
-    _require(set(prediction) <= _ALL_HAVE | _OWN[kind], "it has more than a prediction has")
+    # What it does not need could be of any size, and be looked through each time that one is asked.
+    _require(set(prediction) <= _STORED | COMPUTING[kind], "it has more than a prediction has")
     labels = prediction.get("classes", ["0", "1"] if link == "logistic" else [])
     _require(
         isinstance(labels, list) and len(labels) <= models * bounds.CLASSES.most, "its classes are no labels"
@@ -274,7 +265,7 @@ def _check_votes(content: Content, arrays: State, count: int, classes: int) -> N
     _require(isinstance(voters, list) and FEWEST <= len(voters) <= MOST_VOTERS, _VOTERS)
     assert isinstance(voters, list)
     _require(content.get("votes") == len(voters) and content.get("labels") == classes, _VOTERS)
-    _require(type(content.get("shape_margin")) is int, _VOTERS)
+    _require(type(content.get("margin")) is int, _VOTERS)
     _require(content["link"] in ("logistic", "softmax"), "there are no predictions of its link")
     owners = {str(number) for number in range(len(voters))}
     _require(all(name.partition("/")[0] in owners for name in arrays), "an array in it is no model's")

@@ -9,8 +9,9 @@ import pytest
 
 from heliosdb.domain.groups import dealt
 from heliosdb.domain.ids import NodeName, WorkspaceName
-from tests.integration.coordinator.orders_support import erase, share_by_patient
+from tests.integration.coordinator.orders_support import share_by_patient
 from tests.integration.coordinator.support import Site, World, create_model, create_workspace
+from tests.integration.extension.versions_support import notices_of
 
 NAMES = ("north", "south", "east", "west", "centre")
 AGES, PRESSURES = range(30, 71, 5), range(90, 151, 10)
@@ -86,6 +87,38 @@ async def test_a_hostile_node_changes_no_prediction_that_was_certified(world: Wo
     ]
     assert versions[0]["sha256"] != versions[1]["sha256"]
     assert world.query("SELECT count(*) AS n FROM federated.run_parameters") == [{"n": 0}]
+
+
+async def test_what_is_shown_of_a_vote_is_of_all_groups_or_says_of_which(world: World) -> None:
+    await _federation(world, rows=100)
+    create_model(world, rounds=1)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    assert await _over(world) == "completed"
+
+    runs = world.query("SELECT run, voting_group, group_nodes FROM federated_runs ORDER BY run")
+    assert [(one["run"], one["voting_group"]) for one in runs] == [(n, n) for n in range(1, 6)]
+    assert sorted(name for one in runs for name in one["group_nodes"]) == sorted(NAMES)
+    (card,) = world.query("SELECT federated_model_card('risk') AS card")
+    sites = card["card"]["version"]["data"]["sites"]
+    assert [one["node"] for one in sites] == sorted(NAMES)
+    assert {one["rounds"] for one in sites} == {1}
+    with world.catalog() as connection:
+        told = notices_of(connection)
+        connection.execute("SELECT federated_evaluate('risk')")
+        connection.execute("SELECT federated_data_quality_check('risk', run => 2)")
+    assert told == [
+        "a version by vote has no figures of its own: each group's run has",
+        'this is of the nodes of voting group 2 of federated model "risk" alone',
+    ]
+    for call, error in (
+        ("federated_roc_curve", psycopg.errors.ObjectNotInPrerequisiteState),
+        ("federated_feature_importance", psycopg.errors.ObjectNotInPrerequisiteState),
+        ("federated_coefficients", psycopg.errors.FeatureNotSupported),
+    ):
+        with pytest.raises(error) as refused:
+            world.query(f"SELECT {call}('risk')")
+        assert "A version by vote has no" in (refused.value.diag.message_detail or "")
 
 
 async def test_a_group_without_a_model_does_not_vote(world: World) -> None:
@@ -276,7 +309,12 @@ async def test_a_version_is_retired_whose_voters_had_learned_from_an_erased_subj
     assert await _over(world) == "completed"
     ran = len(world.runs())
 
-    erase(world, "42")
+    with world.catalog() as connection:
+        told = notices_of(connection)
+        connection.execute(
+            "CALL federated.execute($$DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = '42'$$)"
+        )
+    assert any("none takes its place: START FEDERATED TRAINING risk makes the next" in one for one in told)
     await world.reached("EXISTS (SELECT FROM federated.erasure WHERE completed_at IS NOT NULL)")
 
     (shown,) = world.query("SELECT DISTINCT exactness, versions FROM federated_erasure_status")
@@ -286,6 +324,10 @@ async def test_a_version_is_retired_whose_voters_had_learned_from_an_erased_subj
     for model in ("risk", "risk@1"):
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
             world.query("SELECT federated_certify(%s, '{}')", model)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+        world.query("SELECT federated_evaluate('risk')")
+    assert "All its versions were retired" in (refused.value.diag.message_detail or "")
+    assert "START FEDERATED TRAINING risk" in (refused.value.diag.message_hint or "")
     world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
     assert await _over(world) == "completed"
     assert world.query("SELECT (federated_certify('risk', '{}')).voters") == [{"voters": 3}]

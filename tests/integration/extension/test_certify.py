@@ -83,7 +83,7 @@ def held(groups: tuple[Group, ...]) -> tuple[Counts, int] | None:
     except FederatedError:
         return None
     votes = [group[1] for group in (groups[place] for place in ballot.voting) if group is not None]
-    return (votes.count(0), votes.count(1)), ballot.prediction.content["shape_margin"]
+    return (votes.count(0), votes.count(1)), ballot.prediction.content["margin"]
 
 
 def _sorted(groups: Iterable[Group]) -> tuple[Group, ...]:
@@ -111,13 +111,13 @@ def test_nodes_whose_columns_are_of_other_kinds_change_no_certified_prediction(
     ).fetchall()
 
     lowered = 0
-    for (groups, (votes, shape_margin)), (margin,) in zip(cases, margins, strict=True):
-        lowered += shape_margin < margin
+    for (groups, (votes, margin)), (margin,) in zip(cases, margins, strict=True):
+        lowered += margin < margin
         reached = {groups}
-        for _ in range(min(margin, shape_margin)):
+        for _ in range(min(margin, margin)):
             reached = {other for one in reached for other in with_others(one)}
         others = {winner(found[0]) for one in reached if (found := held(one)) is not None}
-        assert others == {winner(votes)}, (groups, margin, shape_margin)
+        assert others == {winner(votes)}, (groups, margin, margin)
     assert count < 5 or lowered > 0
 
 

@@ -41,7 +41,7 @@ COLUMNS = {
     "federated_privacy_history": "timestamp workspace_name model_name round_number cumulative_epsilon epsilon_per_round"
     " noise_multiplier clipping_threshold noise_mechanism trust_model",
     "federated_runs": "workspace_name model_name run run_id status started_by queued_at started_at finished_at rounds"
-    " version trial fold options message",
+    " version trial fold voting_group group_nodes options message",
     "federated_workspace_status": "workspace_name min_nodes_required registered_nodes active_nodes status",
     "federated_node_status": "workspace node_name status last_seen rounds_participated avg_round_time_seconds"
     " dataset_size contribution_score",

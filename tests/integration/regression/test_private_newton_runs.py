@@ -135,7 +135,9 @@ def test_cox_regression(clinics: Clinics) -> None:
     assert run["status"] in ("completed", "converged"), run
     check_ledgers(clinics, ["statistics", "refine", "refine", *["hazards"] * 3])
     said = clinics.world.query("SELECT round_number, message FROM federated.round ORDER BY round_number")
-    assert "has no figure but those of a report under a privacy budget, and there is none" in said[0]["message"]
+    assert (
+        "has no figure but those of a report under a privacy budget, and there is none" in said[0]["message"]
+    )
     assert "whoever is left then counts as censored" in said[1]["message"]
     pooled = clinics.pooled
     oracle = sm.PHReg(pooled["months"], clinics.design()[:, 1:], status=pooled["died"]).fit(disp=0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.exchange.document import read_document, write_document
 from heliosdb.exchange.portable import read_portable
+from heliosdb.scoring.ballot import Candidate, hold_ballot
 from tests.support.encoded_model import ENCODING, linear
 from tests.support.portable import document
 
@@ -110,3 +111,12 @@ def test_numbers_that_do_not_hold_together_are_refused() -> None:
         with pytest.raises(FederatedError) as caught:
             read_portable(bad)
         assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_a_prediction_by_vote_leaves_as_json_alone() -> None:
+    voters = [Candidate(number, linear("logistic"), ENCODING, ("0", "1")) for number in (1, 2, 3)]
+    ballot = hold_ballot(voters)
+    voted = document(ballot.prediction, ballot.encoding)
+    with pytest.raises(FederatedError, match="by vote leaves as JSON alone") as caught:
+        read_portable(voted)
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED

@@ -199,7 +199,7 @@ def test_a_delivered_version_is_looked_through_model_by_model() -> None:
     assert fault() is None
     assert fault(votes=4) is not None
     assert fault(labels=3) is not None
-    assert fault(shape_margin=None) is not None
+    assert fault(margin=None) is not None
     assert fault(voters=sound["voters"][:2], votes=2) is not None
     assert fault(voters=with_voter(kind="votes")) is not None
     assert fault(voters=with_voter(places=[0, 2])) is not None
@@ -240,3 +240,34 @@ def test_one_model_s_many_levels_and_classes_forbid_no_delivery() -> None:
     assert fault(ballot.encoding) is None
     many = replace(ballot.encoding.columns[0], levels=tuple(map(str, range(3_001))))
     assert fault(replace(ballot.encoding, columns=(many,))) is not None
+
+
+def test_of_each_model_that_alone_is_kept_which_computes_it() -> None:
+    trained = [
+        replace(one, prediction=replace(one.prediction, content={**one.prediction.content, **figures}))
+        for one in candidates(-1.0, -2.0, -3.0)
+        for figures in [{"coefficients": {"scores": [{"std_error": [1.0]}]}}]
+    ]
+
+    ballot = hold_ballot(trained)
+
+    assert ballot.prediction.content == hold_ballot(candidates(-1.0, -2.0, -3.0)).prediction.content
+    soundness.check_version({**ballot.prediction.content, "kind": "votes"}, {}, ballot.encoding)
+
+
+@pytest.mark.parametrize(
+    ("voters", "declared", "margin"),
+    [(3, (), 1), (4, (), 1), (5, (), 2), (4, ("0", "1"), 2), (5, ("0", "1"), 2)],
+)
+def test_a_class_that_hostile_nodes_bring_is_reckoned_with_unless_classes_are_declared(
+    voters: int, declared: tuple[str, ...], margin: int
+) -> None:
+    ballot = hold_ballot(candidates(*range(1, voters + 1)), declared)
+    assert ballot.prediction.content["margin"] == margin
+
+
+def test_a_class_that_comes_first_wins_with_half_of_the_votes() -> None:
+    honest = [replace(one, labels=("ill", "well")) for one in candidates(1.0, 2.0, 3.0, 4.0)]
+    assert hold_ballot(honest).prediction.content["margin"] == 1
+    bought = [replace(one, labels=("fine", "well")) for one in honest[:2]] + honest[2:]
+    assert hold_ballot(bought).encoding.classes[0] == "fine"

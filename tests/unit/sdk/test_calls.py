@@ -59,7 +59,7 @@ def run_row(run_id: UUID = ONE, **changes: Any) -> dict[str, Any]:
     return {
         "workspace_name": "w", "model_name": "m", "run": 1, "run_id": run_id, "status": "completed",
         "started_by": "x", "queued_at": NOW, "started_at": NOW, "finished_at": NOW, "rounds": 2, "version": 1,
-        "trial": None, "fold": None, "options": {}, "message": None,
+        "trial": None, "fold": None, "voting_group": None, "group_nodes": None, "options": {}, "message": None,
     } | changes  # fmt: skip
 
 

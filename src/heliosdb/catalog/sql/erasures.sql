@@ -28,6 +28,11 @@ SELECT federated._withhold_versions()
 SELECT e.order_id::text AS order_id FROM federated.erasure AS e JOIN federated.subject_order AS o USING (order_id)
 WHERE e.completed_at IS NULL AND (e.retired_at IS NOT NULL OR NOT federated._retrains(o.terms)) ORDER BY o.requested_at, o.order_id
 
+-- name: list_votes(bigint)
+SELECT m.name AS model_name FROM federated.version AS v
+JOIN federated.model AS m USING (model_id) JOIN federated.run AS r USING (run_id)
+WHERE m.workspace_id = $1 AND v.is_current AND v.retired_at IS NULL AND r.voting_group IS NOT NULL ORDER BY m.name
+
 -- name: read_request(uuid)
 SELECT o.batch_id::text AS batch, o.workspace, o.model, encode(o.pseudonym, 'hex') AS pseudonym, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, o.state,
        o.requested_at, o.deadline, o.ended_at, clock_timestamp() AS now, (

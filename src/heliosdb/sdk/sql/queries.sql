@@ -29,7 +29,7 @@ WHERE w.name = coalesce($1::text, w.name) AND m.name = coalesce($2::text, m.name
 
 -- name: list_runs(text, text)
 SELECT workspace_name, model_name, run, run_id, status, started_by::text AS started_by, queued_at, started_at, finished_at,
-       rounds, version, trial, fold, options, message
+       rounds, version, trial, fold, voting_group, group_nodes, options, message
 FROM federated_runs
 WHERE workspace_name = coalesce($1::text, workspace_name) AND model_name = coalesce($2::text, model_name)
 ORDER BY queued_at, run
