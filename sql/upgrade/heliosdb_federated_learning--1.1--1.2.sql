@@ -2345,7 +2345,7 @@ CREATE FUNCTION federated._predicting(prediction jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(p.key, p.value) FILTER (WHERE p.key IN (
                'kind', 'booleans', 'classes', 'encoding', 'link', 'intercept', 'intercepts', 'slopes', 'fills', 'shifts',
-               'target_mean', 'target_scale', 'activations', 'boosts', 'labels', 'votes', 'voters')), '{}')
+               'target_mean', 'target_scale', 'activations', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
     FROM jsonb_each(prediction) AS p
 $$;
 
@@ -3591,8 +3591,16 @@ CREATE OR REPLACE FUNCTION federated._predict_untrained(model text) RETURNS doub
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- Whoever may call this function alone learns no more.
-    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT') THEN
-        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
+    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT')
+       AND has_column_privilege('federated.version', 'retired_at', 'SELECT') THEN
+        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model)
+           AND NOT EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                           WHERE m.name = model AND v.retired_at IS NULL) THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = format('federated model "%s" has no current version', model),
+                DETAIL = 'All its versions were retired: data subjects were erased that they had learned from.',
+                HINT = format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model));
+        ELSIF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
             RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
                 MESSAGE = format('federated model "%s" has no current version', model),
                 DETAIL = 'Its runs left versions, none of which was promoted.',
@@ -5368,10 +5376,13 @@ DECLARE
     slots  bigint;
     inputs bigint;
     wrong  text;
+    -- Of models that vote each has levels of its own: of a bound of all, one of them could fill what the others need.
+    models integer := CASE WHEN jsonb_typeof(prediction -> 'votes') = 'number'
+        THEN least(greatest((prediction ->> 'votes')::numeric, 1), 1000) ELSE 1 END;
 BEGIN
     SELECT sum(c.slots), sum(c.inputs),
            min(c.feature) FILTER (WHERE
-               jsonb_typeof(coalesce(c.spec -> 'levels', '[]')) <> 'array' OR jsonb_array_length(coalesce(c.spec -> 'levels', '[]')) > 1000
+               jsonb_typeof(coalesce(c.spec -> 'levels', '[]')) <> 'array' OR jsonb_array_length(coalesce(c.spec -> 'levels', '[]')) > models * 1000
                OR jsonb_typeof(coalesce(c.spec -> 'edges', '[]')) <> 'array' OR jsonb_array_length(coalesce(c.spec -> 'edges', '[]')) > 1000
                OR EXISTS (SELECT FROM unnest(ARRAY['null_level', 'other_level', 'missing_indicator', 'scaled']) AS k
                           WHERE c.spec ? k AND jsonb_typeof(c.spec -> k) <> 'boolean')
@@ -6475,7 +6486,7 @@ SELECT w.name AS workspace_name, m.name AS model_name,
        r.created_at AS queued_at, r.started_at, r.finished_at,
        (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = r.run_id AND d.finished_at IS NOT NULL) AS rounds,
        (SELECT max(v.version) FROM federated.version AS v WHERE v.run_id = r.run_id) AS version, r.trial, r.fold,
-       r.overrides AS options, r.message
+       r.voting_group, r.group_nodes, r.overrides AS options, r.message
 FROM federated.run AS r
 JOIN federated.model AS m USING (model_id)
 JOIN federated.workspace AS w USING (workspace_id);
@@ -6507,6 +6518,10 @@ COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The last version that i
 COMMENT ON COLUMN @extschema@.federated_runs.trial IS 'Which trial of a series of runs it is of, as in federated_trials; NULL of a run by itself';
 
 COMMENT ON COLUMN @extschema@.federated_runs.fold IS 'Which fold it holds out, from 0; NULL without folds';
+
+COMMENT ON COLUMN @extschema@.federated_runs.voting_group IS 'For which group of nodes it trains a model that votes, from 1; NULL without voting_groups';
+
+COMMENT ON COLUMN @extschema@.federated_runs.group_nodes IS 'The nodes of that group, which alone take part; NULL without voting_groups';
 
 COMMENT ON COLUMN @extschema@.federated_runs.options IS 'What START named for it, beside the options of the model';
 
@@ -7308,30 +7323,65 @@ $$;
 
 COMMENT ON FUNCTION federated._tried(jsonb) IS 'Of the options of a run: those that its search varies, as the run has them';
 
--- What is certified rests on this: no node is in two groups of a series, whoever queues the runs.
+-- As domain/groups.py deals them; the catalog's names and the hash are bytes, whatever the database's collation.
+CREATE FUNCTION federated._dealt(nodes text[], groups integer, workspace text, number integer) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(d.name ORDER BY d.place), '{}') FROM (
+        SELECT n.name, row_number() OVER (
+            ORDER BY sha256(convert_to(workspace, 'UTF8') || '\x00'::bytea || convert_to(n.name, 'UTF8'))) AS place
+        FROM unnest(nodes) AS n (name)
+    ) AS d
+    WHERE (d.place - number) % groups = 0
+$$;
+
+COMMENT ON FUNCTION federated._dealt(text[], integer, text, integer) IS
+    'The nodes of a group, by its number from 1, of so many to which a workspace''s nodes are dealt';
+
+-- What is certified rests on this: whoever queues the runs chooses neither whose rows a group's model learns from, nor that a
+-- node is in two groups.
 CREATE FUNCTION federated._check_group(new_run federated.run) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    twice text := (
-        SELECT min(n.name) FROM unnest(new_run.group_nodes) AS n (name)
-        WHERE EXISTS (SELECT FROM federated.run AS r
-                      WHERE r.series_id = new_run.series_id AND n.name = ANY (r.group_nodes))
-           OR 1 < (SELECT count(*) FROM unnest(new_run.group_nodes) AS o (name) WHERE o.name = n.name));
+    groups integer := (new_run.options ->> 'voting_groups')::integer;
+    needed integer := greatest((new_run.policy ->> 'min_nodes')::integer, (new_run.policy ->> 'min_nodes_per_round')::integer);
+    dealt  text[];
+    other  text;
 BEGIN
-    IF (new_run.voting_group IS NOT NULL) <> (new_run.options ? 'voting_groups')
-       OR new_run.voting_group > (new_run.options ->> 'voting_groups')::integer
-       OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL) THEN
+    IF (new_run.voting_group IS NOT NULL) <> (groups IS NOT NULL)
+       OR new_run.voting_group > groups
+       OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL)
+       OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id
+                     AND (new_run.voting_group IS NOT NULL AND r.model_id <> new_run.model_id
+                          OR r.voting_group = new_run.voting_group
+                          OR r.options -> 'voting_groups' IS DISTINCT FROM new_run.options -> 'voting_groups')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s group does not go with its voting_groups';
-    ELSIF twice IS NOT NULL THEN
+    ELSIF groups IS NULL THEN
+        RETURN;
+    END IF;
+    dealt := federated._dealt(
+        ARRAY(SELECT n.name FROM federated.node AS n JOIN federated.model AS m USING (workspace_id)
+              WHERE m.model_id = new_run.model_id),
+        groups, new_run.policy ->> 'workspace', new_run.voting_group);
+    other := (
+        SELECT min(n.name) FROM unnest(dealt || new_run.group_nodes) AS n (name)
+        WHERE n.name <> ALL (dealt) OR n.name <> ALL (new_run.group_nodes));
+    IF other IS NOT NULL OR cardinality(dealt) <> cardinality(new_run.group_nodes) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('federated node "%s" is in two of the groups that vote', twice);
+            MESSAGE = format('the nodes of group %s are not those that are dealt to it', new_run.voting_group),
+            DETAIL = format('Dealt to it are %s.', coalesce(nullif(array_to_string(dealt, ', '), ''), 'none')),
+            HINT = 'START FEDERATED TRAINING makes all runs of a series. Where nodes were registered or dropped meanwhile, try again.';
+    ELSIF cardinality(dealt) < needed THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('group %s would be of fewer nodes than min_nodes', new_run.voting_group),
+            DETAIL = format('It has %s, and %s are needed.', cardinality(dealt), needed),
+            HINT = 'Register more nodes, ask for fewer groups, or lower min_nodes.';
     END IF;
 END
 $$;
 
 COMMENT ON FUNCTION federated._check_group(federated.run) IS
-    'Lets no run of a series in whose group does not go with its options, or has a node that is in another group of the series';
+    'Lets no run of a series in whose group does not go with its options or with the others of the series, has other nodes than are dealt to it, or too few';
 
 CREATE FUNCTION federated._check_series(new_run federated.run) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7395,8 +7445,9 @@ $$;
 COMMENT ON FUNCTION federated._trials(uuid) IS
     'The trials of a series: what each tried, its loss and accuracy (means over its folds; NULL unless all are known), and its place, 1 for the best';
 
+-- DEFINER: who starts or watches runs learns this of what they have left, and cannot read it.
 CREATE FUNCTION federated._is_undecided(series uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT NOT EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = series AND r.status IN ('queued', 'running'))
        AND EXISTS (SELECT FROM federated.run AS r JOIN federated.run_parameters AS p USING (run_id)
                    WHERE r.series_id = series AND NOT r.options ? 'folds')
@@ -7519,8 +7570,9 @@ COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
 
 -- What is certified of a prediction by vote (Cao, Zhang, Jia and Gong 2022, FLCert): how many hostile nodes cannot change it.
 --
--- What always holds: a node trains in one group and changes one vote at most. So the figure follows from the counts of votes
--- and the order of ties alone, and computing it reads no row of a node and costs no budget.
+-- What always holds: a node trains in one group and changes one model at most: a vote, or of which kinds its columns are. So
+-- the figure follows from the counts of votes, the order of ties and the counts of models of like columns alone, and computing
+-- it reads no row of a node and costs no budget.
 
 -- With m votes changed the first class has at least its own less m, another at most its own and m.
 CREATE FUNCTION federated._certified_nodes(votes integer[]) RETURNS integer
@@ -7537,8 +7589,8 @@ $$;
 COMMENT ON FUNCTION federated._certified_nodes(integer[]) IS
     'How many votes may be any others without another class winning; votes: of each class, in the order in which equal ones win';
 
--- A sealed version shows how many vote, and nothing else of them.
-CREATE FUNCTION federated._count_voters(reference text) RETURNS integer
+-- A sealed version shows these two figures, and nothing else of who votes.
+CREATE FUNCTION federated._count_voters(reference text, OUT voters integer, OUT margin integer) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found record;
@@ -7550,12 +7602,13 @@ BEGIN
             DETAIL = 'What is certified follows from the votes of models that disjoint groups of nodes have trained.',
             HINT = format('START FEDERATED TRAINING %s WITH (voting_groups = 5) trains such models.', quote_ident(found.model_name));
     END IF;
-    RETURN (found.prediction ->> 'votes')::integer;
+    voters := (found.prediction ->> 'votes')::integer;
+    margin := (found.prediction ->> 'margin')::integer;
 END
 $$;
 
 COMMENT ON FUNCTION federated._count_voters(text) IS
-    'How many models vote in the version that a model, model@tag or model@number names; 55000 where it does not predict by vote';
+    'How many models vote in the version that a model, model@tag or model@number names, and how many groups could not have had models of other columns vote; 55000 where it does not predict by vote';
 
 CREATE FUNCTION @extschema@.federated_certify(
     model text, features jsonb, OUT prediction text, OUT votes integer, OUT runner_up text, OUT runner_up_votes integer,
@@ -7563,10 +7616,11 @@ CREATE FUNCTION @extschema@.federated_certify(
 ) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    classes text[];
-    counts  integer[];
+    classes      text[];
+    counts       integer[];
+    margin integer;
 BEGIN
-    voters := federated._count_voters(model);
+    SELECT c.voters, c.margin INTO voters, margin FROM federated._count_voters(model) AS c;
     classes := federated._classes(model);
     counts := ARRAY(
         SELECT round(voters * s.share)::integer
@@ -7581,7 +7635,8 @@ BEGIN
         SELECT c.label, c.votes, row_number() OVER (ORDER BY c.votes DESC, c.place) AS rank
         FROM unnest(classes, counts) WITH ORDINALITY AS c (label, votes, place)
     ) AS o;
-    hostile_nodes := federated._certified_nodes(counts);
+    -- Whose columns are of other kinds than most models' does not vote: who moves that majority changes many votes.
+    hostile_nodes := least(federated._certified_nodes(counts), coalesce(margin, 0));
 END
 $$;
 
@@ -7637,7 +7692,7 @@ CREATE FUNCTION @extschema@.federated_certified_accuracy(model text, query text)
 RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    voters   pg_catalog.int4 := federated._count_voters(model);
+    voters   pg_catalog.int4 := (SELECT c.voters FROM federated._count_voters(model) AS c);
     target   pg_catalog.text := (SELECT e.target FROM federated._evaluated_columns(model) AS e);
     features pg_catalog.text[] := federated._current_features(model);
     whole    pg_catalog.jsonb;
@@ -7673,6 +7728,15 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.federated_certified_accuracy(text, text) IS
     'How much of a model''s accuracy no so many hostile nodes can take away: of the rows of a query, run with the caller''s rights and search_path, with features and the target as columns of their names, certified_share: the share whose prediction at least hostile_nodes nodes cannot have changed (federated_certify), and certified_accuracy: the share of which that is so and whose prediction is right, from 0 hostile nodes (what the version predicts right) to half of the voters. row_count: of rows with a target. These rows are the caller''s own: nothing leaves the database, and nothing is charged. 55000 for a version that does not predict by vote, 42703 where the query has no target';
+
+CREATE FUNCTION federated._groups_hint(model_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('SELECT run, voting_group FROM federated_runs WHERE model_name = %L names the runs; federated_training_metrics(%L, run => ...) has the figures of one.',
+                  m.name, m.name)
+    FROM federated.model AS m WHERE m.model_id = _groups_hint.model_id
+$$;
+
+COMMENT ON FUNCTION federated._groups_hint(bigint) IS 'Where the figures of the groups are whose models vote';
 
 CREATE OR REPLACE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
@@ -7714,7 +7778,10 @@ BEGIN
     global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
     global_c_index := (v.report ->> 'c_index')::double precision;
     global_c_index_std_error := (v.report ->> 'c_index_std_error')::double precision;
-    IF num_nulls(global_loss, global_accuracy) > 0 THEN
+    IF v.prediction ->> 'kind' = 'votes' THEN
+        RAISE NOTICE 'a version by vote has no figures of its own: each group''s run has'
+            USING HINT = federated._groups_hint(v.model_id);
+    ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
         reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
                    FROM federated.round AS d
                    WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');
@@ -8154,7 +8221,12 @@ BEGIN
         RETURN stored -> part;
     END IF;
     SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
-    IF started.policy ->> 'privacy_budget' IS NOT NULL AND part = 'explanation' THEN
+    IF started.voting_group IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('no report of version %s of federated model "%s" was made', subject.version, model),
+            DETAIL = 'A version by vote has no figures of its own: each group''s run has.',
+            HINT = federated._groups_hint(subject.model_id);
+    ELSIF started.policy ->> 'privacy_budget' IS NOT NULL AND part = 'explanation' THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
             DETAIL = 'It would be a sum of contributions, which have no bound that one data subject''s rows could be held to.',
@@ -8266,6 +8338,11 @@ BEGIN
             DETAIL = 'Round 0 of a run gathers them.',
             HINT = format('START FEDERATED TRAINING %s.', quote_ident(model));
     END IF;
+    IF chosen.voting_group IS NOT NULL THEN
+        RAISE NOTICE 'this is of the nodes of voting group % of federated model "%" alone', chosen.voting_group, model
+            USING DETAIL = format('Its nodes are %s.', array_to_string(chosen.group_nodes, ', ')),
+                  HINT = format('SELECT run, voting_group FROM federated_runs WHERE model_name = %L names the other groups'' runs.', model);
+    END IF;
     RETURN QUERY
     WITH told AS (
         SELECT n.name, p.described -> 'columns' AS columns, p.described -> 'outliers' AS outliers
@@ -8297,7 +8374,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
-    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there, and outliers are NULL, as they are where there is no report';
+    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes of the run together, of voting_groups those of one group, as a NOTICE says; its node_name is NULL; then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there, and outliers are NULL, as they are where there is no report';
 
 CREATE OR REPLACE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -9301,6 +9378,11 @@ BEGIN
     IF subject.prediction ? 'sealed' THEN
         PERFORM federated._refuse_sealed(m.name, subject.version, 'its coefficients are not shown')
         FROM federated.model AS m WHERE m.model_id = subject.model_id;
+    ELSIF subject.prediction ->> 'kind' = 'votes' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('federated model "%s" has no coefficients', model),
+            DETAIL = 'A version by vote has none of its own: each group''s model has.',
+            HINT = 'Train the model anew without voting_groups.';
     ELSIF subject.prediction -> 'coefficients' IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('federated model "%s" has no coefficients', model),
@@ -12703,14 +12785,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (
         SELECT n.name, n.options ->> 'data_residency' AS residency, count(DISTINCT p.round_number) AS rounds,
                (array_agg(p.weight ORDER BY p.round_number DESC, p.weight DESC) FILTER (WHERE p.weight IS NOT NULL))[1] AS rows
-        FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-        WHERE p.run_id = _card_sites.run_id AND p.round_number BETWEEN 1 AND _card_sites.round_number AND p.outcome = 'received'
+        FROM federated.run AS o
+        -- The models of all groups vote in one version, and each run ends with a round of its own.
+        JOIN federated.run AS r ON r.run_id = o.run_id OR r.series_id = o.series_id AND o.voting_group IS NOT NULL
+        JOIN federated.participation AS p ON p.run_id = r.run_id
+        JOIN federated.node AS n USING (node_id)
+        WHERE o.run_id = _card_sites.run_id AND p.round_number >= 1 AND p.outcome = 'received'
+          AND (p.round_number <= _card_sites.round_number OR r.run_id <> o.run_id)
         GROUP BY n.name, n.options ->> 'data_residency'
     ) AS s
 $$;
 
 COMMENT ON FUNCTION federated._card_sites(uuid, integer) IS
-    'Which nodes a version was trained at, in how many of its rounds, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
+    'Which nodes a version was trained at, of one by vote those of all groups, in how many rounds of the run, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
 
 CREATE FUNCTION federated._card_metrics(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -13930,6 +14017,8 @@ ALTER FUNCTION federated._fold_experiments(text) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._experiment_sums(uuid) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._is_undecided(uuid) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._close_arms() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
@@ -14415,7 +14504,8 @@ TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
 
-GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._is_undecided(uuid)
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._check_group(federated.run), federated._dealt(text[], integer, text, integer),
+    federated._is_undecided(uuid)
 TO federated_operator;
 
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
@@ -14432,7 +14522,7 @@ TO federated_analyst;
 -- How models do.
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
-    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
+    federated._project(jsonb, text[], text[], text), federated._evaluation(text), federated._groups_hint(bigint),
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[]),
     @extschema@.federated_coefficients(text), federated._coefficients(text)
 TO federated_analyst, federated_auditor;
