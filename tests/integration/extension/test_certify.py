@@ -111,13 +111,13 @@ def test_nodes_whose_columns_are_of_other_kinds_change_no_certified_prediction(
     ).fetchall()
 
     lowered = 0
-    for (groups, (votes, margin)), (margin,) in zip(cases, margins, strict=True):
-        lowered += margin < margin
+    for (groups, (votes, stored)), (margin,) in zip(cases, margins, strict=True):
+        lowered += stored < margin
         reached = {groups}
-        for _ in range(min(margin, margin)):
+        for _ in range(min(margin, stored)):
             reached = {other for one in reached for other in with_others(one)}
         others = {winner(found[0]) for one in reached if (found := held(one)) is not None}
-        assert others == {winner(votes)}, (groups, margin, margin)
+        assert others == {winner(votes)}, (groups, margin, stored)
     assert count < 5 or lowered > 0
 
 
