@@ -335,9 +335,10 @@ async def test_a_run_under_way_is_begun_anew_without_the_subject(world: World) -
     assert again[1] == again[0] | {"seed_run": ended["run_id"]}
     [only] = versions(world)
     assert (only["is_current"], only["retired_at"]) == (True, None)
-    assert {one["exactness"] for one in status(world)} == {
-        "incomplete: no word of west; of the others exact: no version had learned from a node that held the subject"
-    }
+    exact = "exact: no version had learned from a node that held the subject"
+    [said] = {one["exactness"] for one in status(world)}
+    # Whether the other node's word comes before the request is over is a race; a late one counts as any.
+    assert said in (exact, f"incomplete: no word of west; of the others {exact}")
 
 
 async def test_a_node_that_gives_no_plain_answers_is_waited_for_until_its_dba_lets_it(world: World) -> None:
