@@ -217,6 +217,7 @@ ELSEWHERE = {
     "the node shares no noise with others: its DBA has set distributed_noise = false": SITE,
     "the node takes part in no sum of fewer than …": SITE,
     "the node leaves no noise to the coordinator: its DBA has not set central_noise = true": SITE,
+    "the node leaves no noise to the coordinator under compliance_mode …": SITE,
     "step … does not tell the coordinator how much noise its sum needs": "every step of this version tells it",
     "the node does not know whose noise adds up to the whole": SITE,
     "the option … is not supported by optimizer sgd yet": COORDINATOR,
