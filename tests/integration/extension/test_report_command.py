@@ -149,6 +149,7 @@ def test_a_card_has_the_catalogs_figures_and_leaves_out_none(
         "epsilon": 0.25,
         "delta": 1e-05,
         "privacy_budget": 0.5,
+        "trust_model": "local",
         "secure_aggregation": False,
         "compliance_mode": "none",
     }
