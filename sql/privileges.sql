@@ -72,7 +72,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -392,9 +392,9 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, 
 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
-    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
+    federated._certified(text), federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
 TO federated_analyst;
 
 -- How models do.

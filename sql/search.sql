@@ -33,7 +33,13 @@ DECLARE
     dealt  text[];
     other  text;
 BEGIN
-    IF (new_run.voting_group IS NOT NULL) <> (groups IS NOT NULL)
+    IF new_run.voting_group IS NOT NULL AND groups IS NULL
+       -- Behind the runs of all groups one more measures their vote, and trains nothing.
+       OR new_run.voting_group IS NULL AND groups IS NOT NULL AND (
+           new_run.policy ->> 'privacy_budget' IS NOT NULL
+           OR groups <> (SELECT count(r.voting_group) FROM federated.run AS r
+                         WHERE r.series_id = new_run.series_id AND r.model_id = new_run.model_id)
+           OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id AND r.voting_group IS NULL))
        OR new_run.voting_group > groups
        OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL)
        OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id
@@ -42,7 +48,7 @@ BEGIN
                           OR r.options -> 'voting_groups' IS DISTINCT FROM new_run.options -> 'voting_groups')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s group does not go with its voting_groups';
-    ELSIF groups IS NULL THEN
+    ELSIF new_run.voting_group IS NULL THEN
         RETURN;
     END IF;
     dealt := federated._dealt(
@@ -90,7 +96,7 @@ BEGIN
     PERFORM federated._check_group(new_run);
     IF new_run.fold >= coalesce(folds, 0)
           OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
-          OR new_run.trial IS NULL AND folds IS NULL AND new_run.voting_group IS NULL THEN
+          OR new_run.trial IS NULL AND folds IS NULL AND NOT new_run.options ? 'voting_groups' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s trial and fold do not go with its folds and search';
     ELSIF new_run.waiting <> EXISTS (
@@ -151,7 +157,7 @@ BEGIN
         SELECT r.* INTO following FROM federated.run AS r
         WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
         ORDER BY r.trial NULLS LAST, r.fold, r.voting_group LIMIT 1;
-        IF num_nonnulls(following.trial, following.voting_group) > 0 THEN
+        IF following.trial IS NOT NULL OR following.options ? 'voting_groups' THEN
             UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
         ELSIF following.run_id IS NOT NULL THEN
             SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;

@@ -6537,7 +6537,10 @@ DECLARE
 BEGIN
     IF run IS NULL THEN
         SELECT r.* INTO found FROM federated.run AS r
-        WHERE r.model_id = subject AND NOT r.waiting ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
+        WHERE r.model_id = subject AND NOT r.waiting
+          -- What has measured a vote has no figures of training.
+          AND (r.status IN ('queued', 'running') OR r.voting_group IS NOT NULL OR NOT r.options ? 'voting_groups')
+        ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
         RETURN found;
     END IF;
     IF run > 0 THEN
@@ -7347,7 +7350,13 @@ DECLARE
     dealt  text[];
     other  text;
 BEGIN
-    IF (new_run.voting_group IS NOT NULL) <> (groups IS NOT NULL)
+    IF new_run.voting_group IS NOT NULL AND groups IS NULL
+       -- Behind the runs of all groups one more measures their vote, and trains nothing.
+       OR new_run.voting_group IS NULL AND groups IS NOT NULL AND (
+           new_run.policy ->> 'privacy_budget' IS NOT NULL
+           OR groups <> (SELECT count(r.voting_group) FROM federated.run AS r
+                         WHERE r.series_id = new_run.series_id AND r.model_id = new_run.model_id)
+           OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id AND r.voting_group IS NULL))
        OR new_run.voting_group > groups
        OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL)
        OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id
@@ -7356,7 +7365,7 @@ BEGIN
                           OR r.options -> 'voting_groups' IS DISTINCT FROM new_run.options -> 'voting_groups')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s group does not go with its voting_groups';
-    ELSIF groups IS NULL THEN
+    ELSIF new_run.voting_group IS NULL THEN
         RETURN;
     END IF;
     dealt := federated._dealt(
@@ -7405,7 +7414,7 @@ BEGIN
     PERFORM federated._check_group(new_run);
     IF new_run.fold >= coalesce(folds, 0)
           OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
-          OR new_run.trial IS NULL AND folds IS NULL AND new_run.voting_group IS NULL THEN
+          OR new_run.trial IS NULL AND folds IS NULL AND NOT new_run.options ? 'voting_groups' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s trial and fold do not go with its folds and search';
     ELSIF new_run.waiting <> EXISTS (
@@ -7469,7 +7478,7 @@ BEGIN
         SELECT r.* INTO following FROM federated.run AS r
         WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
         ORDER BY r.trial NULLS LAST, r.fold, r.voting_group LIMIT 1;
-        IF num_nonnulls(following.trial, following.voting_group) > 0 THEN
+        IF following.trial IS NOT NULL OR following.options ? 'voting_groups' THEN
             UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
         ELSIF following.run_id IS NOT NULL THEN
             SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
@@ -7642,6 +7651,60 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.federated_certify(text, jsonb) IS
     'Of one row, given as JSON, what the current version of a model, or the one that model@tag or model@number names, predicts by the votes of its groups'' models: the class with the most votes (of equal ones the first), the next one, how many vote, and hostile_nodes: up to so many nodes, whatever they had answered in training, could not have changed the prediction, were all else the same (Cao, Zhang, Jia and Gong 2022, FLCert). 0: a single node may have decided it. 55000 for a version that does not predict by vote. It says nothing of rows that are hostile themselves, nor of whoever runs the coordinator; NULL features count as in predictions';
+
+CREATE FUNCTION federated._certified(model text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version := federated._read_reference(model);
+    started federated.run;
+BEGIN
+    PERFORM federated._count_voters(model);
+    IF subject.report ? 'certified' THEN
+        RETURN subject.report;
+    END IF;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the vote of version %s of federated model "%s" was not measured at the nodes', subject.version, model),
+        DETAIL = CASE
+            WHEN started.policy ->> 'privacy_budget' IS NOT NULL THEN 'Under a privacy_budget that is not supported yet: the counts would have no noise.'
+            WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
+            ELSE coalesce((
+                SELECT format('The run that was to measure it: %s.', r.message) FROM federated.run AS r
+                WHERE r.series_id = started.series_id AND r.voting_group IS NULL AND r.message <> ''),
+                'It was made before votes were measured.') END,
+        HINT = format('federated_certified_accuracy(%L, ''SELECT ...'') counts the same over rows that you can read.', model);
+END
+$$;
+
+COMMENT ON FUNCTION federated._certified(text) IS
+    'The report of a version by vote, of which part it is what the nodes have counted; 55000 where it has none';
+
+CREATE FUNCTION @extschema@.federated_certify(model text)
+RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint, node_name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH told AS MATERIALIZED (
+        SELECT federated._certified(federated_certify.model) AS report
+    ), counts AS (
+        SELECT NULL AS node_name, t.report -> 'certified' AS found FROM told AS t
+        UNION ALL
+        SELECT n.key, n.value -> 'certified' FROM told AS t, jsonb_each(t.report -> 'nodes') AS n
+    ), rows AS (
+        SELECT c.node_name, (w.place - 1)::integer AS number, w.count::bigint AS wrong, r.count::bigint AS right_ones
+        FROM counts AS c
+        CROSS JOIN LATERAL jsonb_array_elements_text(c.found -> 'wrong') WITH ORDINALITY AS w (count, place)
+        JOIN LATERAL jsonb_array_elements_text(c.found -> 'right') WITH ORDINALITY AS r (count, place) USING (place)
+    )
+    SELECT r.number, (sum(r.wrong + r.right_ones) OVER above / sum(r.wrong + r.right_ones) OVER everything)::double precision,
+           (sum(r.right_ones) OVER above / sum(r.wrong + r.right_ones) OVER everything)::double precision,
+           (sum(r.wrong + r.right_ones) OVER everything)::bigint, r.node_name
+    FROM rows AS r
+    WINDOW everything AS (PARTITION BY r.node_name),
+           above AS (PARTITION BY r.node_name ORDER BY r.number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+    ORDER BY r.node_name NULLS FIRST, r.number
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_certify(text) IS
+    'How much of what a version predicts by vote is certified, measured over the held-out rows of all nodes when it was made: from 0 hostile nodes to half of the voters, certified_share: the share of rows whose prediction at least so many nodes cannot have changed, and certified_accuracy: the share of which that is so and whose prediction is right. First of all nodes (node_name is NULL), then of each node whose own answer the sum protocol shows: a hostile node states its own rows as it likes. A node tells figures together until they are of min_cell data subjects, as the least of them: so both are at most too small. Nothing is computed anew. 55000 for a version that does not predict by vote or was not measured, as under a privacy_budget';
 
 -- What a table calls a class: its label, as a number however that is written, true for '1'.
 CREATE FUNCTION federated._is_named(label text, given jsonb) RETURNS boolean
@@ -14102,7 +14165,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -14514,9 +14577,9 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, 
 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
-    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
+    federated._certified(text), federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
 TO federated_analyst;
 
 -- How models do.
