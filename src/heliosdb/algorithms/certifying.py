@@ -28,7 +28,7 @@ from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
+from heliosdb.domain.vector import Contribution, Dtype, Plain, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.scoring import votes
 from heliosdb.scoring.ballot import Ballot
@@ -169,17 +169,17 @@ def tell(rows: Table, radii: NDArray[np.int64], right: NDArray[np.bool_], sizes:
     """Return the counts of rows that may leave; (2 * sizes,). radii: of each row how many hostile nodes are
     withstood, below sizes.
 
-    Of neighbouring figures that are told together all rows count as of the least. How many rows there are,
-    and how many are predicted right, is told in any case, as an evaluation tells it.
+    Of neighbouring figures that are told together all rows count as of the least. Rows predicted right and
+    rows predicted wrong are told apart: nothing else is known of both together. How many of either there are
+    is told in any case, as an evaluation tells it.
     """
-    firsts = first_rows(rows)
-    hits: Sequence[NDArray[np.bool_]] = (~right, right)
-    counts: Matrix = np.stack([np.bincount(radii[one], minlength=sizes) for one in hits]).astype(np.float64)
-    of = np.stack([np.bincount(radii[one & firsts], minlength=sizes) for one in hits]).astype(np.float64)
-    groups = cells.join(counts, of, rows.min_cell) or [slice(0, sizes)]
-    told = np.zeros_like(counts)
-    for group in groups:
-        told[:, group.start] = counts[:, group].sum(axis=1)
+    firsts, told = first_rows(rows), np.zeros((2, sizes))
+    # Of a subject that has several rows one counts, so that a figure is of no fewer subjects than it seems.
+    for place, one in enumerate((~right, right)):
+        counts = np.bincount(radii[one], minlength=sizes).astype(np.float64)[np.newaxis]
+        subjects = np.bincount(radii[one & firsts], minlength=sizes).astype(np.float64)[np.newaxis]
+        for group in cells.join(counts, subjects, rows.min_cell) or [slice(0, sizes)]:
+            told[place, group.start] = counts[0, group].sum()
     return told.ravel()
 
 
