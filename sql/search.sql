@@ -251,3 +251,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
     'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
+
+CREATE FUNCTION @extschema@.federated_run_groups(
+    model text, run integer DEFAULT NULL,
+    OUT kind text, OUT group_number integer, OUT group_nodes text[], OUT run_id uuid
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_run_groups.model, federated_run_groups.run) AS r WHERE r.run_id IS NOT NULL
+    ), together AS (
+        SELECT r.* FROM chosen AS r
+        UNION
+        SELECT r.* FROM federated.run AS r JOIN chosen AS c ON r.series_id = c.series_id
+        WHERE r.voting_group IS NOT NULL
+    )
+    SELECT 'voting', r.voting_group, r.group_nodes, r.run_id FROM together AS r WHERE r.voting_group IS NOT NULL
+    UNION ALL
+    SELECT 'robust', g.place::integer, ARRAY(SELECT jsonb_array_elements_text(g.nodes)), r.run_id
+    FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS g (nodes, place)
+    ORDER BY 1 DESC, 4, 2
+$$;
+COMMENT ON FUNCTION @extschema@.federated_run_groups(text, integer) IS
+    'Which nodes are in which group of a run of a model, by its number in federated_runs, or of the latest. kind voting: the groups of voting_groups, each of which trains a model of its own in the run of that run_id; robust: those of robust_groups, to which the nodes of round 0 were dealt, whose sums the rule compares. No row for a run without groups, and none of robust ones before round 0 is closed';

@@ -120,7 +120,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN start_loss double precision,
-    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
+    ADD COLUMN learning_rate double precision CHECK (learning_rate >= 0);
 
 -- done: table federated.version
 ALTER TABLE federated.version
@@ -354,6 +355,9 @@ COMMENT ON COLUMN federated.run.kept_ledger_id IS
 
 COMMENT ON COLUMN federated.run.erased_at IS
     'When a request for erasure was found to concern the rows that it had read: nothing goes on from it any more; NULL of all others';
+
+COMMENT ON COLUMN federated.round.learning_rate IS
+    'The step size in force: as the run names it, by default, or as the clipping norm of the round has it; NULL where none is taken, and of rounds of before this was kept';
 
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
@@ -7184,7 +7188,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM chosen JOIN federated.round AS d USING (run_id)
         WHERE d.global_loss IS NOT NULL
     )
-    SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
+    SELECT d.round_number, d.global_loss, e.delta, d.node_variance,
+           coalesce(d.learning_rate, (r.options ->> 'learning_rate')::double precision)
     FROM chosen AS r
     JOIN federated.round AS d USING (run_id)
     LEFT JOIN evaluated AS e ON e.round_number = d.round_number
@@ -7193,7 +7198,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer) IS
-    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the step size that was in force: the run''s option, else the default or, where the noise is that of the nodes'' sum, what follows from the norm to which the round clipped; NULL where no such steps are taken (optimizer newton, random_forest)';
 
 CREATE OR REPLACE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,
@@ -7577,6 +7582,29 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
     'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
 
+CREATE FUNCTION @extschema@.federated_run_groups(
+    model text, run integer DEFAULT NULL,
+    OUT kind text, OUT group_number integer, OUT group_nodes text[], OUT run_id uuid
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_run_groups.model, federated_run_groups.run) AS r WHERE r.run_id IS NOT NULL
+    ), together AS (
+        SELECT r.* FROM chosen AS r
+        UNION
+        SELECT r.* FROM federated.run AS r JOIN chosen AS c ON r.series_id = c.series_id
+        WHERE r.voting_group IS NOT NULL
+    )
+    SELECT 'voting', r.voting_group, r.group_nodes, r.run_id FROM together AS r WHERE r.voting_group IS NOT NULL
+    UNION ALL
+    SELECT 'robust', g.place::integer, ARRAY(SELECT jsonb_array_elements_text(g.nodes)), r.run_id
+    FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS g (nodes, place)
+    ORDER BY 1 DESC, 4, 2
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_run_groups(text, integer) IS
+    'Which nodes are in which group of a run of a model, by its number in federated_runs, or of the latest. kind voting: the groups of voting_groups, each of which trains a model of its own in the run of that run_id; robust: those of robust_groups, to which the nodes of round 0 were dealt, whose sums the rule compares. No row for a run without groups, and none of robust ones before round 0 is closed';
+
 -- What is certified of a prediction by vote (Cao, Zhang, Jia and Gong 2022, FLCert): how many hostile nodes cannot change it.
 --
 -- What always holds: a node trains in one group and changes one model at most: a vote, or of which kinds its columns are. So
@@ -7845,9 +7873,12 @@ BEGIN
         RAISE NOTICE 'a version by vote has no figures of its own: each group''s run has'
             USING HINT = federated._groups_hint(v.model_id);
     ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
-        reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
-                   FROM federated.round AS d
-                   WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');
+        -- What round 0 says may be of nodes that were left out, and of anything else but figures.
+        reason := (SELECT nullif(concat_ws('; ',
+                       CASE WHEN (r.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out' END,
+                       r.plan ->> 'reason', CASE WHEN d.message <> '' THEN format('round %s: %s', d.round_number, d.message) END), '')
+                   FROM federated.run AS r LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = v.round_number
+                   WHERE r.run_id = v.run_id);
         IF reason IS NOT NULL THEN
             RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
         END IF;
@@ -12873,6 +12904,24 @@ $$;
 
 COMMENT ON FUNCTION federated._card_metrics(federated.version) IS 'The figures of a version over held-out rows; null where there is none';
 
+-- A version by vote has learned in all of them, and is of the run of the first alone.
+CREATE FUNCTION federated._card_groups(first federated.run) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT jsonb_build_object(
+            'started_at', min(r.started_at), 'finished_at', max(r.finished_at),
+            'status', string_agg(DISTINCT r.status::text, ', ' ORDER BY r.status::text),
+            'groups', jsonb_agg(jsonb_build_object(
+                'voting_group', r.voting_group, 'nodes', r.group_nodes, 'run_id', r.run_id, 'status', r.status, 'started_at', r.started_at,
+                'finished_at', r.finished_at, 'options', r.options, 'message', r.message) ORDER BY r.voting_group))
+        FROM federated.run AS r
+        WHERE first.voting_group IS NOT NULL AND r.series_id = first.series_id AND r.voting_group IS NOT NULL
+        HAVING count(*) > 0), '{}')
+$$;
+
+COMMENT ON FUNCTION federated._card_groups(federated.run) IS
+    'What a card says of how the groups trained that vote in a version; nothing of a run of no group';
+
 CREATE FUNCTION federated._card_version(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
@@ -12885,7 +12934,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'sites', federated._card_sites((subject).run_id, (subject).round_number)),
         'training', jsonb_build_object(
             'algorithm', r.options ->> 'algorithm', 'aggregation', r.options ->> 'aggregation', 'started_at', r.started_at,
-            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options),
+            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options)
+            || federated._card_groups(r),
         'privacy', jsonb_build_object(
             'epsilon', (subject).epsilon, 'delta', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN (r.policy ->> 'delta')::double precision END,
             'privacy_budget', (r.policy ->> 'privacy_budget')::double precision,
@@ -14149,7 +14199,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer), @extschema@.federated_run_groups(text, integer),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
@@ -14556,7 +14606,7 @@ GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer), @extschema@.federated_run_groups(text, integer)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Folds and searches.
@@ -14650,7 +14700,7 @@ GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jso
 GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version), federated._card_groups(federated.run),
     federated._card_sites(uuid, integer)
 TO federated_analyst, federated_auditor;
 

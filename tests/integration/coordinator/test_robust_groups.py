@@ -95,6 +95,11 @@ async def test_groups_behind_secure_sums_lead_to_the_model_of_plain_ones(world: 
     groups = groups_of(world, secure)
     assert sorted(name for group in groups for name in group) == sorted(NAMES)
     assert [len(group) for group in groups] == [3, 3, 3]
+    (number,) = world.query("SELECT run FROM federated_runs WHERE run_id = %s", secure["run_id"])
+    shown = world.query("SELECT * FROM federated_run_groups('risk', %s)", number["run"])
+    assert [(one["kind"], one["group_number"], one["group_nodes"]) for one in shown] == [
+        ("robust", place, group) for place, group in enumerate(groups, 1)
+    ]
 
     plain = await trained(world, whole, like=secure)
 

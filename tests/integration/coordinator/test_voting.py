@@ -104,6 +104,15 @@ async def test_what_is_shown_of_a_vote_is_of_all_groups_or_says_of_which(world: 
     sites = card["card"]["version"]["data"]["sites"]
     assert [one["node"] for one in sites] == sorted(NAMES)
     assert {one["rounds"] for one in sites} == {1}
+    training = card["card"]["version"]["training"]
+    assert [(one["voting_group"], one["nodes"]) for one in training["groups"]] == [
+        (one["voting_group"], one["group_nodes"]) for one in runs[:5]
+    ]
+    assert training["finished_at"] == max(one["finished_at"] for one in training["groups"])
+    shown = world.query("SELECT kind, group_number, group_nodes FROM federated_run_groups('risk')")
+    assert [(one["kind"], one["group_number"], one["group_nodes"]) for one in shown] == [
+        ("voting", one["voting_group"], one["group_nodes"]) for one in runs[:5]
+    ]
     with world.catalog() as connection:
         told = notices_of(connection)
         connection.execute("SELECT federated_evaluate('risk')")

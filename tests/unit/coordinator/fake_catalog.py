@@ -204,7 +204,7 @@ class FakeCatalog:
     def _list_rounds(self, _run: str) -> Sequence[Row]:
         return [{"round_number": number, **row} for number, row in sorted(self.rows.rounds.items())]
 
-    def _insert_round(self, _run: str, number: int) -> None:
+    def _insert_round(self, _run: str, number: int, _rate: float | None) -> None:
         assert number not in self.rows.rounds
         assert not self.opened()
         self.rows.rounds[number] = {
