@@ -362,7 +362,11 @@ async def test_no_hand_chooses_the_nodes_of_a_group(world: World) -> None:
         refuse(invalid, series, 3, True, 1, a)
         refuse(invalid, series, 4, True, 2, b)
         connection.execute(insert, (3, True, 2, b))
+        # What measures the vote comes behind all groups, and once.
+        refuse(invalid, series, 3, True, None, None)
         connection.execute(insert, (3, True, 3, c))
+        connection.execute(insert, (3, True, None, None))
+        refuse(invalid, series, 3, True, None, None)
 
 
 async def test_the_catalog_deals_nodes_as_start_does(world: World) -> None:

@@ -164,6 +164,7 @@ class FakeCatalog:
             "series_id": None if series is None else str(series.id),
             "fold": None if fold is None else fold.number,
             "has_folds": series is not None and not series.keeps,
+            "has_voters": False,
             "to_come": 0 if series is None else series.to_come,
         }
 
@@ -463,7 +464,7 @@ class FakeCatalog:
                 "version": version,
                 "round": number,
                 "sha256": sha256,
-                "made_of": values[-3],
+                "made_of": values[-4],
                 "report": self.rows.rounds[number]["report"],
             }
         )
