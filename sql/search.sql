@@ -265,11 +265,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT r.* FROM federated.run AS r JOIN chosen AS c ON r.series_id = c.series_id
         WHERE r.voting_group IS NOT NULL
     )
-    SELECT 'voting', r.voting_group, r.group_nodes, r.run_id FROM together AS r WHERE r.voting_group IS NOT NULL
-    UNION ALL
-    SELECT 'robust', g.place::integer, ARRAY(SELECT jsonb_array_elements_text(g.nodes)), r.run_id
-    FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS g (nodes, place)
-    ORDER BY 1 DESC, 4, 2
+    SELECT g.kind, g.number, g.nodes, g.run_id
+    FROM (
+        SELECT 'voting' AS kind, r.voting_group AS number, r.group_nodes AS nodes, r.run_id, r.voting_group
+        FROM together AS r WHERE r.voting_group IS NOT NULL
+        UNION ALL
+        SELECT 'robust', e.place::integer, ARRAY(SELECT jsonb_array_elements_text(e.nodes)), r.run_id, r.voting_group
+        FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS e (nodes, place)
+    ) AS g
+    ORDER BY g.kind DESC, g.voting_group, g.number
 $$;
 COMMENT ON FUNCTION @extschema@.federated_run_groups(text, integer) IS
     'Which nodes are in which group of a run of a model, by its number in federated_runs, or of the latest. kind voting: the groups of voting_groups, each of which trains a model of its own in the run of that run_id; robust: those of robust_groups, to which the nodes of round 0 were dealt, whose sums the rule compares. No row for a run without groups, and none of robust ones before round 0 is closed';

@@ -7595,11 +7595,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT r.* FROM federated.run AS r JOIN chosen AS c ON r.series_id = c.series_id
         WHERE r.voting_group IS NOT NULL
     )
-    SELECT 'voting', r.voting_group, r.group_nodes, r.run_id FROM together AS r WHERE r.voting_group IS NOT NULL
-    UNION ALL
-    SELECT 'robust', g.place::integer, ARRAY(SELECT jsonb_array_elements_text(g.nodes)), r.run_id
-    FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS g (nodes, place)
-    ORDER BY 1 DESC, 4, 2
+    SELECT g.kind, g.number, g.nodes, g.run_id
+    FROM (
+        SELECT 'voting' AS kind, r.voting_group AS number, r.group_nodes AS nodes, r.run_id, r.voting_group
+        FROM together AS r WHERE r.voting_group IS NOT NULL
+        UNION ALL
+        SELECT 'robust', e.place::integer, ARRAY(SELECT jsonb_array_elements_text(e.nodes)), r.run_id, r.voting_group
+        FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS e (nodes, place)
+    ) AS g
+    ORDER BY g.kind DESC, g.voting_group, g.number
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_run_groups(text, integer) IS
@@ -7732,7 +7736,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_certify(text) IS
-    'How much of what a version predicts by vote is certified, measured over the held-out rows of all nodes when it was made: from 0 hostile nodes to half of the voters, certified_share: the share of rows whose prediction at least so many nodes cannot have changed, and certified_accuracy: the share of which that is so and whose prediction is right. First of all nodes (node_name is NULL), then of each node whose own answer the sum protocol shows: a hostile node states its own rows as it likes. A node tells figures together until they are of min_cell data subjects, as the least of them: so both are at most too small. Nothing is computed anew. 55000 for a version that does not predict by vote or was not measured, as under a privacy_budget';
+    'How much of what a version predicts by vote is certified, measured over the held-out rows of all nodes when it was made: from 0 hostile nodes to half of the voters, certified_share: the share of rows whose prediction at least so many nodes cannot have changed, and certified_accuracy: the share of which that is so and whose prediction is right. First of all nodes (node_name is NULL), then of each node whose own answer the sum protocol shows: a hostile node states its own rows as it likes. At a node a figure of fewer than min_cell data subjects counts as one of fewer hostile nodes: both shares may be a little too small, and are never too large. Nothing is computed anew. 55000 for a version that does not predict by vote or was not measured, as under a privacy_budget';
 
 -- What a table calls a class: its label, as a number however that is written, true for '1'.
 CREATE FUNCTION federated._is_named(label text, given jsonb) RETURNS boolean

@@ -2,8 +2,8 @@
 cannot have changed which prediction (Cao, Zhang, Jia and Gong 2022, "FLCert", section 3).
 
 What always holds: nothing is trained. A node tells how many of its held-out rows are predicted right, and
-wrong, by what is certified of them; of neighbouring figures that are not of min_cell data subjects each it
-says the least, so that what it tells is never more than what is so. The votes are computed from numbers that
+wrong, by what is certified of them; a figure that is not of min_cell data subjects counts as a lower one, so
+that what it tells is never more than what is so. The votes are computed from numbers that
 were looked at as those of another organisation are (scoring/soundness.py).
 """
 
@@ -17,7 +17,6 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.algorithms import cells
 from heliosdb.algorithms.measures import first_rows
 from heliosdb.algorithms.steps import Algorithm, Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.table import Table
@@ -121,7 +120,7 @@ class CertifyStep:
             raise invalid_value(f"the answer of so many models has {counted(size, 'value')} of float64")
 
     def least_rows(self, task: Task) -> int | None:
-        """Return None: what is about a part of the rows is joined until it is of enough, see cells.py."""
+        """Return None: a part of the rows is told where it is of enough, see `lowered`."""
         del task
         return None
 
@@ -169,18 +168,38 @@ def tell(rows: Table, radii: NDArray[np.int64], right: NDArray[np.bool_], sizes:
     """Return the counts of rows that may leave; (2 * sizes,). radii: of each row how many hostile nodes are
     withstood, below sizes.
 
-    Of neighbouring figures that are told together all rows count as of the least. Rows predicted right and
-    rows predicted wrong are told apart: nothing else is known of both together. How many of either there are
-    is told in any case, as an evaluation tells it.
+    Rows predicted right and rows predicted wrong are told apart: nothing else is known of both together. How
+    many of either there are is told in any case, as an evaluation tells it.
     """
     firsts, told = first_rows(rows), np.zeros((2, sizes))
     # Of a subject that has several rows one counts, so that a figure is of no fewer subjects than it seems.
     for place, one in enumerate((~right, right)):
-        counts = np.bincount(radii[one], minlength=sizes).astype(np.float64)[np.newaxis]
-        subjects = np.bincount(radii[one & firsts], minlength=sizes).astype(np.float64)[np.newaxis]
-        for group in cells.join(counts, subjects, rows.min_cell) or [slice(0, sizes)]:
-            told[place, group.start] = counts[0, group].sum()
+        counts = np.bincount(radii[one], minlength=sizes)
+        subjects = np.bincount(radii[one & firsts], minlength=sizes)
+        told[place] = lowered(counts.tolist(), subjects.tolist(), rows.min_cell)
     return told.ravel()
+
+
+def lowered(counts: Sequence[int], subjects: Sequence[int], least: int) -> list[int]:
+    """Return counts with the same sum, of which none is of anybody and of fewer than `least` subjects, but
+    where all are so few: what is of too few counts as the figure below.
+
+    Where that leaves too few at 0, it is said that they are `least`, and as many fewer above: which of the
+    numbers from 1 to `least` it is does not show. Where that cannot be, all of the next figure count as 0.
+    """
+    told, held, having = [0] * len(counts), 0, 0
+    for place in reversed(range(len(counts))):
+        held, having = held + counts[place], having + subjects[place]
+        if having >= least:
+            told[place], held, having = held, 0, 0
+    above = next((place for place, count in enumerate(told) if count), None)
+    if not held or above is None:
+        told[0] += held
+        return told
+    moved = least - held if held < least <= told[above] - (least - held) else told[above]
+    told[above] -= moved
+    told[0] = held + moved
+    return told
 
 
 def _shown(counts: Vector) -> dict[str, list[int]]:

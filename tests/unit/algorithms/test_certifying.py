@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliosdb.algorithms.certifying import CERTIFIED, CERTIFY, CERTIFY_STEP, Certifying, CertifyStep, tell
+from heliosdb.algorithms.certifying import (
+    CERTIFIED,
+    CERTIFY,
+    CERTIFY_STEP,
+    Certifying,
+    CertifyStep,
+    lowered,
+    tell,
+)
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.table import Table
@@ -64,18 +72,31 @@ def table(rows: int, *, least: int, subjects: Any = None) -> Table:
     return replace(made, min_cell=least)
 
 
-def test_figures_of_few_subjects_count_as_the_least_of_their_neighbours() -> None:
+def test_figures_of_few_subjects_count_as_lower_ones() -> None:
     radii = np.repeat([0, 1, 2], [20, 3, 30])
     right = np.ones(53, dtype=np.bool_)
     right[:10] = False
 
     told = tell(table(53, least=5), radii, right, 3).reshape(2, 3)
 
-    assert told.sum() == 53
-    assert told.sum(axis=1).tolist() == [10, 43]
-    for found, so in zip(np.cumsum(told.sum(axis=0)[::-1]), np.cumsum([30, 3, 20]), strict=True):
-        assert found <= so, "more is told than what is certified"
-    assert all(count == 0 or count >= 5 for count in told.ravel())
+    assert told.tolist() == [[10, 0, 0], [13, 0, 30]]
+
+
+def test_what_is_told_is_never_more_than_what_is_so_nor_of_too_few() -> None:
+    for counts in product((0, 1, 3, 5, 6, 12), repeat=4):
+        told = lowered(counts, counts, 5)
+        assert sum(told) == sum(counts)
+        for place in range(4):
+            assert sum(told[place:]) <= sum(counts[place:])
+        assert sum(counts) < 5 or all(count == 0 or count >= 5 for count in told), counts
+        if sum(counts) < 5:
+            assert told == [sum(counts), 0, 0, 0]
+
+
+def test_how_many_of_few_there_are_does_not_show() -> None:
+    assert {tuple(lowered((few, 0, 40 - few), (few, 0, 40 - few), 5)) for few in range(1, 6)} == {(5, 0, 35)}
+    # Many rows of few subjects: their number would tell of these.
+    assert lowered((9, 0, 40), (2, 0, 40), 5) == [49, 0, 0]
 
 
 def test_of_one_subject_all_rows_are_told_together() -> None:
