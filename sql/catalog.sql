@@ -142,9 +142,12 @@ CREATE TABLE federated.round (
     global_rmse               double precision,
     start_loss                double precision,
     report                    jsonb CHECK (jsonb_typeof(report) = 'object'),
+    learning_rate             double precision CHECK (learning_rate >= 0),
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.round IS 'One round of a run; round 0 gathers feature statistics';
+COMMENT ON COLUMN federated.round.learning_rate IS
+    'The step size in force: as the run names it, by default, or as the clipping norm of the round has it; NULL where none is taken, and of rounds of before this was kept';
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
 COMMENT ON COLUMN federated.round.global_accuracy IS

@@ -76,9 +76,12 @@ BEGIN
         RAISE NOTICE 'a version by vote has no figures of its own: each group''s run has'
             USING HINT = federated._groups_hint(v.model_id);
     ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
-        reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
-                   FROM federated.round AS d
-                   WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');
+        -- What round 0 says may be of nodes that were left out, and of anything else but figures.
+        reason := (SELECT nullif(concat_ws('; ',
+                       CASE WHEN (r.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out' END,
+                       r.plan ->> 'reason', CASE WHEN d.message <> '' THEN format('round %s: %s', d.round_number, d.message) END), '')
+                   FROM federated.run AS r LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = v.round_number
+                   WHERE r.run_id = v.run_id);
         IF reason IS NOT NULL THEN
             RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
         END IF;

@@ -79,7 +79,10 @@ DECLARE
 BEGIN
     IF run IS NULL THEN
         SELECT r.* INTO found FROM federated.run AS r
-        WHERE r.model_id = subject AND NOT r.waiting ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
+        WHERE r.model_id = subject AND NOT r.waiting
+          -- What has measured a vote has no figures of training.
+          AND (r.status IN ('queued', 'running') OR r.voting_group IS NOT NULL OR NOT r.options ? 'voting_groups')
+        ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
         RETURN found;
     END IF;
     IF run > 0 THEN

@@ -87,7 +87,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM chosen JOIN federated.round AS d USING (run_id)
         WHERE d.global_loss IS NOT NULL
     )
-    SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
+    SELECT d.round_number, d.global_loss, e.delta, d.node_variance,
+           coalesce(d.learning_rate, (r.options ->> 'learning_rate')::double precision)
     FROM chosen AS r
     JOIN federated.round AS d USING (run_id)
     LEFT JOIN evaluated AS e ON e.round_number = d.round_number
@@ -95,7 +96,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer) IS
-    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the step size that was in force: the run''s option, else the default or, where the noise is that of the nodes'' sum, what follows from the norm to which the round clipped; NULL where no such steps are taken (optimizer newton, random_forest)';
 
 CREATE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,

@@ -56,7 +56,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer), @extschema@.federated_run_groups(text, integer),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
@@ -72,7 +72,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -375,7 +375,7 @@ GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer), @extschema@.federated_run_groups(text, integer)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Folds and searches.
@@ -392,9 +392,9 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, 
 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
-    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
+    federated._certified(text), federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
 TO federated_analyst;
 
 -- How models do.
@@ -457,7 +457,7 @@ GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._count_refusal(jsonb) TO federated_auditor;
 GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version), federated._card_groups(federated.run),
     federated._card_sites(uuid, integer)
 TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;

@@ -104,6 +104,23 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._card_metrics(federated.version) IS 'The figures of a version over held-out rows; null where there is none';
 
+-- A version by vote has learned in all of them, and is of the run of the first alone.
+CREATE FUNCTION federated._card_groups(first federated.run) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT jsonb_build_object(
+            'started_at', min(r.started_at), 'finished_at', max(r.finished_at),
+            'status', string_agg(DISTINCT r.status::text, ', ' ORDER BY r.status::text),
+            'groups', jsonb_agg(jsonb_build_object(
+                'voting_group', r.voting_group, 'nodes', r.group_nodes, 'run_id', r.run_id, 'status', r.status, 'started_at', r.started_at,
+                'finished_at', r.finished_at, 'options', r.options, 'message', r.message) ORDER BY r.voting_group))
+        FROM federated.run AS r
+        WHERE first.voting_group IS NOT NULL AND r.series_id = first.series_id AND r.voting_group IS NOT NULL
+        HAVING count(*) > 0), '{}')
+$$;
+COMMENT ON FUNCTION federated._card_groups(federated.run) IS
+    'What a card says of how the groups trained that vote in a version; nothing of a run of no group';
+
 CREATE FUNCTION federated._card_version(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
@@ -116,7 +133,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'sites', federated._card_sites((subject).run_id, (subject).round_number)),
         'training', jsonb_build_object(
             'algorithm', r.options ->> 'algorithm', 'aggregation', r.options ->> 'aggregation', 'started_at', r.started_at,
-            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options),
+            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options)
+            || federated._card_groups(r),
         'privacy', jsonb_build_object(
             'epsilon', (subject).epsilon, 'delta', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN (r.policy ->> 'delta')::double precision END,
             'privacy_budget', (r.policy ->> 'privacy_budget')::double precision,

@@ -33,7 +33,13 @@ DECLARE
     dealt  text[];
     other  text;
 BEGIN
-    IF (new_run.voting_group IS NOT NULL) <> (groups IS NOT NULL)
+    IF new_run.voting_group IS NOT NULL AND groups IS NULL
+       -- Behind the runs of all groups one more measures their vote, and trains nothing.
+       OR new_run.voting_group IS NULL AND groups IS NOT NULL AND (
+           new_run.policy ->> 'privacy_budget' IS NOT NULL
+           OR groups <> (SELECT count(r.voting_group) FROM federated.run AS r
+                         WHERE r.series_id = new_run.series_id AND r.model_id = new_run.model_id)
+           OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id AND r.voting_group IS NULL))
        OR new_run.voting_group > groups
        OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL)
        OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id
@@ -42,7 +48,7 @@ BEGIN
                           OR r.options -> 'voting_groups' IS DISTINCT FROM new_run.options -> 'voting_groups')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s group does not go with its voting_groups';
-    ELSIF groups IS NULL THEN
+    ELSIF new_run.voting_group IS NULL THEN
         RETURN;
     END IF;
     dealt := federated._dealt(
@@ -90,7 +96,7 @@ BEGIN
     PERFORM federated._check_group(new_run);
     IF new_run.fold >= coalesce(folds, 0)
           OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
-          OR new_run.trial IS NULL AND folds IS NULL AND new_run.voting_group IS NULL THEN
+          OR new_run.trial IS NULL AND folds IS NULL AND NOT new_run.options ? 'voting_groups' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s trial and fold do not go with its folds and search';
     ELSIF new_run.waiting <> EXISTS (
@@ -151,7 +157,7 @@ BEGIN
         SELECT r.* INTO following FROM federated.run AS r
         WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
         ORDER BY r.trial NULLS LAST, r.fold, r.voting_group LIMIT 1;
-        IF num_nonnulls(following.trial, following.voting_group) > 0 THEN
+        IF following.trial IS NOT NULL OR following.options ? 'voting_groups' THEN
             UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
         ELSIF following.run_id IS NOT NULL THEN
             SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
@@ -245,3 +251,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
     'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
+
+CREATE FUNCTION @extschema@.federated_run_groups(
+    model text, run integer DEFAULT NULL,
+    OUT kind text, OUT group_number integer, OUT group_nodes text[], OUT run_id uuid
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_run_groups.model, federated_run_groups.run) AS r WHERE r.run_id IS NOT NULL
+    ), together AS (
+        SELECT r.* FROM chosen AS r
+        UNION
+        SELECT r.* FROM federated.run AS r JOIN chosen AS c ON r.series_id = c.series_id
+        WHERE r.voting_group IS NOT NULL
+    )
+    SELECT g.kind, g.number, g.nodes, g.run_id
+    FROM (
+        SELECT 'voting' AS kind, r.voting_group AS number, r.group_nodes AS nodes, r.run_id, r.voting_group
+        FROM together AS r WHERE r.voting_group IS NOT NULL
+        UNION ALL
+        SELECT 'robust', e.place::integer, ARRAY(SELECT jsonb_array_elements_text(e.nodes)), r.run_id, r.voting_group
+        FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS e (nodes, place)
+    ) AS g
+    ORDER BY g.kind DESC, g.voting_group, g.number
+$$;
+COMMENT ON FUNCTION @extschema@.federated_run_groups(text, integer) IS
+    'Which nodes are in which group of a run of a model, by its number in federated_runs, or of the latest. kind voting: the groups of voting_groups, each of which trains a model of its own in the run of that run_id; robust: those of robust_groups, to which the nodes of round 0 were dealt, whose sums the rule compares. No row for a run without groups, and none of robust ones before round 0 is closed';

@@ -70,6 +70,58 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_certify(text, jsonb) IS
     'Of one row, given as JSON, what the current version of a model, or the one that model@tag or model@number names, predicts by the votes of its groups'' models: the class with the most votes (of equal ones the first), the next one, how many vote, and hostile_nodes: up to so many nodes, whatever they had answered in training, could not have changed the prediction, were all else the same (Cao, Zhang, Jia and Gong 2022, FLCert). 0: a single node may have decided it. 55000 for a version that does not predict by vote. It says nothing of rows that are hostile themselves, nor of whoever runs the coordinator; NULL features count as in predictions';
 
+CREATE FUNCTION federated._certified(model text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version := federated._read_reference(model);
+    started federated.run;
+BEGIN
+    PERFORM federated._count_voters(model);
+    IF subject.report ? 'certified' THEN
+        RETURN subject.report;
+    END IF;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the vote of version %s of federated model "%s" was not measured at the nodes', subject.version, model),
+        DETAIL = CASE
+            WHEN started.policy ->> 'privacy_budget' IS NOT NULL THEN 'Under a privacy_budget that is not supported yet: the counts would have no noise.'
+            WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
+            ELSE coalesce((
+                SELECT format('The run that was to measure it: %s.', r.message) FROM federated.run AS r
+                WHERE r.series_id = started.series_id AND r.voting_group IS NULL AND r.message <> ''),
+                'It was made before votes were measured.') END,
+        HINT = format('federated_certified_accuracy(%L, ''SELECT ...'') counts the same over rows that you can read.', model);
+END
+$$;
+COMMENT ON FUNCTION federated._certified(text) IS
+    'The report of a version by vote, of which part it is what the nodes have counted; 55000 where it has none';
+
+CREATE FUNCTION @extschema@.federated_certify(model text)
+RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint, node_name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH told AS MATERIALIZED (
+        SELECT federated._certified(federated_certify.model) AS report
+    ), counts AS (
+        SELECT NULL AS node_name, t.report -> 'certified' AS found FROM told AS t
+        UNION ALL
+        SELECT n.key, n.value -> 'certified' FROM told AS t, jsonb_each(t.report -> 'nodes') AS n
+    ), rows AS (
+        SELECT c.node_name, (w.place - 1)::integer AS number, w.count::bigint AS wrong, r.count::bigint AS right_ones
+        FROM counts AS c
+        CROSS JOIN LATERAL jsonb_array_elements_text(c.found -> 'wrong') WITH ORDINALITY AS w (count, place)
+        JOIN LATERAL jsonb_array_elements_text(c.found -> 'right') WITH ORDINALITY AS r (count, place) USING (place)
+    )
+    SELECT r.number, (sum(r.wrong + r.right_ones) OVER above / sum(r.wrong + r.right_ones) OVER everything)::double precision,
+           (sum(r.right_ones) OVER above / sum(r.wrong + r.right_ones) OVER everything)::double precision,
+           (sum(r.wrong + r.right_ones) OVER everything)::bigint, r.node_name
+    FROM rows AS r
+    WINDOW everything AS (PARTITION BY r.node_name),
+           above AS (PARTITION BY r.node_name ORDER BY r.number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+    ORDER BY r.node_name NULLS FIRST, r.number
+$$;
+COMMENT ON FUNCTION @extschema@.federated_certify(text) IS
+    'How much of what a version predicts by vote is certified, measured over the held-out rows of all nodes when it was made: from 0 hostile nodes to half of the voters, certified_share: the share of rows whose prediction at least so many nodes cannot have changed, and certified_accuracy: the share of which that is so and whose prediction is right. First of all nodes (node_name is NULL), then of each node whose own answer the sum protocol shows: a hostile node states its own rows as it likes. At a node a figure of fewer than min_cell data subjects counts as one of fewer hostile nodes: both shares may be a little too small, and are never too large. Nothing is computed anew. 55000 for a version that does not predict by vote or was not measured, as under a privacy_budget';
+
 -- What a table calls a class: its label, as a number however that is written, true for '1'.
 CREATE FUNCTION federated._is_named(label text, given jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -116,7 +116,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN start_loss double precision,
-    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
+    ADD COLUMN learning_rate double precision CHECK (learning_rate >= 0);
 
 -- done: table federated.version
 ALTER TABLE federated.version

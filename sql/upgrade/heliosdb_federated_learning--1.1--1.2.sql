@@ -120,7 +120,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN start_loss double precision,
-    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
+    ADD COLUMN learning_rate double precision CHECK (learning_rate >= 0);
 
 -- done: table federated.version
 ALTER TABLE federated.version
@@ -354,6 +355,9 @@ COMMENT ON COLUMN federated.run.kept_ledger_id IS
 
 COMMENT ON COLUMN federated.run.erased_at IS
     'When a request for erasure was found to concern the rows that it had read: nothing goes on from it any more; NULL of all others';
+
+COMMENT ON COLUMN federated.round.learning_rate IS
+    'The step size in force: as the run names it, by default, or as the clipping norm of the round has it; NULL where none is taken, and of rounds of before this was kept';
 
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
@@ -6537,7 +6541,10 @@ DECLARE
 BEGIN
     IF run IS NULL THEN
         SELECT r.* INTO found FROM federated.run AS r
-        WHERE r.model_id = subject AND NOT r.waiting ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
+        WHERE r.model_id = subject AND NOT r.waiting
+          -- What has measured a vote has no figures of training.
+          AND (r.status IN ('queued', 'running') OR r.voting_group IS NOT NULL OR NOT r.options ? 'voting_groups')
+        ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
         RETURN found;
     END IF;
     IF run > 0 THEN
@@ -7181,7 +7188,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM chosen JOIN federated.round AS d USING (run_id)
         WHERE d.global_loss IS NOT NULL
     )
-    SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
+    SELECT d.round_number, d.global_loss, e.delta, d.node_variance,
+           coalesce(d.learning_rate, (r.options ->> 'learning_rate')::double precision)
     FROM chosen AS r
     JOIN federated.round AS d USING (run_id)
     LEFT JOIN evaluated AS e ON e.round_number = d.round_number
@@ -7190,7 +7198,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer) IS
-    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the step size that was in force: the run''s option, else the default or, where the noise is that of the nodes'' sum, what follows from the norm to which the round clipped; NULL where no such steps are taken (optimizer newton, random_forest)';
 
 CREATE OR REPLACE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,
@@ -7347,7 +7355,13 @@ DECLARE
     dealt  text[];
     other  text;
 BEGIN
-    IF (new_run.voting_group IS NOT NULL) <> (groups IS NOT NULL)
+    IF new_run.voting_group IS NOT NULL AND groups IS NULL
+       -- Behind the runs of all groups one more measures their vote, and trains nothing.
+       OR new_run.voting_group IS NULL AND groups IS NOT NULL AND (
+           new_run.policy ->> 'privacy_budget' IS NOT NULL
+           OR groups <> (SELECT count(r.voting_group) FROM federated.run AS r
+                         WHERE r.series_id = new_run.series_id AND r.model_id = new_run.model_id)
+           OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id AND r.voting_group IS NULL))
        OR new_run.voting_group > groups
        OR new_run.voting_group IS NOT NULL AND (new_run.trial IS NOT NULL OR new_run.fold IS NOT NULL)
        OR EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id
@@ -7356,7 +7370,7 @@ BEGIN
                           OR r.options -> 'voting_groups' IS DISTINCT FROM new_run.options -> 'voting_groups')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s group does not go with its voting_groups';
-    ELSIF groups IS NULL THEN
+    ELSIF new_run.voting_group IS NULL THEN
         RETURN;
     END IF;
     dealt := federated._dealt(
@@ -7405,7 +7419,7 @@ BEGIN
     PERFORM federated._check_group(new_run);
     IF new_run.fold >= coalesce(folds, 0)
           OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
-          OR new_run.trial IS NULL AND folds IS NULL AND new_run.voting_group IS NULL THEN
+          OR new_run.trial IS NULL AND folds IS NULL AND NOT new_run.options ? 'voting_groups' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the run''s trial and fold do not go with its folds and search';
     ELSIF new_run.waiting <> EXISTS (
@@ -7469,7 +7483,7 @@ BEGIN
         SELECT r.* INTO following FROM federated.run AS r
         WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
         ORDER BY r.trial NULLS LAST, r.fold, r.voting_group LIMIT 1;
-        IF num_nonnulls(following.trial, following.voting_group) > 0 THEN
+        IF following.trial IS NOT NULL OR following.options ? 'voting_groups' THEN
             UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
         ELSIF following.run_id IS NOT NULL THEN
             SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
@@ -7568,6 +7582,33 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
     'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
 
+CREATE FUNCTION @extschema@.federated_run_groups(
+    model text, run integer DEFAULT NULL,
+    OUT kind text, OUT group_number integer, OUT group_nodes text[], OUT run_id uuid
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_run_groups.model, federated_run_groups.run) AS r WHERE r.run_id IS NOT NULL
+    ), together AS (
+        SELECT r.* FROM chosen AS r
+        UNION
+        SELECT r.* FROM federated.run AS r JOIN chosen AS c ON r.series_id = c.series_id
+        WHERE r.voting_group IS NOT NULL
+    )
+    SELECT g.kind, g.number, g.nodes, g.run_id
+    FROM (
+        SELECT 'voting' AS kind, r.voting_group AS number, r.group_nodes AS nodes, r.run_id, r.voting_group
+        FROM together AS r WHERE r.voting_group IS NOT NULL
+        UNION ALL
+        SELECT 'robust', e.place::integer, ARRAY(SELECT jsonb_array_elements_text(e.nodes)), r.run_id, r.voting_group
+        FROM together AS r CROSS JOIN LATERAL jsonb_array_elements(r.scaling -> 'groups') WITH ORDINALITY AS e (nodes, place)
+    ) AS g
+    ORDER BY g.kind DESC, g.voting_group, g.number
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_run_groups(text, integer) IS
+    'Which nodes are in which group of a run of a model, by its number in federated_runs, or of the latest. kind voting: the groups of voting_groups, each of which trains a model of its own in the run of that run_id; robust: those of robust_groups, to which the nodes of round 0 were dealt, whose sums the rule compares. No row for a run without groups, and none of robust ones before round 0 is closed';
+
 -- What is certified of a prediction by vote (Cao, Zhang, Jia and Gong 2022, FLCert): how many hostile nodes cannot change it.
 --
 -- What always holds: a node trains in one group and changes one model at most: a vote, or of which kinds its columns are. So
@@ -7642,6 +7683,60 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.federated_certify(text, jsonb) IS
     'Of one row, given as JSON, what the current version of a model, or the one that model@tag or model@number names, predicts by the votes of its groups'' models: the class with the most votes (of equal ones the first), the next one, how many vote, and hostile_nodes: up to so many nodes, whatever they had answered in training, could not have changed the prediction, were all else the same (Cao, Zhang, Jia and Gong 2022, FLCert). 0: a single node may have decided it. 55000 for a version that does not predict by vote. It says nothing of rows that are hostile themselves, nor of whoever runs the coordinator; NULL features count as in predictions';
+
+CREATE FUNCTION federated._certified(model text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version := federated._read_reference(model);
+    started federated.run;
+BEGIN
+    PERFORM federated._count_voters(model);
+    IF subject.report ? 'certified' THEN
+        RETURN subject.report;
+    END IF;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the vote of version %s of federated model "%s" was not measured at the nodes', subject.version, model),
+        DETAIL = CASE
+            WHEN started.policy ->> 'privacy_budget' IS NOT NULL THEN 'Under a privacy_budget that is not supported yet: the counts would have no noise.'
+            WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
+            ELSE coalesce((
+                SELECT format('The run that was to measure it: %s.', r.message) FROM federated.run AS r
+                WHERE r.series_id = started.series_id AND r.voting_group IS NULL AND r.message <> ''),
+                'It was made before votes were measured.') END,
+        HINT = format('federated_certified_accuracy(%L, ''SELECT ...'') counts the same over rows that you can read.', model);
+END
+$$;
+
+COMMENT ON FUNCTION federated._certified(text) IS
+    'The report of a version by vote, of which part it is what the nodes have counted; 55000 where it has none';
+
+CREATE FUNCTION @extschema@.federated_certify(model text)
+RETURNS TABLE (hostile_nodes integer, certified_share double precision, certified_accuracy double precision, row_count bigint, node_name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH told AS MATERIALIZED (
+        SELECT federated._certified(federated_certify.model) AS report
+    ), counts AS (
+        SELECT NULL AS node_name, t.report -> 'certified' AS found FROM told AS t
+        UNION ALL
+        SELECT n.key, n.value -> 'certified' FROM told AS t, jsonb_each(t.report -> 'nodes') AS n
+    ), rows AS (
+        SELECT c.node_name, (w.place - 1)::integer AS number, w.count::bigint AS wrong, r.count::bigint AS right_ones
+        FROM counts AS c
+        CROSS JOIN LATERAL jsonb_array_elements_text(c.found -> 'wrong') WITH ORDINALITY AS w (count, place)
+        JOIN LATERAL jsonb_array_elements_text(c.found -> 'right') WITH ORDINALITY AS r (count, place) USING (place)
+    )
+    SELECT r.number, (sum(r.wrong + r.right_ones) OVER above / sum(r.wrong + r.right_ones) OVER everything)::double precision,
+           (sum(r.right_ones) OVER above / sum(r.wrong + r.right_ones) OVER everything)::double precision,
+           (sum(r.wrong + r.right_ones) OVER everything)::bigint, r.node_name
+    FROM rows AS r
+    WINDOW everything AS (PARTITION BY r.node_name),
+           above AS (PARTITION BY r.node_name ORDER BY r.number ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+    ORDER BY r.node_name NULLS FIRST, r.number
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_certify(text) IS
+    'How much of what a version predicts by vote is certified, measured over the held-out rows of all nodes when it was made: from 0 hostile nodes to half of the voters, certified_share: the share of rows whose prediction at least so many nodes cannot have changed, and certified_accuracy: the share of which that is so and whose prediction is right. First of all nodes (node_name is NULL), then of each node whose own answer the sum protocol shows: a hostile node states its own rows as it likes. At a node a figure of fewer than min_cell data subjects counts as one of fewer hostile nodes: both shares may be a little too small, and are never too large. Nothing is computed anew. 55000 for a version that does not predict by vote or was not measured, as under a privacy_budget';
 
 -- What a table calls a class: its label, as a number however that is written, true for '1'.
 CREATE FUNCTION federated._is_named(label text, given jsonb) RETURNS boolean
@@ -7782,9 +7877,12 @@ BEGIN
         RAISE NOTICE 'a version by vote has no figures of its own: each group''s run has'
             USING HINT = federated._groups_hint(v.model_id);
     ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
-        reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
-                   FROM federated.round AS d
-                   WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');
+        -- What round 0 says may be of nodes that were left out, and of anything else but figures.
+        reason := (SELECT nullif(concat_ws('; ',
+                       CASE WHEN (r.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out' END,
+                       r.plan ->> 'reason', CASE WHEN d.message <> '' THEN format('round %s: %s', d.round_number, d.message) END), '')
+                   FROM federated.run AS r LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = v.round_number
+                   WHERE r.run_id = v.run_id);
         IF reason IS NOT NULL THEN
             RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
         END IF;
@@ -12810,6 +12908,24 @@ $$;
 
 COMMENT ON FUNCTION federated._card_metrics(federated.version) IS 'The figures of a version over held-out rows; null where there is none';
 
+-- A version by vote has learned in all of them, and is of the run of the first alone.
+CREATE FUNCTION federated._card_groups(first federated.run) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT jsonb_build_object(
+            'started_at', min(r.started_at), 'finished_at', max(r.finished_at),
+            'status', string_agg(DISTINCT r.status::text, ', ' ORDER BY r.status::text),
+            'groups', jsonb_agg(jsonb_build_object(
+                'voting_group', r.voting_group, 'nodes', r.group_nodes, 'run_id', r.run_id, 'status', r.status, 'started_at', r.started_at,
+                'finished_at', r.finished_at, 'options', r.options, 'message', r.message) ORDER BY r.voting_group))
+        FROM federated.run AS r
+        WHERE first.voting_group IS NOT NULL AND r.series_id = first.series_id AND r.voting_group IS NOT NULL
+        HAVING count(*) > 0), '{}')
+$$;
+
+COMMENT ON FUNCTION federated._card_groups(federated.run) IS
+    'What a card says of how the groups trained that vote in a version; nothing of a run of no group';
+
 CREATE FUNCTION federated._card_version(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
@@ -12822,7 +12938,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'sites', federated._card_sites((subject).run_id, (subject).round_number)),
         'training', jsonb_build_object(
             'algorithm', r.options ->> 'algorithm', 'aggregation', r.options ->> 'aggregation', 'started_at', r.started_at,
-            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options),
+            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options)
+            || federated._card_groups(r),
         'privacy', jsonb_build_object(
             'epsilon', (subject).epsilon, 'delta', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN (r.policy ->> 'delta')::double precision END,
             'privacy_budget', (r.policy ->> 'privacy_budget')::double precision,
@@ -14086,7 +14203,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_features(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer), @extschema@.federated_run_groups(text, integer),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
@@ -14102,7 +14219,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_report_outcome(text, text, double precision), @extschema@.federated_experiment(text),
     @extschema@.federated_predict(text, jsonb, text, text), @extschema@.federated_predict_batch(text, text, text, text),
     @extschema@.federated_export_model(text),
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     @extschema@.federated_import_model(jsonb, text, bytea, text, text), @extschema@.federated_drop_imported_model(text),
     @extschema@.federated_create_token(name, interval, text), @extschema@.federated_revoke_token(uuid)
 FROM PUBLIC;
@@ -14493,7 +14610,7 @@ GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text), federated._consumed_epsilon(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer), @extschema@.federated_run_groups(text, integer)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Folds and searches.
@@ -14514,9 +14631,9 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, 
 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certified_accuracy(text, text),
+    @extschema@.federated_certify(text, jsonb), @extschema@.federated_certify(text), @extschema@.federated_certified_accuracy(text, text),
     federated._certified_nodes(integer[]), federated._count_voters(text), federated._is_named(text, jsonb),
-    federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
+    federated._certified(text), federated._chosen(jsonb, text[]), federated._check_judged(text, text, text[], jsonb), federated._fetch_rows(text)
 TO federated_analyst;
 
 -- How models do.
@@ -14587,7 +14704,7 @@ GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jso
 GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version), federated._card_groups(federated.run),
     federated._card_sites(uuid, integer)
 TO federated_analyst, federated_auditor;
 

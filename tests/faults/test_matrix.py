@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ async def rehearse(world: World, kind: Kind) -> Rehearsal:
     # Before any node starts: certificates of others are named in its settings.
     federation.node_config(world.cluster, world.database, kind.nodes[0])
     if kind.sums:
-        name_peers(world, kind.nodes)
+        world.name_peers(kind.nodes)
     create_workspace(world, min_nodes=len(kind.nodes), round_timeout=240, **kind.policy)
     for number, name in enumerate(kind.nodes):
         site = Site(name, filled(world.cluster, rows=kind.rows, seed=0.1 * (number + 1)))
@@ -90,15 +90,6 @@ async def rehearse(world: World, kind: Kind) -> Rehearsal:
     assert run["status"] in DONE, run
     made.expected = read_result(world)
     return made
-
-
-def name_peers(world: World, names: Sequence[str]) -> None:
-    """Let each node know the others by their certificates."""
-    for name in names:
-        world.federation.node_config(world.cluster, world.database, name)
-    peers = world.federation.directory / "peers.pem"
-    peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in names))
-    world.node_settings["peers"] = peers
 
 
 @pytest.fixture(scope="module")

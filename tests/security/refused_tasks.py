@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from heliosdb.algorithms.certifying import CERTIFY
 from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
 from heliosdb.algorithms.newton import NEWTON
@@ -409,6 +410,7 @@ def of_parts() -> list[tuple[str, Task]]:
             found.append((NOT_PRIVATE[step], replace(bare, key=replace(bare.key, step=step))))
     return [
         *found,
+        ("counting what is certified is not supported under", replace(counted(), key=replace(counted().key, step=CERTIFY))),
         ("of a kind that this node does not know", replace(trained(), key=replace(trained().key, step=strange))),
         ("sum protocol", working(trained(), summing=Summing(protocol="whispered"))),
         ("stage", working(trained(), summing=Summing(stage="whisper"))),

@@ -122,17 +122,14 @@ async def test_no_secret_is_in_what_a_run_leaves_behind(
     monkeypatch.setattr(Cluster, "dsn", with_password)
     create_workspace(world, min_nodes=3, **workspace)
     logs = [world.cluster.directory / "log"]
-    for name in "abc":
-        world.federation.node_config(world.cluster, "none", name)
-    peers = tmp_path / "peers.pem"
-    peers.write_bytes(b"".join((tmp_path / f"{name}.pem").read_bytes() for name in "abc"))
+    world.name_peers("abc")
     for number, name in enumerate("abc"):
         site = await world.add_site(name, rows=300, seed=0.1 * number)
         with world.cluster.connect(site.database) as connection:
             connection.execute("INSERT INTO patient VALUES (9999, %s, %s, 1)", [AGE, PRESSURE])
         site.kill()
         logs.append(tmp_path / f"node-{name}.log")
-        await world.start_site(site, log=logs[-1], peers=peers)
+        await world.start_site(site, log=logs[-1])
     log_everything(world, world.database, *(site.database for site in world.sites))
     begins = logs[0].stat().st_size
     for site in world.sites:

@@ -160,11 +160,6 @@ class NodeCharge:
     terms: Budget
 
 
-def ping(connection: Connection) -> None:
-    """Have the database answer."""
-    _SQL.query(connection, "ping")
-
-
 @dataclass(frozen=True, slots=True)
 class ReaderState:
     """What the connection's role may do. unbounded: more than a reader may; member: what one needs."""

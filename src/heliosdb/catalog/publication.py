@@ -30,7 +30,8 @@ class NewVersion:
     """What a version is made of.
 
     booleans: which features are boolean, of length features; () where none is. encoding: how columns become
-    inputs; None where every feature is one. is_measured: whether the round's figures are of this model.
+    inputs; None where every feature is one. is_measured: whether the round's figures are of this model;
+    else report is what was measured of it, as JSON, None where nothing was.
     """
 
     round: RoundNumber
@@ -40,6 +41,7 @@ class NewVersion:
     booleans: tuple[bool, ...] = ()
     encoding: Encoding | None = None
     is_measured: bool = True
+    report: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Publish
         stored,
         arrays,
         new.is_measured,
+        new.report,
     )
     return Published(version, obstacle)
 

@@ -162,10 +162,17 @@ def delete_failed_round(connection: Connection, run: RunId, number: int) -> bool
 
 
 def open_round(
-    connection: Connection, run: Run, number: RoundNumber, step: StepName, cohort: Iterable[NodeName]
+    connection: Connection,
+    run: Run,
+    number: RoundNumber,
+    step: StepName,
+    cohort: Iterable[NodeName],
+    *,
+    learning_rate: float | None = None,
 ) -> None:
-    """Record a round and whom its first exchange asks."""
-    _SQL.query(connection, "insert_round", str(run.id), number)
+    """Record a round and whom its first exchange asks. learning_rate: the step size in force, None for
+    none."""
+    _SQL.query(connection, "insert_round", str(run.id), number, learning_rate)
     add_tasks(connection, run, number, 0, step, cohort)
 
 

@@ -159,7 +159,9 @@ def _series(row: Row) -> Series | None:
     publishes = row["has_folds"] and row["fold"] is None
     # What other groups are yet to spend is of other nodes.
     to_come = row["to_come"] if row["group_nodes"] is None else 0
-    return Series(UUID(row["series_id"]), publishes, not row["has_folds"], to_come)
+    measures = row["has_voters"] and row["group_nodes"] is None
+    keeps = not (row["has_folds"] or measures)
+    return Series(UUID(row["series_id"]), publishes, keeps, to_come, measures)
 
 
 def lock_run(connection: Connection, run: RunId) -> bool:
@@ -215,6 +217,12 @@ def list_voters(connection: Connection, series: UUID) -> list[Voter]:
         )
         for row in _SQL.query(connection, "voters", str(series))
     ]
+
+
+def find_certified(connection: Connection, series: UUID) -> str | None:
+    """Return, as JSON, what the run has found that measured the vote of a series; None where none has."""
+    rows = _SQL.query(connection, "certified", str(series))
+    return rows[0]["report"] if rows else None
 
 
 def list_runs_of(connection: Connection, series: UUID) -> list[RunId]:

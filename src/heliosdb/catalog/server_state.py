@@ -65,3 +65,8 @@ def read_server_state(connection: Connection) -> ServerState:
 def list_reach(connection: Connection) -> list[str]:
     """Return up to four relations that the session's role may read and that are no dataset's."""
     return [row["relation"] for row in _SQL.query(connection, "reader_reach")]
+
+
+def ping(connection: Connection) -> None:
+    """Have the database answer."""
+    _SQL.query(connection, "ping")

@@ -143,8 +143,8 @@ def _database(what: str, conninfo: str) -> Question:
     def put(seconds: float) -> str:
         import psycopg
 
-        from heliosdb.catalog.participant import ping
         from heliosdb.catalog.psycopg_connection import connected
+        from heliosdb.catalog.server_state import ping
 
         try:
             # libpq takes whole seconds, and fewer than two for two.

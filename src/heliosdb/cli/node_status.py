@@ -29,7 +29,7 @@ from heliosdb.domain.disclosure_rules import NO_FLOORS, RULES, DisclosureRules
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.limits import Limits
 from heliosdb.liveness.answering import ask
-from heliosdb.node.config import load_config
+from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.confinement import foresee
 
 _LATEST = 10
@@ -56,7 +56,13 @@ def show_status(config: Path, timeout: float) -> str:
     first, *rest = render(view, daemon, settings.floors)
     confinement = foresee(settings.confinement, has_workers=settings.engine_place is not None)
     return "\n".join(
-        (first, f"Limits: {_limits(settings.limits)}", f"The training process is left: {confinement}", *rest)
+        (
+            first,
+            f"Limits: {_limits(settings.limits)}",
+            f"Secure sums: {_sums(settings)}",
+            f"The training process is left: {confinement}",
+            *rest,
+        )
     )
 
 
@@ -68,6 +74,20 @@ def _limits(limits: Limits) -> str:
         f"{limits.max_cpu_cores} core{'' if limits.max_cpu_cores == 1 else 's'}",
         "no limit of bandwidth" if speed is None else f"{speed:g} Mbit/s",
         f"{limits.task_limit_seconds:g} s a task",
+    )
+    return ", ".join(said)
+
+
+def _sums(settings: NodeConfig) -> str:
+    """On which terms it takes part in secure sums: its own settings, else what holds without them."""
+    if settings.peers is None:
+        return "none: the setting peers is missing"
+    curious, least = settings.curious_peers, settings.least_threshold
+    said = (
+        f"curious_peers {'fewer than a third of all' if curious is None else curious}",
+        f"least_threshold {'as the protocol has it' if least is None else least}",
+        f"distributed_noise {str(settings.distributed_noise).lower()}",
+        f"central_noise {str(settings.central_noise).lower()}",
     )
     return ", ".join(said)
 

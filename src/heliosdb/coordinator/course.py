@@ -27,6 +27,7 @@ from heliosdb.aggregation.groups import GroupGathering, mean_update
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
+from heliosdb.algorithms.certifying import CERTIFY, Certifying, CertifyStep
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.steps import (
@@ -59,6 +60,7 @@ from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.checks import check_parts
 from heliosdb.parts.protocols import PROTOCOLS, least_of_group
 from heliosdb.parts.strategies import STRATEGIES, groups_of
+from heliosdb.scoring.ballot import Ballot
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,13 @@ class Course:
         check_fits(rule, sums, settings)
         learned = algorithm(options.algorithm)
         _check_local(learned, rule, settings)
-        return cls(run, learned, rule, settings, sums)
+        done = Certifying(learned) if run.measures_vote else learned
+        return cls(run, done, rule, settings, sums)
+
+    def about(self, ballot: Ballot) -> Course:
+        """Return the same course of a run that measures this vote."""
+        assert isinstance(self.algorithm, Certifying)
+        return replace(self, algorithm=replace(self.algorithm, step=CertifyStep(ballot)))
 
     def calling(self, call: Call) -> Course:
         """Return the same course, where its strategy is a function of people's with what calls it."""
@@ -116,7 +124,7 @@ class Course:
 
     def next(self, name: StepName) -> Next:
         """Return what the round machine is to know of a step."""
-        return Next(name, self.step(name).required, reports=name == REPORT)
+        return Next(name, self.step(name).required, reports=name in (REPORT, CERTIFY))
 
     @property
     def remembered(self) -> str | None:

@@ -24,6 +24,7 @@ from heliosdb.coordinator.driver import Left, RunDriver, Setting
 from heliosdb.coordinator.queue import Idle, RunQueue, Sight
 from heliosdb.coordinator.searches import decide_series
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.voting import with_vote
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.run import RunStatus
@@ -172,7 +173,7 @@ class Dispatcher:
                 loaded = await session.call(loading.load, run.id, self._setting.at_rest)
                 if loaded is None:
                     return
-                loaded = self._with_functions(loaded)
+                loaded = await session.call(with_vote, self._with_functions(loaded), self._setting.at_rest)
                 workspace = loaded.course.run.policy.workspace
                 await self._take_back(session, loaded)
                 since = self._begun[run.id]

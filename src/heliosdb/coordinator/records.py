@@ -36,6 +36,7 @@ from heliosdb.domain.ids import Epoch, NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run, RunStatus
 from heliosdb.domain.selection import NO_STANDINGS, Standings
+from heliosdb.parts.algorithms import learning_rate_of
 from heliosdb.transport.sealing import AtRestKey
 
 Measure = Callable[[], performance.Measured]
@@ -159,7 +160,8 @@ def open_round(
         reopened = rounds.delete_failed_round(connection, run.id, number)
         if run.policy.budget is not None:
             _reserve(connection, run, number, cohort, releases, clipping_norms, may_hold=reopened)
-        rounds.open_round(connection, run, number, step, cohort)
+        rate = _learning_rate(run, findings) if number else None
+        rounds.open_round(connection, run, number, step, cohort, learning_rate=rate)
         if number == 0:
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         message = f"round {number} of {run.options.rounds}" if number else "preparing"
@@ -168,6 +170,11 @@ def open_round(
         writer.note(
             connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out), **chosen
         )
+
+
+def _learning_rate(run: Run, findings: Findings) -> float | None:
+    plan = findings.plan
+    return learning_rate_of(run, None if plan is None else plan.clipping_norm)
 
 
 def _reserve(  # noqa: PLR0917

@@ -31,7 +31,7 @@ def decide_series(connection: PsycopgConnection, epoch: Epoch, series: UUID, key
     with fenced(connection, epoch):
         voters = runs.list_voters(connection, series)
         if voters:
-            decided: RunId | None = _hold_vote(connection, epoch, voters, key)
+            decided: RunId | None = _hold_vote(connection, epoch, series, voters, key)
         else:
             decided = _choose_best(connection, epoch, series, key)
         for one in runs.list_runs_of(connection, series):
@@ -67,13 +67,13 @@ def _publish(connection: PsycopgConnection, epoch: Epoch, best: runs.Best, key: 
 
 
 def _hold_vote(
-    connection: PsycopgConnection, epoch: Epoch, voters: Sequence[runs.Voter], key: AtRestKey
+    connection: PsycopgConnection, epoch: Epoch, series: UUID, voters: Sequence[runs.Voter], key: AtRestKey
 ) -> RunId:
     """As `_publish`, of all groups that have left a model; said of the run whose version it is, else of the
     first."""
     try:
         with connection.transaction():
-            first, published, said = publish_vote(connection, voters, key)
+            first, published, said = publish_vote(connection, series, voters, key)
             _record(connection, epoch, first.run.id, first.round, published)
     except FederatedError as error:
         log.warning("no version of groups that vote: run=%s %s", voters[0].run, error.message)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from heliosdb.catalog import publication, rounds, runs
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
@@ -17,6 +18,7 @@ from heliosdb.catalog.runs import Voter
 from heliosdb.coordinator import loading, records
 from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.coordinator.keeping import Kept, seal_kept
+from heliosdb.coordinator.loading import Loaded
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.findings import Findings
@@ -39,8 +41,18 @@ class Left:
     candidate: Candidate
 
 
+def with_vote(connection: PsycopgConnection, loaded: Loaded, key: AtRestKey) -> Loaded:
+    """Add the vote that a run measures, where it measures one; FederatedError WRONG_STATE where too few
+    groups have a model. It follows from committed rows: whoever goes on with the run asks about the same."""
+    series = loaded.course.run.series
+    if series is None or not series.measures_vote:
+        return loaded
+    left, _ = _read_all(connection, runs.list_voters(connection, series.id), key)
+    return replace(loaded, course=loaded.course.about(_hold(left)))
+
+
 def publish_vote(
-    connection: PsycopgConnection, voters: Sequence[Voter], key: AtRestKey
+    connection: PsycopgConnection, series: UUID, voters: Sequence[Voter], key: AtRestKey
 ) -> tuple[Left, Published, str]:
     """Make the version, of the run of the first group that votes; returns what that left, the version, and
     who votes, in words.
@@ -48,16 +60,21 @@ def publish_vote(
     FederatedError WRONG_STATE where too few groups have a model.
     """
     left, silent = _read_all(connection, voters, key)
-    declared = next((one.run.options.target_classes for one in left.values()), ())
-    ballot = hold_ballot([one.candidate for one in left.values()], declared)
+    ballot = _hold(left)
     first = left[ballot.voting[0]]
     models = {str(group): left[group].state for group in ballot.voting}
     kept = Kept(ModelState(join_parts(**models)))
     workspace = first.run.policy.workspace
     sealed = seal_kept(kept, first.run.id, first.round, key, workspace=workspace)
     rounds.put_state(connection, first.run.id, first.round, sealed)
-    version = records.with_epsilon(connection, first.run, _version(first.round, ballot))
+    made = _version(first.round, ballot, runs.find_certified(connection, series))
+    version = records.with_epsilon(connection, first.run, made)
     return first, publication.publish(connection, first.run, version), _said(len(voters), ballot, silent)
+
+
+def _hold(left: Mapping[int, Left]) -> Ballot:
+    declared = next((one.run.options.target_classes for one in left.values()), ())
+    return hold_ballot([one.candidate for one in left.values()], declared)
 
 
 def _read_all(
@@ -97,10 +114,12 @@ def _plain(features: Sequence[str], booleans: Sequence[bool]) -> Encoding:
     return Encoding(tuple(map(ColumnEncoding, features, kinds)))
 
 
-def _version(number: RoundNumber, ballot: Ballot) -> NewVersion:
-    """Scales are each model's own, and what was measured is of single models."""
+def _version(number: RoundNumber, ballot: Ballot, certified: str | None) -> NewVersion:
+    """Scales are each model's own, and what the groups' runs measured is of single models."""
     flags = tuple(one.kind is ColumnKind.BOOLEAN for one in ballot.encoding.columns)
-    return NewVersion(number, {}, None, ballot.prediction, flags, ballot.encoding, is_measured=False)
+    return NewVersion(
+        number, {}, None, ballot.prediction, flags, ballot.encoding, is_measured=False, report=certified
+    )
 
 
 def _said(groups: int, ballot: Ballot, why: Mapping[int, str]) -> str:

@@ -33,10 +33,12 @@ class Fold:
 class Series:
     """Of what a run is a part. publishes: whether its model becomes a version at its own end, as that of a
     run by itself does. keeps: whether its model is kept until all runs of the series can be compared.
-    to_come: how many runs of the series wait behind it.
+    to_come: how many runs of the series wait behind it. measures_vote: whether it trains nothing, and is over
+    the rows of all nodes what the groups' models predict together.
     """
 
     id: UUID
     publishes: bool
     keeps: bool
     to_come: int = 0
+    measures_vote: bool = False

@@ -251,6 +251,11 @@ class Run:
         return self.series is None or self.series.publishes
 
     @property
+    def measures_vote(self) -> bool:
+        """Whether it measures what the groups of its series predict together, and trains nothing."""
+        return self.series is not None and self.series.measures_vote
+
+    @property
     def seed(self) -> int:
         """The seed option, else one derived from a run's id; in [0, 2**63)."""
         if self.options.seed is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from federated_sql.compliance import rules_of
+from federated_sql.compliance import allows_site_plain_answers, rules_of
 from federated_sql.errors import FederatedError
 from heliosdb.catalog.explaining import Measured, Standing, Traffic
 from heliosdb.domain.forecast import Cost, Forecast, Release
@@ -144,17 +144,22 @@ def _nodes(explained: Explained) -> Group:
     policy, nodes = explained.start.policy, explained.nodes
     able = [node for node in nodes if node.takes_part]
     chosen, needed = explained.start.chosen, _needed(explained.start)
-    title = f"{len(able)} of {len(nodes)} can take part, {needed} needed"
-    asked, asynchronous = count_chosen(policy["node_selection"], len(able)), policy["async_aggregation"]
+    votes = int(chosen.get("voting_groups") or 1)
+    of_each = f" of each of {votes} groups" if votes > 1 else ""
+    title = f"{len(able)} of {len(nodes)} can take part, {needed}{of_each} needed"
+    # Groups that vote train one after another: a round asks those of one.
+    asked = count_chosen(policy["node_selection"], -(-len(able) // votes))
+    asynchronous = policy["async_aggregation"]
+    limits = "at most, of one group" if votes > 1 else "at most" if asynchronous else ""
     return Group(
         "Nodes",
         title,
         (
             Property("Able", len(able)),
             Property("Registered", len(nodes)),
-            Property("Needed", needed),
+            Property("Needed", needed, of_each.strip()),
             Property("Selection", policy["node_selection"]),
-            Property("Asked a Round", asked, "at most" if asynchronous else ""),
+            Property("Asked a Round", asked, limits),
             Property("Answers a Round Needs", _answers(explained.start)),
             *([Property("Rounds", "asynchronous")] if asynchronous else []),
             *_groups(chosen.get("robust_groups"), asked),
@@ -290,22 +295,32 @@ def _disclosure(explained: Explained) -> tuple[Part, ...]:
     """What nodes hold plain answers to, as far as it shows here: their datasets' own options do not."""
     forecast = explained.forecast
     parameters = None if forecast is None else forecast.parameters
-    refusing = [reason for node in explained.nodes if (reason := _refuses(node, parameters)) is not None]
+    mode = str(explained.start.policy.get("compliance_mode") or "none")
+    reasons = [_refuses(node, parameters, mode) for node in explained.nodes]
+    by_site = [node.standing.name for node in explained.nodes if _asks_site(node, mode)]
     return (
         Property(
             "Rules of the Nodes",
             "smallest cell, dominance, parameters to rows, difference from earlier answers: with each"
             " dataset's own limits, which only its node knows",
         ),
-        Property("Would Refuse by Default", tuple(refusing)),
+        Property("Would Refuse by Default", tuple(one for one in reasons if one is not None)),
+        *([Property("As Their Sites Allow", tuple(by_site))] if by_site else []),
     )
 
 
-def _refuses(node: Node, parameters: int | None) -> str | None:
+def _asks_site(node: Node, mode: str) -> bool:
+    """Whether its dataset leaves plain answers to the site's plain_answers, which only the node knows."""
+    if not node.takes_part or node.shares is None:
+        return False
+    return not node.shares.plain_answers and allows_site_plain_answers(mode)
+
+
+def _refuses(node: Node, parameters: int | None, mode: str) -> str | None:
     name, rows = node.standing.name, node.standing.rows
     if not node.takes_part or node.shares is None:
         return None
-    if not node.shares.plain_answers:
+    if not node.shares.plain_answers and not allows_site_plain_answers(mode):
         return f"{name} (dataset {node.shares.name} itself does not allow plain answers)"
     if rows is not None and rows < _USUAL_ROWS:
         return f"{name} ({counted(rows, 'row')}, fewer than min_rows)"

@@ -23,14 +23,17 @@ def trials_of(chosen: catalog.Options) -> list[dict[str, Any]]:
     return list_trials(chosen["search"]) if chosen.get("search") else [{}]
 
 
-def plan_runs(chosen: catalog.Options, overrides: catalog.Options, groups: Groups = ()) -> list[NewRun]:
+def plan_runs(
+    chosen: catalog.Options, overrides: catalog.Options, groups: Groups = (), *, measures: bool = False
+) -> list[NewRun]:
     """Return the runs that START queues, in their order; 22023 for too many.
 
-    chosen: the model's options and START's. groups: those that vote. Of a search with folds the last run
+    chosen: the model's options and START's. groups: those that vote; measures: whether the vote is
+    measured at all nodes. Of a search with folds the last run
     trains the best trial anew.
     """
     if groups:
-        return plan_voters(groups, overrides)
+        return plan_voters(groups, overrides, measures=measures)
     folds, search = chosen.get("folds"), chosen.get("search")
     if folds is None and not search:
         return [NewRun(overrides)]

@@ -33,7 +33,7 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_budgets import describe_noise
-from heliosdb.extension.voting import check_voting, deal_nodes, describe_voting, smallest_group
+from heliosdb.extension.voting import check_voting, deal_nodes, describe_voting, measures_vote, smallest_group
 from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
@@ -111,11 +111,12 @@ def check_start(session: Session, start: Start) -> Checked:
         said |= dict.fromkeys(_check_run(session, start, {**chosen, **tried}, given))
     series = uuid4()
     groups = deal_nodes(chosen, start.nodes, model.workspace.name)
-    runs = plan_runs(chosen, start.overrides, groups)
+    measures = measures_vote(chosen, policy)
+    runs = plan_runs(chosen, start.overrides, groups, measures=measures)
     said |= dict.fromkeys(
         [
             *describe_noise(policy),
-            *describe_voting(groups, are_declared=bool(chosen.get("target_classes"))),
+            *describe_voting(groups, are_declared=bool(chosen.get("target_classes")), measures=measures),
             *describe_runs(runs, policy),
         ]
     )

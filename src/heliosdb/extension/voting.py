@@ -32,9 +32,15 @@ def deal_nodes(chosen: catalog.Options, nodes: Collection[catalog.Node], workspa
     return () if count is None else dealt([node.name for node in nodes], count, workspace)
 
 
-def plan_voters(groups: Groups, overrides: catalog.Options) -> list[NewRun]:
-    """Return the run of each group, in their order."""
-    return [NewRun(overrides, group=number, group_nodes=nodes) for number, nodes in enumerate(groups, 1)]
+def plan_voters(groups: Groups, overrides: catalog.Options, *, measures: bool) -> list[NewRun]:
+    """Return the run of each group, in their order, and behind them the one that measures the vote."""
+    runs = [NewRun(overrides, group=number, group_nodes=nodes) for number, nodes in enumerate(groups, 1)]
+    return [*runs, NewRun(overrides)] if measures else runs
+
+
+def measures_vote(chosen: Mapping[str, Any], policy: Mapping[str, Any]) -> bool:
+    """Whether the vote is measured at all nodes: over held-out rows, by counts that have no noise yet."""
+    return chosen.get("validation_split") != 0 and policy.get("privacy_budget") is None
 
 
 def smallest_group(chosen: Mapping[str, Any], nodes: int) -> int:
@@ -93,17 +99,20 @@ def _sentence(said: str) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def describe_voting(groups: Groups, *, are_declared: bool) -> list[str]:
+def describe_voting(groups: Groups, *, are_declared: bool, measures: bool) -> list[str]:
     """Say what the groups are, and how many hostile nodes could be withstood at best.
 
     are_declared: whether target_classes names the classes; else a hostile node may bring one of its own.
+    measures: whether the vote is measured at all nodes.
     """
     if not groups:
         return []
     smallest, largest = len(groups[-1]), len(groups[0])
     withstood = (len(groups) if are_declared else len(groups) - 1) // 2
     size = counted(smallest, "node") if smallest == largest else f"{smallest} to {counted(largest, 'node')}"
+    then = ["a last run counts at all nodes of how many held-out rows that is certified"] if measures else []
     return [
         f"{len(groups)} groups of {size} each train a model that votes, one after another; at best a"
-        f" prediction withstands {counted(withstood, 'hostile node')}"
+        f" prediction withstands {counted(withstood, 'hostile node')}",
+        *then,
     ]

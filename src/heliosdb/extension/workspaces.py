@@ -82,6 +82,7 @@ def reset_workspace(session: Session, command: ResetWorkspace) -> None:
     if workspace is None:
         return
     left = drop_options(OptionKind.WORKSPACE, command.options, workspace.options)
+    _check_budget_stays(session, workspace, left)
     _check(session, workspace, left)
     catalog.update_workspace(session.connection, workspace, left)
     warn_of_delta(session, workspace, left)
@@ -118,6 +119,22 @@ def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Workspace 
         return None
     session.own_workspace(workspace)
     return workspace
+
+
+def _check_budget_stays(session: Session, workspace: catalog.Workspace, left: catalog.Options) -> None:
+    """Raise 55000 where a budget would go that was spent from, as the trigger does: before what would be said
+    of options that need it, for whoever took these out as well would hear this after all."""
+    if "privacy_budget" not in workspace.options or "privacy_budget" in left:
+        return
+    consumed = catalog.consumed_epsilon(session.connection, workspace)
+    if consumed > 0:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f'the privacy_budget of federated workspace "{workspace.name}" cannot be reset',
+            detail=f"Epsilon {consumed:.6f} of it is consumed.",
+            hint="SET (privacy_budget = ...) changes it; for training without a budget make another"
+            " workspace.",
+        )
 
 
 def _is_raised(before: catalog.Options, after: catalog.Options) -> bool:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
@@ -28,8 +28,7 @@ from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.limits import LEAST_MEMORY_GB, Limits
 from heliosdb.node.confinement import ConfinementWish
-from heliosdb.node.engine import DaskPlace
-from heliosdb.node.sum_terms import SumTerms
+from heliosdb.node.dask_place import DaskPlace
 from heliosdb.observing.settings import TracedSettings
 from heliosdb.observing.settings_file import name_faults
 from heliosdb.parts.loading import MODULE_NAME
@@ -37,6 +36,9 @@ from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES
 from heliosdb.transport.identity import split_endpoint
 from heliosdb.transport.root_keys import RootKeySettings
 from heliosdb.transport.rpc import KEEPALIVE
+
+if TYPE_CHECKING:
+    from heliosdb.node.sum_terms import SumTerms
 
 
 def _check_address(address: str) -> str:
@@ -271,6 +273,9 @@ class NodeConfig(TracedSettings):
     @property
     def sum_terms(self) -> SumTerms:
         """On which terms it takes part in secure sums."""
+        # Who only looks at settings, as `heliosdb health` does, imports no numerical library.
+        from heliosdb.node.sum_terms import SumTerms
+
         return SumTerms(self.curious_peers, self.least_threshold, self.distributed_noise, self.central_noise)
 
     @property

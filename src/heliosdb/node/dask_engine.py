@@ -35,10 +35,11 @@ from heliosdb.node.arranging import (
 )
 from heliosdb.node.dask_matrix import DaskMatrix, Part
 from heliosdb.node.dask_parts import PartNames, Told
+from heliosdb.node.dask_place import DaskPlace
 from heliosdb.node.dask_workers import Held, Workers
 from heliosdb.node.datasets import OpenReading, TableRequest, opened
 from heliosdb.node.disclosure import ROW_SET_PURPOSE
-from heliosdb.node.engine import DaskPlace, query_of
+from heliosdb.node.engine import query_of
 from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import Scratch
 

@@ -21,7 +21,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node import dask_parts
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.dask_parts import PartFailedError, Told
-from heliosdb.node.engine import DaskPlace, PartsLostError
+from heliosdb.node.dask_place import DaskPlace
+from heliosdb.node.engine import PartsLostError
 from heliosdb.node.scratch import ScratchFullError
 
 log = logging.getLogger(__name__)

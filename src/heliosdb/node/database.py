@@ -15,8 +15,8 @@ import psycopg
 
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import condition, is_connection_lost
-from heliosdb.catalog.participant import ping
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connect
+from heliosdb.catalog.server_state import ping
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
 T = TypeVar("T")

@@ -6,8 +6,6 @@ node's door. What an engine needs beside the product is imported when one is mad
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -16,6 +14,7 @@ from heliosdb.catalog.dataset_rows import RowQuery
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.arranging import Arranged, Described, arrange, order_rows
+from heliosdb.node.dask_place import DaskPlace
 from heliosdb.node.datasets import TableRequest, read_rows
 from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import RowSpool, Scratch
@@ -28,31 +27,6 @@ computed on, go to scratch files."""
 
 class PartsLostError(Exception):
     """Rows that lay with workers are there no more: the table has to be read again."""
-
-
-@dataclass(frozen=True, slots=True)
-class DaskPlace:
-    """Of which workers an engine is. workers: so many processes of this machine; 0: those of a scheduler.
-
-    scheduler: `tls://host:port`; ca, certificate, private_key: files, for it. reader: conninfo by which
-    workers reach the database, without a password.
-    """
-
-    workers: int = 0
-    scheduler: str = ""
-    ca: str = ""
-    certificate: str = ""
-    private_key: str = ""
-    reader: str = ""
-
-    def to_json(self) -> str:
-        """Write it; nothing in it is secret."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, raw: str) -> DaskPlace:
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(raw))
 
 
 class Engine(Protocol):

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 
 from federated_sql.compliance import allows_site_plain_answers
+from heliosdb.algorithms.certifying import CERTIFY, CERTIFY_STEP
 from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise, reads_columns
@@ -68,7 +69,9 @@ def public_weight(task: Task) -> float | None:
 
 def find_step(task: Task) -> Step:
     """The step that a task asks for; FederatedError NOT_SUPPORTED where there is none of that name."""
-    step = algorithm(task.work.algorithm).steps.get(task.key.step)
+    steps = algorithm(task.work.algorithm).steps
+    # A vote is of models of any kind, so one step looks at all of them.
+    step = CERTIFY_STEP if task.key.step == CERTIFY else steps.get(task.key.step)
     if step is None:
         raise not_supported("the task is of a kind that this node does not know")
     return step

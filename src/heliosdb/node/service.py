@@ -26,6 +26,7 @@ from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.confinement import strictest
 from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
+from heliosdb.node.datasets import table_key
 from heliosdb.node.dialling import Dialler
 from heliosdb.node.door import Door
 from heliosdb.node.engine import check_installed
@@ -40,6 +41,7 @@ from heliosdb.node.retention import keep_retention
 from heliosdb.node.signatory import PeerSignatory
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
+from heliosdb.node.task_answers import Rules
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
 from heliosdb.node.witnessing import Witness
@@ -237,14 +239,13 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     orders = Orders(_connect(config, " orders"), own, identity.is_ours, secret)
     consents = Consents(database, secret)
     aggregator = Aggregator(identity.current, wanted=config.aggregates)
+    reader, key = config.reader.get_secret_value(), table_key(secret)
+    rules = Rules(reader, key, config.plain_answers, config.floors, signatory)
     tasks = NodeTasks(
         database,
         Door(database, own, MemoryKey(secret, keys), UpdateCoder(secret), signatory),
         trainer,
-        reader=config.reader.get_secret_value(),
-        secret=secret,
-        plain_answers=config.plain_answers,
-        floors=config.floors,
+        rules,
         site=site,
         subscriptions=subscriptions,
         orders=orders,
@@ -255,7 +256,6 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         prove=lambda signed: own().sign(signed),
         aggregator=aggregator,
         limits=config.limits,
-        signatory=signatory,
     )
     try:
         async with (

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from heliosdb import faults
-from heliosdb.domain.disclosure_rules import NO_FLOORS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
@@ -22,14 +21,12 @@ from heliosdb.domain.task import TaskKey
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
-from heliosdb.node.datasets import table_key
 from heliosdb.node.door import Door
 from heliosdb.node.gathering import Aggregator
 from heliosdb.node.orders import Orders
 from heliosdb.node.refusals import record_refusal
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
-from heliosdb.node.sum_terms import SumSite
 from heliosdb.node.task_answers import About, Rules, TaskAnswers, to_the_end
 from heliosdb.node.trainer import Trainer
 from heliosdb.node.watch import TaskWatch, tells_times
@@ -48,12 +45,10 @@ log = logging.getLogger(__name__)
 class NodeTasks:
     """One node's `Performer`.
 
-    reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
-    floors: its word about rules of plain answers, by their names.
-    site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders. consents: the register of consent. witness: of heads of audit logs. data_residency, limits: the
-    site's settings. certificate_sha256: of the certificate that the node signs with now; prove: signs with
-    its key. aggregator: gathers what other nodes answer. signatory: speaks for the node in a secure sum.
+    rules: the site's word about answers. site: says whether tasks may be answered. subscriptions: what
+    becomes of deliveries. orders: of subject orders. consents: the register of consent. witness: of heads of
+    audit logs. data_residency, limits: the site's settings. certificate_sha256: of the certificate that the
+    node signs with now; prove: signs with its key. aggregator: gathers what other nodes answer.
     """
 
     def __init__(
@@ -61,11 +56,8 @@ class NodeTasks:
         database: Database,
         door: Door,
         trainer: Trainer,
+        rules: Rules,
         *,
-        reader: str,
-        secret: bytes,
-        plain_answers: bool,
-        floors: Mapping[str, float] = NO_FLOORS,
         site: Site,
         subscriptions: Subscriptions,
         orders: Orders,
@@ -76,14 +68,13 @@ class NodeTasks:
         prove: Callable[[bytes], bytes] = lambda _: b"",
         aggregator: Aggregator,
         limits: Limits = NO_LIMITS,
-        signatory: SumSite,
     ) -> None:
         self._database = database
         self._answers = TaskAnswers(
             database,
             door,
             trainer,
-            Rules(reader, table_key(secret), plain_answers, floors, signatory),
+            rules,
             consents=consents,
             subscriptions=subscriptions,
         )

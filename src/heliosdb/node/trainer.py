@@ -21,8 +21,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.confinement import CONFINEMENT, SCRATCH, Confinement, ConfinementWish
+from heliosdb.node.dask_place import DaskPlace
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.engine import DaskPlace
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_pieces, read_frame_async
 from heliosdb.node.reader_calls import READERS, name_of_reader
 

@@ -51,12 +51,12 @@ from heliosdb.node.allowance import (
 )
 from heliosdb.node.arranging import content_hash, described, settle
 from heliosdb.node.confinement import SCRATCH, Confinement
+from heliosdb.node.dask_place import DaskPlace
 from heliosdb.node.database import unreachable, unreadable
 from heliosdb.node.datasets import TableRequest, read_consenting
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
 from heliosdb.node.engine import (
-    DaskPlace,
     Engine,
     OneProcess,
     PartsLostError,

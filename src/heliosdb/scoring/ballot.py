@@ -46,6 +46,11 @@ class Ballot:
     encoding: Encoding
     voting: tuple[int, ...]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the classes, in the order in which equal votes win."""
+        return self.encoding.classes or _BINARY
+
 
 def labels_of(prediction: Prediction, classes: Sequence[str]) -> tuple[str, ...]:
     """Return the labels of a model's classes; FederatedError WRONG_STATE for one that predicts a number."""

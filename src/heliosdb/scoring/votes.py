@@ -26,6 +26,9 @@ from heliosdb.scoring.rows import Encoder
 Ballots = NDArray[np.intp]
 """(n,), of each row the place of the class that a model votes for."""
 
+Counts = NDArray[np.int64]
+"""(n, classes), of each row how many models vote for each class."""
+
 
 def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np.float64]:
     """Score rows of slots; (n,) the share of the second class, with link softmax (n, classes).
@@ -39,18 +42,48 @@ def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np
 
 def prepare(content: Mapping[str, Any], arrays: State) -> Scored:
     """Return what scores rows, with every model's numbers in place."""
-    voters = [_voter(one, part_of(arrays, str(number))) for number, one in enumerate(content["voters"])]
-    classes, is_binary = content["labels"], content["link"] == "logistic"
+    counted, voters, is_binary = (
+        prepare_counts(content, arrays),
+        content["votes"],
+        content["link"] == "logistic",
+    )
 
     def scored(inputs: Rows) -> NDArray[np.float64]:
-        counts = np.zeros((len(inputs), classes))
-        rows = np.arange(len(inputs))
-        for vote in voters:
-            counts[rows, vote(inputs)] += 1.0
-        shares: NDArray[np.float64] = counts / len(voters)
+        shares: NDArray[np.float64] = counted(inputs) / float(voters)
         return np.ascontiguousarray(shares[:, 1]) if is_binary else shares
 
     return scored
+
+
+def prepare_counts(content: Mapping[str, Any], arrays: State) -> Callable[[Rows], Counts]:
+    """Return what counts the votes of rows, with every model's numbers in place."""
+    voters = [_voter(one, part_of(arrays, str(number))) for number, one in enumerate(content["voters"])]
+    classes = content["labels"]
+
+    def counted(inputs: Rows) -> Counts:
+        counts = np.zeros((len(inputs), classes), dtype=np.int64)
+        rows = np.arange(len(inputs))
+        for vote in voters:
+            counts[rows, vote(inputs)] += 1
+        return counts
+
+    return counted
+
+
+def winners(counts: Counts) -> NDArray[np.int64]:
+    """Return the class that each row is predicted to be, (n,): of equal ones the first."""
+    found: NDArray[np.int64] = counts.argmax(axis=1)
+    return found
+
+
+def certified(counts: Counts, margin: int) -> NDArray[np.int64]:
+    """Return how many hostile nodes cannot have changed the prediction of each row, (n,); sql/voting.sql has
+    the same of one row. margin: of the version, see scoring/ballot.py."""
+    rows, places, first = np.arange(len(counts)), np.arange(counts.shape[1]), winners(counts)
+    ahead = counts[rows, first][:, np.newaxis] - counts - (places < first[:, np.newaxis])
+    ahead[rows, first] = np.iinfo(np.int64).max
+    found: NDArray[np.int64] = np.clip(ahead.min(axis=1) // 2, 0, max(margin, 0))
+    return found
 
 
 def _voter(model: Mapping[str, Any], arrays: State) -> Callable[[Rows], Ballots]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,6 +107,16 @@ class World:
             f"REGISTER FEDERATED NODE '{site.name}' IN WORKSPACE {WORKSPACE} WITH "
             f"({where}certificate = '{certificate}')"
         )
+
+    def name_peers(self, names: Iterable[str]) -> Path:
+        """Let each node that is started from here on know all of these by their certificates; returns the file."""
+        chosen = list(names)
+        for name in chosen:
+            self.federation.node_config(self.cluster, self.database, name)
+        peers = self.federation.directory / "peers.pem"
+        peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in chosen))
+        self.node_settings["peers"] = peers
+        return peers
 
     def start_coordinator(self, *, faults: str = "", **settings: object) -> CoordinatorProcess:
         """Start a coordinator process."""
@@ -294,6 +305,36 @@ def make_world(cluster: Cluster, directory: Path, database: str) -> Iterator[Wor
         yield world
     finally:
         world.clean_up()
+
+
+@contextmanager
+def make_peers_world(
+    cluster: Cluster,
+    directory: Path,
+    names: Sequence[str],
+    *,
+    policy: Mapping[str, object],
+    model: Mapping[str, object],
+    settings: Mapping[str, object] | None = None,
+    rows: Mapping[str, int] | None = None,
+    parts: tuple[str, ...] = (),
+) -> Iterator[World]:
+    """A world with workspace, model and nodes that name each other. settings: of the nodes. rows: of a node,
+    where they are not 200."""
+    with make_world(cluster, directory, cluster.create_database("federated_template")) as world:
+        world.parts = parts
+        create_workspace(world, **policy)
+        world.name_peers(names)
+        world.node_settings |= settings or {}
+        asyncio.run(_join(world, names, rows or {}))
+        create_model(world, **model)  # type: ignore[arg-type]
+        yield world
+
+
+async def _join(world: World, names: Sequence[str], rows: Mapping[str, int]) -> None:
+    for number, name in enumerate(names):
+        site = await world.add_site(name, rows=rows.get(name, 200), seed=0.1 * (number + 1))
+        world.register(site)
 
 
 Condition = Callable[[], bool]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,7 @@ from tests.integration.coordinator.support import (
     MODEL,
     WORKSPACE,
     World,
-    create_model,
-    create_workspace,
-    make_world,
+    make_peers_world,
 )
 from tests.support.cluster import Cluster
 
@@ -28,22 +24,15 @@ PARAMETERS = (
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Three nodes that leave the noise to the coordinator."""
-    directory: Path = tmp_path_factory.mktemp("central")
-    with make_world(cluster, directory, cluster.create_database("federated_template")) as made:
-        asyncio.run(prepare(made))
+    with make_peers_world(
+        cluster,
+        tmp_path_factory.mktemp("central"),
+        NAMES,
+        policy={"min_nodes": 3, "privacy_budget": 1000.0, "noise_multiplier": 3.0, "trust_model": "central"},
+        model={"rounds": 2, "learning_rate": 1.0, "batch_size": 100, "secure_aggregation": True},
+        settings={"central_noise": True},
+    ) as made:
         yield made
-
-
-async def prepare(world: World) -> None:
-    create_workspace(world, min_nodes=3, privacy_budget=1000.0, noise_multiplier=3.0, trust_model="central")
-    peers = world.federation.directory / "peers.pem"
-    for name in NAMES:
-        world.federation.node_config(world.cluster, "none", name)
-    peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NAMES))
-    world.node_settings |= {"peers": peers, "central_noise": True}
-    for number, name in enumerate(NAMES):
-        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
-    create_model(world, rounds=2, seed=7, learning_rate=1.0, batch_size=100, secure_aggregation=True)
 
 
 async def trained(world: World, *, faults: str = "") -> dict[str, object]:

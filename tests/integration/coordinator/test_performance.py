@@ -142,12 +142,13 @@ async def test_nodes_with_the_same_rows_have_no_variance_and_agree_wholly(world:
     for name in "ab":
         # All rows in one batch and none held out: then the order that each node chooses makes no difference.
         world.register(await world.add_site(name, rows=100, seed=0.3))
-    create_model(world, rounds=2, batch_size=100, validation_split=0.0)
+    create_model(world, rounds=2, batch_size=100, validation_split=0.0, learning_rate=None)
 
     await train(world)
 
     rounds = world.query("SELECT * FROM federated_convergence_diagnostics('risk')")
     assert [one["node_variance"] for one in rounds] == pytest.approx([0.0, 0.0], abs=1e-20)
+    assert {one["learning_rate"] for one in rounds} == {0.01}, "not the default that was in force"
     assert {(one["global_loss"], one["loss_delta"]) for one in rounds} == {(None, None)}
     scores = world.query("SELECT contribution_score FROM federated_node_status")
     assert [one["contribution_score"] for one in scores] == pytest.approx([1.0, 1.0])

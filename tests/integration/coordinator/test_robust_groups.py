@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,9 +14,7 @@ from tests.integration.coordinator.support import (
     MODEL,
     WORKSPACE,
     World,
-    create_model,
-    create_workspace,
-    make_world,
+    make_peers_world,
 )
 from tests.support.cluster import Cluster
 from tests.support.turned_updates import LIAR, SEED
@@ -30,25 +27,18 @@ SECURE = "secure_aggregation = true"
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Nine nodes that name each other; the one that lies has more rows than all others."""
-    directory: Path = tmp_path_factory.mktemp("groups")
-    with make_world(cluster, directory, cluster.create_database("federated_template")) as made:
-        asyncio.run(prepare(made))
+    with make_peers_world(
+        cluster,
+        tmp_path_factory.mktemp("groups"),
+        NAMES,
+        policy={"min_nodes": 9},
+        model={"rounds": 2, "learning_rate": 0.5, "local_epochs": 3, "early_stopping_rounds": 100},
+        # A training process that is confined reads no module of the tests.
+        settings={"confinement": "off"},
+        rows={name: 400 if name == LIAR else 50 for name in NAMES},
+        parts=("tests.support.turned_updates",),
+    ) as made:
         yield made
-
-
-async def prepare(world: World) -> None:
-    create_workspace(world, min_nodes=9)
-    world.parts = ("tests.support.turned_updates",)
-    peers = world.federation.directory / "peers.pem"
-    for name in NAMES:
-        world.federation.node_config(world.cluster, "none", name)
-    peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NAMES))
-    # A training process that is confined reads no module of the tests.
-    world.node_settings |= {"peers": peers, "confinement": "off"}
-    for number, name in enumerate(NAMES):
-        rows = 400 if name == LIAR else 50
-        world.register(await world.add_site(name, rows=rows, seed=0.1 * (number + 1)))
-    create_model(world, rounds=2, seed=7, learning_rate=0.5, local_epochs=3, early_stopping_rounds=100)
 
 
 async def trained(
@@ -105,6 +95,11 @@ async def test_groups_behind_secure_sums_lead_to_the_model_of_plain_ones(world: 
     groups = groups_of(world, secure)
     assert sorted(name for group in groups for name in group) == sorted(NAMES)
     assert [len(group) for group in groups] == [3, 3, 3]
+    (number,) = world.query("SELECT run FROM federated_runs WHERE run_id = %s", secure["run_id"])
+    shown = world.query("SELECT * FROM federated_run_groups('risk', %s)", number["run"])
+    assert [(one["kind"], one["group_number"], one["group_nodes"]) for one in shown] == [
+        ("robust", place, group) for place, group in enumerate(groups, 1)
+    ]
 
     plain = await trained(world, whole, like=secure)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,9 +13,7 @@ from tests.integration.coordinator.support import (
     WORKSPACE,
     Site,
     World,
-    create_model,
-    create_workspace,
-    make_world,
+    make_peers_world,
 )
 from tests.support.cluster import Cluster
 
@@ -27,23 +24,14 @@ SECURE = "secure_aggregation = true"
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Four nodes, each of which names the three others."""
-    directory: Path = tmp_path_factory.mktemp("secure")
-    with make_world(cluster, directory, cluster.create_database("federated_template")) as made:
-        asyncio.run(prepare(made))
+    with make_peers_world(
+        cluster,
+        tmp_path_factory.mktemp("secure"),
+        NAMES,
+        policy={"min_nodes": 3},
+        model={"rounds": 2, "optimizer": "newton", "learning_rate": None},
+    ) as made:
         yield made
-
-
-async def prepare(world: World) -> None:
-    """Make workspace, nodes and a model."""
-    create_workspace(world, min_nodes=3)
-    peers = world.federation.directory / "peers.pem"
-    for name in NAMES:
-        world.federation.node_config(world.cluster, "none", name)
-    peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NAMES))
-    world.node_settings["peers"] = peers
-    for number, name in enumerate(NAMES):
-        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
-    create_model(world, rounds=2, seed=7, optimizer="newton", learning_rate=None)
 
 
 async def trained(world: World, options: str = SECURE, *, faults: str = "") -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -70,8 +71,8 @@ async def test_a_hostile_node_changes_no_prediction_that_was_certified(world: Wo
         assert abs(after["votes"] - before["votes"]) <= 1 or after["prediction"] != before["prediction"]
 
     groups = world.query("SELECT series_id, voting_group, group_nodes FROM federated.run ORDER BY created_at")
-    assert [one["voting_group"] for one in groups] == [1, 2, 3, 4, 5] * 2
-    for half in (groups[:5], groups[5:]):
+    assert [one["voting_group"] for one in groups] == [1, 2, 3, 4, 5, None] * 2
+    for half in (groups[:5], groups[6:11]):
         assert sorted(name for one in half for name in one["group_nodes"]) == sorted(NAMES)
     strangers = world.query(
         "SELECT r.run_id FROM federated.participation AS p JOIN federated.run AS r USING (run_id)"
@@ -81,9 +82,9 @@ async def test_a_hostile_node_changes_no_prediction_that_was_certified(world: Wo
     versions = world.query(
         "SELECT version, global_loss, report, sha256 FROM federated.version ORDER BY version"
     )
-    assert [(one["version"], one["global_loss"], one["report"]) for one in versions] == [
-        (1, None, None),
-        (2, None, None),
+    assert [(one["version"], one["global_loss"], sorted(one["report"])) for one in versions] == [
+        (1, None, ["certified", "nodes"]),
+        (2, None, ["certified", "nodes"]),
     ]
     assert versions[0]["sha256"] != versions[1]["sha256"]
     assert world.query("SELECT count(*) AS n FROM federated.run_parameters") == [{"n": 0}]
@@ -97,12 +98,21 @@ async def test_what_is_shown_of_a_vote_is_of_all_groups_or_says_of_which(world: 
     assert await _over(world) == "completed"
 
     runs = world.query("SELECT run, voting_group, group_nodes FROM federated_runs ORDER BY run")
-    assert [(one["run"], one["voting_group"]) for one in runs] == [(n, n) for n in range(1, 6)]
-    assert sorted(name for one in runs for name in one["group_nodes"]) == sorted(NAMES)
+    assert [(one["run"], one["voting_group"]) for one in runs] == [*((n, n) for n in range(1, 6)), (6, None)]
+    assert sorted(name for one in runs[:5] for name in one["group_nodes"]) == sorted(NAMES)
     (card,) = world.query("SELECT federated_model_card('risk') AS card")
     sites = card["card"]["version"]["data"]["sites"]
     assert [one["node"] for one in sites] == sorted(NAMES)
     assert {one["rounds"] for one in sites} == {1}
+    training = card["card"]["version"]["training"]
+    assert [(one["voting_group"], one["nodes"]) for one in training["groups"]] == [
+        (one["voting_group"], one["group_nodes"]) for one in runs[:5]
+    ]
+    assert training["finished_at"] == max(one["finished_at"] for one in training["groups"])
+    shown = world.query("SELECT kind, group_number, group_nodes FROM federated_run_groups('risk')")
+    assert [(one["kind"], one["group_number"], one["group_nodes"]) for one in shown] == [
+        ("voting", one["voting_group"], one["group_nodes"]) for one in runs[:5]
+    ]
     with world.catalog() as connection:
         told = notices_of(connection)
         connection.execute("SELECT federated_evaluate('risk')")
@@ -119,6 +129,79 @@ async def test_what_is_shown_of_a_vote_is_of_all_groups_or_says_of_which(world: 
         with pytest.raises(error) as refused:
             world.query(f"SELECT {call}('risk')")
         assert "A version by vote has no" in (refused.value.diag.message_detail or "")
+
+
+async def test_what_is_certified_is_measured_at_the_held_out_rows_of_all_nodes(world: World) -> None:
+    sites = await _federation(world, rows=400)
+    create_model(world, rounds=4, learning_rate=0.3, validation_split=0.5)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    assert await _over(world) == "completed"
+
+    told = world.query("SELECT * FROM federated_certify('risk')")
+
+    of_all = [one for one in told if one["node_name"] is None]
+    assert [one["hostile_nodes"] for one in of_all] == [0, 1, 2]
+    assert 900 < of_all[0]["row_count"] < 1100
+    assert of_all[0]["certified_share"] == 1.0
+    for before, after in pairwise(of_all):
+        assert after["certified_share"] <= before["certified_share"]
+        assert after["certified_accuracy"] <= before["certified_accuracy"]
+    by_node = {
+        one["node_name"]: one for one in told if one["node_name"] is not None and one["hostile_nodes"] == 2
+    }
+    assert sorted(by_node) == sorted(NAMES)
+    assert sum(one["row_count"] for one in by_node.values()) == of_all[0]["row_count"]
+    # Half of the pooled rows, drawn by the nodes: about what all of them show.
+    with world.catalog() as connection:
+        connection.execute("CREATE TABLE pooled (age float8, pressure float8, outcome integer)")
+        for site in sites:
+            with world.cluster.connect(site.database) as node:
+                rows = node.execute("SELECT age, pressure, outcome FROM patient").fetchall()
+            connection.cursor().executemany("INSERT INTO pooled VALUES (%s, %s, %s)", rows)
+    pooled = world.query("SELECT * FROM federated_certified_accuracy('risk', 'SELECT * FROM pooled')")
+    for measured, known in zip(of_all, pooled, strict=True):
+        assert measured["hostile_nodes"] == known["hostile_nodes"]
+        for figure in ("certified_share", "certified_accuracy"):
+            assert measured[figure] == pytest.approx(known[figure], abs=0.04)
+
+
+async def test_a_vote_is_measured_by_secure_sums_and_then_no_node_is_shown(world: World) -> None:
+    create_workspace(world, min_nodes=3)
+    names = [f"n{number}" for number in range(9)]
+    world.name_peers(names)
+    for number, name in enumerate(names):
+        world.register(await world.add_site(name, rows=100, seed=0.1 * (number + 1)))
+    create_model(world, rounds=1, secure_aggregation=True)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 3)")
+
+    assert await _over(world) == "completed"
+
+    told = world.query("SELECT hostile_nodes, node_name FROM federated_certify('risk')")
+    assert told == [{"hostile_nodes": number, "node_name": None} for number in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "why"),
+    [
+        ({"privacy_budget": 20.0}, {"target_classes": ["0", "1"]}, "Under a privacy_budget"),
+        ({}, {"validation_split": 0}, "validation_split is 0"),
+    ],
+)
+async def test_a_vote_that_was_not_measured_says_why(
+    world: World, policy: dict[str, object], options: dict[str, object], why: str
+) -> None:
+    await _federation(world, rows=400, **policy)
+    create_model(world, **{"rounds": 1, **options})
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk WITH (voting_groups = 5)")
+    await _over(world)
+
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was not measured") as refused:
+        world.query("SELECT * FROM federated_certify('risk')")
+
+    assert why in (refused.value.diag.message_detail or "")
 
 
 async def test_a_group_without_a_model_does_not_vote(world: World) -> None:
@@ -279,7 +362,11 @@ async def test_no_hand_chooses_the_nodes_of_a_group(world: World) -> None:
         refuse(invalid, series, 3, True, 1, a)
         refuse(invalid, series, 4, True, 2, b)
         connection.execute(insert, (3, True, 2, b))
+        # What measures the vote comes behind all groups, and once.
+        refuse(invalid, series, 3, True, None, None)
         connection.execute(insert, (3, True, 3, c))
+        connection.execute(insert, (3, True, None, None))
+        refuse(invalid, series, 3, True, None, None)
 
 
 async def test_the_catalog_deals_nodes_as_start_does(world: World) -> None:

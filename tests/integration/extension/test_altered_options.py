@@ -105,6 +105,13 @@ def test_a_budget_that_was_spent_from_stays(catalog: Session, admin: Session, da
     assert options(catalog, "workspace")["privacy_budget"] == 2
 
 
+def test_a_spent_budget_stays_is_said_before_what_else_needs_it(admin: Session, daemon: Session) -> None:
+    execute(admin, "ALTER FEDERATED WORKSPACE clinics SET (noise_mechanism = 'laplacian')")
+    daemon.execute(SPEND, [uuid4()])
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="cannot be reset"):
+        execute(admin, "ALTER FEDERATED WORKSPACE clinics RESET (privacy_budget)")
+
+
 def test_what_each_nodes_delta_follows_from_stays_once_somebody_spent(
     admin: Session, daemon: Session
 ) -> None:

@@ -41,7 +41,7 @@ def shares(**different: object) -> str:
         "name": "visits",
         "columns": list(types),
         "types": list(types.values()),
-        "plain_answers": True,
+        "plain_answers": different.get("plain_answers", True),
     }
     return json.dumps([{**described, "declared": [], "paused": different.get("paused", False)}])
 
@@ -162,6 +162,33 @@ def test_of_groups_that_vote_the_most_charged_node_s_is_told(
     )
 
     assert plan(clinics, chosen)["Privacy"]["Epsilon of the Run"] < before - 0.05
+
+
+def test_of_groups_that_vote_the_nodes_of_one_are_asked_at_a_time(clinics: psycopg.Connection) -> None:
+    meet(clinics, "east")
+    execute(clinics, "ALTER FEDERATED WORKSPACE clinics SET (min_nodes = 1)")
+
+    nodes = plan(clinics, f"{START} WITH (voting_groups = 3)")["Nodes"]
+
+    assert (nodes["Able"], nodes["Needed"], nodes["Asked a Round"]) == (4, 1, 2)
+    text = lines(clinics, f"EXPLAIN {START} WITH (voting_groups = 3)")
+    assert any("4 of 4 can take part, 1 of each of 3 groups needed" in line for line in text)
+    assert any("Asked a Round: 2 at most, of one group" in line for line in text)
+
+
+def test_what_a_site_decides_is_not_said_to_be_refused(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE clinics WITH (min_nodes = 2)", MODEL)
+    for name in ("north", "south"):
+        meet(session, name, plain_answers=False)
+
+    told = plan(session)["Privacy"]
+
+    assert told["Would Refuse by Default"] == []
+    assert told["As Their Sites Allow"] == ["north", "south"]
+    execute(session, "ALTER FEDERATED WORKSPACE clinics SET (compliance_mode = 'GDPR')")
+    told = plan(session)["Privacy"]
+    assert len(told["Would Refuse by Default"]) == 2
+    assert "As Their Sites Allow" not in told
 
 
 def test_each_node_says_why_it_cannot_take_part(clinics: psycopg.Connection) -> None:

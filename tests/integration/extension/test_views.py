@@ -316,6 +316,23 @@ def test_a_figure_that_is_not_known_is_null_with_the_reason_in_a_notice(catalog:
     assert detail.endswith(": the accuracy is withheld: its error would be 0.4")
 
 
+def test_what_round_0_says_of_nodes_is_no_reason_for_missing_figures(catalog: psycopg.Connection) -> None:
+    make_version(catalog)
+    catalog.execute("UPDATE federated.version SET global_accuracy = NULL")
+    catalog.execute(
+        "INSERT INTO federated.round (run_id, round_number, status, message)"
+        " SELECT run_id, 0, 'closed', 'left out: south shares no dataset' FROM federated.version"
+    )
+    told: list[str | None] = []
+    catalog.add_notice_handler(lambda one: told.append(one.message_detail))
+
+    catalog.execute("SELECT federated_evaluate('risk')")
+    assert told == []
+    catalog.execute('UPDATE federated.run SET plan = \'{"reason": "no loss: too little is left"}\'')
+    catalog.execute("SELECT federated_evaluate('risk')")
+    assert told == ["no loss: too little is left"]
+
+
 def test_rounds_that_left_the_useful_models_are_shown_diverged_and_not_completed(
     catalog: psycopg.Connection,
 ) -> None:

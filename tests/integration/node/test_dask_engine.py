@@ -31,9 +31,10 @@ from heliosdb.node.admission import Admission, subject_digests
 from heliosdb.node.allowance import Allowance
 from heliosdb.node.dask_engine import DaskEngine
 from heliosdb.node.dask_matrix import DaskMatrix
+from heliosdb.node.dask_place import DaskPlace
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import RowSet, check_scaling
-from heliosdb.node.engine import DaskPlace, PartsLostError
+from heliosdb.node.engine import PartsLostError
 from heliosdb.node.worker import ReadTable, TableReader
 from tests.support.cluster import Cluster
 

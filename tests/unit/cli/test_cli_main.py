@@ -139,3 +139,19 @@ def test_words_of_a_file_neither_move_the_cursor_nor_look_like_a_line_of_ours(tm
         "HINT: ",
     ]
     assert not any(line.startswith("HINT: x") for line in ended.stderr.splitlines())
+
+
+@pytest.mark.parametrize("daemon", ["coordinator", "node", "proxy", "api"])
+def test_a_question_for_health_imports_no_numerical_library(tmp_path: Path, daemon: str) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("")
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import heliosdb.catalog.psycopg_connection, heliosdb.catalog.server_state\n"
+        "from heliosdb.cli.health import examine\n"
+        f"print(examine({daemon!r}, Path({str(settings)!r}), 60.0)[0])\n"
+        "print(sorted({'numpy', 'scipy', 'dp_accounting', 'torch'} & set(sys.modules)))"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert told == "False\n[]\n"

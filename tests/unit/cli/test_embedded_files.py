@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heliosdb.cli.embedded import plan
 from heliosdb.cli.embedded.account import Account, cluster_account, own_directory
 from heliosdb.cli.embedded.files import make_directory, write_atomically
 from heliosdb.cli.embedded.layout import Layout
@@ -19,7 +20,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 
 names = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() or "\x7f" in text)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-scalars = st.booleans() | st.integers(-(2**62), 2**62) | texts
+simple = st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | texts
+scalars = simple | st.lists(simple | st.dictionaries(names, simple, max_size=3), max_size=3)
 
 
 @given(st.dictionaries(names, scalars | st.dictionaries(names, scalars | st.dictionaries(names, scalars))))
@@ -115,3 +117,38 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     stranger = Account("stranger", mine + 1, os.getegid(), switch=False)
     with pytest.raises(FederatedError):
         own_directory(stranger, tmp_path / "not_theirs")
+
+
+def test_what_somebody_added_to_a_daemons_settings_stays_and_the_rest_follows_the_installation(
+    tmp_path: Path,
+) -> None:
+    layout = Layout(tmp_path)
+    settings = {"listen_port": 1, "plain_answers": True, "peers": "old.pem"}
+    plan._plan(layout, "node", "north", settings)
+    file = layout.config_file("north")
+    first = tomllib.loads(file.read_text())
+    added = 'curious_peers = 1\ntask_limit_seconds = 2.5\nca = ["a", "b"]\n'
+    text = file.read_text().replace("true", "false")
+    file.write_text(f"{added}{text}\n[disclosure]\nmin_rows = 30\n")
+
+    plan._plan(layout, "node", "north", {"listen_port": 2, "plain_answers": True})
+
+    assert first == settings
+    assert tomllib.loads(file.read_text()) == {
+        "listen_port": 2,
+        "plain_answers": False,
+        "curious_peers": 1,
+        "task_limit_seconds": 2.5,
+        "ca": ["a", "b"],
+        "disclosure": {"min_rows": 30},
+    }
+
+
+def test_settings_that_cannot_be_read_are_not_overwritten(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    plan._plan(layout, "node", "north", {"listen_port": 1})
+    layout.config_file("north").write_text("listen_port = \n")
+    with pytest.raises(FederatedError, match="cannot be read") as refused:
+        plan._plan(layout, "node", "north", {"listen_port": 1})
+    assert refused.value.code is ErrorCode.INVALID_VALUE
+    assert layout.config_file("north").read_text() == "listen_port = \n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 
 from heliosdb.catalog.participant_view import (
     Dataset,
@@ -14,8 +15,9 @@ from heliosdb.catalog.participant_view import (
     ParticipantView,
     Refusal,
 )
-from heliosdb.cli.node_status import render
+from heliosdb.cli.node_status import _sums, render
 from heliosdb.domain.disclosure_rules import DisclosureRules
+from heliosdb.node.config import NodeConfig
 
 EMPTY = ParticipantView((), (), (), (), (), None)
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -128,4 +130,14 @@ def test_subscriptions_are_shown_where_the_catalog_has_them() -> None:
 def test_what_the_daemon_says_is_one_line() -> None:
     assert page(EMPTY, "not well: waiting\nfor the database").splitlines()[0] == (
         "Daemon: not well: waiting for the database"
+    )
+
+
+def test_the_terms_of_secure_sums_are_those_of_the_settings() -> None:
+    given = {"peers": None, "curious_peers": None, "least_threshold": None}
+    noise = {"distributed_noise": True, "central_noise": False}
+    assert _sums(NodeConfig.model_construct(**given, **noise)) == "none: the setting peers is missing"
+    given = {"peers": Path("peers.pem"), "curious_peers": 1, "least_threshold": None}
+    assert _sums(NodeConfig.model_construct(**given, **noise)) == (
+        "curious_peers 1, least_threshold as the protocol has it, distributed_noise true, central_noise false"
     )

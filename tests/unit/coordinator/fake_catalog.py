@@ -164,6 +164,7 @@ class FakeCatalog:
             "series_id": None if series is None else str(series.id),
             "fold": None if fold is None else fold.number,
             "has_folds": series is not None and not series.keeps,
+            "has_voters": False,
             "to_come": 0 if series is None else series.to_come,
         }
 
@@ -204,7 +205,7 @@ class FakeCatalog:
     def _list_rounds(self, _run: str) -> Sequence[Row]:
         return [{"round_number": number, **row} for number, row in sorted(self.rows.rounds.items())]
 
-    def _insert_round(self, _run: str, number: int) -> None:
+    def _insert_round(self, _run: str, number: int, _rate: float | None) -> None:
         assert number not in self.rows.rounds
         assert not self.opened()
         self.rows.rounds[number] = {
@@ -463,7 +464,7 @@ class FakeCatalog:
                 "version": version,
                 "round": number,
                 "sha256": sha256,
-                "made_of": values[-3],
+                "made_of": values[-4],
                 "report": self.rows.rounds[number]["report"],
             }
         )

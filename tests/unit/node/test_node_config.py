@@ -8,7 +8,7 @@ import pytest
 
 from heliosdb.domain.errors import FederatedError
 from heliosdb.node.config import load_config
-from heliosdb.node.engine import DaskPlace
+from heliosdb.node.dask_place import DaskPlace
 
 WHOLE = """
 database = "host=/tmp password=hunter2"

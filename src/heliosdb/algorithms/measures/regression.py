@@ -80,13 +80,16 @@ class Regression:
             base = 0.0
         spread = standard_error(products[0] - loss * loss, rows)
         accuracy = error = None
-        if base > 0.0:
-            ratio = loss / base
+        # Targets so much closer to each other than to what is predicted have no ratio that is a number.
+        if base > 0.0 and math.isfinite(ratio := loss / base):
             accuracy = 1.0 - ratio
-            # The mean square of loss - ratio x (half square about the mean), whose own mean is 0.
-            slopes = np.array([1.0, -ratio, ratio * target, -ratio * 0.5 * target * target])
+            # The mean square of loss ÷ its mean - half square about the mean ÷ its mean, whose own mean is 0:
+            # both of about 1, where products of the sums as they are would leave what a double holds.
+            slopes = np.array(
+                [1.0 / loss if loss else 0.0, -1.0 / base, target / base, -0.5 * target * target / base]
+            )
             error = standard_error(float(slopes @ _squares(loss, half, target, products) @ slopes), rows)
-            error = None if error is None else error / base
+            error = None if error is None else error * ratio
         return Evaluation(_in_units(Figures(loss, accuracy, spread, error, base), scale), rows)
 
     def read_private(self, total: Vector, noise: float, scale: float) -> Evaluation:

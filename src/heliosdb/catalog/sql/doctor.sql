@@ -29,3 +29,6 @@ WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,v,m,p,f}'::"char"[])
   AND n.nspname OPERATOR(pg_catalog.!~) '^pg_(toast|temp)'
   AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 ORDER BY 1 LIMIT 4
+
+-- name: ping()
+SELECT 1 AS answer

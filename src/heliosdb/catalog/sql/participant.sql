@@ -1,8 +1,5 @@
 -- What a node's daemon reads and writes in its own database.
 
--- name: ping()
-SELECT 1 AS answer
-
 -- name: reader_state()
 SELECT r.rolsuper OR r.rolbypassrls AS unbounded,
        EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname = 'federated_reader' AND pg_has_role(g.oid, 'USAGE')) AS member

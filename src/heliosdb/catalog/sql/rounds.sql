@@ -51,8 +51,8 @@ WHERE p.run_id = $1::uuid AND p.round_number = 0 AND p.reason IS NOT NULL AND NO
     WHERE o.run_id = p.run_id AND o.node_id = p.node_id AND o.round_number > 0 AND o.outcome = 'received')
 ORDER BY n.name, p.exchange DESC
 
--- name: insert_round(uuid, integer)
-INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
+-- name: insert_round(uuid, integer, double precision)
+INSERT INTO federated.round (run_id, round_number, learning_rate) VALUES ($1::uuid, $2, $3)
 
 -- name: delete_failed_round(uuid, integer)
 WITH forgotten AS (

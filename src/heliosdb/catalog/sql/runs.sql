@@ -21,6 +21,7 @@ SELECT r.run_id::text AS run_id, r.model_id, m.name AS model, m.workspace_id, w.
        r.options::text AS options, r.policy::text AS policy, r.scaling::text AS scaling, r.plan::text AS plan,
        r.stop_requested, w.options::text AS workspace_options, r.status::text AS status,
        r.series_id::text AS series_id, r.fold, r.seed_run::text AS seed_run, r.resumed_from IS NOT NULL AS is_resumed, r.options ? 'folds' AS has_folds,
+       r.options ? 'voting_groups' AS has_voters,
        r.group_nodes,
        (SELECT count(*) FROM federated.run AS o
         WHERE o.series_id = r.series_id AND o.waiting AND o.status = 'queued')::integer AS to_come
@@ -64,6 +65,10 @@ WHERE r.result_round IS NOT NULL ORDER BY t.place NULLS LAST, t.trial LIMIT 1
 -- name: voters(uuid)
 SELECT r.run_id::text AS run_id, r.result_round, r.message FROM federated.run AS r
 WHERE r.series_id = $1::uuid AND r.voting_group IS NOT NULL ORDER BY r.voting_group
+
+-- name: certified(uuid)
+SELECT d.report::text AS report FROM federated.run AS r JOIN federated.round AS d USING (run_id)
+WHERE r.series_id = $1::uuid AND r.voting_group IS NULL AND r.options ? 'voting_groups' AND d.report ? 'certified'
 
 -- name: runs_of_series(uuid)
 SELECT run_id::text AS run_id FROM federated.run WHERE series_id = $1::uuid

@@ -1,14 +1,18 @@
 """What runs in an embedded installation: its clusters, and its daemons with their configuration files.
 
-What always holds: the configuration files are written from the state at every start and hold no secret:
-daemons log in over the Unix socket as themselves, and private keys stand in files of their own.
+What always holds: what follows from the installation is written to the configuration files at every start,
+and what somebody has added there stays. What is written is no secret: daemons log in over the Unix socket as
+themselves, and private keys stand in files of their own.
 """
 
 from __future__ import annotations
 
 import sys
+import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from heliosdb.cli.embedded.account import Account
 from heliosdb.cli.embedded.cluster import API_LOGIN, DAEMON, READER, Cluster
@@ -18,6 +22,7 @@ from heliosdb.cli.embedded.pki import CertificatePaths, ensure_authority, ensure
 from heliosdb.cli.embedded.server import ServerPrograms
 from heliosdb.cli.embedded.state import State
 from heliosdb.cli.embedded.toml import Scalar, Settings, render_toml
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.sealed_subject import KEY_FILE
 from heliosdb.parts.protocols import LEAST_NODES
 
@@ -100,9 +105,42 @@ def _plan(
     config, ready = layout.config_file(name), layout.ready_file(name)
     for directory in (config.parent, layout.log_directory, ready.parent):
         make_directory(directory)
-    write_atomically(config, f"# Written at every start by heliosdb up.\n{render_toml(settings)}".encode())
+    kept = _added(config, {*settings, *_NOT_ALWAYS}) | {
+        name: value for name, value in _read(config).items() if name in _AT_FIRST
+    }
+    write_atomically(config, f"{_HEAD}{render_toml({**settings, **kept})}".encode())
     command = (sys.executable, "-m", "heliosdb.cli.main", kind, "--config", str(config), *options)
     return DaemonPlan(name, command, layout.log_file(name), ready)
+
+
+_HEAD = """\
+# heliosdb up writes this file at every start: what follows from the installation anew, other settings that
+# somebody has added here, and plain_answers, as they stand.
+"""
+
+_NOT_ALWAYS = frozenset({"peers", "grpc_port"})
+"""What follows from the installation, or from how it is started, and is not written at every start."""
+
+_AT_FIRST = frozenset({"plain_answers"})
+"""What is written at first, and is then whoever's who changes it."""
+
+
+def _added(config: Path, written: Collection[str]) -> dict[str, Any]:
+    """Return the settings of a file that are none of those that are written."""
+    return {name: value for name, value in _read(config).items() if name not in written}
+
+
+def _read(config: Path) -> dict[str, Any]:
+    """Return the settings of a file, none where it is not there; FederatedError INVALID_VALUE."""
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise invalid_value(
+            f"the settings in {config} cannot be read: {error}",
+            hint="Mend the file, or remove it: heliosdb up writes it anew.",
+        ) from error
 
 
 def _proxy_settings(layout: Layout, state: State) -> Settings:

@@ -6,10 +6,10 @@ What always holds: what is written, `tomllib` reads back as it was given.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-Scalar: TypeAlias = str | int | bool
+Scalar: TypeAlias = "str | int | float | bool | Sequence[Scalar] | Mapping[str, Scalar]"
 Settings: TypeAlias = "Mapping[str, Scalar | Settings]"
 
 
@@ -33,7 +33,13 @@ def _render_table(settings: Settings, path: tuple[str, ...]) -> list[str]:
 def _render_scalar(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int) else _render_string(value)
+    if isinstance(value, str):
+        return _render_string(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_render_string(k)} = {_render_scalar(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_render_scalar, value)) + "]"
+    return repr(value)
 
 
 def _render_string(value: str) -> str:
