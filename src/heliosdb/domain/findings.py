@@ -24,7 +24,8 @@ class PrivacyPlan:
     """The noise of a run; what round 0 decides is None before it.
 
     refinement_noise: of the exchanges of round 0 that follow the statistics. classes_noise: of the one before
-    them, in which a target's classes are counted; None where that is not asked.
+    them, in which a target's classes are counted; None where that is not asked. levels_noise: of the one
+    before that, in which levels of categories are found; None where they are known.
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
     fixed denominator of each node's training. report_noise None after round 0: no report is made, and
@@ -49,6 +50,7 @@ class PrivacyPlan:
     report_reason: str | None = None
     clipping_noise: float | None = None
     clipping_norm: float | None = None
+    levels_noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
