@@ -216,7 +216,7 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
     told = zip(measured_inputs(plan), summary.missing, strict=False)
     missing = tuple((name, count, error) for name, (count, error) in told)
-    found = replace(plan.findings, scaling=scaling, missing=missing)
+    found = replace(plan.findings, scaling=scaling, missing=missing, outliers=_outliers(plan, summary))
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         split = run.options.validation_split
@@ -273,6 +273,17 @@ def prepare(plan: RunPlan) -> Findings:
         levels_noise=levels,
     )
     return replace(plan.findings, plan=made)
+
+
+def _outliers(plan: RunPlan, summary: Summary) -> tuple[tuple[str, float, float], ...]:
+    """Of numbers and times alone: a flag or a level that is rare is not far out."""
+    encoding = plan.findings.encoding
+    if encoding is None:
+        spread = tuple(not one for one in plan.findings.booleans) or (True,) * len(plan.inputs)
+    else:
+        spread = tuple(one for one, told in zip(encoding.spread, encoding.measured, strict=True) if told)
+    told = zip(measured_inputs(plan), spread, summary.outliers, strict=False)
+    return tuple((name, count, error) for name, is_spread, (count, error) in told if is_spread)
 
 
 def _levels_noise(plan: RunPlan, budget: Budget) -> float | None:

@@ -73,7 +73,13 @@ async def test_levels_of_many_subjects_are_found_and_predicted_by(world: World, 
     told = world.query(f"SELECT * FROM federated.explain('EXPLAIN START FEDERATED TRAINING {MODEL}_{trust}')")
     assert "vocabulary" in json.dumps(told, default=str), told
     already = len(world.runs())
-    world.execute(f"START FEDERATED TRAINING {MODEL}_{trust}")
+    notices = list[str]()
+    with world.catalog() as connection:
+        connection.add_notice_handler(
+            lambda one: notices.append(f"{one.message_primary} {one.message_detail}")
+        )
+        connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}_{trust}"])
+    assert 'the levels of feature "city" are not declared at east, north, south' in " ".join(notices)
     run = await world.finished(count=already + 1)
     assert run["status"] == "completed", run
 
