@@ -106,7 +106,7 @@ def first_of_columns(plan: RunPlan) -> StepName:
     if wants_levels(plan):
         return LEVELS
     made = plan.findings.plan
-    if made is not None and made.levels_noise is not None and plan.findings.encoding is not None:
+    if made is not None and made.levels_noise is not None:
         return VOCABULARY
     return STATISTICS if made is None or made.classes_noise is None else CLASSES
 

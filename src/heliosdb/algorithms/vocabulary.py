@@ -34,7 +34,7 @@ from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Cost, Draws, Taken
 from heliosdb.algorithms.table import Codes, RawColumn, Table, group_by_subject, starts_of_runs
 from heliosdb.algorithms.value_texts import texts_of
-from heliosdb.algorithms.works import demand_no_settings, one_noise, privacy_of_sum
+from heliosdb.algorithms.works import demand_no_settings, noise_of_sum, one_noise, privacy_of_sum
 from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import invalid_value
@@ -123,6 +123,8 @@ class VocabularyStep:
         noise, encoding = one_noise(task.work), task.encoding
         if noise is None:
             raise invalid_value("a vocabulary is noised: without a privacy budget step levels is asked")
+        if noise_of_sum(task.work) != "gaussian":
+            raise invalid_value("levels are found under Gaussian noise alone")
         demand_no_settings(task.work)
         if encoding is None or len(encoding.columns) != len(task.reading.features):
             raise invalid_value("the task does not say how its columns are read")
@@ -244,7 +246,7 @@ def _with_levels(
     faint = max(given.min_level_count + beyond * deviation, faintest(deviation, tables))
     if not read:
         raise invalid_value(
-            f'no level of feature "{column.column}" stands out of the privacy noise: of 8 letters one'
+            f'no level of feature "{column.column}" stands out of the privacy noise: one of 8 letters'
             f" shows from about {faint:.0f} data subjects on",
             hint="Let each node's own DBA declare the levels, by an enum or a CHECK, which costs nothing;"
             " leave the feature out; or raise the privacy budget.",
@@ -258,7 +260,7 @@ def _with_levels(
         other_level=True,
     )
     return made, (
-        f"{counted(len(levels), 'level')} of {column.column} found under the privacy budget; of 8 letters one"
+        f"{counted(len(levels), 'level')} of {column.column} found under the privacy budget; one of 8 letters"
         f" shows from about {faint:.0f} data subjects on"
     )
 
