@@ -182,7 +182,7 @@ def of_columns() -> list[tuple[str, Task]]:
         ("is not read as value", encoded(counted(), age, replace(name, form="value"))),
         ("the classes of the target are not known", encoded(counting(), age, classes=())),
         ("arrays are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
-        ("levels depend on no state and no scaling", replace(naming(), scaling=SCALING)),
+        ("levels depend on no state and no scaling", replace(naming(2, 2 * WIDTH), scaling=SCALING)),
         ("the task does not say how its columns are read", replace(naming(), encoding=None)),
         ("not 90113 of float64", naming(size=WIDTH + 1)),
         ("is no setting here", setting(naming(), cells=300)),
