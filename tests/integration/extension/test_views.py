@@ -351,7 +351,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
     )
     statistics = {"age": {"mean": 50, "scale": 10}, "bmi": {"mean": 25.5, "scale": 4}}
     assert catalog.execute("SELECT * FROM federated_data_quality_check('risk')").fetchall() == [
-        (None, statistics, None, None, None)
+        (None, statistics, None, None, None, None)
     ]
     columns = ["outliers", "feature_statistics"]
     assert catalog.execute(
