@@ -109,7 +109,7 @@ COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS
 CREATE FUNCTION @extschema@.federated_data_quality_check(
     model text, run integer DEFAULT NULL,
     OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb,
-    OUT missing_values_std_error jsonb
+    OUT missing_values_std_error jsonb, OUT outliers_std_error jsonb
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -151,21 +151,25 @@ BEGIN
             SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.missing) AS e GROUP BY e.key) AS c),
             (SELECT jsonb_object_agg(u.one ->> 0, round((u.one ->> 1)::double precision)::bigint)
              FROM jsonb_array_elements(chosen.scaling -> 'missing') AS u (one))),
-        (SELECT jsonb_object_agg(c.key, c.count) FROM (
+        coalesce((SELECT jsonb_object_agg(c.key, c.count) FROM (
             SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.far) AS e GROUP BY e.key) AS c),
+            (SELECT jsonb_object_agg(u.one ->> 0, round((u.one ->> 1)::double precision)::bigint)
+             FROM jsonb_array_elements(chosen.scaling -> 'outliers') AS u (one))),
         (SELECT jsonb_object_agg(u.one ->> 0, (u.one ->> 2)::double precision)
-         FROM jsonb_array_elements(chosen.scaling -> 'missing') AS u (one))
+         FROM jsonb_array_elements(chosen.scaling -> 'missing') AS u (one)),
+        (SELECT jsonb_object_agg(u.one ->> 0, (u.one ->> 2)::double precision)
+         FROM jsonb_array_elements(chosen.scaling -> 'outliers') AS u (one))
     UNION ALL
-    (SELECT b.name, b.statistics, b.missing, b.far, NULL::jsonb FROM by_node AS b ORDER BY b.name);
+    (SELECT b.name, b.statistics, b.missing, b.far, NULL::jsonb, NULL::jsonb FROM by_node AS b ORDER BY b.name);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
-    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes of the run together, of voting_groups those of one group, as a NOTICE says; its node_name is NULL; then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there, and outliers are NULL, as they are where there is no report';
+    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes of the run together, of voting_groups those of one group, as a NOTICE says; its node_name is NULL; then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. Under a privacy budget missing_values is read from the noised counts of round 0 and costs nothing more: about how many data subjects'' rows lack a value, those of one adding up to 1, with missing_values_std_error beside it (NULL without a budget); levels of categories are not counted there. outliers are read from the same counts, about how many data subjects'' rows lie further than four scales from the mean, with outliers_std_error beside it; NULL where feature_ranges are declared';
 
 CREATE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT federated._project(
         (SELECT jsonb_agg(to_jsonb(q)) FROM @extschema@.federated_data_quality_check(_data_quality_check_columns.model) AS q),
-        columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers', 'missing_values_std_error'], 'federated_data_quality_check')
+        columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers', 'missing_values_std_error', 'outliers_std_error'], 'federated_data_quality_check')
 $$;
 COMMENT ON FUNCTION federated._data_quality_check_columns(text, text[]) IS 'federated_data_quality_check with a column list';

@@ -76,7 +76,8 @@ TRAINING = (
         "min_level_count",
         _INT,
         5,
-        "data subjects of one node that a level has at least; rarer ones are other",
+        "data subjects of one node, under a privacy_budget of all nodes, that a level has at least;"
+        " rarer ones are other",
         minimum=5,
         maximum=1_000_000,
     ),

@@ -168,6 +168,11 @@ DECLARED = Encoding(
     ("ill", "well"),
 )
 
+UNNAMED = replace(
+    DECLARED,
+    columns=(DECLARED.columns[0], ColumnEncoding(FEATURES[1], ColumnKind.CATEGORY), DECLARED.columns[2]),
+)
+
 
 def make_declared(seed: int, rows: int = 80) -> Table:
     """Honest rows as they are read under a budget, where the levels are declared."""
@@ -185,7 +190,11 @@ TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
 def modes(name: str) -> list[dict[str, bool]]:
     """How `travel` can hold the algorithm's runs; a budget it may refuse as a whole."""
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
-    encoded = [{"encoded": True}, {"encoded": True, "private": True}]
+    encoded = [
+        {"encoded": True},
+        {"encoded": True, "private": True},
+        {"encoded": True, "private": True, "unnamed": True},
+    ]
     encoded = encoded if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
     plain: list[dict[str, bool]] = [{}, {"newton": True}] if takes_newton_steps(name) else [{}]
     if survives(name):
@@ -228,8 +237,9 @@ def travel(
     binned: bool = False,
     adaptive: bool = False,
     shared: bool = False,
+    unnamed: bool = False,
 ) -> Journey:
-    """Hold the run. adaptive: the clipping norm follows. shared: the noise is that of secure sums, whose answers
+    """Hold the run. unnamed: under a budget no catalog declares the levels. adaptive: the clipping norm follows. shared: the noise is that of secure sums, whose answers
     are here as they are behind their masks. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
     than numbers. binned: one of them is cut into bins."""
     run = make_run(name, private=private, ranges=ranges, newton=newton, adaptive=adaptive, shared=shared)
@@ -239,6 +249,7 @@ def travel(
     tables, opening = TABLES, NUMBERS if binned else None
     if encoded:
         tables, opening = (DECLARED_TABLES, DECLARED) if private else (COLUMNS, OPENING)
+        opening = UNNAMED if unnamed else opening
         if not has_classes(name, {}):
             # What learns no classes has a number as its target.
             tables = {node: replace(table, labels=None) for node, table in tables.items()}

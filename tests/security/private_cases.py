@@ -16,6 +16,7 @@ from heliosdb.algorithms.works import (
     PrivateReportWork,
 )
 from heliosdb.domain.bounds import LOCATION, NOISE_MULTIPLIER, PARAMETER, RANGE_WIDTH, SCALE
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import NO_STATE, State, make_state
@@ -105,11 +106,12 @@ def check_task(
     work: Work,
     scaling: Scaling | None = None,
     state: State = NO_STATE,
+    encoding: Encoding | None = None,
 ) -> Task:
     """As a node checks a task before it charges it; returns it."""
     name = StepName(step)
     key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, name, NodeName("n"))
     reading = Reading(None, names, "t", 0.2, 1)
-    task = Task(key, reading, work, scaling, state, Budget(1.0, 1e-5))
+    task = Task(key, reading, work, scaling, state, Budget(1.0, 1e-5), encoding=encoding)
     model.steps[name].check(task)
     return task

@@ -17,6 +17,7 @@ from heliosdb.algorithms.private_concordance import count_cells
 from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.survival_report import ConcordanceSettings
+from heliosdb.algorithms.vocabulary import WIDTH
 from heliosdb.algorithms.works import (
     ClassesWork,
     EvaluateWork,
@@ -24,6 +25,7 @@ from heliosdb.algorithms.works import (
     PrivateTraining,
     StatisticsWork,
     TrainWork,
+    privacy_of_sum,
 )
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -78,7 +80,11 @@ def make(cluster: Cluster, database: str, change: str) -> None:
 
 
 def task(step: StepName, work: Work, run: RunId | None = None, **changes: Any) -> Task:
-    told = {} if step in (STATISTICS, "refine", "classes") else {"scaling": SCALING, "state": STATE}
+    told = (
+        {}
+        if step in (STATISTICS, "refine", "classes", "vocabulary")
+        else {"scaling": SCALING, "state": STATE}
+    )
     given = {"budget": BUDGET, **told, **changes}
     return Task(key(step, run=run or new_run()), given.pop("reading", READING), work, **given)
 
@@ -95,6 +101,13 @@ def counted(run: RunId | None = None, **changes: Any) -> Task:
 def counting() -> Task:
     """Counts of the target's classes."""
     return task(StepName("classes"), ClassesWork(MODEL, NOISE).to_work())
+
+
+def naming(columns: int = 1, size: int = WIDTH) -> Task:
+    """What levels columns have."""
+    work = Work(MODEL, size, privacy=privacy_of_sum(NOISE))
+    unnamed = [ColumnEncoding(name, ColumnKind.CATEGORY) for name in ("name", "age")[:columns]]
+    return encoded(task(StepName("vocabulary"), work), *unnamed)
 
 
 def refined(windows: tuple[tuple[float, float], ...] | None, **changes: Any) -> Task:
@@ -170,6 +183,10 @@ def of_columns() -> list[tuple[str, Task]]:
         ("is not read as value", encoded(counted(), age, replace(name, form="value"))),
         ("the classes of the target are not known", encoded(counting(), age, classes=())),
         ("arrays are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
+        ("levels depend on no state and no scaling", replace(naming(2, 2 * WIDTH), scaling=SCALING)),
+        ("the task does not say how its columns are read", replace(naming(), encoding=None)),
+        ("not 90113 of float64", naming(size=WIDTH + 1)),
+        ("is no setting here", setting(naming(), cells=300)),
         ("bins are not supported", encoded(counted(), replace(age, form="bins", edges=(1.0, 2.0)))),
     ]  # fmt: skip
 
@@ -369,7 +386,18 @@ def of_derivatives() -> list[tuple[str, Task]]:
 
 
 PRIVATE_STEPS = frozenset(
-    {"classes", "statistics", "refine", "train", "gradient", "norms", "evaluate", "report", "leaves"}
+    {
+        "vocabulary",
+        "classes",
+        "statistics",
+        "refine",
+        "train",
+        "gradient",
+        "norms",
+        "evaluate",
+        "report",
+        "leaves",
+    }
 ) | {"newton", "hazards"}
 """Each has its neighbours in test_row_independence.py, test_private_trees.py or test_bounded_curvature.py."""
 

@@ -22,6 +22,7 @@ from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.norms import NORMS, NormsWork
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_newton import NoisyWork
+from heliosdb.algorithms.vocabulary import VOCABULARY, WIDTH
 from heliosdb.algorithms.works import (
     ClassesWork,
     EvaluateWork,
@@ -29,6 +30,7 @@ from heliosdb.algorithms.works import (
     PrivateTraining,
     StatisticsWork,
     TrainWork,
+    privacy_of_sum,
 )
 from heliosdb.domain.bounds import (
     CLIPPING_NORM,
@@ -241,8 +243,16 @@ def otherwise() -> list[Task]:
         statistics_task(run=new_run(), budget=LARGE),
         work=ClassesWork("logistic_regression", NOISE_MULTIPLIER.least).to_work(),
     )
+    unnamed = (ColumnEncoding("age"), ColumnEncoding("name", ColumnKind.CATEGORY))
+    naming = replace(
+        statistics_task(run=new_run(), budget=LARGE),
+        work=Work("logistic_regression", WIDTH, privacy=privacy_of_sum(NOISE_MULTIPLIER.least)),
+        reading=reading,
+        encoding=Encoding(unnamed, ("0", "1")),
+    )
     return [
         *of_layers(),
+        replace(naming, key=replace(naming.key, step=VOCABULARY)),
         encoded,
         reported(encoded, classes=2),
         reported(replace(plain, scaling=Scaling((50.0, 120.0), (SCALE.least, SCALE.most))), classes=0),

@@ -31,6 +31,7 @@ from heliosdb.algorithms import (
     survival_report,
     survival_step,
     training,
+    vocabulary,
     works,
 )
 from heliosdb.algorithms.registry import algorithm
@@ -149,7 +150,7 @@ def test_every_step_with_a_private_form_says_whose_the_noise_is_to_add(name: str
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
     checks, classes, evaluation, features, gradient, hazards, newton, norms, private_newton, private_report,
-    private_work, refinement, statistics, sum_terms, survival_report, survival_step, training, works,
+    private_work, refinement, statistics, sum_terms, survival_report, survival_step, training, vocabulary, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
 
@@ -209,7 +210,9 @@ ELSEWHERE = {
     "a round would take … steps, more than …": COORDINATOR,
     "other nodes have spent the workspace's budget": COORDINATOR,
     "what is left of the privacy budget is less than one round needs": COORDINATOR,
-    'the levels of feature "…" are not declared at every node': COORDINATOR,
+    'no level of feature "…" stands out of the privacy noise: one of 8 letters shows from about … data subjects on': COORDINATOR,
+    "levels are found under Gaussian noise alone": FIRST,
+    "a vocabulary is noised: without a privacy budget step levels is asked": PLAIN,
     "the task takes more than … steps of training": PLAIN,
     "only Gaussian noise is shared: shares of another do not add up to it": "there is no other in this version",
     "what is added up in steps of the noise has the weight 1": FIRST,

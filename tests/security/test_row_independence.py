@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from heliosdb.algorithms import Table, derive_rng
 from heliosdb.algorithms.classes import count_classes
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
+from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION, LinearModel
@@ -26,14 +27,19 @@ from heliosdb.algorithms.norms import NormsWork, count_norms
 from heliosdb.algorithms.private_report import report_privately
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.table import group_by_subject
+from heliosdb.algorithms.table import RawColumn, group_by_subject
+from heliosdb.algorithms.vocabulary import WIDTH, VocabularyStep
 from heliosdb.algorithms.works import (
     ClassesWork,
     EvaluateWork,
     PrivateTraining,
     StatisticsWork,
     TrainWork,
+    privacy_of_sum,
 )
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Work
 from heliosdb.domain.vector import Vector
 from heliosdb.node.scratch import Scratch
 from heliosdb.parts.algorithms import ALGORITHMS, TreeSettings
@@ -43,8 +49,10 @@ from heliosdb.privacy.plan import CLASSIFICATION_NOISE
 from tests.security.private_cases import (
     MODELS,
     SEEDS,
+    VALUES,
     Case,
     case,
+    check_task,
     held_out,
     kept,
     of,
@@ -123,8 +131,29 @@ def report_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     return of(report_privately(model, held_out(table), report_task(given, model)), given.noise_multiplier)
 
 
+NAMES = tuple(f"{'x' * (3 * place)}{place}" for place in range(len(VALUES)))
+
+
+def vocabulary_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+    """Of a column of numbers that is read as a category, and one of texts of all lengths."""
+    numbers, texts = table.features[:, 0], np.isin(table.features[:, -1], VALUES[:8]) * 1.0
+    texts = np.where(
+        np.isnan(table.features[:, -1]), np.nan, texts * (np.abs(numbers) > 1.0) * 7 + texts - 1.0
+    )
+    columns = (RawColumn(), RawColumn(ColumnKind.CATEGORY, levels=NAMES))
+    read = replace(table, features=np.stack([numbers, texts], axis=1), columns=columns)
+    unnamed = tuple(ColumnEncoding(name, ColumnKind.CATEGORY) for name in ("a", "b"))
+    work = Work(model.name, 2 * WIDTH, privacy=privacy_of_sum(given.noise_multiplier))
+    asked = replace(check_task(model, "vocabulary", ("a", "b"), work, encoding=Encoding(unnamed)))
+    return of(
+        VocabularyStep(model.name).compute(read, asked, NO_STATE, TaskDraws(asked, b"key")),
+        given.noise_multiplier,
+    )
+
+
 OF_STEPS: dict[str, tuple[Steps, ...]] = {
     "classes": (class_steps,),
+    "vocabulary": (vocabulary_steps,),
     "statistics": (grid_steps, range_steps),
     "refine": (window_steps,),
     "train": (gradient_steps,),

@@ -48,6 +48,7 @@ from heliosdb.algorithms.survival_step import (
     check_survivors,
 )
 from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep, costs_of_levels
 from heliosdb.algorithms.works import PARAMETERS, scaling_of
 from heliosdb.domain.bounds import COEFFICIENT, ROWS
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
@@ -303,6 +304,7 @@ class CoxRegression:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
+            VOCABULARY: VocabularyStep(self.name),
             STATISTICS: _SurvivalStatistics(self.name, streams=True, adds_blocks=True),
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),
             GRID: GridStep(),
@@ -346,7 +348,7 @@ class CoxRegression:
             return []
         if plan.round == 0:
             counts = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
-            return [Cost(STATISTICS, Mechanism(made.statistics_noise)), *counts]
+            return [*costs_of_levels(made), Cost(STATISTICS, Mechanism(made.statistics_noise)), *counts]
         return [Cost(HAZARDS, Mechanism(training_noise(made)), plan.run.policy.clipping_threshold)]
 
     def predict(self, state: State, findings: Findings) -> Prediction:

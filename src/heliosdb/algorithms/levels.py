@@ -1,5 +1,5 @@
 """Which levels categories have, how long arrays are, and which classes a target has: asked first of all in
-round 0, where no catalog says it. Without a budget only.
+round 0, where no catalog says it. Without a budget only: under one vocabulary.py asks.
 
 What always holds: a node names no value that fewer than min_category of its data subjects have, and no
 more values than the task asks for; the others are one number, and so are the rows without a value. What is of
@@ -19,13 +19,14 @@ import numpy as np
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.registry import check_classes, coding_of, learns_classes
 from heliosdb.algorithms.sketch import CELL, HASHES, read_sketch, sketch
-from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
+from heliosdb.algorithms.value_texts import texts_of
+from heliosdb.algorithms.vocabulary import VOCABULARY
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
-from heliosdb.domain.classes import MOST_CLASSES, show_number
+from heliosdb.domain.classes import MOST_CLASSES
 from heliosdb.domain.contract import order_labels
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import invalid_value
@@ -105,6 +106,8 @@ def first_of_columns(plan: RunPlan) -> StepName:
     if wants_levels(plan):
         return LEVELS
     made = plan.findings.plan
+    if made is not None and made.levels_noise is not None:
+        return VOCABULARY
     return STATISTICS if made is None or made.classes_noise is None else CLASSES
 
 
@@ -182,7 +185,7 @@ class LevelsStep:
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("levels depend on no state and no scaling")
         if task.work.privacy is not None or task.budget is not None:
-            raise invalid_value("levels are not asked for under a privacy budget: a catalog declares them")
+            raise invalid_value("levels are not asked for under a privacy budget: step vocabulary is")
         if encoding is None or len(encoding.columns) != len(task.reading.features):
             raise invalid_value("the task does not say how its columns are read")
         size = work.size(len(_names(encoding, work, task.reading.target)))
@@ -204,7 +207,7 @@ class LevelsStep:
         named = [*_of_features(table, encoding, work)]
         if work.labels:
             whole = replace(work, max_levels=MOST_CLASSES, min_level_count=LEAST_SUBJECTS)
-            named.append(_count(_texts(table.target, table.labels), table, whole))
+            named.append(_count(texts_of(table.target, table.labels), table, whole))
         parts = [_write_part(one, work, place) for place, one in enumerate(named)]
         return Contribution(np.concatenate(parts), max(1.0, float(table.rows)), Plain())
 
@@ -240,7 +243,7 @@ def _of_features(table: Table, encoding: Encoding, work: LevelsWork) -> Iterator
             yield _one_length(values, encoding.columns[place].column, table, work)
         else:
             own = read.levels if read.kind is ColumnKind.CATEGORY else None
-            yield _count(_texts(values, own), table, work)
+            yield _count(texts_of(values, own), table, work)
 
 
 def _one_length(lengths: Vector, column: str, table: Table, work: LevelsWork) -> Named:
@@ -250,26 +253,7 @@ def _one_length(lengths: Vector, column: str, table: Table, work: LevelsWork) ->
             f'column "{column}" holds arrays of differing lengths, of none or of several dimensions',
             hint="An array is so many features: share one of a fixed length, such as a view makes.",
         )
-    return _count(_texts(lengths, None), table, work)
-
-
-def _texts(values: Vector, levels: Sequence[str] | None) -> tuple[Codes, list[str]]:
-    """Number the different values: the number of each row's, -1 for one that has no text and -2 for none; and
-    their texts."""
-    there = np.isfinite(values) if levels is None else ~np.isnan(values)
-    codes = np.full(values.size, -2, dtype=np.int64)
-    if levels is not None:
-        codes[there] = values[there].astype(np.int64)
-        return codes, list(levels)
-    # Beyond these bounds not every whole number is a double: there a number is no label.
-    codes[there] = -1
-    there &= (values >= bounds.CLASS.least) & (values <= bounds.CLASS.most)
-    blocks = [block for block in slices(values.size) if there[block].any()]
-    distinct = [np.unique(values[block][there[block]] + 0.0) for block in blocks]
-    numbers = np.unique(np.concatenate(distinct)) if distinct else np.empty(0)
-    for block in blocks:
-        codes[block][there[block]] = np.searchsorted(numbers, values[block][there[block]])
-    return codes, [show_number(float(number)) for number in numbers]
+    return _count(texts_of(lengths, None), table, work)
 
 
 def _count(texts: tuple[Codes, list[str]], table: Table, work: LevelsWork) -> Named:

@@ -61,6 +61,7 @@ from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.stored_rows import StoredRows
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep
+from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.algorithms.works import (
     PARAMETERS,
     TRAINING_TERMS,
@@ -130,6 +131,7 @@ class LinearModel:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name, streams=True, adds_blocks=True),
+            VOCABULARY: VocabularyStep(self.name),
             CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
             STATISTICS: StatisticsStep(self.name, streams=True, adds_blocks=True),
             REFINE: RefineStep(self.name, streams=True, adds_blocks=True),

@@ -36,6 +36,7 @@ from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
+from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
@@ -89,6 +90,7 @@ class NeuralNetwork:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
+            VOCABULARY: VocabularyStep(self.name),
             CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
             STATISTICS: MeasuredStatisticsStep(self.name, streams_privately=True),
             REFINE: MeasuredRefineStep(self.name, streams=True, adds_blocks=True),

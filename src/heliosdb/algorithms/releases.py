@@ -19,6 +19,7 @@ from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.statistics import REFINE, STATISTICS
 from heliosdb.algorithms.steps import Cost
 from heliosdb.algorithms.training import TRAIN, private_training
+from heliosdb.algorithms.vocabulary import costs_of_levels
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.parts.algorithms import by_newton
@@ -30,9 +31,10 @@ def releases_of_descent(plan: RunPlan) -> Sequence[Cost]:
     if made is None:
         return []
     if plan.round == 0:
+        levels = costs_of_levels(made)
         classes = [] if made.classes_noise is None else [Cost(CLASSES, noised(made.classes_noise))]
         refinements = [Cost(REFINE, noised(noise)) for noise in made.refinement_noise]
-        return [*classes, Cost(STATISTICS, noised(made.statistics_noise)), *refinements]
+        return [*levels, *classes, Cost(STATISTICS, noised(made.statistics_noise)), *refinements]
     if by_newton(plan.run.options.algorithm, plan.run.options.given):
         noise, norm = training_noise(made), plan.run.policy.clipping_threshold
         return [Cost(NEWTON, Mechanism(noise), norm), *_evaluation(plan, made)]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from heliosdb.algorithms import cells
+from heliosdb.algorithms.counted_outliers import FAR_OUT
 from heliosdb.algorithms.explained import add_contributions
 from heliosdb.algorithms.importance import groups_of, growths
 from heliosdb.algorithms.measures import LARGEST_LOSS, first_rows, told_sums
@@ -22,9 +23,6 @@ from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.scoring.shapley import Explainer
-
-FAR_OUT = 4.0
-"""Scales (standard deviations) from the mean, beyond which a value counts as an outlier."""
 
 LARGEST_ERROR = 1e150
 """Of one row, in units of the scaled target."""

@@ -30,8 +30,8 @@ from heliosdb.algorithms.summary import Summary, summarise, summarise_located
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import Range, StatisticsWork
 from heliosdb.domain import bounds
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.encoding import ColumnEncoding
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Budget, Mechanism, Noise
@@ -55,6 +55,7 @@ from heliosdb.privacy.mechanisms import Lattice, deviation
 from heliosdb.privacy.plan import (
     CLASSES_SHARE,
     EXCHANGE_SHARES,
+    LEVELS_SHARE,
     AccuracyNoise,
     SamplingPlan,
     TrainingPlan,
@@ -215,7 +216,7 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
     told = zip(measured_inputs(plan), summary.missing, strict=False)
     missing = tuple((name, count, error) for name, (count, error) in told)
-    found = replace(plan.findings, scaling=scaling, missing=missing)
+    found = replace(plan.findings, scaling=scaling, missing=missing, outliers=_outliers(plan, summary))
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         split = run.options.validation_split
@@ -234,7 +235,6 @@ def prepare(plan: RunPlan) -> Findings:
     check_classes(plan.run.options.algorithm, classes_of(plan))
     if budget is None:
         return plan.findings
-    _check_levels(plan)
     spent = Accountant(budget.delta).epsilon(*already)
     if not budget.epsilon > 0.0:
         raise FederatedError(ErrorCode.BUDGET_EXHAUSTED, "other nodes have spent the workspace's budget")
@@ -244,9 +244,11 @@ def prepare(plan: RunPlan) -> Findings:
             f"epsilon {spent:.6g} of {_whose(plan, budget)} is spent: the rest trains nothing",
         )
     budget = share_of(plan, budget, spent)
-    classes = CLASSES_SHARE if plan.findings.undeclared_target else 0.0
+    levels = _levels_noise(plan, budget)
+    whole = 1.0 if levels is None else 1.0 - LEVELS_SHARE
+    classes = CLASSES_SHARE * whole if plan.findings.undeclared_target else 0.0
     exchanges = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
-    shares = [*([classes] if classes else []), *((1.0 - classes) * share for share in exchanges)]
+    shares = [*([classes] if classes else []), *((whole - classes) * share for share in exchanges)]
     noises = [
         _least_noise(one.noise_multiplier)
         for one in split_statistics(plan_statistics(budget, already, plan.run.policy.noise), shares)
@@ -254,7 +256,8 @@ def prepare(plan: RunPlan) -> Findings:
     _check_counted(plan, max(noises), budget)
     # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
     # statistics of one more run are not charged first.
-    together = _beside_sampled(already, noises, plan)
+    found = [] if levels is None else [Mechanism(levels)]
+    together = _beside_sampled([*already, *found], noises, plan)
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
@@ -262,8 +265,35 @@ def prepare(plan: RunPlan) -> Findings:
             f" beside training it would be {together:.6g}",
         )
     counting = noises.pop(0) if classes else None
-    made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
+    made = PrivacyPlan(
+        noises[0],
+        tuple(noises[1:]),
+        classes_noise=counting,
+        budget_epsilon=budget.epsilon,
+        levels_noise=levels,
+    )
     return replace(plan.findings, plan=made)
+
+
+def _outliers(plan: RunPlan, summary: Summary) -> tuple[tuple[str, float, float], ...]:
+    """Of numbers and times alone: a flag or a level that is rare is not far out."""
+    encoding = plan.findings.encoding
+    if encoding is None:
+        spread = tuple(not one for one in plan.findings.booleans) or (True,) * len(plan.inputs)
+    else:
+        spread = tuple(one for one, told in zip(encoding.spread, encoding.measured, strict=True) if told)
+    told = zip(measured_inputs(plan), spread, summary.outliers, strict=False)
+    return tuple((name, count, error) for name, is_spread, (count, error) in told if is_spread)
+
+
+def _levels_noise(plan: RunPlan, budget: Budget) -> float | None:
+    """The noise under which levels are found, Gaussian whatever the workspace's is; None where they are
+    known."""
+    encoding = plan.findings.encoding
+    if encoding is None or not encoding.unnamed:
+        return None
+    (part,) = split_statistics(plan_statistics(budget, plan.past), [LEVELS_SHARE])
+    return _least_noise(part.noise_multiplier)
 
 
 def _whose(plan: RunPlan, budget: Budget) -> str:
@@ -298,18 +328,6 @@ def _beside_sampled(already: Sequence[Mechanism], noises: Sequence[float], plan:
     if noise == "laplacian":
         return Accountant(delta).epsilon(*releases)
     return renyi_epsilon(releases, delta)
-
-
-def _check_levels(plan: RunPlan) -> None:
-    """Raise FederatedError NOT_SUPPORTED where levels are not declared: to ask rows for them would cost."""
-    encoding = plan.findings.encoding
-    for column in encoding.columns if encoding is not None else ():
-        if column.kind is ColumnKind.CATEGORY and column.form == "value":
-            raise not_supported(
-                f'the levels of feature "{column.column}" are not declared at every node',
-                hint="Under a privacy_budget each node's DBA declares them, by a CHECK, a domain or an enum"
-                " of the column, which costs nothing: to name values of rows would cost a delta of its own.",
-            )
 
 
 def allowed(plan: RunPlan) -> Budget | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.counted_outliers import count_outliers
 from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import private_noise, split_blocks
 from heliosdb.algorithms.layout import COLUMN_DIGITS, MISSING
@@ -28,7 +29,8 @@ class Summary:
     count: rows over all nodes; where private a noisy count of subjects, at least its own noise deviation.
     count_per_node: count / nodes. Held-out ones are among them. notes: what the round's message says.
     missing: where private of each input about how many subjects' rows lack a value (those of one add up to
-    1), and the standard error of that; () of a plain answer, of which every node's own is kept.
+    1), and the standard error of that; () of a plain answer, of which every node's own is kept. outliers: the
+    same of values that lie far out; () also where ranges were declared, beyond which nothing is told apart.
     """
 
     scaling: Scaling
@@ -36,6 +38,7 @@ class Summary:
     count_per_node: float
     notes: tuple[str, ...] = ()
     missing: tuple[tuple[float, float], ...] = ()
+    outliers: tuple[tuple[float, float], ...] = ()
 
     def held_out(self, validation_split: float) -> float:
         """Return about how many are held out, over all nodes."""
@@ -95,8 +98,10 @@ def summarise_located(located: Located, inputs: Sequence[str], target: Sequence[
         (max(0.0, nodes * float(counts[MISSING])), nodes * math.sqrt(float(variance)))
         for counts, variance in zip(located.counts[: len(inputs)], located.variances, strict=False)
     )
+    far = [count_outliers(located, place, one) for place, one in enumerate(found[: len(inputs)])]
+    outliers = tuple((nodes * one, nodes * error) for one, error in far)
     notes = tuple(notes_of([*inputs, *target], found))
-    return Summary(scaling, nodes * count, count, notes, missing)
+    return Summary(scaling, nodes * count, count, notes, missing, outliers)
 
 
 def _named(features: Sequence[str], *, scales_target: bool) -> list[str]:

@@ -114,6 +114,7 @@ class DataQuality(Answer):
     missing_values: dict[str, int | None] | None
     outliers: dict[str, int | None] | None
     missing_values_std_error: dict[str, float | None] | None
+    outliers_std_error: dict[str, float | None] | None
 
 
 class Charge(Answer):

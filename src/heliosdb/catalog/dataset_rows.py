@@ -167,6 +167,28 @@ def values_by_hash(
     return found
 
 
+def all_values(raw: psycopg.Connection[Any], query: RowQuery, column: str) -> dict[int, str]:
+    """Return every value of a category by its hash, however few rows have it; of several that have one hash
+    the first in the order of their bytes.
+
+    So whether a row's value is among them, and by which text it is known, does not depend on how many others
+    there are: two values are told apart, as two subjects are, wherever their hashes differ.
+    """
+    statement = sql.SQL(
+        "SELECT DISTINCT {hash} AS hash, {value} AS value FROM {view}"
+        " WHERE octet_length({value}) <= {longest} ORDER BY hash, value"
+    ).format(
+        hash=_hash(column), value=_as_text(column), view=_view(query), longest=sql.Literal(LONGEST_VALUE)
+    )
+    found: dict[int, str] = {}
+    with raw.cursor(name="values") as cursor:
+        for number, value in cursor.execute(statement):
+            text = _decoded(value)
+            if text is not None:
+                found.setdefault(int(number), text)
+    return found
+
+
 def _values_of(
     raw: psycopg.Connection[Any], query: RowQuery, column: str, counts: Mapping[int, int]
 ) -> dict[int, str]:

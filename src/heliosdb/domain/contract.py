@@ -169,6 +169,22 @@ def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tupl
     return tuple(sorted({level for one in declared for level in one or ()}, key=str.encode))
 
 
+def undeclared_levels(
+    able: Mapping[NodeName, DatasetDescription], options: TrainingOptions
+) -> dict[str, list[NodeName]]:
+    """Return the features that are categories of which not every catalog lists the levels, and where not.
+
+    Under a budget these are found before anything else.
+    """
+    columns = plain_columns(list(able.values()), options, are_all=True) if able else ()
+    categories = [one.column for one in columns if one.kind is ColumnKind.CATEGORY]
+    silent = {
+        name: [node for node, dataset in sorted(able.items()) if _declared(dataset, name) is None]
+        for name in categories
+    }
+    return {name: nodes for name, nodes in silent.items() if nodes}
+
+
 def _check_private(
     column: ColumnEncoding, able: Mapping[NodeName, DatasetDescription], options: TrainingOptions
 ) -> None:
@@ -185,14 +201,6 @@ def _check_private(
         )
     if column.kind is not ColumnKind.CATEGORY:
         return
-    silent = sorted(node for node, dataset in able.items() if _declared(dataset, name) is None)
-    if silent:
-        raise not_supported(
-            f'feature "{name}", a category, is not supported under a privacy_budget where its levels are not'
-            f" declared: {', '.join(silent)}",
-            hint="To ask the rows for them would cost budget. Let each node's own DBA make the column an"
-            " enum, or list its values in a CHECK.",
-        )
     levels = declared_levels(able.values(), name) or ()
     if len(levels) > options.encoding_settings().max_levels:
         raise invalid_value(

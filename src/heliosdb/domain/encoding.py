@@ -123,6 +123,15 @@ class Encoding:
         )
 
     @property
+    def unnamed(self) -> tuple[int, ...]:
+        """The places of the categories whose levels are not known yet."""
+        return tuple(
+            place
+            for place, column in enumerate(self.columns)
+            if column.kind is ColumnKind.CATEGORY and column.form == "value"
+        )
+
+    @property
     def spread(self) -> tuple[bool, ...]:
         """Of each input, whether it is a number in units of its own spread: no flag, level or index, whose
         rare values are not far out, and nothing that is left unscaled."""

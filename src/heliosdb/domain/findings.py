@@ -24,7 +24,8 @@ class PrivacyPlan:
     """The noise of a run; what round 0 decides is None before it.
 
     refinement_noise: of the exchanges of round 0 that follow the statistics. classes_noise: of the one before
-    them, in which a target's classes are counted; None where that is not asked.
+    them, in which a target's classes are counted; None where that is not asked. levels_noise: of the one
+    before that, in which levels of categories are found; None where they are known.
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
     fixed denominator of each node's training. report_noise None after round 0: no report is made, and
@@ -49,6 +50,7 @@ class PrivacyPlan:
     report_reason: str | None = None
     clipping_noise: float | None = None
     clipping_norm: float | None = None
+    levels_noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,10 @@ class Findings:
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
     learn classes as well learns a number. ended: None while further rounds have something to find.
     missing: under a budget of each input that was described about how many subjects' rows lack a value, and
-    the standard error. rows: of all nodes, where round 0 has summed them and a step goes by them; None in
-    runs of before this was kept. groups: to which those who took part in round 0 were dealt, where a rule is
-    given the means of groups; () before that is known, and of other rules.
+    the standard error; outliers: the same of values that lie far out, of numbers alone. rows: of all nodes,
+    where round 0 has summed them and a step goes by them; None in runs of before this was kept. groups: to
+    which those who took part in round 0 were dealt, where a rule is given the means of groups; () before
+    that is known, and of other rules.
     """
 
     scaling: Scaling | None = None
@@ -75,6 +78,7 @@ class Findings:
     missing: tuple[tuple[str, float, float], ...] = ()
     rows: float | None = None
     groups: Groups = ()
+    outliers: tuple[tuple[str, float, float], ...] = ()
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -97,6 +101,7 @@ class Findings:
             () if scaling is None else tuple((name, *pair) for name, *pair in scaling.get("missing", ())),
             None if scaling is None else scaling.get("rows"),
             () if scaling is None else tuple(tuple(group) for group in scaling.get("groups", ())),
+            () if scaling is None else tuple((name, *pair) for name, *pair in scaling.get("outliers", ())),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -114,6 +119,8 @@ class Findings:
             columns["inputs"] = list(self.encoding.inputs)
         if self.missing:
             columns["missing"] = [list(one) for one in self.missing]
+        if self.outliers:
+            columns["outliers"] = [list(one) for one in self.outliers]
         if self.ended is not None:
             columns["ended"] = asdict(self.ended)
         if self.rows is not None:

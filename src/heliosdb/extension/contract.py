@@ -18,6 +18,7 @@ from heliosdb.domain.contract import (
     check_columns,
     learns_classes,
     select,
+    undeclared_levels,
     undeclared_targets,
 )
 from heliosdb.domain.ids import NodeName
@@ -126,6 +127,8 @@ def check_contract(
     if has_classes_here:
         undeclared = undeclared_targets(found.able, options) if private else []
         said += [_counted(options.target, undeclared)] if undeclared else []
+    if private:
+        said += [_found(*one) for one in undeclared_levels(found.able, options).items()]
     return said
 
 
@@ -164,6 +167,14 @@ def _counted(target: str, nodes: Sequence[NodeName]) -> str:
         f'the classes of the target "{target}" are not declared at {", ".join(nodes)}: a small part of the'
         " privacy budget goes to counting whether it is 0 or 1, and none where target_classes, or a CHECK at"
         " each of these nodes, says so"
+    )
+
+
+def _found(feature: str, nodes: Sequence[NodeName]) -> str:
+    return (
+        f'the levels of feature "{feature}" are not declared at {", ".join(nodes)}: a part of the privacy'
+        " budget goes to finding those of many data subjects, and none where each of these nodes makes the"
+        " column an enum or lists its values in a CHECK"
     )
 
 

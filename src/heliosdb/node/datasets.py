@@ -49,7 +49,8 @@ class TableRequest:
 
     run: its id in hexadecimal; a new run reads anew. classes: the labels of a target that is read as their
     indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
-    and it is a category. roles: (role, column) of further columns. base_tables: what the rows come from.
+    and it is a category. named: categories of which every value is known by its text, under a budget;
+    without one all are. roles: (role, column) of further columns. base_tables: what the rows come from.
     known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
     `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows are read as
@@ -77,6 +78,7 @@ class TableRequest:
     max_row_sets: int = DEFAULT_RULES.max_row_sets
     classes: tuple[str, ...] = ()
     levels: tuple[tuple[str, ...], ...] = ()
+    named: tuple[str, ...] = ()
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
     admission: Admission = EVERYBODY
@@ -188,7 +190,8 @@ class OpenReading:
         counts: by column of the rows that count, where these are not all.
         """
         if not self.request.plain:
-            return self.known
+            named = self.request.named
+            return {**self.known, **{name: self.rows.all_values(self.query, name) for name in named}}
         return {
             column.name: self.rows.values_by_hash(
                 self.query, column.name, None if counts is None else counts[column.name]

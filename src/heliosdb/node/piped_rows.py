@@ -84,6 +84,10 @@ class PipedRows:
         """See `Rows`."""
         return read_texts(self._call("values_by_hash", write_query(query), column, write_pairs(counts)))
 
+    def all_values(self, query: RowQuery, column: str) -> dict[int, str]:
+        """See `Rows`."""
+        return read_texts(self._call("all_values", write_query(query), column))
+
     def hashes_of(self, values: Sequence[str]) -> dict[int, str]:
         """See `Rows`."""
         return read_texts(self._call("hashes_of", list(values)))

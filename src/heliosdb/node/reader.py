@@ -74,6 +74,10 @@ class Rows(Protocol):
         """See `values_by_hash`."""
         ...
 
+    def all_values(self, query: RowQuery, column: str) -> dict[int, str]:
+        """See `all_values`."""
+        ...
+
     def hashes_of(self, values: Sequence[str]) -> dict[int, str]:
         """See `hashes_of`."""
         ...
@@ -141,6 +145,10 @@ class DirectRows:
     ) -> dict[int, str]:
         """See `Rows`."""
         return catalog.values_by_hash(self._raw, query, column, counts)
+
+    def all_values(self, query: RowQuery, column: str) -> dict[int, str]:
+        """See `Rows`."""
+        return catalog.all_values(self._raw, query, column)
 
     def hashes_of(self, values: Sequence[str]) -> dict[int, str]:
         """See `Rows`."""

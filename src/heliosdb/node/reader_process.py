@@ -140,6 +140,7 @@ _VALUES: Mapping[str, Callable[..., Any]] = {
     "values_by_hash": lambda rows, query, column, counts: write_pairs(
         rows.values_by_hash(read_query(query), str(column), read_counts(counts))
     ),
+    "all_values": lambda rows, query, column: write_pairs(rows.all_values(read_query(query), str(column))),
     "hashes_of": lambda rows, values: write_pairs(rows.hashes_of(list(map(str, values)))),
     "sample_texts": lambda rows, query, columns, longest, count: rows.sample_texts(
         read_query(query), list(map(str, columns)), int(longest), int(count)

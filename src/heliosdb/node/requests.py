@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from heliosdb.algorithms.encoding import task_classes
+from heliosdb.algorithms.steps import reads_columns
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
@@ -19,7 +20,7 @@ from heliosdb.domain.limits import Limits
 from heliosdb.domain.task import Reading, Task
 from heliosdb.node.admission import EVERYBODY, Admission
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.policy import asked_mechanism
+from heliosdb.node.policy import asked_mechanism, find_step
 from heliosdb.transport.messages import ReceivedTask
 
 
@@ -92,6 +93,7 @@ def make_table_request(
         max_row_sets=rules.max_row_sets,
         classes=() if plain else task_classes(task),
         levels=() if plain else tuple(column.levels for column in columns),
+        named=() if plain else named_columns(task),
         fold=reading.fold,
         roles=reading.roles,
         admission=admission,
@@ -99,6 +101,14 @@ def make_table_request(
         has_consent_query=dataset.consent_query is not None,
         lets_withdraw=dataset.plain_withdrawals,
     )
+
+
+def named_columns(task: Task) -> tuple[str, ...]:
+    """The categories whose values a step is told by their texts: of one that finds out which levels there
+    are."""
+    if task.encoding is None or not reads_columns(find_step(task)):
+        return ()
+    return tuple(task.encoding.columns[place].column for place in task.encoding.unnamed)
 
 
 def computing_limits(received: ReceivedTask) -> Limits:

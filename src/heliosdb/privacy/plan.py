@@ -30,6 +30,10 @@ CLASSES_SHARE = 0.1
 as above. With ε = 1 and three nodes 1,000 subjects are enough to see that a third is of neither class; what
 is not enough is said."""
 
+LEVELS_SHARE = 1.0 / 3.0
+"""Of round 0's part, for finding the levels of categories where no catalog declares them: what is not found
+is lost for the whole run, while a scale that is found with a fifth more noise is hardly another one."""
+
 EVALUATION_SHARE = 0.1
 """Of what remains after round 0, for all evaluations of a run together."""
 

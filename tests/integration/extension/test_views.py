@@ -25,7 +25,7 @@ COLUMNS = {
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
     " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error retired_at",
     "federated_evaluate(text)": "metric value",
-    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers missing_values_std_error",
+    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers missing_values_std_error outliers_std_error",
     "federated_confusion_matrix(text)": "predicted actual count std_error",
     "federated_roc_curve(text)": "threshold fpr tpr fpr_std_error tpr_std_error",
     "federated_calibration(text)": "bin predicted observed count observed_std_error count_std_error",
@@ -368,7 +368,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
     )
     statistics = {"age": {"mean": 50, "scale": 10}, "bmi": {"mean": 25.5, "scale": 4}}
     assert catalog.execute("SELECT * FROM federated_data_quality_check('risk')").fetchall() == [
-        (None, statistics, None, None, None)
+        (None, statistics, None, None, None, None)
     ]
     columns = ["outliers", "feature_statistics"]
     assert catalog.execute(

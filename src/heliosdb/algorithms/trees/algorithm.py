@@ -34,6 +34,7 @@ from heliosdb.algorithms.trees.planned import begin_privately, check_learned, pr
 from heliosdb.algorithms.trees.prediction import tree_prediction
 from heliosdb.algorithms.trees.private_growing import LEAVES, LeavesStep
 from heliosdb.algorithms.trees.private_round_0 import TreeRefineStep
+from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
@@ -60,6 +61,7 @@ class TreeModel:
         return {
             BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
+            VOCABULARY: VocabularyStep(self.name),
             CLASSES: ClassesStep(self.name, streams=True),
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts, streams_privately=True),
             REFINE: TreeRefineStep(self.name, streams=True),

@@ -22,6 +22,7 @@ from heliosdb.algorithms.trees.private_growing import LEAVES
 from heliosdb.algorithms.trees.private_work import privacy_of, settings_of_trees
 from heliosdb.algorithms.trees.structure import normal_edges
 from heliosdb.algorithms.trees.work import Model, levels_of, make_learner
+from heliosdb.algorithms.vocabulary import costs_of_levels
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
@@ -79,4 +80,9 @@ def private_costs(plan: RunPlan) -> Sequence[Cost]:
 def _of_round_0(made: PrivacyPlan) -> Sequence[Cost]:
     classes = [] if made.classes_noise is None else [Cost(CLASSES, Mechanism(made.classes_noise))]
     refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
-    return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
+    return [
+        *costs_of_levels(made),
+        *classes,
+        Cost(STATISTICS, Mechanism(made.statistics_noise)),
+        *refinements,
+    ]
