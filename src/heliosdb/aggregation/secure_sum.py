@@ -25,13 +25,14 @@ told it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.aggregation.masked_sum import MaskedAdding, MaskedSum
 from heliosdb.aggregation.secure_consistency import check_agreed, sign_survivors
 from heliosdb.aggregation.secure_graph import BOX, Graph
 from heliosdb.aggregation.secure_keys import (
@@ -100,6 +101,16 @@ class SecureSum:
         each |= {BOXES: Graph.of(nodes).message_bytes, UNMASK: 2 * nodes * SHARE_BYTES}
         return Shape(each[stage], Dtype.UINT8)
 
+    def adding(self, size: int) -> MaskedAdding:
+        """In the ring, as its masks are."""
+        ring = ring_for(size)
+        return MaskedAdding(size * ring.limbs, ring.limbs)
+
+    def take_sum(self, heard: State, masked: MaskedSum) -> State:
+        """Whose vectors came, and their sum behind its masks."""
+        places = _places_of(heard, masked.nodes)
+        return _take_sum(heard, places, masked.words)
+
     def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
         """shares: the group. masked: whose boxes came, and those for the node. consistency: who is left.
         unmask: who has signed that, and with what."""
@@ -119,16 +130,13 @@ class SecureSum:
             raise rejected("There is no update to add up.")
         if stage == KEYS:
             return _take_keys(answers, self.settings.threshold)
-        names = _names(heard["names"])
-        places = sorted(names.index(node) for node in answers)
-        _check_enough(len(places), int(heard["threshold"][0]))
+        names, places = _names(heard["names"]), _places_of(heard, answers)
         there = np.array(places, dtype=np.uint64)
         rows = [answers[NodeName(names[place])] for place in places]
         if stage == BOXES:
             return _take_boxes(heard, Graph.of(len(names)), places, rows)
         if stage == MASKED:
-            left = {name: array for name, array in heard.items() if name != "boxes"}
-            return make_state(**{**left, "survivors": there, "sum": _summed(rows, ring_for(size).limbs)})
+            return _take_sum(heard, places, _summed(rows, ring_for(size).limbs))
         if stage == CONSISTENCY:
             return make_state(**{**heard, "signers": there, "signatures": np.stack(rows)})
         shares = {place: row.reshape(-1, SHARE_BYTES) for place, row in zip(places, rows, strict=True)}
@@ -326,6 +334,20 @@ def _take_boxes(
     left, said = graph.take(places, rows)
     _check_enough(len(left), int(heard["threshold"][0]))
     return make_state(**{**heard, "senders": np.array(left, dtype=np.uint64), **said})
+
+
+def _take_sum(heard: State, places: Sequence[int], words: Words) -> State:
+    """Who is left, and the sum behind its masks; boxes are told nobody any more."""
+    left = {name: array for name, array in heard.items() if name != "boxes"}
+    return make_state(**{**left, "survivors": np.array(places, dtype=np.uint64), "sum": words})
+
+
+def _places_of(heard: State, nodes: Collection[NodeName]) -> list[int]:
+    """The places of nodes that answered, ascending; FederatedError UNREACHABLE where they are too few."""
+    names = _names(heard["names"])
+    places = sorted(names.index(node) for node in nodes)
+    _check_enough(len(places), int(heard["threshold"][0]))
+    return places
 
 
 def _tell_boxes(heard: State, place: int) -> bytes:

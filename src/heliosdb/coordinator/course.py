@@ -24,9 +24,11 @@ from heliosdb.aggregation.gathering import (
     gathering_for,
 )
 from heliosdb.aggregation.groups import GroupGathering, mean_update
+from heliosdb.aggregation.masked_sum import AddsMasked, MaskedAdding, MaskedGathering, MaskedSum
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
+from heliosdb.aggregation.updates import check_opened
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.steps import (
@@ -235,7 +237,7 @@ class Course:
         return Conclusion(ModelState(taken.state, memory), taken)
 
 
-AnyGathering = Gathering[Total | Updates] | GroupGathering[Total] | GroupGathering[Updates]
+AnyGathering = Gathering[Total | Updates] | MaskedGathering | GroupGathering[Total] | GroupGathering[Updates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,20 +351,35 @@ class Question:
         if fault is not None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
 
-    def adding(self, sketch_key: int) -> Adding | None:
+    def adding(self, sketch_key: int) -> Adding | MaskedAdding | None:
         """Return how aggregators add the answers up; None where the coordinator has to see each."""
         course, shape = self.course, self.shape
-        is_seen = course.strategy.sees == "each" or not course.protocol.is_open
+        if not course.protocol.is_open:
+            return self.masked_adding
+        is_seen = course.strategy.sees == "each"
         if self.step.gathers != "rule" or is_seen or not isinstance(self.step, JudgesTerms):
             return None
         parts = 1 + len(companions(course.strategy))
         return Adding(shape.size, shape.dtype, not weighs(course.settings), parts, sketch_key)
 
+    @property
+    def masked_adding(self) -> MaskedAdding | None:
+        """How answers that hide the vector are added up; None where they carry none, or where the protocol,
+        or the sums of several groups, need each by itself."""
+        protocol = self.course.protocol
+        is_added = self.stage.carries and not self.groups
+        return protocol.adding(self._summed) if is_added and isinstance(protocol, AddsMasked) else None
+
     def check_term(self, term: Term) -> None:
         """Raise FederatedError UPDATE_REJECTED for an answer, added to others, that must not count: as
         `check`."""
-        assert isinstance(self.step, JudgesTerms)
         work = self.asked.work
+        if not self.course.protocol.is_open:
+            # What a node's vector weighs is hidden in it.
+            if term.weight != (1.0 if work.privacy is None else work.privacy.weight):
+                raise FederatedError(ErrorCode.UPDATE_REJECTED, "what is told of its weight is not its own")
+            return
+        assert isinstance(self.step, JudgesTerms)
         fault = _weight_fault(work, term) or self.step.fault_of_term(self.plan, work, term)
         if fault is not None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
@@ -392,13 +409,17 @@ class Question:
                 return GroupGathering(self.groups, lambda: WeightedGathering(size, dtype))
             return GroupGathering(self.groups, lambda: EachGathering(dtype=dtype))
         if not is_open:
-            return EachGathering(shape.size, shape.dtype)
+            masked = self.masked_adding
+            return EachGathering(shape.size, shape.dtype) if masked is None else MaskedGathering(masked)
         if self.step.gathers == "sum":
             return SumGathering(shape.size, shape.dtype)
         return gathering_for(self.course.strategy, shape.size, shape.dtype, self.course.settings)
 
-    def hear(self, heard: State, updates: Sequence[Update]) -> State:
+    def hear(self, heard: State, updates: Sequence[Update] | MaskedSum) -> State:
         """Return what a protocol knows after one of its messages."""
+        if isinstance(updates, MaskedSum):
+            assert isinstance(self.course.protocol, AddsMasked)
+            return self.course.protocol.take_sum(heard, updates)
         answers: Mapping[NodeName, AnyVector] = {update.node: update.vector for update in updates}
         return self.course.protocol.take(self.stage.name, self._summed, heard, answers)
 
@@ -412,8 +433,9 @@ class Question:
 
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened, without the noise that is the coordinator's."""
-        protocol = self.course.protocol
+        protocol, privacy = self.course.protocol, self.asked.work.privacy
         total, variance = protocol.total(self._summed, heard), None
+        check_opened(float(total[-1]), nodes, None if privacy is None else privacy.weight)
         if self.asked.work.summing.trust == "distributed":
             cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
             variance = None if cohort is None else nodes / cohort.honest

@@ -44,7 +44,7 @@ from heliosdb.parts.checks import (
     unread_option,
 )
 from heliosdb.parts.clipping import check_adaptive_clipping
-from heliosdb.parts.groups import least_nodes
+from heliosdb.parts.groups import groups_of_run, least_nodes
 from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.selections import count_chosen
 from heliosdb.parts.trust import TrustTerms, check_trust
@@ -154,7 +154,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         check_adaptive_clipping(options, policy["noise_mechanism"])
     needed = max(policy["min_nodes"], least_nodes(options))
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=needed)
-    passed_by = describe_aggregators(options.protocol, nodes)
+    passed_by = describe_aggregators(options.protocol, nodes, has_groups=groups_of_run(options) is not None)
     if seals_prediction(chosen, policy["compliance_mode"]):
         check_server()
     # A default is not what somebody asked for.

@@ -632,8 +632,14 @@ class Adding(_message.Message):
     sketch_key: int
     def __init__(self, equally: _Optional[bool] = ..., parts: _Optional[int] = ..., sketch_key: _Optional[int] = ...) -> None: ...
 
+class MaskedAdding(_message.Message):
+    __slots__ = ("limbs",)
+    LIMBS_FIELD_NUMBER: _ClassVar[int]
+    limbs: int
+    def __init__(self, limbs: _Optional[int] = ...) -> None: ...
+
 class GatherHeader(_message.Message):
-    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256", "limits")
+    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256", "limits", "masked")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -644,6 +650,7 @@ class GatherHeader(_message.Message):
     STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    MASKED_FIELD_NUMBER: _ClassVar[int]
     key: TaskKey
     size: int
     dtype: Dtype
@@ -654,10 +661,11 @@ class GatherHeader(_message.Message):
     state_bytes: int
     state_sha256: bytes
     limits: Limits
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    masked: MaskedAdding
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., masked: _Optional[_Union[MaskedAdding, _Mapping]] = ...) -> None: ...
 
 class GatheredNode(_message.Message):
-    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature", "limits")
+    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature", "limits", "note")
     NODE_FIELD_NUMBER: _ClassVar[int]
     AGGREGATOR_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -667,6 +675,7 @@ class GatheredNode(_message.Message):
     OPENING_KEY_FIELD_NUMBER: _ClassVar[int]
     CONTACT_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     node: str
     aggregator: str
     endpoint: str
@@ -676,7 +685,8 @@ class GatheredNode(_message.Message):
     opening_key: bytes
     contact_signature: bytes
     limits: Limits
-    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    note: bytes
+    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., note: _Optional[bytes] = ...) -> None: ...
 
 class GatherMessage(_message.Message):
     __slots__ = ("head", "node", "chunk")
