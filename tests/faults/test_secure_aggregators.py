@@ -11,6 +11,7 @@ import pytest
 from tests.faults.test_aggregators import DEEP, NAMES, WIDE, alter, run, start_site
 from tests.faults.test_coordinator_killed import Result, read_result, start_run
 from tests.integration.coordinator.support import (
+    MODEL,
     Site,
     World,
     create_model,
@@ -71,6 +72,24 @@ async def test_masked_vectors_that_aggregators_add_up_open_to_the_same_sums(
     assert found == expected
     assert [log.count(f"sum received: nodes={one}\n") for one in sums] == [SUMS] * len(sums)
     assert "aggregator a:" not in log
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+async def test_rounded_updates_are_the_same_ones_by_aggregators(
+    flat: tuple[World, Result], bits: int
+) -> None:
+    world, _ = flat
+    alter(world, {})
+    world.execute(f"ALTER FEDERATED MODEL {MODEL} SET (quantization = {bits}, max_update_norm = 2)")
+    expected, _ = await run(world)
+    alter(world, DEEP)
+
+    found, log = await run(world)
+    world.execute(f"ALTER FEDERATED MODEL {MODEL} RESET (quantization, max_update_norm)")
+
+    assert expected.status == "completed"
+    assert found == expected
+    assert log.count("sum received: nodes=b,c,d,e\n") == SUMS
 
 
 @pytest.mark.parametrize("aggregators", [WIDE, DEEP], ids=["wide", "deep"])

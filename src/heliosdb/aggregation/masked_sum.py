@@ -12,29 +12,28 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from heliosdb.aggregation.sums import SumProtocol
 from heliosdb.aggregation.updates import check_update, rejected, sent_twice
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import State
+from heliosdb.domain.task import Rounding, TaskKey
 from heliosdb.domain.update import Term, Update
 from heliosdb.domain.vector import AnyVector, Dtype, vector_from_bytes, vector_to_bytes
-from heliosdb.privacy.ring import add
+from heliosdb.privacy.ring import Whole, add
+from heliosdb.privacy.rounding import Rounded, Turn
 
 _NOTHING = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedAdding:
-    """How masked vectors are added up. size: words of each; limbs: words of a number, of which the layout is
-    that of `privacy/ring.py`."""
+    """How masked vectors are added up. size: words of each, in the layout of `privacy/ring.py`; limbs: words
+    of a number; dtype: of a word."""
 
     size: int
     limbs: int
-
-    @property
-    def dtype(self) -> Dtype:
-        """Of the words."""
-        return Dtype.UINT64
+    dtype: Dtype = Dtype.UINT64
 
     @property
     def sum_bytes(self) -> int:
@@ -99,6 +98,31 @@ class AddsMasked(Protocol):
     def take_sum(self, heard: State, masked: MaskedSum) -> State:
         """Coordinator: as `SumProtocol.take` of the carrying stage, of the sum of its answers."""
         ...
+
+
+@runtime_checkable
+class AddsWhole(Protocol):
+    """A sum protocol that adds up whole numbers in a ring of few bits as well."""
+
+    def of_whole(self, bits: int) -> SumProtocol:
+        """The protocol where a vector is of whole numbers whose sum takes no more than so many bits."""
+        ...
+
+
+def in_ring(sums: SumProtocol, rounding: Rounding | None) -> SumProtocol:
+    """A protocol as it adds up what was rounded so; FederatedError NOT_SUPPORTED where it does not."""
+    if rounding is None:
+        return sums
+    if not isinstance(sums, AddsWhole):
+        raise not_supported(f'quantization under the sum protocol "{sums.name}"')
+    return sums.of_whole(2 * rounding.bits)
+
+
+def lattice_of(rounding: Rounding, size: int, key: TaskKey) -> Rounded:
+    """The lattice of updates of `size` values; the same for every message and every node of a sum."""
+    told = repr((str(key.run), key.round, str(key.step))).encode()
+    turn = Turn(size, b"heliosdb turn of an update v1\0" + told)
+    return Rounded(turn, Whole(2 * rounding.bits), rounding.norm, rounding.weight)
 
 
 def masked_term(node: NodeName, weight: float) -> Term:

@@ -39,6 +39,7 @@ from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
     check_rule,
     check_selection,
+    describe_coding,
     describe_rule,
     explain_unread,
     unread_option,
@@ -159,7 +160,8 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         check_server()
     # A default is not what somebody asked for.
     rounds = describe_rounds(options) if private and "rounds" in {**model.options, **start.overrides} else []
-    return [*left_out, *describe_rule(options, most_nodes), *passed_by, *rounds]
+    said = describe_rule(options, most_nodes) + describe_coding(options)
+    return [*left_out, *said, *passed_by, *rounds]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

@@ -16,6 +16,7 @@ class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DTYPE_UINT8: _ClassVar[Dtype]
     DTYPE_UINT32: _ClassVar[Dtype]
     DTYPE_UINT64: _ClassVar[Dtype]
+    DTYPE_UINT16: _ClassVar[Dtype]
 
 class Noise(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -27,6 +28,7 @@ DTYPE_FLOAT64: Dtype
 DTYPE_UINT8: Dtype
 DTYPE_UINT32: Dtype
 DTYPE_UINT64: Dtype
+DTYPE_UINT16: Dtype
 NOISE_GAUSSIAN: Noise
 NOISE_LAPLACIAN: Noise
 
@@ -354,19 +356,31 @@ class Setting(_message.Message):
     texts: Texts
     def __init__(self, name: _Optional[str] = ..., flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., numbers: _Optional[_Union[Numbers, _Mapping]] = ..., texts: _Optional[_Union[Texts, _Mapping]] = ...) -> None: ...
 
+class Rounding(_message.Message):
+    __slots__ = ("bits", "norm", "weight")
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    bits: int
+    norm: float
+    weight: float
+    def __init__(self, bits: _Optional[int] = ..., norm: _Optional[float] = ..., weight: _Optional[float] = ...) -> None: ...
+
 class Summing(_message.Message):
-    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256")
+    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256", "rounding")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ROUNDING_FIELD_NUMBER: _ClassVar[int]
     protocol: str
     stage: str
     nodes: int
     trust: str
     state_sha256: bytes
-    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ...) -> None: ...
+    rounding: Rounding
+    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ...) -> None: ...
 
 class Work(_message.Message):
     __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")

@@ -25,6 +25,7 @@ from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse, read_digest, read_name, read_within, require
@@ -285,9 +286,9 @@ def _any_adding_from_proto(head: pb.GatherHeader, shape: Shape) -> AnyAdding | N
 
 def _masked_from_proto(masked: pb.MaskedAdding, shape: Shape) -> MaskedAdding:
     read_within("limbs", masked.limbs, _LIMBS)
-    adding = MaskedAdding(shape.size, masked.limbs)
-    require(shape.size % masked.limbs == 0 and shape.dtype is adding.dtype, "such words cannot be added up")
-    return adding
+    is_ring = not shape.dtype.is_real and shape.dtype is not Dtype.UINT8
+    require(is_ring and shape.size % masked.limbs == 0, "such words cannot be added up")
+    return MaskedAdding(shape.size, masked.limbs, shape.dtype)
 
 
 def _adding_from_proto(adding: pb.Adding, shape: Shape) -> Adding:
