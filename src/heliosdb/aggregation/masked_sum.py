@@ -114,7 +114,7 @@ def in_ring(sums: SumProtocol, rounding: Rounding | None) -> SumProtocol:
     if rounding is None:
         return sums
     if not isinstance(sums, AddsWhole):
-        raise not_supported(f'quantization under the sum protocol "{sums.name}"')
+        raise not_supported(f'the sum protocol "{sums.name}" adds up no rounded updates')
     return sums.of_whole(2 * rounding.bits)
 
 

@@ -195,7 +195,7 @@ class Course:
             stage.name,
             nodes=1 if self.protocol.is_open else nodes,
             trust="local" if asked.work.privacy is None else self.run.trust,
-            rounding=rounding_of(plan, step),
+            rounding=None if self.protocol.is_open else rounding_of(plan, step),
         )
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         asked = replace(asked, work=replace(work, summing=summing))

@@ -219,7 +219,7 @@ def _check_hidden(options: TrainingOptions, option: str) -> None:
         return
     chosen: Any = options.settings(PROTOCOLS.entry(options.protocol).settings)
     if not isinstance(chosen, ShamirSettings):
-        raise not_supported(f"quantization = {asked.bits} with aggregation_protocol {options.protocol}")
+        raise not_supported(f"aggregation_protocol {options.protocol} adds up no rounded updates")
     if options.max_update_norm is None:
         raise invalid_value(
             f"quantization = {asked.bits} with secure_aggregation needs max_update_norm",
