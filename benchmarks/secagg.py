@@ -6,7 +6,8 @@ towards all who are left. Figures are processor seconds: the coordinator's of ea
 same vectors beside them, and the mean node's of each message; and how many bytes all parties send in all messages,
 to and fro, for one byte of the plain sum. Keys are signed with ECDSA on P-256, as certificates are; transport, sealing
 and databases are not in these figures, neither of the secure sum nor of the plain one. With them are those of whole
-rounds of which nobody is lost (`benchmarks.secagg_round`).
+rounds of which nobody is lost (`benchmarks.secagg_round`). Beside them stands what of the vectors reaches the
+coordinator where aggregators add masked ones up, and where updates are rounded before.
 
     make bench NAME=secagg [ARGS="--nodes 10 30 100 --size 100000 --lost 0 10 33 [--only sums|rounds]"]
 """
@@ -31,11 +32,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from benchmarks import processes
 from benchmarks.harness import Figure, publish
 from benchmarks.secagg_round import whole_rounds
+from heliosdb.aggregation.masked_sum import lattice_of
 from heliosdb.aggregation.plain import PLAIN
 from heliosdb.aggregation.secure_sum import SECURE_SUM, UNMASK
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.state import NO_STATE
-from heliosdb.domain.task import TaskKey
+from heliosdb.domain.task import Rounding, TaskKey
 from heliosdb.domain.vector import AnyVector, Vector
 
 TARGET = {("unmask", 100, 10, 100_000): "<= 0.5"}
@@ -143,6 +145,44 @@ def measure(nodes: int, size: int, percent: int) -> list[Figure]:
     return [*figures, Figure(f"{case}: bytes / plain sum's", hidden.sent / seen.sent, "")]
 
 
+_AGGREGATORS = 10
+
+
+def saved(nodes: int, size: int) -> Iterator[Figure]:
+    """What the coordinator receives of a sum's vectors: from each node, and from aggregators, which have added up
+    masked ones; of values as they are, and of rounded ones, with the error of their sum."""
+    aggregators = min(_AGGREGATORS, -(-nodes // 3))
+    mean = np.random.default_rng(nodes).normal(size=size)
+    mean /= np.linalg.norm(mean)
+    for bits in (None, 16, 8):
+        sums = SECURE_SUM if bits is None else SECURE_SUM.of_whole(2 * bits)
+        adding = sums.adding(size + 1)
+        coded = "" if bits is None else f" of {bits} bits"
+        name = f"{nodes} nodes{coded}: the coordinator receives"
+        yield Figure(f"{name} of vectors", nodes * adding.sum_bytes / 1e6, "MB")
+        yield Figure(f"{name} by {aggregators} aggregators", aggregators * adding.sum_bytes / 1e6, "MB")
+        if bits is not None:
+            yield from _rounded(Rounding(bits, 1.0, 1_000.0 * nodes), nodes, mean)
+
+
+def _rounded(rounding: Rounding, nodes: int, mean: Vector) -> Iterator[Figure]:
+    """Of updates of the longest length there may be: what rounding one takes, and how far the mean is off."""
+    key = _key(2, NodeName("node"))
+    lattice, rng = lattice_of(rounding, mean.size, key), np.random.default_rng(1)
+    times: dict[str, float] = defaultdict(float)
+    total = np.zeros(mean.size + 1)
+    for _ in range(nodes):
+        with timed(times, "round", nodes):
+            total += lattice.encode(mean, 1_000.0, rng)
+    found = lattice.decode(total)
+    if found is None:
+        raise SystemExit("the rounded sum is none")
+    error = float(np.linalg.norm(found[0] / found[1] - mean))
+    name = f"{nodes} nodes of {rounding.bits} bits"
+    yield Figure(f"{name}: a node, rounding", times["round"], "s")
+    yield Figure(f"{name}: error of the mean / max_update_norm", error, "")
+
+
 def main() -> None:
     """Measure all cases, and publish."""
     parser = argparse.ArgumentParser(
@@ -160,6 +200,9 @@ def main() -> None:
     if given.only != "rounds":
         for nodes, percent in itertools.product(given.nodes, given.lost):
             figures += measure(nodes, given.size, percent)
+    if given.only != "rounds":
+        for nodes in given.nodes:
+            figures += saved(nodes, given.size)
     if given.only != "sums":
         for figure in whole_rounds(given.nodes, given.size):
             print(f"{figure.name}: {figure.value:.4g} {figure.unit}", flush=True)

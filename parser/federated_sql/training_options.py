@@ -394,7 +394,8 @@ TRAINING = (
         "max_update_norm",
         _NUM,
         None,
-        "largest L2 norm of an update; a larger one is rejected",
+        "largest L2 norm of an update; a larger one is rejected, or cut to it by its node where"
+        " secure_aggregation hides it and quantization rounds it",
         derived="10000; under a privacy_budget plus what clipping and noise can reach; of updates that are"
         " rounded or sent in part as many times that as what was kept can add up to",
         above=0,

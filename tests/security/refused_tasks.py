@@ -33,7 +33,7 @@ from heliosdb.domain.ids import ModelName, RunId, StepName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.settings import settings_of
 from heliosdb.domain.state import make_state
-from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, Work
+from heliosdb.domain.task import Privacy, Reading, Rounding, Scaling, Summing, Task, Work
 from heliosdb.parts.algorithms import ALGORITHMS
 from tests.support.cluster import Cluster
 from tests.support.federation import (
@@ -298,7 +298,10 @@ def of_shares() -> list[tuple[str, Task]]:
     summed = working(task(StepName("gradient"), work), summing=secure)
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
     plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
+    rounded = replace(secure, trust="local", rounding=Rounding(16, 1.0, 100.0))
     return [
+        ("values with shares of noise are not rounded", working(summed, summing=rounded)),
+        ("nothing is rounded to a lattice", working(task(STATISTICS, plain), summing=rounded)),
         ("lets nobody know whose noise adds up", working(counted(), summing=Summing(trust="distributed"))),
         ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),
         ("step train adds its noise before", working(trained(), summing=secure)),

@@ -248,7 +248,7 @@ def test_the_late_vector_of_a_node_that_was_said_to_be_lost_does_not_open() -> N
     play.stage("masked", NODES)
     ring, words = ring_for(play.size), np.array(play.said["masked"][late])
     masks = np.zeros_like(words)
-    seat.hide(masks, range(5), ring.limbs)
+    seat.hide(masks, range(5), ring)
     own = mask(seat.drawn.own, words.size)
     subtract(words, masks, ring.limbs)
     assert ring.decode(words).tolist() == FIVE[late].tolist(), "without all masks it is the vector"

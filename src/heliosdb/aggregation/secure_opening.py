@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from heliosdb.aggregation.secure_graph import Graph
 from heliosdb.aggregation.secure_keys import MASKS, Bytes, Group, commit
 from heliosdb.aggregation.updates import rejected
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import State
 from heliosdb.privacy.masks import Agreement, Masks
-from heliosdb.privacy.ring import Words, add, subtract
+from heliosdb.privacy.ring import AnyRing, Words, add, subtract
 from heliosdb.privacy.sharing import join, weights_at_zero
 
 
@@ -36,10 +34,10 @@ class Opening:
         self._weights = dict[tuple[int, ...], list[int]]()
         self._liars = set[int]()
 
-    def open(self, limbs: int) -> Words:
+    def open(self, ring: AnyRing) -> Words:
         """The sum without masks; FederatedError UPDATE_REJECTED where shares lead to no secret."""
-        total = np.array(self._heard["sum"])
-        added, taken = Masks(total.size, limbs), Masks(total.size, limbs)
+        total, limbs = self._heard["sum"].astype(ring.dtype.value), ring.limbs
+        added, taken = (Masks(total.size, limbs, ring.dtype) for _ in range(2))
         for number, sender in enumerate(self._senders):
             secret = self._secret(number, sender)
             if sender in self._survivors:

@@ -25,13 +25,14 @@ told it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.aggregation.masked_sum import MaskedAdding, MaskedSum
 from heliosdb.aggregation.secure_consistency import check_agreed, sign_survivors
 from heliosdb.aggregation.secure_graph import BOX, Graph
 from heliosdb.aggregation.secure_keys import (
@@ -55,7 +56,7 @@ from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES, ShamirSettings, least_survivors
 from heliosdb.privacy.masks import Masks, seal, unseal
-from heliosdb.privacy.ring import Words, add, ring_for, subtract
+from heliosdb.privacy.ring import AnyRing, Whole, Words, add, ring_for, subtract
 from heliosdb.privacy.shares import Cohort
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, split
 
@@ -64,9 +65,11 @@ KEYS, BOXES, MASKED, CONSISTENCY, UNMASK = "keys", "shares", "masked", "consiste
 
 @dataclass(frozen=True, slots=True)
 class SecureSum:
-    """See the module. settings: the coordinator's; a node goes by what the group was told."""
+    """See the module. settings: the coordinator's; a node goes by what the group was told. whole: in which
+    ring whole numbers are added up; None: numbers are any."""
 
     settings: ShamirSettings
+    whole: Whole | None = None
 
     name: ClassVar[str] = "shamir"
     is_open: ClassVar[bool] = False
@@ -80,11 +83,18 @@ class SecureSum:
 
     def with_settings(self, settings: Any) -> SecureSum:
         """The protocol as a run's options have it."""
-        return SecureSum(settings)
+        return SecureSum(settings, self.whole)
+
+    def of_whole(self, bits: int) -> SecureSum:
+        """The protocol in the ring of so many bits."""
+        return SecureSum(self.settings, Whole(bits))
+
+    def _ring(self, size: int) -> AnyRing:
+        return ring_for(size) if self.whole is None else self.whole
 
     def largest(self, size: int, nodes: int) -> float:
         """What the ring holds of so many nodes."""
-        return ring_for(size).largest(nodes)
+        return self._ring(size).largest(nodes)
 
     def cohort(self, known: State) -> Cohort | None:
         """Those who stated keys, and the threshold, which is in what every key is derived from."""
@@ -95,10 +105,21 @@ class SecureSum:
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
         """Keys; a box for each; words of the ring; a signature; shares of twice as many as signed."""
         if stage == MASKED:
-            return Shape(size * ring_for(size).limbs, Dtype.UINT64)
+            ring = self._ring(size)
+            return Shape(size * ring.limbs, ring.dtype)
         each = {KEYS: KEYS_BYTES, CONSISTENCY: SIGNED_BYTES}
         each |= {BOXES: Graph.of(nodes).message_bytes, UNMASK: 2 * nodes * SHARE_BYTES}
         return Shape(each[stage], Dtype.UINT8)
+
+    def adding(self, size: int) -> MaskedAdding:
+        """In the ring, as its masks are."""
+        ring = self._ring(size)
+        return MaskedAdding(size * ring.limbs, ring.limbs, ring.dtype)
+
+    def take_sum(self, heard: State, masked: MaskedSum) -> State:
+        """Whose vectors came, and their sum behind its masks."""
+        places = _places_of(heard, masked.nodes)
+        return _take_sum(heard, places, masked.words)
 
     def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
         """shares: the group. masked: whose boxes came, and those for the node. consistency: who is left.
@@ -119,24 +140,22 @@ class SecureSum:
             raise rejected("There is no update to add up.")
         if stage == KEYS:
             return _take_keys(answers, self.settings.threshold)
-        names = _names(heard["names"])
-        places = sorted(names.index(node) for node in answers)
-        _check_enough(len(places), int(heard["threshold"][0]))
+        names, places = _names(heard["names"]), _places_of(heard, answers)
         there = np.array(places, dtype=np.uint64)
         rows = [answers[NodeName(names[place])] for place in places]
         if stage == BOXES:
             return _take_boxes(heard, Graph.of(len(names)), places, rows)
         if stage == MASKED:
-            left = {name: array for name, array in heard.items() if name != "boxes"}
-            return make_state(**{**left, "survivors": there, "sum": _summed(rows, ring_for(size).limbs)})
+            return _take_sum(heard, places, _summed(rows, self._ring(size)))
         if stage == CONSISTENCY:
             return make_state(**{**heard, "signers": there, "signatures": np.stack(rows)})
         shares = {place: row.reshape(-1, SHARE_BYTES) for place, row in zip(places, rows, strict=True)}
-        return make_state(sum=Opening(heard, _names(heard["names"]), shares).open(ring_for(size).limbs))
+        found = Opening(heard, _names(heard["names"]), shares).open(self._ring(size))
+        return make_state(sum=_kept(found))
 
     def total(self, size: int, heard: State) -> Vector:
         """The sum, out of the ring."""
-        found = ring_for(size).decode(heard["sum"])
+        found = self._ring(size).decode(heard["sum"])
         if not np.isfinite(found).all():
             raise rejected("The updates' sum is larger than the largest number.")
         return found
@@ -155,7 +174,9 @@ class SecureSum:
         if stage == BOXES:
             return _boxes(key, told, memory, site)
         if stage == MASKED:
-            return _masked(told, memory, vector)
+            if vector is None:
+                raise invalid_value("a secure sum's third message carries the vector")
+            return _masked(told, memory, vector, self._ring(vector.size))
         if stage == CONSISTENCY:
             return _left(told, memory, site)
         return _shares_for(told, memory, site), NO_STATE
@@ -195,9 +216,10 @@ class _Seat:
             )
         return as_array(found)
 
-    def hide(self, words: Words, others: Iterable[int], limbs: int) -> None:
+    def hide(self, words: Words, others: Iterable[int], ring: AnyRing) -> None:
         """Add the own mask, and those towards all of these but itself, in place."""
-        agreement, added, taken = self.drawn.mask_keys, Masks(words.size, limbs), Masks(words.size, limbs)
+        agreement, limbs = self.drawn.mask_keys, ring.limbs
+        added, taken = (Masks(words.size, limbs, ring.dtype) for _ in range(2))
         added.add(self.drawn.own)
         for other in others:
             if other != self.place:
@@ -227,10 +249,8 @@ def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[B
     return graph.pack(holders, seat.boxes(pairs)), kept
 
 
-def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, State]:
+def _masked(told: State, memory: State, vector: Vector, ring: AnyRing) -> tuple[Words, State]:
     """The vector behind its masks; the shares that were in the boxes are kept."""
-    if vector is None:
-        raise invalid_value("a secure sum's third message carries the vector")
     group, place = Group.read(memory["keys"], int(memory["threshold"][0])), int(memory["place"][0])
     senders = _places(told, "senders", range(len(group.keys)))
     _check_told(senders, place, group.threshold)
@@ -246,9 +266,8 @@ def _masked(told: State, memory: State, vector: Vector | None) -> tuple[Words, S
         memory["pair"] if giver == place else seat.open(giver, box.tobytes())
         for giver, box in zip(givers, boxes, strict=True)
     ]
-    ring = ring_for(vector.size)
     words = ring.encode(vector)
-    seat.hide(words, others, ring.limbs)
+    seat.hide(words, others, ring)
     kept = make_state(
         keys=memory["keys"],
         threshold=memory["threshold"],
@@ -328,6 +347,20 @@ def _take_boxes(
     return make_state(**{**heard, "senders": np.array(left, dtype=np.uint64), **said})
 
 
+def _take_sum(heard: State, places: Sequence[int], words: Words) -> State:
+    """Who is left, and the sum behind its masks; boxes are told nobody any more."""
+    left = {name: array for name, array in heard.items() if name != "boxes"}
+    return make_state(**{**left, "survivors": np.array(places, dtype=np.uint64), "sum": _kept(words)})
+
+
+def _places_of(heard: State, nodes: Collection[NodeName]) -> list[int]:
+    """The places of nodes that answered, ascending; FederatedError UNREACHABLE where they are too few."""
+    names = _names(heard["names"])
+    places = sorted(names.index(node) for node in nodes)
+    _check_enough(len(places), int(heard["threshold"][0]))
+    return places
+
+
 def _tell_boxes(heard: State, place: int) -> bytes:
     """Whose boxes came, and those for the node at a place; where not all sent it one, who did."""
     graph, senders = Graph.of(len(heard["keys"])), heard["senders"]
@@ -378,11 +411,16 @@ def _places(told: State, name: str, known: Iterable[int]) -> list[int]:
     return places
 
 
-def _summed(rows: Sequence[AnyVector], limbs: int) -> Words:
-    total = np.zeros(rows[0].size, dtype=np.uint64)
+def _summed(rows: Sequence[AnyVector], ring: AnyRing) -> Words:
+    total = np.zeros(rows[0].size, dtype=ring.dtype.value)
     for row in rows:
-        add(total, row.astype(np.uint64, copy=False), limbs)
+        add(total, row.astype(ring.dtype.value, copy=False), ring.limbs)
     return total
+
+
+def _kept(words: Words) -> Words:
+    """Words as a state has them, which has none of 16 bits."""
+    return words.astype(np.uint32) if words.dtype == np.uint16 else words
 
 
 def _names(packed: NDArray[Any]) -> list[str]:

@@ -43,6 +43,22 @@ def check_update(update: Update, size: int, dtype: Dtype = Dtype.FLOAT64) -> Non
         raise rejected(f'The update of node "{update.node}" was rejected: {reason}.')
 
 
+def check_opened(weight: float, nodes: int, public: float | None) -> None:
+    """Raise FederatedError (UF003) for the sum of hidden vectors whose weights come to what so many nodes
+    cannot weigh. public: what each weighs where that is known, under a budget; None: rows.
+
+    Where somebody has left a masked vector out, or added it twice, masks are left in the sum, and it is any
+    number of the ring: one in ten thousand, or fewer, is let pass.
+    """
+    most = nodes * ROWS.most
+    is_right = 0 < weight <= most if public is None else math.isclose(weight, nodes * public, rel_tol=1e-9)
+    if not is_right:
+        raise rejected(
+            f"The sum of {counted(nodes, 'hidden vector')} weighs {weight:g}, which they cannot: one of them"
+            " is false, or whoever added them up has not added them all."
+        )
+
+
 def in_order(updates: Sequence[Update]) -> list[Update]:
     """Sort by node name (by code point); a node that appears twice is an error (UF003)."""
     ordered = sorted(updates, key=lambda update: update.node)

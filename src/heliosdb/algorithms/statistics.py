@@ -216,7 +216,10 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
     told = zip(measured_inputs(plan), summary.missing, strict=False)
     missing = tuple((name, count, error) for name, (count, error) in told)
-    found = replace(plan.findings, scaling=scaling, missing=missing, outliers=_outliers(plan, summary))
+    rows = summary.count if run.options.rounds_hidden else plan.findings.rows
+    found = replace(
+        plan.findings, scaling=scaling, missing=missing, rows=rows, outliers=_outliers(plan, summary)
+    )
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         split = run.options.validation_split

@@ -15,7 +15,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from heliosdb.aggregation.partial_sum import Adding, PartialSum
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -23,12 +22,13 @@ from heliosdb.domain.events import UNREGISTERED
 from heliosdb.domain.hierarchy import Aggregators, Branch, grow
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
-from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.state import State
 from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
 from heliosdb.transport.client import Admit, Traffic
 from heliosdb.transport.gather_messages import (
+    AnyAdding,
     Contact,
     GatheredNode,
     GatherRequest,
@@ -37,7 +37,7 @@ from heliosdb.transport.gather_messages import (
     SignedTerm,
     contact_bytes,
 )
-from heliosdb.transport.gathering import GatheredSum
+from heliosdb.transport.gathering import AnySum, GatheredSum
 from heliosdb.transport.identity import fingerprint
 from heliosdb.transport.messages import EncodedState, encode_header, task_sha256
 from heliosdb.transport.packing import open_term, open_update
@@ -67,7 +67,7 @@ class FaultyTermsError(FederatedError):
 class OpenedSum:
     """A sum whose updates count, and by node what is known of its update."""
 
-    partial: PartialSum
+    partial: AnySum
     terms: Mapping[NodeName, OpenedTerm]
     usages: Mapping[NodeName, Usage | None]
 
@@ -81,33 +81,42 @@ class _Asked:
     sha256: bytes
     member: Member
 
+    def signed(self) -> SignedTask:
+        """The task as it is passed on."""
+        signature = sign_task(self.member.client.identity, self.sha256)
+        return SignedTask(self.header, signature, self.task.work.summing.note)
+
 
 class Branches:
-    """The branches of one exchange. sketch_key: of the sketches in which updates are compared; None: the
-    coordinator asks everybody itself."""
+    """The branches of one exchange. heard: what the sum protocol knows already. sketch_key: of the sketches
+    in which updates are compared; None: the coordinator asks everybody itself."""
 
     def __init__(
         self,
         directory: Directory,
         sealing: SealingKey,
         question: Question,
-        sketch_key: int | None,
         state: EncodedState,
+        *,
+        heard: State,
+        sketch_key: int | None,
     ) -> None:
         self._directory = directory
         self._sealing = sealing
         self._question = question
+        self._heard = heard
         self._state = state
         policy = question.plan.run.policy
         self._workspace = policy.workspace
         self._aggregators: Aggregators = {} if sketch_key is None else policy.aggregators
         # None where the coordinator has to see each answer.
-        self._adding: Adding | None = None if sketch_key is None else question.adding(sketch_key)
+        self._adding: AnyAdding | None = None if sketch_key is None else question.adding(sketch_key)
         self._keys: dict[NodeName, SealingKey] = {}
 
     def divide(self, nodes: Collection[NodeName]) -> tuple[tuple[Branch, ...], tuple[NodeName, ...]]:
         """Return what aggregators gather, and whom the coordinator asks itself."""
-        if not self._aggregators or not self._question.course.protocol.is_open:
+        is_passed_on = self._adding is None and self._question.course.protocol.is_open
+        if not self._aggregators or (self._adding is None and not is_passed_on):
             return (), tuple(sorted(nodes))
         there = self._look()
         usable = {
@@ -166,7 +175,7 @@ class Branches:
         return self._keys[aggregator]
 
     def _ask(self, member: Member) -> _Asked:
-        task = self._question.task(member.name, member.record.dataset, NO_STATE)
+        task = self._question.task(member.name, member.record.dataset, self._heard)
         header = encode_header(task, self.sealing(member.name).public, self._state)
         return _Asked(task, header, task_sha256(header), member)
 
@@ -202,7 +211,7 @@ class Branches:
             client = member.client
             contact = Contact(client.endpoint, client.pinned, member.record.limits)
             opening = self._opening(node) if node in lower else None
-            task = None if one is None else SignedTask(one.header, sign_task(client.identity, one.sha256))
+            task = None if one is None else one.signed()
             vouched = sign_contact(client.identity, contact_bytes(self._workspace, node, contact))
             made.append(GatheredNode(node, branch.aggregator, contact, task, opening, vouched))
         for below in branch.branches:
@@ -257,7 +266,8 @@ class Branches:
     def _open(self, one: _Asked, signed: SignedTerm, term: Term) -> OpenedTerm:
         question = self._question
         private = question.mechanism is not None
-        opened = open_term(one.task, one.sha256, signed, term, one.member.client.pinned, private=private)
+        pinned, shape = one.member.client.pinned, question.shape
+        opened = open_term(one.task, one.sha256, signed, term, pinned, private=private, expected=shape)
         if opened.mechanism != question.mechanism:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "it is of another noise than was asked for")
         question.check_term(term)

@@ -6,7 +6,6 @@ task that is asked again after a restart is the same task to the byte; no part i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -24,6 +23,13 @@ from heliosdb.aggregation.gathering import (
     gathering_for,
 )
 from heliosdb.aggregation.groups import GroupGathering, mean_update
+from heliosdb.aggregation.masked_sum import (
+    AddsMasked,
+    MaskedAdding,
+    MaskedGathering,
+    MaskedSum,
+    in_ring,
+)
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
 from heliosdb.aggregation.sums import KnowsCohort, Shape, Stage, SumProtocol, protocol
@@ -45,6 +51,7 @@ from heliosdb.algorithms.steps import (
 from heliosdb.algorithms.sum_noise import noise_variance
 from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.group_sums import find_sum
+from heliosdb.coordinator.hidden_updates import read_total, rounding_of, without_state
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import Next
@@ -53,7 +60,7 @@ from heliosdb.domain.groups import Groups, dealt
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
-from heliosdb.domain.state import NO_STATE, State, flatten, freeze, state_to_bytes
+from heliosdb.domain.state import NO_STATE, State, flatten, freeze
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.update import Moved, Term, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
@@ -196,11 +203,12 @@ class Course:
             stage.name,
             nodes=1 if self.protocol.is_open else nodes,
             trust="local" if asked.work.privacy is None else self.run.trust,
+            rounding=None if self.protocol.is_open else rounding_of(plan, step),
         )
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         asked = replace(asked, work=replace(work, summing=summing))
         if not self.protocol.is_open and not stage.carries:
-            asked = _without_state(asked)
+            asked = without_state(asked)
         return Question(self, plan, step, exchange, asked)
 
     def _with_rule(self, step: Step, asked: Asked, model: ModelState) -> Asked:
@@ -243,7 +251,7 @@ class Course:
         return Conclusion(ModelState(taken.state, memory), taken)
 
 
-AnyGathering = Gathering[Total | Updates] | GroupGathering[Total] | GroupGathering[Updates]
+AnyGathering = Gathering[Total | Updates] | MaskedGathering | GroupGathering[Total] | GroupGathering[Updates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,10 +292,15 @@ class Question:
         return self._shape(self._asked_with(node, heard))
 
     def _shape(self, nodes: int) -> Shape:
-        work, protocol = self.asked.work, self.course.protocol
+        work, protocol = self.asked.work, self._protocol
         if protocol.is_open:
             return Shape(work.size, work.dtype)
         return protocol.shape(self.stage.name, self._summed, nodes)
+
+    @property
+    def _protocol(self) -> SumProtocol:
+        """The course's, in the ring of this question's values."""
+        return in_ring(self.course.protocol, self.asked.work.summing.rounding)
 
     def _asked_with(self, node: NodeName, heard: State) -> int:
         """How many nodes are asked for the message, of whose sum it is."""
@@ -321,10 +334,14 @@ class Question:
             raise not_supported(f"step {self.step.name} has no form yet where the coordinator adds the noise")
         return self.step.sensitivity(self._task(NodeName(""), None, b"", self.asked.work.summing.nodes))
 
+    def _key(self, node: NodeName) -> TaskKey:
+        run = self.plan.run
+        return TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node)
+
     def _task(self, node: NodeName, node_dataset: str | None, note: bytes, nodes: int) -> Task:
         run, work = self.plan.run, self.asked.work
         return Task(
-            key=TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node),
+            key=self._key(node),
             reading=Reading(
                 dataset=run.options.dataset or node_dataset,
                 features=run.options.features,
@@ -357,20 +374,35 @@ class Question:
         if fault is not None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
 
-    def adding(self, sketch_key: int) -> Adding | None:
+    def adding(self, sketch_key: int) -> Adding | MaskedAdding | None:
         """Return how aggregators add the answers up; None where the coordinator has to see each."""
         course, shape = self.course, self.shape
-        is_seen = course.strategy.sees == "each" or not course.protocol.is_open
+        if not course.protocol.is_open:
+            return self.masked_adding
+        is_seen = course.strategy.sees == "each"
         if self.step.gathers != "rule" or is_seen or not isinstance(self.step, JudgesTerms):
             return None
         parts = 1 + len(companions(course.strategy))
         return Adding(shape.size, shape.dtype, not weighs(course.settings), parts, sketch_key)
 
+    @property
+    def masked_adding(self) -> MaskedAdding | None:
+        """How answers that hide the vector are added up; None where they carry none, or where the protocol,
+        or the sums of several groups, need each by itself."""
+        protocol = self._protocol
+        is_added = self.stage.carries and not self.groups
+        return protocol.adding(self._summed) if is_added and isinstance(protocol, AddsMasked) else None
+
     def check_term(self, term: Term) -> None:
         """Raise FederatedError UPDATE_REJECTED for an answer, added to others, that must not count: as
         `check`."""
-        assert isinstance(self.step, JudgesTerms)
         work = self.asked.work
+        if not self.course.protocol.is_open:
+            # What a node's vector weighs is hidden in it.
+            if term.weight != (1.0 if work.privacy is None else work.privacy.weight):
+                raise FederatedError(ErrorCode.UPDATE_REJECTED, "what is told of its weight is not its own")
+            return
+        assert isinstance(self.step, JudgesTerms)
         fault = _weight_fault(work, term) or self.step.fault_of_term(self.plan, work, term)
         if fault is not None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
@@ -400,15 +432,19 @@ class Question:
                 return GroupGathering(self.groups, lambda: WeightedGathering(size, dtype))
             return GroupGathering(self.groups, lambda: EachGathering(dtype=dtype))
         if not is_open:
-            return EachGathering(shape.size, shape.dtype)
+            masked = self.masked_adding
+            return EachGathering(shape.size, shape.dtype) if masked is None else MaskedGathering(masked)
         if self.step.gathers == "sum":
             return SumGathering(shape.size, shape.dtype)
         return gathering_for(self.course.strategy, shape.size, shape.dtype, self.course.settings)
 
-    def hear(self, heard: State, updates: Sequence[Update]) -> State:
+    def hear(self, heard: State, updates: Sequence[Update] | MaskedSum) -> State:
         """Return what a protocol knows after one of its messages."""
+        if isinstance(updates, MaskedSum):
+            assert isinstance(self._protocol, AddsMasked)
+            return self._protocol.take_sum(heard, updates)
         answers: Mapping[NodeName, AnyVector] = {update.node: update.vector for update in updates}
-        return self.course.protocol.take(self.stage.name, self._summed, heard, answers)
+        return self._protocol.take(self.stage.name, self._summed, heard, answers)
 
     def group_update(self, number: int, total: Total) -> Update:
         """Return what the rule is given for a group; FederatedError UPDATE_REJECTED where it is left out."""
@@ -420,30 +456,18 @@ class Question:
 
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened, without the noise that is the coordinator's."""
-        protocol = self.course.protocol
-        total, variance = protocol.total(self._summed, heard), None
+        protocol, variance = self._protocol, None
+        total = protocol.total(self._summed, heard)
+        vector, weight = read_total(self.asked.work, total, nodes, self._key(NodeName("")))
         if self.asked.work.summing.trust == "distributed":
             cohort = protocol.cohort(heard) if isinstance(protocol, KnowsCohort) else None
             variance = None if cohort is None else nodes / cohort.honest
-        return Total(total[:-1], float(total[-1]), nodes, variance=variance)
+        return Total(vector, weight, nodes, variance=variance)
 
 
 def _check_noised(total: Total) -> None:
     if total.variance is None:
         raise FederatedError(ErrorCode.INTERNAL, "a sum is read that has no noise")
-
-
-_LEFT_OUT = 1 << 16
-"""Bytes of a state from which on the messages of a sum that carry no vector go without it."""
-
-
-def _without_state(asked: Asked) -> Asked:
-    """Leave a large state out of a message that is answered without it; its hash binds the sum to it."""
-    if sum(array.nbytes for array in asked.state.values()) < _LEFT_OUT:
-        return asked
-    told = hashlib.sha256(state_to_bytes(asked.state)).digest()
-    summing = replace(asked.work.summing, state_sha256=told)
-    return replace(asked, work=replace(asked.work, summing=summing), state=NO_STATE)
 
 
 @lru_cache(maxsize=64)

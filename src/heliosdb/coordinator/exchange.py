@@ -17,7 +17,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from heliosdb import faults
-from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.aggregation.updates import check_update
 from heliosdb.catalog.rounds import Settlement
 from heliosdb.coordinator.branches import Branches, FaultyTermsError, OpenedSum, while_there
@@ -47,6 +46,7 @@ from heliosdb.domain.update import Update
 from heliosdb.observing import logs, observed
 from heliosdb.observing.tracing import NO_SPAN, Span
 from heliosdb.transport.carriers import UnsentError
+from heliosdb.transport.gathering import AnySum
 from heliosdb.transport.messages import EncodedState, reason_of
 from heliosdb.transport.room import Place, Room
 from heliosdb.transport.sealing import SealingKey
@@ -94,9 +94,8 @@ class Exchange:
         sketch_key: int | None = None,
         span: Span = NO_SPAN,
     ) -> None:
-        """heard: what the sum protocol knows already. fresh: no coordinator has asked this before.
-        sketch_key: of the sketches in which updates are compared; None: nothing goes by aggregators. span:
-        ends with the exchange."""
+        """heard: what the sum protocol knows. fresh: no coordinator has asked this before. sketch_key: of the
+        sketches that compare updates; None: nothing goes by aggregators. span: ends with the exchange."""
         self._wire = wire
         self._question = question
         self._report = report
@@ -106,7 +105,7 @@ class Exchange:
         self._nodes: frozenset[NodeName] = frozenset()
         self._asking: dict[NodeName, asyncio.Task[None]] = {}
         self._gathering: dict[NodeName, asyncio.Task[None]] = {}
-        self._sums: dict[frozenset[NodeName], tuple[PartialSum, Place]] = {}
+        self._sums: dict[frozenset[NodeName], tuple[AnySum, Place]] = {}
         self._deadline_at = 0.0
         self._away: dict[NodeName, str] = {}
         self._timers: list[asyncio.TimerHandle] = []
@@ -118,7 +117,8 @@ class Exchange:
         self._lost_for: dict[NodeName, str] = {}
         self._is_settled = False
         self._state = EncodedState.of(question.asked.state)
-        self._branches = Branches(wire.directory, wire.sealing, question, sketch_key, self._state)
+        asks = wire.directory, wire.sealing, question
+        self._branches = Branches(*asks, self._state, heard=heard, sketch_key=sketch_key)
         self.meter = ExchangeMeter(fresh)
         self.arrived: dict[NodeName, Arrived] = {}
 
@@ -233,7 +233,7 @@ class Exchange:
         self.arrived[node] = replace(arrived, update=None)
         return arrived.update
 
-    def hand_on_sum(self, nodes: frozenset[NodeName]) -> PartialSum:
+    def hand_on_sum(self, nodes: frozenset[NodeName]) -> AnySum:
         """Return the sum of these nodes' updates, and hold it no longer."""
         partial, place = self._sums.pop(nodes)
         place.leave()

@@ -13,6 +13,7 @@ from typing import Any, cast
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import WeightedGathering
 from heliosdb.aggregation.groups import GroupGathering, Results, check_left, go_on, named, split
+from heliosdb.aggregation.masked_sum import MaskedGathering, MaskedSum
 from heliosdb.aggregation.partial_sum import PartialSum
 from heliosdb.coordinator import group_sums
 from heliosdb.coordinator.central_noise import CentralNoise
@@ -108,8 +109,13 @@ class RoundUnderWay:
         if self._agreement is not None:
             self._agreement.take(self._question.own(update))
 
-    def take_sum(self, partial: PartialSum) -> None:
+    def take_sum(self, partial: PartialSum | MaskedSum) -> None:
         """Take in a sum of updates that count, as if each of them had been taken."""
+        if isinstance(partial, MaskedSum):
+            assert isinstance(self._gathering, MaskedGathering)
+            self._gathering.join(partial)
+            self._taken += len(partial.terms)
+            return
         assert isinstance(self._gathering, WeightedGathering) and self._agreement is not None
         self._gathering.join(partial)
         self._taken += len(partial.terms)
@@ -128,7 +134,7 @@ class RoundUnderWay:
             return self._combine_groups(question, self._gathering.result(), noise)
         gathered = self._gathering.result()
         if not course.protocol.is_open:
-            assert not isinstance(gathered, Total)
+            assert not isinstance(gathered, Total) and gathered is not None
             try:
                 total = self._hear(question, gathered)
             except FederatedError as error:
@@ -138,6 +144,7 @@ class RoundUnderWay:
             if total is None:
                 return CombinedExchange(following=course.next(question.step.name))
             gathered = total
+        assert not isinstance(gathered, MaskedSum) and gathered is not None
         if isinstance(gathered, Total):
             gathered = noise.add(question, gathered)
         return self._conclude(question, gathered)
@@ -194,7 +201,7 @@ class RoundUnderWay:
         found = None if agreement is None else agreement.result()
         return CombinedExchange(taken.figures, following, found)
 
-    def _hear(self, question: Question, answers: Updates) -> Total | None:
+    def _hear(self, question: Question, answers: Updates | MaskedSum) -> Total | None:
         """Take in one message of the sum protocol; returns the sum after its last."""
         self.heard, self.is_kept = question.hear(self.heard, answers), False
         if question.stage.carries:

@@ -118,6 +118,11 @@ class TrainingOptions:
         return str(self.given["aggregation_protocol"])
 
     @property
+    def rounds_hidden(self) -> bool:
+        """Whether updates are added up hidden, and rounded to one lattice before."""
+        return bool(self.given.get("secure_aggregation")) and self.sending.bits is not None
+
+    @property
     def codec(self) -> str:
         """How vectors are encoded for the wire."""
         return str(self.given.get("compression") or "none")

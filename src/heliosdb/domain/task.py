@@ -97,13 +97,27 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Rounding:
+    """How updates are rounded that are added up hidden: see privacy/rounding.py.
+
+    bits: of a value of the mean node, at least, where there are up to 100 nodes; the ring has twice as many.
+    norm: to which each update is cut. weight: no less than all nodes weigh together.
+    """
+
+    bits: int
+    norm: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Summing:
     """How an answer travels into its exchange's sum: see aggregation/sums.py.
 
     protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
     node with it. nodes: how many are asked for it. trust: who adds the noise of a private answer: the node
     all of it, a share of the sum's, or none (privacy/shares.py). state_sha256: where the task is without the
-    state that the message with the vector has, of that state's bytes; else b"".
+    state that the message with the vector has, of that state's bytes; else b"". rounding: of a hidden update
+    that is sent in few bits; None: as it is.
     """
 
     protocol: str = "plain"
@@ -112,6 +126,7 @@ class Summing:
     nodes: int = 1
     trust: Trust = "local"
     state_sha256: bytes = b""
+    rounding: Rounding | None = None
 
 
 PLAIN_SUM = Summing()

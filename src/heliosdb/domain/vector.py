@@ -29,6 +29,7 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
     FLOAT64 = "float64"
     UINT8 = "uint8"
+    UINT16 = "uint16"
     UINT32 = "uint32"
     UINT64 = "uint64"
 

@@ -46,15 +46,19 @@ def check_gathers_for_none(node: str, nodes: Sequence[catalog.Node]) -> None:
         )
 
 
-def describe_aggregators(protocol: str, nodes: Sequence[catalog.Node]) -> list[str]:
-    """Say which aggregators a run under a sum protocol that hides single updates would pass by."""
-    if protocol == PLAIN:
+def describe_aggregators(
+    protocol: str, nodes: Sequence[catalog.Node], *, has_groups: bool = False
+) -> list[str]:
+    """Say which aggregators a run passes by: of training in whose groups (`robust_groups`) each hidden sum is
+    of one group, and aggregators add up what is below them."""
+    if protocol == PLAIN or not has_groups:
         return []
     passed_by = sorted({str(name) for node in nodes if (name := node.options.get("aggregator"))})
     if not passed_by:
         return []
     return [
-        f"secure_aggregation has every node answer by itself: {', '.join(passed_by)} would gather nothing"
+        "robust_groups with secure_aggregation has every node send its update by itself: "
+        f"{', '.join(passed_by)} would gather none of them"
     ]
 
 

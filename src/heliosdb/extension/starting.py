@@ -39,12 +39,13 @@ from heliosdb.parts.asynchronous import Batching, check_batching
 from heliosdb.parts.checks import (
     check_rule,
     check_selection,
+    describe_coding,
     describe_rule,
     explain_unread,
     unread_option,
 )
 from heliosdb.parts.clipping import check_adaptive_clipping
-from heliosdb.parts.groups import least_nodes
+from heliosdb.parts.groups import groups_of_run, least_nodes
 from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.selections import count_chosen
 from heliosdb.parts.trust import TrustTerms, check_trust
@@ -155,12 +156,13 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         check_adaptive_clipping(options, policy["noise_mechanism"])
     needed = max(policy["min_nodes"], least_nodes(options))
     left_out = check_contract(model.name, nodes, options, private=private, min_nodes=needed)
-    passed_by = describe_aggregators(options.protocol, nodes)
+    passed_by = describe_aggregators(options.protocol, nodes, has_groups=groups_of_run(options) is not None)
     if seals_prediction(chosen, policy["compliance_mode"]):
         check_server()
     # A default is not what somebody asked for.
     rounds = describe_rounds(options) if private and "rounds" in {**model.options, **start.overrides} else []
-    return [*left_out, *describe_rule(options, most_nodes), *passed_by, *rounds]
+    said = describe_rule(options, most_nodes) + describe_coding(options)
+    return [*left_out, *said, *passed_by, *rounds]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heliosdb.aggregation.masked_sum import lattice_of
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
-from heliosdb.domain.vector import AnyVector
+from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.node.guards import not_finite
 from heliosdb.node.policy import asked_mechanism
 from heliosdb.transport.lossy import pack, unpack
@@ -72,6 +73,13 @@ class UpdateCoder:
         rest = vector - unpack(packed, vector.size, task.work.dtype, coding)
         about = np.frombuffer(whose, dtype=np.uint8)
         return Packed(packed, freeze({step: rest, _WHOSE: about}))
+
+    def round(self, task: Task, vector: AnyVector, weight: float) -> Vector:
+        """The whole numbers that are added up hidden in place of an update and its weight."""
+        rounding = task.work.summing.rounding
+        assert rounding is not None
+        lattice = lattice_of(rounding, vector.size, task.key)
+        return lattice.encode(vector, weight, TaskDraws(task, self._key).rng())
 
 
 def _with_rest(vector: AnyVector, unsent: State, step: str, whose: bytes) -> AnyVector:

@@ -53,7 +53,7 @@ from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
-from heliosdb.domain.vector import Contribution
+from heliosdb.domain.vector import AnyVector, Contribution
 from heliosdb.node.admission import EVERYBODY, Admission, without_subjects
 from heliosdb.node.coding import UpdateCoder, encode_answer
 from heliosdb.node.database import Database
@@ -261,8 +261,7 @@ class Door:
                 if packed.unsent is not memory.unsent:
                     after = replace(after, unsent=packed.unsent)
             else:
-                weighted = find_step(task).gathers == "rule"
-                said = carry(task, vector, weight, memory, self._site, weighted=weighted)
+                said = self._carry(task, vector, weight, memory)
                 # The weight is in the sum, and by itself nobody's.
                 vector, weight = said.vector, public_weight(task) or 1.0
                 after = replace(after, protocol=said.keeps, turn=said.turn)
@@ -274,6 +273,14 @@ class Door:
         except FederatedError as error:
             raise CannotLeaveError(error) from error
         return Passing(answer, weight, told_usage(task, contribution), sealed, memory.version)
+
+    def _carry(self, task: Task, vector: AnyVector, weight: float, memory: Memory) -> Said:
+        """What a protocol says with a vector: as it is, or rounded to a lattice."""
+        if task.work.summing.rounding is not None:
+            whole = self._coder.round(task, vector, weight)
+            return carry(task, whole[:-1], float(whole[-1]), memory, self._site, weighted=False)
+        weighted = find_step(task).gathers == "rule"
+        return carry(task, vector, weight, memory, self._site, weighted=weighted)
 
     def _seal_memory(self, key: TaskKey, before: Memory, after: Memory) -> bytes | None:
         """Seal what is to be remembered; None where it is what was remembered before."""

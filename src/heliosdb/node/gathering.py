@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from heliosdb import faults
-from heliosdb.aggregation.partial_sum import Adding, PartialGathering, PartialSum
+from heliosdb.aggregation.masked_sum import MaskedAdding, MaskedGathering, MaskedSum
+from heliosdb.aggregation.partial_sum import PartialGathering, PartialSum
 from heliosdb.domain.errors import FederatedError, invalid_value, place_of
 from heliosdb.domain.handshake import Introduction
 from heliosdb.domain.ids import NodeName
@@ -27,6 +28,7 @@ from heliosdb.domain.usage import Usage
 from heliosdb.node.policy import refused
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.gather_messages import (
+    AnyAdding,
     Contact,
     GatheredNode,
     GatherRequest,
@@ -35,7 +37,7 @@ from heliosdb.transport.gather_messages import (
     SignedTerm,
     Told,
 )
-from heliosdb.transport.gathering import GatheredSum, close_sum
+from heliosdb.transport.gathering import AnySum, GatheredSum, close_sum
 from heliosdb.transport.identity import Identity, fingerprint
 from heliosdb.transport.limits import CHUNK_BYTES
 from heliosdb.transport.messages import task_from_header
@@ -220,17 +222,18 @@ class _Passing(_Gathering):
 
 
 class _Adding(_Gathering):
-    """Opens updates and adds them up; tells of each as soon as it is in the sum, and of no other."""
+    """Opens updates and adds them up; tells of each as soon as it is in the sum, and of no other. What is
+    masked stays so: it opens what was sealed for the way."""
 
-    def __init__(self, request: GatherRequest, adding: Adding, contacts: Contacts, room: Room) -> None:
+    def __init__(self, request: GatherRequest, adding: AnyAdding, contacts: Contacts, room: Room) -> None:
         super().__init__(request, contacts, waiting=0)
         self._room = room
-        self._gathering = PartialGathering(adding)
+        self._gathering = _Sums(adding)
         self.usages: dict[NodeName, Usage | None] = {}
         self._turn = asyncio.Lock()
         self._entering: set[asyncio.Task[None]] = set()
 
-    def result(self) -> PartialSum | None:
+    def result(self) -> AnySum | None:
         """The sum of what was told of; None where that is nothing."""
         return self._gathering.result()
 
@@ -294,6 +297,33 @@ class _Adding(_Gathering):
         self.usages |= gathered.usages
         for term in gathered.signed.values():
             self._told.put_nowait(term)
+
+
+class _Sums:
+    """A sum in the making, of updates or of masked vectors."""
+
+    def __init__(self, adding: AnyAdding) -> None:
+        self._made: MaskedGathering | PartialGathering
+        if isinstance(adding, MaskedAdding):
+            self._made = MaskedGathering(adding)
+        else:
+            self._made = PartialGathering(adding)
+
+    def take(self, update: Update) -> None:
+        """Add an update; FederatedError UPDATE_REJECTED for one that may not be added."""
+        self._made.take(update)
+
+    def join(self, one: AnySum) -> None:
+        """Add what was added up below, which is of the kind that was asked for."""
+        match self._made, one:
+            case MaskedGathering() as made, MaskedSum():
+                made.join(one)
+            case PartialGathering() as made, PartialSum():
+                made.join(one)
+
+    def result(self) -> AnySum | None:
+        """What is gathered so far; None where that is nothing."""
+        return self._made.result()
 
 
 async def _guarded(node: NodeName, asking: Coroutine[Any, Any, None]) -> None:

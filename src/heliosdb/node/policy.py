@@ -24,7 +24,7 @@ from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED
 from heliosdb.domain.wording import counted
-from heliosdb.node.sum_terms import check_shared
+from heliosdb.node.sum_terms import check_rounded, check_shared
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_noise, check_private
 from heliosdb.transport import limits
@@ -102,6 +102,7 @@ def check_policy(
     if (private or not is_open(task)) and not task.work.dtype.is_real:
         raise invalid_value("only real numbers get noise or are summed by a protocol")
     check_shared(task, step)
+    check_rounded(task, step)
     if task.reading.validation_split > MOST_HELD_OUT:
         raise refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
     if task.budget is not None and not private:

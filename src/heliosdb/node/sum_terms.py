@@ -98,6 +98,17 @@ def check_shared(task: Task, step: Step) -> None:
         )
 
 
+def check_rounded(task: Task, step: Step) -> None:
+    """FederatedError INVALID_VALUE where values are to be rounded of what no rule combines, or of noised
+    ones: what rounding leaves of each node's exact share of the noise would be in their sum."""
+    if task.work.summing.rounding is None:
+        return
+    if task.work.privacy is not None:
+        raise invalid_value("values with shares of noise are not rounded before they are added up")
+    if protocol(task.work.summing.protocol).is_open or step.gathers != "rule":
+        raise invalid_value("nothing is rounded to a lattice but hidden updates")
+
+
 def check_willing(task: Task, site: SumSite) -> None:
     """FederatedError NODE_REFUSED where the site adds more of the noise than it is asked for, or the
     workspace's compliance mode lets none be left to the coordinator."""

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heliosdb.aggregation.sums import Shape, Stage, protocol
+from heliosdb.aggregation.masked_sum import in_ring
+from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
 from heliosdb.domain.task import Task
@@ -70,6 +71,13 @@ def stage_of(task: Task) -> Stage:
     return stages[place]
 
 
+def sums_of(task: Task) -> SumProtocol:
+    """The sum protocol of a task, in the ring of its values; FederatedError NOT_SUPPORTED where there is
+    none."""
+    rounding = task.work.summing.rounding
+    return in_ring(protocol(task.work.summing.protocol), rounding)
+
+
 def is_message(task: Task) -> bool:
     """Whether a task asks for a protocol's message without a vector; as `stage_of` where for none at all."""
     return not stage_of(task).carries
@@ -80,7 +88,7 @@ def shape_of(task: Task) -> Shape:
     asked, size = task.work.summing, task.work.size
     if is_open(task):
         return Shape(size, task.work.dtype)
-    return protocol(asked.protocol).shape(asked.stage, size + 1, asked.nodes)
+    return sums_of(task).shape(asked.stage, size + 1, asked.nodes)
 
 
 def say_message(task: Task, memory: Memory, site: SumSite) -> Said:
@@ -144,7 +152,7 @@ def _within(task: Task, summand: Vector) -> Vector:
     FederatedError UPDATE_REJECTED for a plain value that is too large.
     """
     asked = task.work.summing
-    most = protocol(asked.protocol).largest(summand.size, asked.nodes)
+    most = sums_of(task).largest(summand.size, asked.nodes)
     if task.work.privacy is not None:
         return np.clip(summand, -most, most)
     if (np.abs(summand) > most).any():
@@ -181,7 +189,7 @@ def _turn(task: Task, place: int) -> bytes:
 
 
 def _ask(task: Task, vector: Vector | None, before: State, site: SumSite) -> Said:
-    summing, asked = task.work.summing, protocol(task.work.summing.protocol)
+    summing, asked = task.work.summing, sums_of(task)
     turn = _turn(task, task.key.exchange % len(asked.stages) + 1)
     try:
         bound = _SiteOfTask(site, about(task))
@@ -204,7 +212,7 @@ def about(task: Task) -> bytes:
     node's datasets it reads, and which message it asks for. A message without the state names it by its
     hash."""
     work, asked = task.work, task.work.summing
-    summing = (asked.protocol, asked.trust)
+    summing = (asked.protocol, asked.trust, *(() if asked.rounding is None else (asked.rounding,)))
     reading = replace(task.reading, dataset=None)
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
     settings = sorted(work.settings.items())

@@ -108,6 +108,15 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     _check_sums(options)
     _check_sending(options, settings)
     _check_secrecy(options, settings, most_nodes)
+    if private and options.rounds_hidden:
+        raise invalid_value(
+            f"quantization = {options.sending.bits} with secure_aggregation is not possible under a"
+            " privacy_budget",
+            detail="The sum of what nodes round is no function of their noised sum: what rounding leaves of"
+            " each node's share of the noise would be in it. Noise would have to be drawn on the coarse"
+            " lattice.",
+            hint="Give the model quantization = 32, or train without secure_aggregation.",
+        )
     if options.given.get("adaptive_learning"):
         _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
@@ -180,11 +189,8 @@ def _check_sending(options: TrainingOptions, settings: object) -> None:
             f"{option} has no effect on {_adding_up(options)}, which adds sums up exactly",
             hint="Leave it out; compression makes sums smaller too, and loses nothing.",
         )
-    if options.protocol != PLAIN and (asked.sparsifies or asked.bits is not None):
-        raise invalid_value(
-            f"{option} is not possible where {options.protocol} hides updates, which it adds up exactly",
-            hint="Give the model quantization = 32, and leave gradient_sparsification and top_k out.",
-        )
+    if options.protocol != PLAIN:
+        _check_hidden(options, option)
     if asked.sparsifies and needs != "sum":
         raise invalid_value(
             f"aggregation {options.aggregation} must see whole updates, and {option} sends a part of each",
@@ -198,6 +204,41 @@ def _check_sending(options: TrainingOptions, settings: object) -> None:
         )
 
 
+def _check_hidden(options: TrainingOptions, option: str) -> None:
+    """Raise FederatedError INVALID_VALUE where less is to be sent of hidden updates than can be added up: of
+    each other values, or values rounded to a lattice whose range nobody has said."""
+    asked = options.sending
+    if asked.sparsifies:
+        raise invalid_value(
+            f"{option} is not possible where {options.protocol} hides updates, which it adds up value by"
+            " value",
+            hint="Leave it out. quantization = 16 or 8 with max_update_norm sends hidden updates in fewer"
+            " bits.",
+        )
+    if asked.bits is None:
+        return
+    chosen: Any = options.settings(PROTOCOLS.entry(options.protocol).settings)
+    if not isinstance(chosen, ShamirSettings):
+        raise not_supported(f"aggregation_protocol {options.protocol} adds up no rounded updates")
+    if options.max_update_norm is None:
+        raise invalid_value(
+            f"quantization = {asked.bits} with secure_aggregation needs max_update_norm",
+            detail="All nodes round to one lattice, whose range nothing that a node computed may decide.",
+            hint="Set max_update_norm: each node cuts its update to that length. Or give the model"
+            " quantization = 32.",
+        )
+
+
+def describe_coding(options: TrainingOptions) -> list[str]:
+    """Say where compression has nothing to make smaller."""
+    if options.protocol == PLAIN or options.codec == "none":
+        return []
+    return [
+        f"compression {options.codec} makes hidden updates no smaller: behind their masks they are random"
+        " numbers; quantization = 16 or 8 with max_update_norm does"
+    ]
+
+
 def _check_secrecy(options: TrainingOptions, settings: object, most_nodes: int | None) -> None:
     """Raise FederatedError INVALID_VALUE where single updates would have to be seen that are hidden, or so
     many nodes have no sum that hides each of them."""
@@ -205,10 +246,11 @@ def _check_secrecy(options: TrainingOptions, settings: object, most_nodes: int |
         return
     if needs_of(settings) == "whole" and groups_of(settings) is None:
         raise _single_updates(options, settings)
-    if options.max_update_norm is not None:
+    if options.max_update_norm is not None and not options.rounds_hidden:
         raise invalid_value(
             "max_update_norm cannot be held where secure_aggregation hides single updates",
-            hint="Leave max_update_norm out, or train without secure_aggregation.",
+            hint="Leave max_update_norm out, or train without secure_aggregation. With quantization = 16 or 8"
+            " each node cuts its own update to it.",
         )
     if isinstance(settings, MeanSettings) and not settings.weighted_aggregation:
         raise not_supported("weighted_aggregation = false with secure_aggregation, which weighs by rows,")

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.ring import Words
 
 PUBLIC_BYTES, TAG_BYTES = 32, 16
@@ -58,14 +59,15 @@ class Agreement:
 
 
 class Masks:
-    """Masks that are added up. words: of all numbers, in the layout of `privacy/ring.py`; limbs: of each.
+    """Masks that are added up. words: of all numbers, in the layout of `privacy/ring.py`; limbs: of each;
+    dtype: of a word.
 
     Each is made a block at a time, which stays in the processor's cache; what is carried from a word to the
     one above it is counted, and added for many masks at once.
     """
 
-    def __init__(self, words: int, limbs: int) -> None:
-        self._rows = np.zeros((limbs, words // limbs), dtype=np.uint64)
+    def __init__(self, words: int, limbs: int, dtype: Dtype = Dtype.UINT64) -> None:
+        self._rows = np.zeros((limbs, words // limbs), dtype=dtype.value)
         self._carried = np.zeros((limbs - 1, words // limbs), dtype=np.uint8)
         self._uncarried = 0
 
@@ -74,7 +76,7 @@ class Masks:
         stream = Cipher(algorithms.AES(_derived(seed, b"mask")), modes.CTR(bytes(16))).encryptor()
         # A library may ask for the rest of a cipher's block behind what it writes.
         raw = bytearray(8 * _BLOCK + 16)
-        block = np.frombuffer(raw, dtype="<u8")
+        block = np.frombuffer(raw, dtype=self._rows.dtype.newbyteorder("<"))
         for place, row in enumerate(self._rows):
             for start in range(0, row.size, _BLOCK):
                 part = row[start : start + _BLOCK]

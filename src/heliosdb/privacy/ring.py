@@ -11,13 +11,38 @@ A vector of n numbers is an array uint64 of n x limbs: all least significant wor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.vector import AnyVector, Dtype, Vector
 
-Words = NDArray[np.uint64]
+Words = AnyVector
+"""Of a ring's type: uint64, or fewer bits where it says so."""
+
+
+class AnyRing(Protocol):
+    """Where numbers are added up. limbs, dtype: how many words of which type a number is."""
+
+    @property
+    def limbs(self) -> int: ...
+
+    @property
+    def dtype(self) -> Dtype: ...
+
+    def largest(self, terms: int) -> float:
+        """The largest magnitude that each of so many numbers may have."""
+        ...
+
+    def encode(self, values: Vector) -> Words:
+        """Finite numbers of at most `largest`."""
+        ...
+
+    def decode(self, words: Words) -> Vector:
+        """The numbers."""
+        ...
+
 
 _ROOM = 20
 """Bits for the sum of up to 2**20 numbers, above the largest one."""
@@ -29,6 +54,8 @@ class Ring:
 
     limbs: int
     fraction: int
+
+    dtype: ClassVar[Dtype] = Dtype.UINT64
 
     def largest(self, terms: int) -> float:
         """The largest magnitude that each of so many numbers may have, that their sum does not wrap around;
@@ -71,6 +98,35 @@ class Ring:
         return np.array([_quotient(int.from_bytes(one.tobytes(), "little"), unit) for one in rows.T])
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Whole numbers modulo 2**bits, 16 or 32, one word each. Their sum is right where it is within `largest`,
+    whatever its terms are."""
+
+    bits: int
+
+    limbs: ClassVar[int] = 1
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of the words."""
+        return Dtype.UINT16 if self.bits == 16 else Dtype.UINT32
+
+    def largest(self, terms: int) -> float:
+        """The largest magnitude of a sum, and of each number."""
+        del terms
+        return 2.0 ** (self.bits - 1) - 1.0
+
+    def encode(self, values: Vector) -> Words:
+        """Whole numbers of at most `largest`."""
+        return np.rint(values).astype(np.int64).astype(self.dtype.value)
+
+    def decode(self, words: Words) -> Vector:
+        """The numbers."""
+        signed = np.ascontiguousarray(words, dtype=self.dtype.value).view(f"int{self.bits}")
+        return signed.astype(np.float64)
+
+
 WIDE = Ring(limbs=34, fraction=1074)
 """Every float64 and every sum of them, without rounding."""
 
@@ -89,14 +145,14 @@ def ring_for(size: int) -> Ring:
 def add(total: Words, words: Words, limbs: int) -> None:
     """Add a vector to `total`, in place."""
     rows, others = total.reshape(limbs, -1), words.reshape(limbs, -1)
-    carry = None
+    carry: Words | None = None
     for row, other in zip(rows, others, strict=True):
         np.add(row, other, out=row)
         over = row < other
         if carry is not None:
             np.add(row, carry, out=row)
             over |= (row == 0) & (carry == 1)
-        carry = over.astype(np.uint64)
+        carry = over.astype(row.dtype)
 
 
 def subtract(total: Words, words: Words, limbs: int) -> None:
@@ -120,12 +176,13 @@ def _placed(magnitudes: Words, shift: NDArray[np.int64], limbs: int) -> Words:
 
 def _negate(rows: Words, where: NDArray[np.bool_]) -> None:
     """Two's complement of the numbers `where` says so, in place."""
-    carry = where.astype(np.uint64)
-    flip = np.where(where, ~np.uint64(0), np.uint64(0))
+    word = rows.dtype.type
+    carry = where.astype(word)
+    flip = np.where(where, ~word(0), word(0))
     for row in rows:
         np.bitwise_xor(row, flip, out=row)
         np.add(row, carry, out=row)
-        carry = ((carry == 1) & (row == 0)).astype(np.uint64)
+        carry = ((carry == 1) & (row == 0)).astype(word)
 
 
 def _quotient(magnitude: int, unit: int) -> float:

@@ -201,7 +201,7 @@ class NodeClient:
         timeout: seconds for the whole exchange.
         """
         signed = pb.SignedHeader(header=task.header, signature=task.signature, limits=self._limits)
-        messages = _task_messages(signed, (state,), self._new_traffic(), self._pace)
+        messages = _task_messages(signed, (task.note, state), self._new_traffic(), self._pace)
         async with aclosing(self._carrier.call(Method.PERFORM, messages, timeout=timeout)) as answers:
             async for raw in answers:
                 yield raw

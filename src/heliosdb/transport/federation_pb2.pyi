@@ -16,6 +16,7 @@ class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DTYPE_UINT8: _ClassVar[Dtype]
     DTYPE_UINT32: _ClassVar[Dtype]
     DTYPE_UINT64: _ClassVar[Dtype]
+    DTYPE_UINT16: _ClassVar[Dtype]
 
 class Noise(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -27,6 +28,7 @@ DTYPE_FLOAT64: Dtype
 DTYPE_UINT8: Dtype
 DTYPE_UINT32: Dtype
 DTYPE_UINT64: Dtype
+DTYPE_UINT16: Dtype
 NOISE_GAUSSIAN: Noise
 NOISE_LAPLACIAN: Noise
 
@@ -354,19 +356,31 @@ class Setting(_message.Message):
     texts: Texts
     def __init__(self, name: _Optional[str] = ..., flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., numbers: _Optional[_Union[Numbers, _Mapping]] = ..., texts: _Optional[_Union[Texts, _Mapping]] = ...) -> None: ...
 
+class Rounding(_message.Message):
+    __slots__ = ("bits", "norm", "weight")
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    bits: int
+    norm: float
+    weight: float
+    def __init__(self, bits: _Optional[int] = ..., norm: _Optional[float] = ..., weight: _Optional[float] = ...) -> None: ...
+
 class Summing(_message.Message):
-    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256")
+    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256", "rounding")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ROUNDING_FIELD_NUMBER: _ClassVar[int]
     protocol: str
     stage: str
     nodes: int
     trust: str
     state_sha256: bytes
-    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ...) -> None: ...
+    rounding: Rounding
+    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ...) -> None: ...
 
 class Work(_message.Message):
     __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")
@@ -632,8 +646,14 @@ class Adding(_message.Message):
     sketch_key: int
     def __init__(self, equally: _Optional[bool] = ..., parts: _Optional[int] = ..., sketch_key: _Optional[int] = ...) -> None: ...
 
+class MaskedAdding(_message.Message):
+    __slots__ = ("limbs",)
+    LIMBS_FIELD_NUMBER: _ClassVar[int]
+    limbs: int
+    def __init__(self, limbs: _Optional[int] = ...) -> None: ...
+
 class GatherHeader(_message.Message):
-    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256", "limits")
+    __slots__ = ("key", "size", "dtype", "adding", "opening_key", "sealing_key", "patience", "state_bytes", "state_sha256", "limits", "masked")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -644,6 +664,7 @@ class GatherHeader(_message.Message):
     STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    MASKED_FIELD_NUMBER: _ClassVar[int]
     key: TaskKey
     size: int
     dtype: Dtype
@@ -654,10 +675,11 @@ class GatherHeader(_message.Message):
     state_bytes: int
     state_sha256: bytes
     limits: Limits
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    masked: MaskedAdding
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., adding: _Optional[_Union[Adding, _Mapping]] = ..., opening_key: _Optional[bytes] = ..., sealing_key: _Optional[bytes] = ..., patience: _Optional[float] = ..., state_bytes: _Optional[int] = ..., state_sha256: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., masked: _Optional[_Union[MaskedAdding, _Mapping]] = ...) -> None: ...
 
 class GatheredNode(_message.Message):
-    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature", "limits")
+    __slots__ = ("node", "aggregator", "endpoint", "pinned", "header", "signature", "opening_key", "contact_signature", "limits", "note")
     NODE_FIELD_NUMBER: _ClassVar[int]
     AGGREGATOR_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -667,6 +689,7 @@ class GatheredNode(_message.Message):
     OPENING_KEY_FIELD_NUMBER: _ClassVar[int]
     CONTACT_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     node: str
     aggregator: str
     endpoint: str
@@ -676,7 +699,8 @@ class GatheredNode(_message.Message):
     opening_key: bytes
     contact_signature: bytes
     limits: Limits
-    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    note: bytes
+    def __init__(self, node: _Optional[str] = ..., aggregator: _Optional[str] = ..., endpoint: _Optional[str] = ..., pinned: _Optional[_Iterable[bytes]] = ..., header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., opening_key: _Optional[bytes] = ..., contact_signature: _Optional[bytes] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., note: _Optional[bytes] = ...) -> None: ...
 
 class GatherMessage(_message.Message):
     __slots__ = ("head", "node", "chunk")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from heliosdb.aggregation.masked_sum import MaskedAdding
 from heliosdb.aggregation.partial_sum import Adding, sketch_size
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.bounds import ROWS, Bounds
@@ -24,6 +25,7 @@ from heliosdb.domain.limits import NO_LIMITS, Limits
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse, read_digest, read_name, read_within, require
@@ -36,6 +38,10 @@ from heliosdb.transport.work_messages import dtype_from_proto, dtype_to_proto, r
 
 _PATIENCE = Bounds(1e-3, 1e6)
 _PARTS = Bounds(1, 16)
+_LIMBS = Bounds(1, 64)
+
+
+AnyAdding = Adding | MaskedAdding
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,12 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class SignedTask:
-    """A task as the coordinator signed it, without its body, which is the state that all tasks share."""
+    """A task as the coordinator signed it, without the state, which all tasks share. note: its own, which
+    stands before the state."""
 
     header: bytes
     signature: bytes
+    note: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +84,15 @@ class GatheredNode:
 class GatherRequest:
     """What an aggregator gathers: the answers of the nodes that it asks, and what others gather below it.
 
-    key: of the exchange, its node the aggregator. shape: of each answer. adding: None where answers are
-    passed on as they are. opening: what opens the updates that are added up. sealing_key: to which the sum is
-    sealed. patience: seconds after which it sends what it has. limits: what the workspace asks of the
-    aggregator's machine.
+    key: of the exchange, its node the aggregator. shape: of each answer. adding: how they are added up; None
+    where answers are passed on as they are. opening: what opens the updates that are added up. sealing_key:
+    to which the sum is sealed. patience: seconds after which it sends what it has. limits: what the workspace
+    asks of the aggregator's machine.
     """
 
     key: TaskKey
     shape: Shape
-    adding: Adding | None
+    adding: AnyAdding | None
     opening: SealingKey = field(repr=False)
     sealing_key: bytes
     patience: float
@@ -229,7 +237,10 @@ def _head(request: GatherRequest) -> pb.GatherHeader:
         key=key_to_proto(request.key),
         size=request.shape.size,
         dtype=dtype_to_proto(request.shape.dtype),
-        adding=None if request.adding is None else _adding_to_proto(request.adding),
+        adding=_adding_to_proto(request.adding) if isinstance(request.adding, Adding) else None,
+        masked=pb.MaskedAdding(limbs=request.adding.limbs)
+        if isinstance(request.adding, MaskedAdding)
+        else None,
         opening_key=request.opening.private,
         sealing_key=request.sealing_key,
         patience=request.patience,
@@ -252,7 +263,7 @@ def _request(head: pb.GatherHeader, nodes: tuple[GatheredNode, ...], state: Enco
     return GatherRequest(
         key=key,
         shape=shape,
-        adding=_adding_from_proto(head.adding, shape) if head.HasField("adding") else None,
+        adding=_any_adding_from_proto(head, shape),
         opening=SealingKey(read_digest("the opening key", head.opening_key)),
         sealing_key=read_digest("the sealing key", head.sealing_key),
         patience=read_within("patience", head.patience, _PATIENCE),
@@ -264,6 +275,20 @@ def _request(head: pb.GatherHeader, nodes: tuple[GatheredNode, ...], state: Enco
 
 def _adding_to_proto(adding: Adding) -> pb.Adding:
     return pb.Adding(equally=adding.equally, parts=adding.parts, sketch_key=adding.sketch_key)
+
+
+def _any_adding_from_proto(head: pb.GatherHeader, shape: Shape) -> AnyAdding | None:
+    require(not (head.HasField("adding") and head.HasField("masked")), "vectors are added up in one way")
+    if head.HasField("adding"):
+        return _adding_from_proto(head.adding, shape)
+    return _masked_from_proto(head.masked, shape) if head.HasField("masked") else None
+
+
+def _masked_from_proto(masked: pb.MaskedAdding, shape: Shape) -> MaskedAdding:
+    read_within("limbs", masked.limbs, _LIMBS)
+    is_ring = not shape.dtype.is_real and shape.dtype is not Dtype.UINT8
+    require(is_ring and shape.size % masked.limbs == 0, "such words cannot be added up")
+    return MaskedAdding(shape.size, masked.limbs, shape.dtype)
 
 
 def _adding_from_proto(adding: pb.Adding, shape: Shape) -> Adding:
@@ -283,6 +308,7 @@ def _node_to_proto(one: GatheredNode) -> pb.GatheredNode:
         opening_key=b"" if one.opening is None else one.opening.private,
         contact_signature=one.vouched,
         limits=limits_to_proto(one.contact.limits),
+        note=b"" if one.task is None else one.task.note,
     )
 
 
@@ -292,10 +318,11 @@ def _node_from_proto(node: pb.GatheredNode) -> GatheredNode:
     longest = max(len(node.signature), len(node.contact_signature))
     require(small and longest <= limits.MAX_SIGNATURE_BYTES, "a certificate is too large")
     require(len(node.header) <= limits.MAX_HEADER_BYTES, "a task's header is too large")
+    require(len(node.note) <= limits.MAX_GATHERED_NOTE_BYTES, "a task's note is too large")
     pinned = tuple(bytes(pem) for pem in node.pinned)
     contact = Contact(read_name(node.endpoint), pinned, limits_from_proto(node.limits))
     opening = SealingKey(read_digest("the opening key", node.opening_key)) if node.opening_key else None
-    task = SignedTask(bytes(node.header), bytes(node.signature)) if node.header else None
+    task = SignedTask(bytes(node.header), bytes(node.signature), bytes(node.note)) if node.header else None
     require(task is not None or opening is not None, "a node is asked nothing")
     named = NodeName(read_name(node.node)), NodeName(read_name(node.aggregator))
     return GatheredNode(*named, contact, task, opening, bytes(node.contact_signature))
@@ -313,8 +340,10 @@ def term_from_proto(raw: pb.SumTerm) -> SignedTerm:
     return SignedTerm(NodeName(read_name(raw.node)), header, bytes(raw.header), bytes(raw.signature))
 
 
-def found_bytes(adding: Adding) -> int:
-    """How many bytes it takes to say what was found of an update."""
+def found_bytes(adding: AnyAdding) -> int:
+    """How many bytes it takes to say what was found of an update; of a masked one no norm and no sketch."""
+    if isinstance(adding, MaskedAdding):
+        return 8 * _FIXED
     return 8 * (_FIXED + adding.parts + sketch_size(adding.size // adding.parts))
 
 
@@ -325,12 +354,12 @@ def found_to_bytes(term: Term, usage: Usage | None) -> bytes:
     return front.tobytes() + term.sketch.astype("<f8", copy=False).tobytes()
 
 
-def found_from_bytes(raw: bytes | memoryview, node: NodeName, adding: Adding) -> tuple[Term, Usage | None]:
+def found_from_bytes(raw: bytes | memoryview, node: NodeName, adding: AnyAdding) -> tuple[Term, Usage | None]:
     """Read what `found_to_bytes` wrote; FederatedError INVALID_VALUE for what no update can have."""
     values = np.frombuffer(raw, dtype="<f8").astype(np.float64)
     weight, *told = (float(each) for each in values[: _FIXED - 1])
     require(0.0 < weight <= ROWS.most, "a weight is none")
-    ends = _FIXED + adding.parts
+    ends = _FIXED + (0 if isinstance(adding, MaskedAdding) else adding.parts)
     norm, *norms = (read_within("a norm", float(each), _NORM) for each in values[_FIXED - 1 : ends])
     return Term(node, weight, norm, tuple(norms), values[ends:]), _usage(Usage(*told))
 

@@ -12,20 +12,26 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from heliosdb.aggregation.masked_sum import MaskedAdding, MaskedSum, masked_from_bytes, masked_to_bytes
 from heliosdb.aggregation.partial_sum import (
+    Adding,
     PartialSum,
     check_length,
     most_sum_bytes,
     sum_from_bytes,
     sum_to_bytes,
 )
+from heliosdb.aggregation.summation import ExactSum
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
+from heliosdb.domain.update import Term
 from heliosdb.domain.usage import Usage
+from heliosdb.domain.vector import AnyVector
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
 from heliosdb.transport.gather_messages import (
+    AnyAdding,
     GatherRequest,
     PassedOn,
     SealedSum,
@@ -51,22 +57,24 @@ from heliosdb.transport.verification import (
     verify_task_hash,
 )
 
+AnySum = PartialSum | MaskedSum
+
 
 @dataclass(frozen=True, slots=True)
 class GatheredSum:
     """A sum as it was opened. signed: by node, the header of its update; usages: what it says that took."""
 
-    partial: PartialSum
+    partial: AnySum
     signed: Mapping[NodeName, SignedTerm]
     usages: Mapping[NodeName, Usage | None]
 
 
 def close_sum(
-    identity: Identity, request: GatherRequest, partial: PartialSum, usages: Mapping[NodeName, Usage | None]
+    identity: Identity, request: GatherRequest, partial: AnySum, usages: Mapping[NodeName, Usage | None]
 ) -> SealedSum:
     """Seal a sum, and what was found of its terms, to whoever asked for it, and sign it."""
     sha256 = request.sha256
-    plain = [sum_to_bytes(partial.sum)]
+    plain = [sum_to_bytes(partial.sum) if isinstance(partial, PartialSum) else masked_to_bytes(partial)]
     plain += [found_to_bytes(term, usages[term.node]) for term in partial.terms]
     ephemeral_key, payload = seal_to(request.sealing_key, b"".join(plain), request.key, sha256)
     header = encode_sum_header(
@@ -159,17 +167,14 @@ class GatherCollector:
         each = found_bytes(adding)
         at = max(len(plain) - each * len(header.nodes), 0)
         try:
-            added = sum_from_bytes(plain[:at], adding.size)
+            added = _read_sum(plain[:at], adding)
             for node in header.nodes:
                 term, usages[node] = found_from_bytes(plain[at : at + each], node, adding)
                 terms.append(term)
                 at += each
+            partial = _sum_of(added, tuple(terms), adding)
         except FederatedError as error:
             raise rejected(error.message) from error
-        if added.additions != len(terms):
-            raise rejected("the sum is of another number of updates than it names")
-        partial = PartialSum(added, tuple(terms))
-        check_length(partial, equally=adding.equally)
         return GatheredSum(partial, self._terms, usages)
 
     def _take_term(self, raw: pb.SumTerm) -> SignedTerm:
@@ -200,8 +205,9 @@ class GatherCollector:
         ):
             raise rejected("the sum is not of the updates that were told of")
         assert self._request.adding is not None
-        told = len(header.nodes) * found_bytes(self._request.adding)
-        most = most_sum_bytes(self._request.shape.size)
+        adding = self._request.adding
+        told = len(header.nodes) * found_bytes(adding)
+        most = adding.sum_bytes if isinstance(adding, MaskedAdding) else most_sum_bytes(adding.size)
         if not 0 < header.payload_bytes - told - limits.TAG_BYTES <= most:
             raise rejected("the sum is of another length than was asked for")
         self._sum = header, Gatherer(header.payload_bytes)
@@ -213,3 +219,21 @@ class GatherCollector:
             gatherer.add(chunk)
         except ExcessBytesError:
             raise rejected("the sum is longer than announced") from None
+
+
+def _read_sum(raw: memoryview, adding: AnyAdding) -> ExactSum | AnyVector:
+    if isinstance(adding, MaskedAdding):
+        return masked_from_bytes(raw, adding)
+    return sum_from_bytes(raw, adding.size)
+
+
+def _sum_of(added: ExactSum | AnyVector, terms: tuple[Term, ...], adding: AnyAdding) -> AnySum:
+    """The sum of these terms; FederatedError for one that it cannot be. Of masked vectors it may be any."""
+    if not isinstance(added, ExactSum):
+        return MaskedSum(added, terms)
+    assert isinstance(adding, Adding)
+    if added.additions != len(terms):
+        raise rejected("the sum is of another number of updates than it names")
+    partial = PartialSum(added, terms)
+    check_length(partial, equally=adding.equally)
+    return partial

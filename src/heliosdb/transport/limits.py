@@ -48,6 +48,8 @@ MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 
 # Of one gathering: the tasks of all its nodes, which are held.
 MAX_GATHERED_HEADER_BYTES = 64 * 1024 * 1024
+# Of one of its tasks, which travels in one message.
+MAX_GATHERED_NOTE_BYTES = 256 * 1024
 MAX_PINNED = 8
 MAX_CERTIFICATE_BYTES = 64 * 1024
 

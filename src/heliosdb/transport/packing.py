@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.opened_update import OpenedTerm, OpenedUpdate
@@ -142,15 +143,23 @@ def open_update(
 
 
 def open_term(
-    task: Task, task_sha256: bytes, signed: SignedTerm, term: Term, pinned: Sequence[bytes], *, private: bool
+    task: Task,
+    task_sha256: bytes,
+    signed: SignedTerm,
+    term: Term,
+    pinned: Sequence[bytes],
+    *,
+    private: bool,
+    expected: Shape | None = None,
 ) -> OpenedTerm:
     """Verify that a node released an update to `task`, of which its aggregator has told `term`.
 
-    private: whether it must name what it cost.
+    private: whether it must name what it cost. expected: the shape that the update must have; None: that of
+    the task's work.
     """
-    header = signed.header
+    header, shape = signed.header, expected or Shape(task.work.size, task.work.dtype)
     _check_header(task, task_sha256, header)
-    if (header.length, header.dtype) != (task.work.size, task.work.dtype):
+    if (header.length, header.dtype) != (shape.size, shape.dtype):
         raise rejected("its vector is not of the length and type that were asked for")
     if private and (header.mechanism is None or header.spending is None):
         raise rejected("it is not private although its task is")

@@ -12,7 +12,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.coding import Coding
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.privacy import Mechanism, Noise, Trust
-from heliosdb.domain.task import Privacy, Summing, Work
+from heliosdb.domain.task import Privacy, Rounding, Summing, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -32,6 +32,7 @@ _DTYPES = {
     Dtype.UINT8: pb.DTYPE_UINT8,
     Dtype.UINT32: pb.DTYPE_UINT32,
     Dtype.UINT64: pb.DTYPE_UINT64,
+    Dtype.UINT16: pb.DTYPE_UINT16,
 }
 _BY_NUMBER: dict[int, Dtype] = {number: dtype for dtype, number in _DTYPES.items()}
 
@@ -50,6 +51,7 @@ def work_to_proto(work: Work) -> pb.Work:
             nodes=work.summing.nodes,
             trust=work.summing.trust,
             state_sha256=work.summing.state_sha256,
+            rounding=_rounding_to_proto(work.summing.rounding),
         ),
         codec=work.coding.codec,
         codec_settings=settings_to_proto(work.coding.settings),
@@ -161,4 +163,23 @@ def _summing_from_proto(summing: pb.Summing) -> Summing:
         nodes=summing.nodes,
         trust=cast(Trust, trust),
         state_sha256=read_digest("the state's SHA-256", told) if told else b"",
+        rounding=_rounding_from_proto(summing.rounding) if summing.HasField("rounding") else None,
     )
+
+
+def _rounding_to_proto(rounding: Rounding | None) -> pb.Rounding | None:
+    if rounding is None:
+        return None
+    return pb.Rounding(bits=rounding.bits, norm=rounding.norm, weight=rounding.weight)
+
+
+def _rounding_from_proto(rounding: pb.Rounding) -> Rounding:
+    require(rounding.bits in {8, 16}, "values are rounded to 8 or 16 bits")
+    return Rounding(
+        bits=rounding.bits,
+        norm=read_within("the norm to which updates are cut", rounding.norm, _ROUNDED_NORM),
+        weight=read_within("what all nodes weigh", rounding.weight, _ROUNDED_WEIGHT),
+    )
+
+
+_ROUNDED_NORM, _ROUNDED_WEIGHT = bounds.Bounds(1e-100, 1e100), bounds.Bounds(1.0, 1e16)

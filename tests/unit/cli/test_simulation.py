@@ -122,6 +122,12 @@ def test_rules_are_the_product_s_own(patients: Path, rule: dict[str, str]) -> No
     assert [closed["nodes"] for closed in found["rounds"]] == [7, 7, 7, 7]
 
 
+def test_hidden_updates_that_are_rounded_are_not_simulated(patients: Path) -> None:
+    hidden = MODEL | {"secure_aggregation": "true", "quantization": "8", "max_update_norm": "1"}
+
+    assert "hidden updates that are rounded are not simulated" in refusal(patients, hidden).message
+
+
 def test_groups_of_a_secure_sum_are_those_of_a_plain_one(patients: Path) -> None:
     grouped = MODEL | {"aggregation": "median", "robust_groups": "3"}
     plain, secure = (

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
 
+from heliosdb.aggregation.masked_sum import MaskedAdding, masked_term
 from heliosdb.aggregation.partial_sum import Adding, term_of
+from heliosdb.aggregation.sums import Shape
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.exact import exact_moments
 from heliosdb.algorithms.layout import SUM_DIGITS
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN
-from heliosdb.coordinator import course
+from heliosdb.coordinator import hidden_updates
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
 from heliosdb.domain.bounds import UPDATE_NORM
@@ -26,8 +29,10 @@ from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, make_state, state_to_bytes
+from heliosdb.domain.task import Rounding
 from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.vector import Dtype
+from heliosdb.privacy.ring import WIDE
 from heliosdb.transport.messages import encode_task, task_sha256
 from heliosdb.transport.sealing import AtRestKey
 from tests.contracts.toy_parts import TOY_MASKS
@@ -307,7 +312,7 @@ def test_messages_of_a_sum_are_without_a_large_state_but_the_one_with_the_vector
         asked.ask(plan, exchange, TRAIN, MODEL, 3).task(NODE, None, NO_STATE) for exchange in exchanges[:1]
     ]
     assert (whole[0].state, whole[0].work.summing.state_sha256) == (MODEL.state, b"")
-    monkeypatch.setattr(course, "_LEFT_OUT", 1)
+    monkeypatch.setattr(hidden_updates, "_LEFT_OUT", 1)
     told = hashlib.sha256(state_to_bytes(MODEL.state)).digest()
     for exchange in exchanges:
         question = asked.ask(plan, exchange, TRAIN, MODEL, 3)
@@ -316,3 +321,40 @@ def test_messages_of_a_sum_are_without_a_large_state_but_the_one_with_the_vector
         assert question.asked.work.summing.state_sha256 == (b"" if carries else told)
     open_ask = Course.of(RUN).ask(RunPlan(RUN, FOUND, RoundNumber(1), {}), 0, TRAIN, MODEL, 3)
     assert open_ask.asked.state == MODEL.state
+
+
+HIDDEN: dict[str, Any] = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
+
+
+def hidden_question(exchange: int = 2, rows: float | None = 1_500.0, **options: Any) -> Question:
+    """The message with the vector of a hidden sum, or another one."""
+    run = with_options(RUN, **HIDDEN, **options)
+    plan = RunPlan(run, replace(FOUND, rows=rows), RoundNumber(1), {})
+    return Course.of(run).ask(plan, exchange, TRAIN, MODEL, 3)
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(8, Dtype.UINT16), (16, Dtype.UINT32)])
+def test_hidden_updates_are_rounded_to_the_lattice_that_every_message_names(bits: int, dtype: Dtype) -> None:
+    for exchange in range(5):
+        asked = hidden_question(exchange, quantization=bits, max_update_norm=0.5)
+        assert asked.asked.work.summing.rounding == Rounding(bits, 0.5, 2_048.0)
+        assert not asked.asked.work.coding.is_lossy
+    asked = hidden_question(quantization=bits, max_update_norm=0.5)
+    assert asked.shape == Shape(4, dtype)
+    assert asked.adding(7) == MaskedAdding(4, 1, dtype)
+    assert hidden_question().asked.work.summing.rounding is None
+    with pytest.raises(FederatedError, match="their range is not known"):
+        hidden_question(rows=None, quantization=bits, max_update_norm=0.5)
+
+
+def test_aggregators_add_up_what_a_hidden_sums_message_with_the_vector_carries_and_no_other() -> None:
+    assert [hidden_question(exchange).adding(7) for exchange in (0, 1, 3, 4)] == [None] * 4
+    adding = hidden_question().adding(7)
+    assert adding == MaskedAdding(4 * WIDE.limbs, WIDE.limbs)
+
+
+def test_what_an_aggregator_tells_of_a_hidden_vectors_weight_is_what_is_public_of_it() -> None:
+    asked = hidden_question()
+    asked.check_term(masked_term(NODE, 1.0))
+    with pytest.raises(FederatedError, match="not its own"):
+        asked.check_term(masked_term(NODE, 60.0))

@@ -39,8 +39,9 @@ def test_a_run_that_could_not_go_by_aggregators_is_refused(policy: dict[str, Any
     assert "RESET (aggregator)" in (caught.value.hint or "")
 
 
-def test_a_run_that_hides_single_updates_says_whom_it_passes_by() -> None:
-    assert describe_aggregators("plain", [ALONE, BELOW]) == []
-    assert describe_aggregators("shamir", [ALONE]) == []
-    (said,) = describe_aggregators("shamir", [ALONE, BELOW])
-    assert said.endswith(f"{BELOW.options['aggregator']} would gather nothing")
+def test_a_run_that_hides_single_updates_of_groups_says_whom_it_passes_by() -> None:
+    assert describe_aggregators("plain", [ALONE, BELOW], has_groups=True) == []
+    assert describe_aggregators("shamir", [ALONE, BELOW]) == []
+    assert describe_aggregators("shamir", [ALONE], has_groups=True) == []
+    (said,) = describe_aggregators("shamir", [ALONE, BELOW], has_groups=True)
+    assert said.endswith(f"{BELOW.options['aggregator']} would gather none of them")

@@ -14,7 +14,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.parts.algorithms import ALGORITHMS
-from heliosdb.parts.checks import check_parts, check_selection
+from heliosdb.parts.checks import check_parts, check_rule, check_selection, describe_coding
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.loading import load_parts
 from heliosdb.parts.protocols import PROTOCOLS
@@ -238,6 +238,7 @@ def test_a_part_whose_module_is_broken_shows_when_the_run_is_loaded(monkeypatch:
 
 
 SPARSE = {"gradient_sparsification": 0.9}
+HIDDEN = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
 
 
 @pytest.mark.parametrize(
@@ -261,9 +262,16 @@ SPARSE = {"gradient_sparsification": 0.9}
         ({"algorithm": "random_forest", **SPARSE}, "gradient_sparsification has no effect on random_forest"),
         ({"algorithm": "random_forest", "quantization": 16}, "quantization has no effect on random_forest"),
         (
-            {"secure_aggregation": True, "aggregation_protocol": "shamir", "quantization": 8},
-            "quantization is not possible where shamir hides updates",
+            {**HIDDEN, "quantization": 8},
+            "quantization = 8 with secure_aggregation needs max_update_norm",
         ),
+        (
+            {**HIDDEN, "quantization": 8, "max_update_norm": 1.0, "top_k": 3},
+            "top_k is not possible where shamir hides updates",
+        ),
+        ({**HIDDEN, **SPARSE}, "gradient_sparsification is not possible where shamir hides updates"),
+        ({**HIDDEN, "max_update_norm": 1.0}, "max_update_norm cannot be held"),
+        ({**HIDDEN, "max_update_norm": 1.0, "quantization": 32}, "max_update_norm cannot be held"),
         ({"optimizer": "newton", "top_k": 3}, "top_k has no effect on optimizer newton, which adds sums up"),
     ],
 )
@@ -279,6 +287,9 @@ def test_less_than_a_rule_needs_of_updates_is_refused(changed: dict[str, Any], s
         SPARSE,
         {"aggregation": "fedadam", "quantization": 8, "top_k": 5},
         {"aggregation": "median", "quantization": 8},
+        {**HIDDEN, "quantization": 8, "max_update_norm": 1.0},
+        {**HIDDEN, "quantization": 16, "max_update_norm": 1.0, "aggregation": "fedadam"},
+        {**HIDDEN, "quantization": 32, "compression": "zstd"},
         {"aggregation": "scaffold", "quantization": 32, "gradient_sparsification": 0.0},
         {"algorithm": "random_forest", "compression": "zstd", "gradient_sparsification": 0.0},
         {"compression": "zstd", "compression_level": 19},
@@ -286,6 +297,22 @@ def test_less_than_a_rule_needs_of_updates_is_refused(changed: dict[str, Any], s
 )
 def test_what_a_rule_can_do_without_is_not_refused(changed: dict[str, Any]) -> None:
     check_parts(options(**changed), policy())
+
+
+def test_hidden_updates_with_shares_of_noise_are_not_rounded() -> None:
+    given = options(**HIDDEN, quantization=16, max_update_norm=1.0)
+    check_rule(given, private=False)
+
+    with pytest.raises(FederatedError, match="is not possible under a privacy_budget") as caught:
+        check_rule(given, private=True)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_compression_is_said_to_save_nothing_of_hidden_updates() -> None:
+    assert describe_coding(options(compression="zstd")) == []
+    assert describe_coding(options(**HIDDEN)) == []
+    (said,) = describe_coding(options(**HIDDEN, compression="zstd"))
+    assert said.startswith("compression zstd makes hidden updates no smaller")
 
 
 @pytest.fixture

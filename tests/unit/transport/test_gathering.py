@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from heliosdb.aggregation.masked_sum import MaskedAdding, MaskedSum, masked_term
 from heliosdb.aggregation.partial_sum import Adding, PartialGathering, PartialSum
 from heliosdb.aggregation.summation import ExactSum
 from heliosdb.aggregation.sums import Shape
@@ -36,7 +37,7 @@ from heliosdb.transport.gather_messages import (
     receive_gather,
     told_to_messages,
 )
-from heliosdb.transport.gathering import GatherCollector, GatheredSum, check_signed, close_sum
+from heliosdb.transport.gathering import AnySum, GatherCollector, GatheredSum, check_signed, close_sum
 from heliosdb.transport.messages import EncodedState, ReceivedTask, encode_header, task_sha256
 from heliosdb.transport.packing import close_update, encode_vector, open_term
 from heliosdb.transport.sealing import SealingKey
@@ -243,7 +244,7 @@ USAGES: dict[NodeName, Usage | None] = {B: Usage(1.0, 0.5, 2.0**20), C: None, D:
 
 def answer(
     terms: list[SignedTerm],
-    partial: PartialSum,
+    partial: AnySum,
     *,
     asking: GatherRequest = REQUEST,
     usages: dict[NodeName, Usage | None] = USAGES,
@@ -369,6 +370,58 @@ def test_whatever_an_aggregator_lies_about_is_rejected(said: Callable[[], list[b
     with pytest.raises(FederatedError, match=reason) as caught:
         collect(request(), said())
     assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
+MASKED = request(shape=Shape(6, Dtype.UINT64), adding=MaskedAdding(6, 2))
+
+
+async def test_a_request_for_masked_vectors_has_a_note_for_each_node() -> None:
+    b, *others = NODES_ASKED
+    assert b.task is not None
+    noted = replace(b, task=replace(b.task, note=b"boxes"))
+    asking = replace(MASKED, nodes=(noted, *others))
+
+    assert await received(messages(asking)) == asking
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"adding": MaskedAdding(6, 4)}, "such words cannot be added up"),
+        ({"shape": Shape(6, Dtype.FLOAT64)}, "such words cannot be added up"),
+        ({"adding": MaskedAdding(6, 65)}, "limbs"),
+    ],
+)
+async def test_words_that_are_none_are_added_by_nobody(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(FederatedError, match=reason):
+        await received(messages(replace(MASKED, **change)))  # type: ignore[arg-type]
+
+
+async def test_vectors_are_added_up_in_one_way() -> None:
+    head, *others = messages(MASKED)
+    message = pb.GatherMessage.FromString(head)
+    message.head.adding.CopyFrom(pb.Adding(parts=1))
+
+    with pytest.raises(FederatedError, match="in one way"):
+        await received([message.SerializeToString(), *others])
+
+
+def test_a_sum_of_masked_vectors_is_its_words_and_who_signed_one() -> None:
+    terms, _ = told()
+    words = np.arange(6, dtype=np.uint64) + np.uint64(1 << 63)
+    made = MaskedSum(words, tuple(masked_term(node, 1.0) for node in (B, C, D)))
+
+    gathered = collect(MASKED, answer(terms, made, asking=MASKED))
+
+    assert isinstance(gathered.partial, MaskedSum)
+    assert gathered.partial.words.tolist() == words.tolist()
+    assert gathered.partial.nodes == {B, C, D}
+    assert gathered.usages == USAGES
+    with pytest.raises(FederatedError, match="not of the updates that were told of"):
+        collect(MASKED, answer(terms[1:], made, asking=MASKED))
+    short = replace(made, words=words[1:])
+    with pytest.raises(FederatedError, match="another size than was asked for"):
+        collect(MASKED, answer(terms, short, asking=MASKED))
 
 
 def test_a_sum_opens_for_whoever_asked_alone() -> None:

@@ -22,7 +22,7 @@ from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import ARRAY_TYPES, make_state, state_to_bytes
-from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, TaskKey, Work
+from heliosdb.domain.task import Privacy, Reading, Rounding, Scaling, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -347,11 +347,34 @@ def test_the_hash_of_a_state_that_is_not_sent_has_32_bytes(length: int) -> None:
         task_from_header(raw)
 
 
+@pytest.mark.parametrize(
+    ("rounding", "reason"),
+    [
+        (Rounding(32, 1.0, 1.0), "8 or 16 bits"),
+        (Rounding(8, 0.0, 1.0), "norm to which updates are cut"),
+        (Rounding(8, float("nan"), 1.0), "norm to which updates are cut"),
+        (Rounding(8, 1.0, 0.5), "what all nodes weigh"),
+    ],
+)
+def test_a_lattice_that_cannot_be_is_refused(rounding: Rounding, reason: str) -> None:
+    work = replace(a_task().work, summing=Summing("newer", "shares", rounding=rounding))
+    raw = encode_task(replace(a_task(), work=work), SEALING_KEY)[0]
+    with pytest.raises(FederatedError, match=reason):
+        task_from_header(raw)
+
+
 def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_to_refuse() -> None:
     work = replace(
         a_task().work,
         algorithm="newer",
-        summing=Summing("newer", "shares", nodes=4, trust="distributed", state_sha256=bytes(range(32))),
+        summing=Summing(
+            "newer",
+            "shares",
+            nodes=4,
+            trust="distributed",
+            state_sha256=bytes(range(32)),
+            rounding=Rounding(16, 2.5, 4_096.0),
+        ),
         coding=Coding("newer", {"effort": 3}),
     )
     task = replace(a_task(), key=replace(a_task().key, step=StepName("newer")), work=work)

@@ -116,6 +116,11 @@ class Play:
         show: Callable[[PlayedRound], None],
     ) -> None:
         """eligible: what of the nodes' columns is known. FederatedError where the run's parts do not fit."""
+        if run.options.rounds_hidden:
+            raise not_supported(
+                "hidden updates that are rounded are not simulated",
+                hint="Simulate without quantization: of 16 bits the difference is not seen.",
+            )
         # What nodes would send behind masks is added up as it is: a secure sum is the same to the bit.
         self._run, self._course = run, replace(Course.of(run), protocol=protocol(PLAIN))
         if isinstance(self._course.strategy, CustomFunction):
