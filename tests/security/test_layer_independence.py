@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns
+from heliosdb.algorithms.convolution import Convolution
 from heliosdb.algorithms.gradient import GradientWork, sum_layer_gradients
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
-from heliosdb.algorithms.neural import NEURAL_NETWORK
+from heliosdb.algorithms.neural import CNN, NEURAL_NETWORK
 from heliosdb.algorithms.norms import NormsWork, count_norms, next_norm
 from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_layered import layered_scores
@@ -33,6 +34,7 @@ from heliosdb.domain.bounds import CLIPPING_NORM, NOISE_MULTIPLIER, PARAMETER
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import ClippedSum, Vector
 from heliosdb.node.scratch import Scratch
+from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, Secret
 from tests.security.private_cases import PARAMETERS, case, held_out, kept, of
 
@@ -58,6 +60,22 @@ def network(classes: int, activation: str, *layers: int) -> Kind:
     return Kind(f"{activation} {layers} {output}", classes, make)
 
 
+def convolution(classes: int, activation: str, channels: tuple[int, ...], groups: int, *layers: int) -> Kind:
+    """One whose image is most of the inputs, in two lines where there are enough."""
+    output = "linear" if not classes else "sigmoid" if layers[-1] == 1 else "softmax"
+
+    def make(inputs: int) -> tuple[Shape, int]:
+        image = (1, 2, inputs // 2) if inputs >= 4 else (1, 1, inputs)
+        settings = ConvolutionSettings(
+            activation=activation, output_activation=output, layers=layers,  # type: ignore[arg-type]
+            input_shape=image, channels=channels, groups=groups,
+        )  # fmt: skip
+        found = Convolution.of(inputs, settings)
+        return CNN.of(found.begin(1), inputs).layers(0, inputs), found.size
+
+    return Kind(f"{activation} {channels} {layers} {output}", classes, make)
+
+
 def shape_of(architecture: Perceptron) -> Shape:
     state = architecture.begin(1)
     return NEURAL_NETWORK.of(state, architecture.inputs).layers(0, architecture.inputs)
@@ -70,6 +88,9 @@ KINDS = [
     network(0, "sigmoid", 4, 1),
     network(2, "relu", 1),
     network(2, "relu", 4, 4, 4, 4, 4, 4, 1),
+    convolution(2, "relu", (4,), 2, 1),
+    convolution(3, "tanh", (2, 6), 2, 4, 3),
+    convolution(0, "gelu", (3, 3), 3, 1),
     Kind("linear of 4 classes", 4, lambda inputs: (LOGISTIC_REGRESSION.layers(4, inputs), 3 * (inputs + 1))),
     Kind("linear of 2 classes", 2, lambda inputs: (LOGISTIC_REGRESSION.layers(2, inputs), inputs + 1)),
     Kind("linear of a number", 0, lambda inputs: (LINEAR_REGRESSION.layers(0, inputs), inputs + 1)),

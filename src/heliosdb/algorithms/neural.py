@@ -21,7 +21,8 @@ from heliosdb.algorithms.convolution import CONVOLUTIONS
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.families import half_squared_error, log_loss
 from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork, sum_layer_gradients
-from heliosdb.algorithms.levels import LEVELS, LevelsStep
+from heliosdb.algorithms.image_levels import ImageLevelsStep
+from heliosdb.algorithms.levels import LEVELS
 from heliosdb.algorithms.measures import LARGEST_LOSS, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.norms import NORMS, NormsStep
@@ -87,7 +88,7 @@ class NeuralNetwork:
         a report."""
         return {
             BINS: BinsStep(self.name),
-            LEVELS: LevelsStep(self.name),
+            LEVELS: ImageLevelsStep(self.name),
             CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
             STATISTICS: MeasuredStatisticsStep(self.name, streams_privately=True),
             REFINE: MeasuredRefineStep(self.name, streams=True, adds_blocks=True),

@@ -14,6 +14,7 @@ from heliosdb.catalog.participant import SharedDataset
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.disclosure_rules import NO_FLOORS
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.limits import Limits
 from heliosdb.domain.task import Reading, Task
@@ -92,6 +93,7 @@ def make_table_request(
         max_row_sets=rules.max_row_sets,
         classes=() if plain else task_classes(task),
         levels=() if plain else tuple(column.levels for column in columns),
+        elements=() if plain else tuple(map(_elements, columns)),
         fold=reading.fold,
         roles=reading.roles,
         admission=admission,
@@ -99,6 +101,10 @@ def make_table_request(
         has_consent_query=dataset.consent_query is not None,
         lets_withdraw=dataset.plain_withdrawals,
     )
+
+
+def _elements(column: ColumnEncoding) -> int:
+    return column.elements if column.kind is ColumnKind.ARRAY else 0
 
 
 def computing_limits(received: ReceivedTask) -> Limits:
