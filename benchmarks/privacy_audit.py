@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Figure, publish
 from heliosdb.algorithms import Table, derive_rng
-from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.hazards import HazardSettings, bounded_hazards
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_concordance import SENSITIVITY, concordance_steps, count_cells
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_newton import NoisyWork

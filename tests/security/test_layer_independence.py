@@ -73,7 +73,7 @@ def convolution(classes: int, activation: str, channels: tuple[int, ...], groups
         found = Convolution.of(inputs, settings)
         return CNN.of(found.begin(1), inputs).layers(0, inputs), found.size
 
-    return Kind(f"{activation} {channels} {layers} {output}", classes, make)
+    return Kind(f"cnn {activation} {channels} {layers} {output}", classes, make)
 
 
 def shape_of(architecture: Perceptron) -> Shape:
