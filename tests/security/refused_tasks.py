@@ -168,7 +168,8 @@ def of_columns() -> list[tuple[str, Task]]:
         ("the task says classes = 2, and names 3", encoded(counted(), age, pressure, classes=("0", "1", "2"))),
         ("is not read as value", encoded(counted(), age, replace(name, form="value"))),
         ("the classes of the target are not known", encoded(counting(), age, classes=())),
-        ("arrays are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
+        ("arrays of no declared length are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
+        ("a row would be 1605 numbers, more than the 1600", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY, elements=1600))),
         ("bins are not supported", encoded(counted(), replace(age, form="bins", edges=(1.0, 2.0)))),
     ]  # fmt: skip
 

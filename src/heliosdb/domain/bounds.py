@@ -80,7 +80,7 @@ number."""
 BLOCKS, PIXELS = Bounds(1, 8), Bounds(1, 1_600)
 """Blocks of a convolutional network, and inputs that are an image: a row is read as no more columns."""
 
-WINDOWS = Bounds(1, 1 << 22)
+WINDOWS = Bounds(1, 1 << 21)
 """Numbers that a block multiplies for one row: of each place those beneath the kernel."""
 
 NETWORK_PARAMETERS = Bounds(1, 50_000_000)

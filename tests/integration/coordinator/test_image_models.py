@@ -80,7 +80,7 @@ async def test_images_as_arrays_are_told_apart_and_predicted_in_the_database(wor
     await split_up(world, images, ages, shown)
     create_model(
         world, features=["pixels", "age"], target="digit", algorithm="cnn", input_shape="[1, 8, 8]", channels="[4, 8]",
-        groups=2, layers="[3]", output_activation="softmax", rounds=4, local_epochs=3, batch_size=16, optimizer="adam",
+        groups=2, layers="[3]", output_activation="softmax", rounds=4, local_epochs=3, batch_size=25, optimizer="adam",
         learning_rate=0.01, early_stopping_rounds=20,
     )  # fmt: skip
     world.start_coordinator()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.scoring.kinds import find_kind
 from heliosdb.scoring.network import HIDDEN
+from heliosdb.scoring.soundness import check_version, find_fault
 from tests.support.runs import RUN, with_options
 
 SHAPES = [
@@ -214,3 +216,51 @@ def test_every_activation_is_one_of_blocks() -> None:
         assert network.sums(parameters, rows) == pytest.approx(
             by_torch(network, parameters, rows).numpy(), abs=1e-5
         )
+
+
+def prediction_of(network: Convolution) -> tuple[dict[str, Any], dict[str, Any], Encoding]:
+    inputs = network.inputs
+    scaling = Scaling((0.0,) * inputs, (1.0,) * inputs)
+    made_so = network.predict(numbers(network), scaling)
+    columns = (PIXELS, *(replace(AGE, column=f"side {place}") for place in range(inputs - 16)))
+    return {"kind": made_so.kind, **made_so.content}, dict(made_so.arrays), Encoding(columns)
+
+
+@pytest.mark.parametrize("beside", [0, 2])
+def test_what_another_organisation_made_is_checked_before_it_is_scored(beside: int) -> None:
+    network = made((1, 4, 4), beside, {"output_activation": "linear", "layers": (3, 1)})
+    content, arrays, encoding = prediction_of(network)
+    check_version(content, arrays, encoding)
+
+    def fault(change: dict[str, Any], **changed: Any) -> str | None:
+        others = {name: array for name, array in {**arrays, **changed}.items() if array is not None}
+        return find_fault(lambda: check_version({**content, **change}, others, encoding))
+
+    assert fault({}) is None
+    kernel = arrays["kernel_0"]
+    for change in (
+        {"image": [1, 4, 5]}, {"image": [1, 4]}, {"image": [1, 4.0, 4]}, {"image": "144"}, {"groups": 3}, {"groups": 0},
+        {"activation": "sine"}, {"activations": ["relu"]}, {"kernel": 3},
+    ):  # fmt: skip
+        assert fault(change), change
+    assert fault({}, kernel_0=None)
+    assert fault({}, kernel_0=kernel[:, :, :, :2])
+    assert fault({}, kernel_0=kernel[:4])
+    assert fault({}, gains_1=np.zeros(3))
+    assert fault({}, shifts_1=np.full_like(arrays["shifts_1"], np.nan))
+    assert fault({}, weight_0=arrays["weight_0"][:, :-1])
+    assert fault({}, scales=np.zeros(network.inputs))
+    assert fault({}, kernel_2=kernel)
+    assert fault({}, strange=np.zeros(3))
+
+
+def test_no_number_within_its_bounds_overflows() -> None:
+    for activation in HIDDEN:
+        network = made(
+            (1, 4, 4), 1, {"activation": activation, "layers": (3, 2), "output_activation": "softmax"}
+        )
+        parameters = np.random.default_rng(2).choice([-1e9, 1e9, 0.0], network.size).astype(np.float32)
+        rows = np.random.default_rng(3).choice([-1e6, 1e6, 0.0], (20, network.inputs))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert np.isfinite(network.sums(parameters, rows)).all()
