@@ -122,6 +122,8 @@ def sample(spec: OptionSpec) -> Any:
         return tuple(spec.default) if isinstance(spec.default, list) else spec.default
     if spec.type is OptionType.TEXT_ARRAY:
         return ("one", "another")
+    if spec.type is OptionType.INTEGER_ARRAY:
+        return (1, 8, 8)
     if spec.type is OptionType.TEXT:
         return "a_column"
     return spec.choices[0] if spec.choices else spec.maximum or (spec.below or 1) / 2
