@@ -18,6 +18,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import Contribution
+from heliosdb.domain.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def _check_lengths(table: Table, place: int, column: str, elements: int) -> None
     whose = table.subjects[wrong]
     subjects = int(count_subjects(np.zeros(whose.size, dtype=np.int64), whose, 1)[0])
     several = subjects >= max(table.min_cell, table.min_category)
-    rows = f"{int(wrong.sum())} rows" if several else "a few rows"
+    rows = counted(int(wrong.sum()), "row") if several else "a few rows"
     raise invalid_value(
         f'column "{column}" holds arrays that are no images of {elements} numbers in {rows}',
         hint="input_shape says channels, height and width. Share images of one size, such as a view makes.",

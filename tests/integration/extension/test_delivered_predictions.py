@@ -77,7 +77,7 @@ def network(outputs: int, link: str) -> Prediction:
 def convolution(outputs: int, link: str) -> Prediction:
     """Most inputs are an image in two lines, the others join; parameters are drawn."""
     settings = ConvolutionSettings(
-        input_shape=(1, 2, INPUTS // 2 - 1), channels=(4, 2), groups=2, activation="gelu", layers=(3, outputs),
+        input_shape=(1, 2, INPUTS // 2 - 1), channels=(4, 2), groups=2, activation="gelu", layers=(outputs,),
         output_activation="softmax" if link == "softmax" else "linear",
     )  # fmt: skip
     found = Convolution.of(INPUTS, settings)
