@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Figure, publish
 from heliosdb.algorithms import Table, derive_rng
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.hazards import HazardSettings, bounded_hazards
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_concordance import SENSITIVITY, concordance_steps, count_cells
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_newton import NoisyWork
@@ -181,7 +181,7 @@ def report_trial(noise: float, *, rows_count: bool = False) -> Trial:
 
 def network_trial(noise: float, *, norm: float = 1.0) -> Trial:
     """One step of a network."""
-    network = Architecture(FEATURES, (3, 1), "tanh", "sigmoid")
+    network = Perceptron(FEATURES, (3, 1), "tanh", "sigmoid")
     state = network.begin(3)
     privacy = PrivateTraining(noise, norm, 1.0, 1, float(ROWS))
     work = TrainWork("neural_network", SCALING, 1, 4, 0.1, privacy, classes=2)

@@ -93,6 +93,8 @@ def make_run(
     """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated. Few trees
     are as many kinds of exchanges as a hundred. shared: its noise is that of secure sums."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
+    if "channels" in given:
+        given["input_shape"] = (1, 1, 2)
     if "trees" in given:
         given["trees"] = 4
     if newton:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.norms import NormsWork
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.structure import normal_edges
@@ -87,7 +87,7 @@ def network_tasks() -> Iterator[Task]:
     """The report of a network about categories of many levels: of many rows it takes long, and goes through rows
     as an evaluation of three classes does."""
     scaling, columns = Scaling((0.0,) * INPUTS, (1.0,) * INPUTS), _columns()
-    state = Architecture(INPUTS, (2, 1), "tanh", "sigmoid").begin(1)
+    state = Perceptron(INPUTS, (2, 1), "tanh", "sigmoid").begin(1)
     work = PrivateReportWork("neural_network", scaling, NOISE, classes=2)
     asked = work.to_work(PrivateLayout(2, len(COLUMNS)).size)
     reading = Reading(None, COLUMNS, "y", 0.5, 1)

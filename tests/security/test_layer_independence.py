@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table
-from heliosdb.algorithms.architecture import Architecture
-from heliosdb.algorithms.columns import private_targets, scale_columns
+from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns
+from heliosdb.algorithms.convolution import Convolution
 from heliosdb.algorithms.gradient import GradientWork, sum_layer_gradients
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
-from heliosdb.algorithms.neural import NEURAL_NETWORK
+from heliosdb.algorithms.neural import CNN, NEURAL_NETWORK
 from heliosdb.algorithms.norms import NormsWork, count_norms, next_norm
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_layered import layered_scores
 from heliosdb.algorithms.private_layers import NORM_BITS, LayeredRows, Shape, scores_of
 from heliosdb.algorithms.private_measuring import measure_privately
@@ -33,6 +34,7 @@ from heliosdb.domain.bounds import CLIPPING_NORM, NOISE_MULTIPLIER, PARAMETER
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import ClippedSum, Vector
 from heliosdb.node.scratch import Scratch
+from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, Secret
 from tests.security.private_cases import PARAMETERS, case, held_out, kept, of
 
@@ -52,13 +54,29 @@ def network(classes: int, activation: str, *layers: int) -> Kind:
     output = "linear" if not classes else "sigmoid" if layers[-1] == 1 else "softmax"
 
     def make(inputs: int) -> tuple[Shape, int]:
-        found = Architecture(inputs, layers, activation, output)
+        found = Perceptron(inputs, layers, activation, output)
         return shape_of(found), found.size
 
     return Kind(f"{activation} {layers} {output}", classes, make)
 
 
-def shape_of(architecture: Architecture) -> Shape:
+def convolution(classes: int, activation: str, channels: tuple[int, ...], groups: int, *layers: int) -> Kind:
+    """One whose image is most of the inputs, in two lines where there are enough."""
+    output = "linear" if not classes else "sigmoid" if layers[-1] == 1 else "softmax"
+
+    def make(inputs: int) -> tuple[Shape, int]:
+        image = (1, 2, inputs // 2) if inputs >= 4 else (1, 1, inputs)
+        settings = ConvolutionSettings(
+            activation=activation, output_activation=output, layers=layers,  # type: ignore[arg-type]
+            input_shape=image, channels=channels, groups=groups,
+        )  # fmt: skip
+        found = Convolution.of(inputs, settings)
+        return CNN.of(found.begin(1), inputs).layers(0, inputs), found.size
+
+    return Kind(f"cnn {activation} {channels} {layers} {output}", classes, make)
+
+
+def shape_of(architecture: Perceptron) -> Shape:
     state = architecture.begin(1)
     return NEURAL_NETWORK.of(state, architecture.inputs).layers(0, architecture.inputs)
 
@@ -70,6 +88,9 @@ KINDS = [
     network(0, "sigmoid", 4, 1),
     network(2, "relu", 1),
     network(2, "relu", 4, 4, 4, 4, 4, 4, 1),
+    convolution(2, "relu", (4,), 2, 1),
+    convolution(3, "tanh", (2, 6), 2, 4, 3),
+    convolution(0, "gelu", (3, 3), 3, 1),
     Kind("linear of 4 classes", 4, lambda inputs: (LOGISTIC_REGRESSION.layers(4, inputs), 3 * (inputs + 1))),
     Kind("linear of 2 classes", 2, lambda inputs: (LOGISTIC_REGRESSION.layers(2, inputs), inputs + 1)),
     Kind("linear of a number", 0, lambda inputs: (LINEAR_REGRESSION.layers(0, inputs), inputs + 1)),
@@ -177,11 +198,11 @@ def test_a_subject_of_a_thousand_rows_adds_no_more_than_another(kind: Kind) -> N
 def test_scores_are_the_same_bits_alone_and_among_others(kind: Kind, n: int) -> None:
     for seed in (2 * n, 2 * n + 1):
         given = asked(kind, seed, rows=n, features=1 + n % 40)
-        weights = given.shape.split(given.parameters)
+        passing = given.shape.passing(given.parameters)
         columns = scale_columns(given.table.features, given.scaling)
-        whole = scores_of(weights, given.shape.activation, columns)
+        whole = scores_of(passing, columns)
         for row in {0, n // 2, n - 1}:
-            alone = scores_of(weights, given.shape.activation, columns[:, row : row + 1])
+            alone = scores_of(passing, columns[:, row : row + 1])
             assert alone.tobytes() == whole[:, row : row + 1].tobytes()
             slopes = given.shape.slopes(whole, np.zeros(n))
             one = given.shape.slopes(alone, np.zeros(1))
@@ -211,13 +232,13 @@ def test_a_subject_s_bit_about_its_norm_is_its_own(kind: Kind, seed: int) -> Non
 @given(seed=SEEDS)
 def test_what_a_subject_adds_to_an_evaluation_is_its_own(kind: Kind, seed: int) -> None:
     given = asked(kind, seed)
-    weights = given.shape.split(given.parameters)
+    passing = given.shape.passing(clamp_parameters(given.parameters))
     work = EvaluateWork("any", given.scaling, given.noise_multiplier, classes=given.classes)
-    reduced = given.classes > 2 and len(weights[-1]) < given.classes
-    if given.classes == 2 and len(weights[-1]) == 2:
+    reduced = given.classes > 2 and passing.units < given.classes
+    if given.classes == 2 and passing.units == 2:
         return  # Two units are measured as one.
 
-    scores = layered_scores(weights, given.shape.activation, given.scaling, is_reduced=reduced)
+    scores = layered_scores(passing, given.scaling, is_reduced=reduced)
 
     def steps(table: Table) -> Integers:
         return of(measure_privately(scores, held_out(table), work), given.noise_multiplier)
@@ -233,7 +254,7 @@ def test_what_a_subject_adds_to_an_evaluation_is_its_own(kind: Kind, seed: int) 
 @pytest.mark.parametrize("rows", [0, 1, 300])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_no_table_and_no_parameters_make_private_training_fail(rows: int, optimizer: str) -> None:
-    architecture = Architecture(3, (4, 4, 3), "gelu", "softmax")
+    architecture = Perceptron(3, (4, 4, 3), "gelu", "softmax")
     for seed in range(6):
         found, rng = case(seed, rows=rows, features=3), np.random.default_rng(seed)
         privacy = PrivateTraining(found.noise_multiplier, found.clipping_norm, 0.6, 3, 1.0)

@@ -15,11 +15,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.hazards import HAZARDS, HazardSettings
 from heliosdb.algorithms.local_terms import LocalTerms
 from heliosdb.algorithms.newton import NEWTON
 from heliosdb.algorithms.norms import NORMS, NormsWork
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_layout import PrivateLayout
 from heliosdb.algorithms.private_newton import NoisyWork
 from heliosdb.algorithms.vocabulary import VOCABULARY, WIDTH
@@ -160,7 +160,7 @@ def of_layers() -> list[Task]:
         state=several,
         reading=reading,
     )
-    architecture = Architecture(2, (4, 1), "tanh", "sigmoid")
+    architecture = Perceptron(2, (4, 1), "tanh", "sigmoid")
     hostile = np.full(architecture.size, PARAMETER.most, dtype=np.float32)
     network = train(private_training(), run=new_run(), budget=LARGE, state=architecture.to_state(hostile))
     network = replace(

@@ -40,6 +40,7 @@ from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit
 from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
 from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.private_layered import (
+    clamped_layers,
     classes_shape,
     layered_scores,
     scores_shape,
@@ -457,7 +458,8 @@ class LinearModel:
 
     def _row_scores(self, parameters: Vector, scaling: Scaling) -> RowScores:
         if parameters.ndim > 1:
-            return layered_scores([parameters], "relu", scaling, is_reduced=True)
+            layers = clamped_layers([parameters], "relu")
+            return layered_scores(layers, scaling, is_reduced=True)
         clamped = clamp_parameters(parameters)
         # Of a count its mean is measured, as of any number.
         unit = scaling.target_mean / scaling.target_scale if self.counts else 0.0

@@ -103,7 +103,7 @@ def train_network(
     rows = torch.from_numpy(np.require(inputs, requirements=["C", "W"])).to(device)
     wanted = torch.from_numpy(np.array(targets)).to(device, kind)
     current = torch.from_numpy(np.array(parameters, dtype=np.float32)).to(device)
-    leaves = [one.detach().requires_grad_() for pair in architecture.split(current) for one in pair]
+    leaves = [one.detach().requires_grad_() for one in architecture.leaves(current)]
     move, finish = _mover(torch, descent, current), _finisher(torch, descent, current)
     for _ in range(descent.epochs):
         order = torch.from_numpy(rng.permutation(len(rows))).to(device)
@@ -119,12 +119,7 @@ def train_network(
 
 
 def _loss(torch: Any, architecture: Architecture, leaves: list[Any], rows: Any, wanted: Any) -> Any:
-    functional = torch.nn.functional
-    values = rows
-    for place in range(0, len(leaves), 2):
-        values = functional.linear(values, leaves[place], leaves[place + 1])
-        if place + 2 < len(leaves):
-            values = _activate(torch, architecture.activation, values)
+    functional, values = torch.nn.functional, architecture.pass_through(torch, leaves, rows)
     match architecture.output:
         case "softmax":
             return functional.cross_entropy(values, wanted)
@@ -132,19 +127,6 @@ def _loss(torch: Any, architecture: Architecture, leaves: list[Any], rows: Any, 
             return functional.binary_cross_entropy_with_logits(values[:, 0], wanted)
         case _:
             return 0.5 * torch.mean(torch.square(values[:, 0] - wanted))
-
-
-def _activate(torch: Any, name: str, values: Any) -> Any:
-    """As scoring/network.py does."""
-    match name:
-        case "relu":
-            return torch.relu(values)
-        case "tanh":
-            return torch.tanh(values)
-        case "sigmoid":
-            return torch.sigmoid(values)
-        case _:
-            return torch.nn.functional.gelu(values, approximate="tanh")
 
 
 def _mover(torch: Any, descent: Descent, current: Any) -> Callable[[Any], None]:

@@ -1,35 +1,37 @@
-"""Neural networks: fully connected layers on scaled inputs, for two or more classes or a number.
+"""Neural networks of any architecture on scaled inputs, for two or more classes or a number.
 
 What always holds: only training at a node needs PyTorch; a network begins, is measured and predicts by numpy
 alone. Inputs are scaled by the task's `Scaling`, a missing value being the mean, and cut, exactly as
 scoring/network.py does for predictions. Under a privacy budget nothing needs PyTorch: see
-private_layers.py.
+private_layers.py. What a network is made of is its architecture's matter alone (architecture.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heliosdb.algorithms.architecture import Architecture, read_architecture
+from heliosdb.algorithms.architecture import Architecture, Family
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
+from heliosdb.algorithms.convolution import CONVOLUTIONS
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.families import half_squared_error, log_loss
 from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork, sum_layer_gradients
-from heliosdb.algorithms.levels import LEVELS, LevelsStep
+from heliosdb.algorithms.image_levels import ImageLevelsStep
+from heliosdb.algorithms.levels import LEVELS
 from heliosdb.algorithms.measures import LARGEST_LOSS, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.norms import NORMS, NormsStep
-from heliosdb.algorithms.private_layered import layered_scores, network_shape, train_layers
+from heliosdb.algorithms.perceptron import PERCEPTRONS
+from heliosdb.algorithms.private_layered import layered_scores, train_layers
 from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.private_measuring import RowScores, measure_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
-from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.registry import classes_of, supervised
 from heliosdb.algorithms.releases import releases_of_descent
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
@@ -47,12 +49,9 @@ from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import NetworkSettings, has_classes
-from heliosdb.parts.networks import check_layers, check_size
+from heliosdb.parts.algorithms import has_classes
 from heliosdb.privacy.mechanisms import Secret
-from heliosdb.scoring.network import forward, scale
-
-_LINKS = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
+from heliosdb.scoring.network import scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class MeasuredStatisticsStep(StatisticsStep):
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Turn the sums into scaling; FederatedError 22023 where the last layer and the target differ."""
         check_network(plan)
-        return StatisticsStep.read(self, plan, state, gathered)
+        return _rescaled(StatisticsStep.read(self, plan, state, gathered), plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +71,16 @@ class MeasuredRefineStep(RefineStep):
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """See `MeasuredStatisticsStep.read`."""
         check_network(plan)
-        return RefineStep.read(self, plan, state, gathered)
+        return _rescaled(RefineStep.read(self, plan, state, gathered), plan)
 
 
 @dataclass(frozen=True, slots=True)
 class NeuralNetwork:
-    """A network. architecture: how it is laid out; None where that is not asked yet."""
+    """A network. family: of what kind; architecture: how it is laid out, None where that is not asked yet."""
 
     architecture: Architecture | None = None
     name: str = "neural_network"
+    family: Family = PERCEPTRONS
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
@@ -89,7 +89,7 @@ class NeuralNetwork:
         a report."""
         return {
             BINS: BinsStep(self.name),
-            LEVELS: LevelsStep(self.name),
+            LEVELS: ImageLevelsStep(self.name),
             VOCABULARY: VocabularyStep(self.name),
             CLASSES: ClassesStep(self.name, streams=True, adds_blocks=True),
             STATISTICS: MeasuredStatisticsStep(self.name, streams_privately=True),
@@ -107,17 +107,13 @@ class NeuralNetwork:
         classes: int | None = len(options.target_classes if encoding is None else encoding.classes)
         if has_classes(self.name, options.given) and not classes:
             classes = None
-        check_layers(options.settings(NetworkSettings), options.target, classes)
+        self.family.check(plan, classes)
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
         """Return the network that the run's seed gives."""
         check_network(plan)
-        settings = plan.run.options.settings(NetworkSettings)
-        architecture = Architecture(
-            len(plan.inputs), settings.layers, settings.activation, settings.output_activation
-        )
-        return architecture.begin(plan.run.seed)
+        return self.family.plan(plan).begin(plan.run.seed)
 
     def first(self, plan: RunPlan) -> StepName:
         """Return for round 0 statistics, before which levels and classes may be asked for; else training."""
@@ -130,23 +126,10 @@ class NeuralNetwork:
         return releases_of_descent(plan)
 
     def predict(self, state: State, findings: Findings) -> Prediction:
-        """Return the layers and the scaling, as scoring/network.py reads them."""
+        """Return what predicts with the state's parameters."""
         scaling = findings.scaling
         assert scaling is not None
-        layers = self._found(state, len(scaling.means)).network(state[PARAMETERS])
-        arrays: dict[str, NDArray[Any]] = {
-            "means": np.array(scaling.means),
-            "scales": np.array(scaling.scales),
-        }
-        for place, layer in enumerate(layers):
-            arrays |= {f"weight_{place}": _compact(layer.weights), f"bias_{place}": _compact(layer.biases)}
-        content = {
-            "link": _LINKS[layers[-1].activation],
-            "activations": [layer.activation for layer in layers],
-            "target_mean": float(scaling.target_mean),
-            "target_scale": float(scaling.target_scale),
-        }
-        return Prediction("network", content, arrays)
+        return self._found(state, len(scaling.means)).predict(state[PARAMETERS], scaling)
 
     @property
     def dtype(self) -> Dtype:
@@ -155,11 +138,11 @@ class NeuralNetwork:
 
     def of(self, state: State, inputs: int) -> NeuralNetwork:
         """Return it as the state lays it out."""
-        return replace(self, architecture=read_architecture(state, inputs))
+        return replace(self, architecture=self.family.read(state, inputs))
 
     def check_state(self, state: State, inputs: int, classes: int) -> None:
         """Raise FederatedError (22023) for what is no network of so many inputs and classes."""
-        if not read_architecture(state, inputs).fits(classes):
+        if not self.family.read(state, inputs).fits(classes):
             raise invalid_value(
                 f"The task's network is not of a target of {counted(classes, 'class', 'classes')}."
             )
@@ -189,7 +172,7 @@ class NeuralNetwork:
         """Train from `parameters` on the rows that are not held out; see `LinearModel.train`."""
         assert self.architecture is not None
         if work.privacy is not None:
-            shape, start = network_shape(self.architecture), parameters.astype(np.float64)
+            shape, start = self.architecture.shape(), parameters.astype(np.float64)
             led = train_layers(
                 shape, table.training(), start, work=work, privacy=work.privacy, secret=secret or Secret()
             )
@@ -213,7 +196,7 @@ class NeuralNetwork:
         """Return its layers as private training takes them."""
         del classes, inputs  # A state's layers say both.
         assert self.architecture is not None
-        return network_shape(self.architecture)
+        return self.architecture.shape()
 
     def sum_gradients(
         self, table: Table, parameters: Vector, work: GradientWork, secret: Secret
@@ -263,31 +246,34 @@ class NeuralNetwork:
         return _row_scores(found, task.state[PARAMETERS], task.scaling)
 
     def _found(self, state: State, inputs: int) -> Architecture:
-        return self.architecture or read_architecture(state, inputs)
+        return self.architecture or self.family.read(state, inputs)
 
 
 def check_network(plan: RunPlan) -> None:
-    """Raise FederatedError (22023) where the layers differ from the target or are too many numbers."""
-    settings = plan.run.options.settings(NetworkSettings)
-    check_layers(settings, plan.run.options.target, len(classes_of(plan)))
-    check_size(len(plan.inputs), settings.layers)
+    """Raise FederatedError (22023) where a network cannot fit inputs and target, or is too many numbers."""
+    _family(plan).check(plan, len(classes_of(plan)))
+
+
+def _rescaled(taken: Taken, plan: RunPlan) -> Taken:
+    """Let the network say by what its inputs are scaled, once that is known."""
+    found = taken.findings
+    if found is None or found.scaling is None:
+        return taken
+    return replace(taken, findings=replace(found, scaling=_family(plan).rescale(plan, found.scaling)))
+
+
+def _family(plan: RunPlan) -> Family:
+    return cast(NeuralNetwork, supervised(plan.run.options.algorithm)).family
 
 
 def _scores(architecture: Architecture, parameters: Vector, features: Matrix, scaling: Scaling) -> Matrix:
     """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
-    sums = forward(architecture.network(parameters), scale(features, scaling.means, scaling.scales))
+    sums = architecture.sums(parameters, scale(features, scaling.means, scaling.scales))
     return sums if sums.shape[1] > 1 else sums[:, 0]
 
 
 def _row_scores(architecture: Architecture, parameters: Vector, scaling: Scaling) -> RowScores:
-    weights = [np.column_stack((one.weights, one.biases)) for one in architecture.network(parameters)]
-    return layered_scores(weights, architecture.activation, scaling)
-
-
-def _compact(numbers: Matrix) -> NDArray[Any]:
-    """Return them in float32 where that loses nothing, as it does not of parameters."""
-    small = numbers.astype(np.float32)
-    return small if np.array_equal(small, numbers) else numbers
+    return layered_scores(architecture.scorer(parameters), scaling)
 
 
 def _targets(rows: Table, scaling: Scaling, classes: int) -> Vector:
@@ -309,3 +295,4 @@ def _losses(scores: Matrix, targets: Vector, classes: int) -> Vector:
 
 
 NEURAL_NETWORK = NeuralNetwork()
+CNN = NeuralNetwork(name="cnn", family=CONVOLUTIONS)

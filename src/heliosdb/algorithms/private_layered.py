@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.column_losses import softmax_column_slopes
 from heliosdb.algorithms.columns import clamp_parameters, private_targets, scale_columns
 from heliosdb.algorithms.families import RowValues, sigmoid
-from heliosdb.algorithms.private_layers import LayeredRows, Shape, Slopes, scores_of
+from heliosdb.algorithms.private_layers import LayeredRows, Layers, Passing, Shape, Slopes, scores_of
 from heliosdb.algorithms.private_measuring import RowScores
 from heliosdb.algorithms.private_sgd import descend_over
 from heliosdb.algorithms.table import Table, group_by_subject
@@ -25,24 +24,22 @@ from heliosdb.domain.vector import AlreadyPrivate, Contribution, Matrix, Vector
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
 
-def network_shape(architecture: Architecture) -> Shape:
-    """Return what private training is to know of a network."""
+def join_layers(layers: Sequence[Integers]) -> Integers:
+    """Put what lies in the places of layers' weights and biases, (units, inputs + 1), into the order of a
+    network's parameters."""
+    return np.concatenate([part for one in layers for part in (one[:, :-1].ravel(), one[:, -1])])
 
-    def split(parameters: Vector) -> list[Matrix]:
-        return [np.column_stack(pair) for pair in architecture.split(parameters)]
 
-    def join(layers: Sequence[Integers]) -> Integers:
-        return np.concatenate([part for one in layers for part in (one[:, :-1].ravel(), one[:, -1])])
-
-    return Shape(architecture.activation, _OUTPUT_SLOPES[architecture.output], split, join)
+def output_slopes(output: str) -> Slopes:
+    """Return the derivatives of the loss that goes with an output."""
+    return _OUTPUT_SLOPES[output]
 
 
 def classes_shape(classes: int, inputs: int) -> Shape:
     """Return what it is to know of a linear model of K > 2 classes: parameters (K - 1, inputs + 1)."""
     return Shape(
-        "relu",
         _slopes_beside_first,
-        lambda parameters: [parameters.reshape(classes - 1, inputs + 1)],
+        lambda parameters: Layers([parameters.reshape(classes - 1, inputs + 1)], "relu"),
         lambda layers: layers[0].ravel(),
     )
 
@@ -50,9 +47,8 @@ def classes_shape(classes: int, inputs: int) -> Shape:
 def scores_shape(residual: RowValues) -> Shape:
     """Return what it is to know of a linear model of one score. residual: the loss's derivative by it."""
     return Shape(
-        "relu",
         lambda scores, targets: residual(scores[0], targets)[None],
-        lambda parameters: [parameters[None]],
+        lambda parameters: Layers([parameters[None]], "relu"),
         lambda layers: layers[0].ravel(),
     )
 
@@ -120,19 +116,20 @@ def train_layers(
     return Contribution(moved - parameters, privacy.expected_subjects, guard)
 
 
-def layered_scores(
-    weights: Sequence[Matrix], activation: str, scaling: Scaling, *, is_reduced: bool = False
-) -> RowScores:
+def layered_scores(passing: Passing, scaling: Scaling, *, is_reduced: bool = False) -> RowScores:
     """Return what scores rows by layers.
 
-    weights, activation: see `Shape`; of two classes one last unit, of more one each, or where is_reduced
-    for each but the first.
+    passing: with of two classes one last unit, of more one each, or where is_reduced for each but the first.
     """
-    clamped = [clamp_parameters(one) for one in weights]
 
     def scores_of_rows(features: Matrix) -> Matrix:
-        scores = scores_of(clamped, activation, scale_columns(features, scaling))
+        scores = scores_of(passing, scale_columns(features, scaling))
         scores = beside_first(scores) if is_reduced else scores
         return scores.T if len(scores) > 1 else scores[0]
 
     return scores_of_rows
+
+
+def clamped_layers(weights: Sequence[Matrix], activation: str) -> Layers:
+    """Return layers of weights that are cut to `PARAMETER`."""
+    return Layers([clamp_parameters(one) for one in weights], activation)

@@ -10,13 +10,15 @@ A row's gradient by a layer's weights is the product of its slopes by the layer'
 its norm follows from theirs (Goodfellow 2015, "Efficient per-example gradient computations"), and the sum of
 many such products is one matrix product. That is why rows are neither looked at one by one, nor in a model's
 size of memory each. Subjects of several rows have theirs added up one after another: there the norm is that
-of the sum.
+of the sum. Where weights are shared by places of a row (private_convolution.py) each row's gradient is laid
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -31,7 +33,7 @@ from heliosdb.privacy.mechanisms import Integers, Lattice
 LARGEST_SUM = 1e6
 """A layer's sum beyond counts as this, like a scaled input."""
 
-_LARGEST_SLOPE = 1e30
+LARGEST_SLOPE = 1e30
 
 NORM_BITS = 40
 """The clipping norm is 2^40 of the units in which gradients are added up."""
@@ -49,18 +51,55 @@ Slopes = Callable[[Matrix, Vector], Matrix]
 """(scores, targets) → the derivatives of each row's loss by its scores; (units, n), (n,) → (units, n)."""
 
 
+Sums = Callable[[slice], Matrix]
+"""Some rows to the sum of their gradients by one layer, cut and whole; exact."""
+
+
+class Gradient(Protocol):
+    """Rows' gradients by the parameters of one layer."""
+
+    def squares(self) -> Vector:
+        """Return the square of each row's norm; (n,)."""
+        ...
+
+    def cut(self, factors: Vector) -> Sums:
+        """Return what sums them, each row's times its factor and made whole towards 0; (n,)."""
+        ...
+
+
+class Passing(Protocol):
+    """A model of layers with one set of parameters in place, through which rows pass as columns."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers one row is at most, on its way."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """How many the last layer has."""
+        ...
+
+    def scores(self, columns: Matrix) -> Matrix:
+        """Return the last layer's sums; (d + 1, n), a one last in each, of values within `INPUT` → (units,
+        n)."""
+        ...
+
+    def gradients(self, columns: Matrix, slopes: Callable[[Matrix], Matrix]) -> list[Gradient]:
+        """Return the rows' gradients by each layer. slopes: of the loss, of these rows, by their scores."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a model of layers is beside its parameters.
 
-    activation: what follows the sums of hidden layers. slopes: of the loss. split: parameters to layers, each
-    (units, inputs + 1), the biases last. join: what `split` made, and other numbers in their places, back to
-    one vector.
+    slopes: of the loss. passing: puts parameters in place, (k,). join: sums by layer, as `Gradient.cut` has
+    them, or other numbers in their places, to one vector.
     """
 
-    activation: str
     slopes: Slopes
-    split: Callable[[Vector], Sequence[Matrix]]
+    passing: Callable[[Vector], Passing]
     join: Callable[[Sequence[Integers]], Integers]
 
 
@@ -72,10 +111,33 @@ class Passed:
     sums: Matrix
 
 
+@dataclass(frozen=True, slots=True)
+class ProductGradient:
+    """Of a layer whose units take each input once: slopes x inputs."""
+
+    inputs: Whole
+    slopes: Matrix
+
+    def squares(self) -> Vector:
+        """See `Gradient`."""
+        length = column_norms(self.inputs.numbers) * self.inputs.units
+        squares: Vector = fold(self.slopes * self.slopes) * length * length
+        return squares
+
+    def cut(self, factors: Vector) -> Sums:
+        """See `Gradient`: a product of whole numbers."""
+        numbers, whole = self.inputs.numbers, np.trunc(self.slopes * (factors * self.inputs.units))
+        return lambda rows: np.asarray(whole[:, rows] @ numbers[:, rows].T)
+
+
 class Layers:
-    """The layers with one set of parameters, made whole once for all rows that go through them."""
+    """Fully connected layers, made whole once for all rows that go through them.
+
+    weights: of each, (units, inputs + 1), the biases last. activation: what follows the sums of hidden ones.
+    """
 
     def __init__(self, weights: Sequence[Matrix], activation: str) -> None:
+        self.width, self.units = max(max(one.shape) for one in weights), len(weights[-1])
         self._ahead = [WholeRows.of(one) for one in weights]
         self._back = [WholeRows.of(one[:, :-1].T) for one in weights[1:]]
         self._activation = activation
@@ -98,16 +160,25 @@ class Layers:
         for before, weights in zip(passed[-2::-1], self._back[::-1], strict=True):
             led = weights.times(round_columns(found[-1]))
             led *= derivative(self._activation, before.sums)
-            found.append(np.clip(led, -_LARGEST_SLOPE, _LARGEST_SLOPE, out=led))
+            found.append(np.clip(led, -LARGEST_SLOPE, LARGEST_SLOPE, out=led))
         return found[::-1]
 
+    def scores(self, columns: Matrix) -> Matrix:
+        """See `Passing`."""
+        return self.forward(columns)[-1].sums
 
-def scores_of(weights: Sequence[Matrix], activation: str, columns: Matrix) -> Matrix:
-    """Return the last layer's sums of rows; (d + 1, n) → (units, n). weights: see `Shape.split`."""
-    layers = Layers(weights, activation)
-    out = np.empty((len(weights[-1]), columns.shape[1]))
-    for block in _blocks(columns.shape[1], weights):
-        out[:, block] = layers.forward(columns[:, block])[-1].sums
+    def gradients(self, columns: Matrix, slopes: Callable[[Matrix], Matrix]) -> list[Gradient]:
+        """See `Passing`."""
+        passed = self.forward(columns)
+        found = self.backward(passed, slopes(passed[-1].sums))
+        return [ProductGradient(one.inputs, led) for one, led in zip(passed, found, strict=True)]
+
+
+def scores_of(passing: Passing, columns: Matrix) -> Matrix:
+    """Return the last layer's sums of rows; (d + 1, n) → (units, n)."""
+    out = np.empty((passing.units, columns.shape[1]))
+    for block in _blocks(columns.shape[1], passing.width):
+        out[:, block] = passing.scores(columns[:, block])
     return out
 
 
@@ -155,98 +226,78 @@ class LayeredRows:
 
     def exact_sum(self, taken: Mask, parameters: Vector) -> ExactSum:
         """Return their sum before it is rounded to these steps."""
-        weights = self.shape.split(parameters)
-        layers, total = Layers(weights, self.shape.activation), ExactSum(parameters.size)
-        for rows in self._of_one(taken, weights):
-            found = self._gradients(layers, rows, 1.0)
-            total.add(self._join([found.sums(place, slice(None)) for place in range(len(weights))]))
-        for gradient in self._of_several(taken, weights, layers):
+        passing, total = self.shape.passing(parameters), ExactSum(parameters.size)
+        for rows in self._of_one(taken, passing):
+            _, sums = self._gradients(passing, rows, 1.0)
+            total.add(self._join(sums, slice(None)))
+        for gradient in self._of_several(taken, passing, parameters.size):
             total.add(_cut(gradient))
         return total
 
     def counts_within(self, parameters: Vector) -> Mask:
         """Say of each subject whether its gradient is no longer than the clipping norm; (s,)."""
-        weights, everybody = self.shape.split(parameters), np.ones(self.subjects, dtype=np.bool_)
-        layers, within = Layers(weights, self.shape.activation), np.zeros(self.subjects, dtype=np.bool_)
-        alone = np.flatnonzero(self.sizes == 1)
-        for rows, block in zip(self._of_one(everybody, weights), _blocks(alone.size, weights), strict=True):
-            within[alone[block]] = self._gradients(layers, rows, 1.0).norms <= self.clipping_norm
+        passing, everybody = self.shape.passing(parameters), np.ones(self.subjects, dtype=np.bool_)
+        within, alone = np.zeros(self.subjects, dtype=np.bool_), np.flatnonzero(self.sizes == 1)
+        blocks = _blocks(alone.size, passing.width)
+        for rows, block in zip(self._of_one(everybody, passing), blocks, strict=True):
+            within[alone[block]] = self._gradients(passing, rows, 1.0)[0] <= self.clipping_norm
         several = np.flatnonzero(self.sizes > 1)
-        for subject, gradient in zip(several, self._of_several(everybody, weights, layers), strict=True):
+        found = self._of_several(everybody, passing, parameters.size)
+        for subject, gradient in zip(several, found, strict=True):
             within[subject] = _norm(gradient) <= 2.0**NORM_BITS
         return within
 
-    def _of_one(self, taken: Mask, weights: Sequence[Matrix]) -> Iterator[Codes]:
+    def _of_one(self, taken: Mask, passing: Passing) -> Iterator[Codes]:
         """Yield the rows of subjects that have one each."""
         rows = self.starts[taken & (self.sizes == 1)]
-        for block in _blocks(rows.size, weights):
+        for block in _blocks(rows.size, passing.width):
             yield rows[block]
 
-    def _of_several(self, taken: Mask, weights: Sequence[Matrix], layers: Layers) -> Iterator[Integers]:
+    def _of_several(self, taken: Mask, passing: Passing, size: int) -> Iterator[Integers]:
         """Yield the gradient of each subject that has several rows, each row's cut; they may go on in the
         next block."""
         several = taken & (self.sizes > 1)
         if not several.any():
             return
         rows, ends = np.flatnonzero(np.repeat(several, self.sizes)), np.cumsum(self.sizes[several])
-        begun, done = self._nothing(weights), 0
-        for block in _blocks(rows.size, weights):
-            found = self._gradients(layers, rows[block], _ROW_OF_SEVERAL)
+        begun, done = np.zeros(size, dtype=np.int64), 0
+        for block in _blocks(rows.size, passing.width):
+            _, sums = self._gradients(passing, rows[block], _ROW_OF_SEVERAL)
             start = block.start
             while start < block.stop:
                 stop = min(int(ends[done]), block.stop)
-                part = slice(start - block.start, stop - block.start)
-                begun += self._join([found.sums(place, part) for place in range(len(weights))])
+                begun += self._join(sums, slice(start - block.start, stop - block.start))
                 if stop == ends[done]:
                     yield begun
-                    begun, done = self._nothing(weights), done + 1
+                    begun, done = np.zeros(size, dtype=np.int64), done + 1
                 start = stop
 
-    def _gradients(self, layers: Layers, rows: Codes, times: float) -> _Gradients:
-        """The gradients of some rows, each cut to so many times the clipping norm."""
-        passed = layers.forward(self.columns.take(rows, axis=1))
-        slopes = self.shape.slopes(passed[-1].sums, self.targets.take(rows))
-        found = layers.backward(passed, slopes)
-        return _Gradients.of([one.inputs for one in passed], found, self.clipping_norm, times)
+    def _gradients(self, passing: Passing, rows: Codes, times: float) -> tuple[Vector, list[Sums]]:
+        """Return the norms of some rows' gradients, and what sums these once each is cut to so many times the
+        clipping norm, in units of 2^-40 of it."""
+        targets = self.targets.take(rows)
+        found = passing.gradients(
+            self.columns.take(rows, axis=1), lambda scores: self.shape.slopes(scores, targets)
+        )
+        return _cut_rows(found, self.clipping_norm, times)
 
-    def _join(self, layers: Sequence[Matrix]) -> Integers:
-        return self.shape.join([one.astype(np.int64) for one in layers])
-
-    @staticmethod
-    def _nothing(weights: Sequence[Matrix]) -> Integers:
-        return np.zeros(sum(one.size for one in weights), dtype=np.int64)
+    def _join(self, sums: Sequence[Sums], rows: slice) -> Integers:
+        return self.shape.join([one(rows).astype(np.int64) for one in sums])
 
 
-@dataclass(frozen=True, slots=True)
-class _Gradients:
-    """Rows' gradients as products of whole numbers: of layer l, slopes[l] x inputs[l], in units of 2^-40 of
-    the clipping norm. norms: before they were cut, (n,)."""
+def _cut_rows(gradients: Sequence[Gradient], norm: float, times: float) -> tuple[Vector, list[Sums]]:
+    """Cut each row's gradient over all layers to so many times the norm.
 
-    inputs: list[Matrix]
-    slopes: list[Matrix]
-    norms: Vector
-
-    @classmethod
-    def of(cls, inputs: Sequence[Whole], slopes: Sequence[Matrix], norm: float, times: float) -> _Gradients:
-        """Cut each row's gradient to so many times the norm.
-
-        Slopes are made whole towards 0, so that the cut gradient is never longer than it is to be, but for
-        the relative error (below 2^-46) with which its norm is known.
-        """
-        squares = np.zeros(inputs[0].units.size)
-        for values, led in zip(inputs, slopes, strict=True):
-            length = column_norms(values.numbers) * values.units
-            squares += fold(led * led) * length * length
-        norms = np.sqrt(squares)
-        limit = times * norm
-        factors = (limit / np.maximum(norms, limit)) / norm * 2.0**NORM_BITS
-        whole = [np.trunc(led * (factors * values.units)) for values, led in zip(inputs, slopes, strict=True)]
-        return cls([values.numbers for values in inputs], whole, norms)
-
-    def sums(self, layer: int, rows: slice) -> Matrix:
-        """Return the sum over some rows, exactly; (units, inputs + 1)."""
-        total: Matrix = self.slopes[layer][:, rows] @ self.inputs[layer][:, rows].T
-        return total
+    Numbers are made whole towards 0, so that the cut gradient is never longer than it is to be, but for the
+    relative error (below 2^-46) with which its norm is known.
+    """
+    squares = gradients[0].squares()
+    for one in gradients[1:]:
+        squares = squares + one.squares()
+    norms = np.sqrt(squares)
+    limit = times * norm
+    factors = (limit / np.maximum(norms, limit)) / norm * 2.0**NORM_BITS
+    return norms, [one.cut(factors) for one in gradients]
 
 
 class ExactSum:
@@ -281,7 +332,6 @@ def _norm(gradient: Integers) -> float:
     return float(column_norms(gradient.astype(np.float64)[:, None])[0])
 
 
-def _blocks(rows: int, weights: Sequence[Matrix]) -> Iterator[slice]:
-    """Cut so many rows into blocks, by how wide the widest layer is."""
-    widest = max(max(one.shape) for one in weights)
-    return slices(rows, columns_at_once(widest, _ROWS))
+def _blocks(rows: int, width: int) -> Iterator[slice]:
+    """Cut so many rows into blocks, by how many numbers one is at most."""
+    return slices(rows, columns_at_once(width, _ROWS))

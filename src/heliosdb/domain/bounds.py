@@ -73,6 +73,16 @@ UPDATE_NORM = 1e4
 UNITS, LAYERS = Bounds(1, 65_536), Bounds(1, 64)
 """Units of a network's layer, and how many layers it has."""
 
+SIDE, CHANNELS, KERNEL = Bounds(1, 1_600), Bounds(1, 512), Bounds(1, 11)
+"""Of an image: how long a side is, how many channels it and each block have; how wide a kernel is, an odd
+number."""
+
+BLOCKS, PIXELS = Bounds(1, 8), Bounds(1, 1_600)
+"""Blocks of a convolutional network, and inputs that are an image: a row is read as no more columns."""
+
+WINDOWS = Bounds(1, 1 << 21)
+"""Numbers that a block multiplies for one row: of each place those beneath the kernel."""
+
 NETWORK_PARAMETERS = Bounds(1, 50_000_000)
 """Of a network: as many values as an update may carry."""
 

@@ -8,9 +8,10 @@ something else. An integer's alone can be counted.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heliosdb.domain.absence import Absence
 from heliosdb.domain.classes import (
@@ -157,7 +158,15 @@ def plain_columns(
     """
     kinds = feature_kinds(datasets, options, are_all=are_all)
     columns = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
+    if columns and columns[0].kind is ColumnKind.ARRAY:
+        # What is declared no row has to tell, and under a budget none is asked.
+        columns[0] = replace(columns[0], elements=image_elements(options))
     return transformed(columns, options.transforms)
+
+
+def image_elements(options: TrainingOptions) -> int:
+    """Return how many numbers input_shape says that the first features are, 1 where it is not given."""
+    return math.prod(options.given.get("input_shape") or ())
 
 
 def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tuple[str, ...] | None:
@@ -189,10 +198,11 @@ def _check_private(
     column: ColumnEncoding, able: Mapping[NodeName, DatasetDescription], options: TrainingOptions
 ) -> None:
     name = column.column
-    if column.kind is ColumnKind.ARRAY:
+    if column.kind is ColumnKind.ARRAY and column.elements == 1:
         raise not_supported(
             f'feature "{name}", an array, is not supported under a privacy_budget yet',
-            hint="Leave it out, or let a view share its elements as columns.",
+            hint="Leave it out, or let a view share its elements as columns. The first feature of a cnn may"
+            " be an array of as many elements as input_shape says.",
         )
     if options.feature_ranges and (column.kind is ColumnKind.CATEGORY or column.inputs != (name,)):
         raise not_supported(

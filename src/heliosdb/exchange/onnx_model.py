@@ -21,6 +21,7 @@ from heliosdb.scoring.network import LARGEST_INPUT
 
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
 _GELU = 0.7978845608028654
+_JSON = "--format json takes every model."
 _MOST_BYTES = 2**31 - 1
 
 
@@ -36,6 +37,8 @@ def render_onnx(model: Portable) -> bytes:
             _linear(nodes, model, inputs)
         case "network":
             _network(nodes, model, inputs)
+        case "convolution":
+            raise not_supported("a convolutional network is not exported as ONNX yet", hint=_JSON)
         case _:
             _trees(nodes, model, inputs)
     raw = nodes.model("heliosdb", _about(model)).SerializeToString()

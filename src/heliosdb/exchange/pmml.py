@@ -29,6 +29,10 @@ def render_pmml(model: Portable) -> bytes:
     PROGRAM_LIMIT for trees that are too large."""
     if model.kind == "network":
         raise _cannot("a neural network")
+    if model.kind == "convolution":
+        raise not_supported(
+            "a convolutional network cannot be exported as PMML", hint="--format json takes every model."
+        )
     if model.kind == "trees" and model.has_many_classes:
         raise _cannot("trees of more than two classes")
     root = ET.Element("PMML", version="4.4", xmlns=NAMESPACE)
@@ -46,7 +50,8 @@ def render_pmml(model: Portable) -> bytes:
 
 def _cannot(what: str) -> Exception:
     return not_supported(
-        f"{what} cannot be exported as PMML", hint="--format onnx or json takes every model."
+        f"{what} cannot be exported as PMML",
+        hint="--format onnx or json takes every model.",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from sqlglot import exp
 
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.exchange.portable import Portable, linear_terms
 from heliosdb.exchange.sql_inputs import input_columns, known_columns, known_names
 from heliosdb.exchange.sql_levels import (
@@ -65,6 +65,10 @@ def render_select(model: Portable, dialect: str, table: str, keep: Sequence[str]
             levels, scores = _linear(model, levels, dialect)
         case "network":
             levels, scores = _network(model, levels, dialect)
+        case "convolution":
+            raise not_supported(
+                "a convolutional network cannot be exported as SQL", hint="--format json takes every model."
+            )
         case _:
             levels, scores = _trees(model, levels, dialect)
     done = _linked(model, levels, scores, dialect)

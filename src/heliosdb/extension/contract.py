@@ -27,6 +27,7 @@ from heliosdb.domain.transforms import read_transforms
 from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import (
     ALGORITHMS,
+    ConvolutionSettings,
     NetworkSettings,
     check_private,
     extra_of,
@@ -34,6 +35,7 @@ from heliosdb.parts.algorithms import (
     learns,
 )
 from heliosdb.parts.extras import how_to_install
+from heliosdb.parts.images import check_image
 from heliosdb.parts.networks import check_layers, check_size
 from heliosdb.parts.strategies import STRATEGIES, root_node
 
@@ -87,8 +89,11 @@ def _check_layers(options: TrainingOptions, classes: int | None) -> None:
     if issubclass(kind, NetworkSettings):
         settings = options.settings(kind)
         check_layers(settings, options.target, classes)
-        # A feature is one input or more.
-        check_size(len(options.features), settings.layers)
+        if isinstance(settings, ConvolutionSettings):
+            check_image(settings)
+        else:
+            # A feature is one input or more.
+            check_size(len(options.features), settings.layers)
 
 
 def check_contract(

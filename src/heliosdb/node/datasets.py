@@ -49,9 +49,9 @@ class TableRequest:
 
     run: its id in hexadecimal; a new run reads anew. classes: the labels of a target that is read as their
     indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
-    and it is a category. named: categories of which every value is known by its text, under a budget;
-    without one all are. roles: (role, column) of further columns. base_tables: what the rows come from.
-    known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
+    and it is a category; elements: where it is an array. named: categories of which every value is known by
+    its text, under a budget; without one all are. roles: (role, column) of further columns. base_tables: what
+    the rows come from. known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
     `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows are read as
     if they were not there; has_consent_query: whether it lacks who is in the dataset's consent_query.
@@ -79,6 +79,7 @@ class TableRequest:
     classes: tuple[str, ...] = ()
     levels: tuple[tuple[str, ...], ...] = ()
     named: tuple[str, ...] = ()
+    elements: tuple[int, ...] = ()
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
     admission: Admission = EVERYBODY
@@ -105,14 +106,14 @@ class TableRequest:
     @property
     def width(self) -> int:
         """How many numbers a row is as it is read, but for elements of arrays."""
-        return len(self.columns) + len(self.names)
+        return len(self.columns) + len(self.names) + sum(self.elements)
 
     @property
     def most_width(self) -> int:
         """As how many numbers a row may be computed on: under a budget each level that a task names is
         one, and so may be what has none of them, NULL, and that it is missing."""
         inputs = sum(1 if not levels else len(levels) + 3 for levels in self.levels)
-        return max(self.width, inputs + 1)
+        return max(self.width, inputs + sum(self.elements) + 1)
 
 
 def table_key(secret: bytes) -> bytes:
@@ -208,7 +209,7 @@ def opened(rows: Rows, query: RowQuery, request: TableRequest) -> Iterator[OpenR
     # Before the snapshot: what the database cannot hold ends a transaction.
     known = _private_vocabularies(rows, query, kinds, request) if not request.plain else {}
     with rows.snapshot():
-        columns = [_with_elements(rows, query, column, request) for column in kinds]
+        columns = [_with_elements(rows, query, column, request, place) for place, column in enumerate(kinds)]
         numbers = sum(column.width for column in columns)
         if numbers + len(query.names) > MOST_NUMBERS:
             raise FederatedError(
@@ -297,10 +298,14 @@ _TARGETS = (*_NUMBERS, ColumnKind.CATEGORY)
 
 
 def _with_elements(
-    rows: Rows, query: RowQuery, column: ColumnReading, request: TableRequest
+    rows: Rows, query: RowQuery, column: ColumnReading, request: TableRequest, place: int
 ) -> ColumnReading:
     if column.kind is not ColumnKind.ARRAY:
         return column
+    if not request.plain:
+        # Under a budget the length is the task's: how long a row's array is, is nobody else's matter.
+        declared = request.elements[place] if place < len(request.elements) else 0
+        return replace(column, elements=declared)
     if request.admission.leaves_out and request.subject is not None:
         lengths = parse_copy(rows.copy_lengths(query, column.name, request.subject), 0, 2)[1]
         admitted = request.admission.admits(lengths[:, 1], request.key)

@@ -7,7 +7,7 @@ told of a task without its rows is told here, before anything is charged.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from federated_sql.compliance import allows_site_plain_answers
 from heliosdb.algorithms.certifying import CERTIFY, CERTIFY_STEP
@@ -17,13 +17,14 @@ from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise, reads_col
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.disclosure_rules import NO_FLOORS
-from heliosdb.domain.encoding import ColumnKind
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED
 from heliosdb.domain.wording import counted
+from heliosdb.node.datasets import MOST_NUMBERS
 from heliosdb.node.sum_terms import check_rounded, check_shared
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_noise, check_private
@@ -292,6 +293,16 @@ def _fits(own: ColumnKind, wanted: ColumnKind) -> bool:
     return own is wanted
 
 
+def _check_arrays(task: Task, columns: Sequence[ColumnEncoding]) -> None:
+    """FederatedError where a row with its arrays would be more numbers than are read: after the charge
+    nothing may fail."""
+    arrays = [column.elements for column in columns if column.kind is ColumnKind.ARRAY]
+    # Beside elements a length and, at most, features, roles, a target and two codes.
+    width = len(task.reading.features) + len(task.reading.roles) + 3 + sum(arrays)
+    if arrays and width > MOST_NUMBERS:
+        raise invalid_value(f"a row would be {counted(width, 'number')}, more than the {MOST_NUMBERS} that are read")
+
+
 def check_columns(task: Task) -> None:
     """FederatedError where what a task says of columns does not hold together, or is not private.
 
@@ -315,8 +326,9 @@ def check_columns(task: Task) -> None:
         return
     if learns_classes(task) and not classes:
         raise invalid_value("the classes of the target are not known, as a privacy budget needs them")
+    _check_arrays(task, columns)
     for column in columns:
-        if column.kind is ColumnKind.ARRAY:
-            raise not_supported("arrays are not supported under a privacy_budget yet")
+        if column.kind is ColumnKind.ARRAY and column.elements == 1:
+            raise not_supported("arrays of no declared length are not supported under a privacy_budget yet")
         if column.form == "bins":
             raise not_supported("bins are not supported under a privacy_budget yet")

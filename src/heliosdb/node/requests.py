@@ -15,6 +15,7 @@ from heliosdb.catalog.participant import SharedDataset
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.disclosure_rules import NO_FLOORS
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.limits import Limits
 from heliosdb.domain.task import Reading, Task
@@ -94,6 +95,7 @@ def make_table_request(
         classes=() if plain else task_classes(task),
         levels=() if plain else tuple(column.levels for column in columns),
         named=() if plain else named_columns(task),
+        elements=() if plain else tuple(map(_elements, columns)),
         fold=reading.fold,
         roles=reading.roles,
         admission=admission,
@@ -109,6 +111,10 @@ def named_columns(task: Task) -> tuple[str, ...]:
     if task.encoding is None or not reads_columns(find_step(task)):
         return ()
     return tuple(task.encoding.columns[place].column for place in task.encoding.unnamed)
+
+
+def _elements(column: ColumnEncoding) -> int:
+    return column.elements if column.kind is ColumnKind.ARRAY else 0
 
 
 def computing_limits(received: ReceivedTask) -> Limits:

@@ -134,6 +134,19 @@ class NetworkSettings(ClassifierSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class ConvolutionSettings(NetworkSettings):
+    """Of a convolutional network: channels, height and width of the image that a row's first inputs are; the
+    channels of each block, how wide its kernels are, and over how many groups of channels it normalises; then
+    layers as of any network. See parts/images.py."""
+
+    layers: tuple[int, ...] = within(bounds.UNITS, default=(1,))
+    input_shape: tuple[int, ...] | None = within(bounds.SIDE, default=None)
+    channels: tuple[int, ...] = within(bounds.CHANNELS, default=(8, 16))
+    kernel: int = within(bounds.KERNEL, default=3)
+    groups: int = within(bounds.CHANNELS, default=4)
+
+
+@dataclass(frozen=True, slots=True)
 class TreeSettings:
     """Of algorithms that grow trees from histograms: how many, how deep, over how many bins of an input.
 
@@ -183,6 +196,7 @@ ALGORITHMS.register(
     "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressionSettings
 )
 ALGORITHMS.register("neural_network", "heliosdb.algorithms.neural:NEURAL_NETWORK", settings=NetworkSettings)
+ALGORITHMS.register("cnn", "heliosdb.algorithms.neural:CNN", settings=ConvolutionSettings)
 ALGORITHMS.register(
     "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
 )

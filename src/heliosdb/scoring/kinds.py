@@ -37,6 +37,7 @@ COMPUTING: Final[Mapping[str, frozenset[str]]] = {
     "linear": _SLOPES | _TARGET | {"link", "intercept"},
     "softmax_linear": _SLOPES | {"link", "intercepts"},
     "network": _TARGET | {"link", "activations"},
+    "convolution": _TARGET | {"link", "activations", "image", "groups", "activation"},
     "trees": _TARGET | {"link", "boosts"},
     "votes": frozenset({"link", "labels", "votes", "margin", "voters"}),
 }
@@ -89,6 +90,7 @@ _KINDS: Final = {
     "linear": "heliosdb.scoring.linear",
     "softmax_linear": "heliosdb.scoring.linear",
     "network": "heliosdb.scoring.network",
+    "convolution": "heliosdb.scoring.convolution",
     "trees": "heliosdb.scoring.trees",
     "votes": "heliosdb.scoring.votes",
 }

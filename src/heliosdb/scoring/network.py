@@ -83,7 +83,7 @@ def forward(layers: Sequence[Layer], inputs: Matrix) -> Matrix:
         for layer in layers:
             sums = values @ layer.weights.T
             sums += layer.biases
-            values = sums if layer is layers[-1] else np.asarray(_activate(layer.activation, sums))
+            values = sums if layer is layers[-1] else np.asarray(activate(layer.activation, sums))
         out[start : start + _BLOCK] = values
     return out
 
@@ -111,18 +111,23 @@ def prepare(content: Mapping[str, Any], arrays: State) -> Callable[[Matrix], Mat
             for name, weight, buffer in zip(activations, weights, buffers, strict=True):
                 sums = np.matmul(values, weight[:-1], out=buffer[: len(block)])
                 sums += weight[-1]
-                values = sums if weight is weights[-1] else _activate(name, sums)
+                values = sums if weight is weights[-1] else activate(name, sums)
             out[start : start + _BLOCK] = values
-        match content["link"]:
-            case "softmax":
-                return softmax(out)
-            case "logistic":
-                return np.asarray(sigmoid(out[:, 0]))
-            case _:
-                found: Matrix = content["target_mean"] + content["target_scale"] * out[:, 0]
-                return found
+        return linked(content, out)
 
     return scored
+
+
+def linked(content: Mapping[str, Any], sums: Matrix) -> Matrix:
+    """Return what the last layer's sums, (n, units), predict: (n,), of several classes (n, classes)."""
+    match content["link"]:
+        case "softmax":
+            return softmax(sums)
+        case "logistic":
+            return np.asarray(sigmoid(sums[:, 0]))
+        case _:
+            found: Matrix = content["target_mean"] + content["target_scale"] * sums[:, 0]
+            return found
 
 
 def prepare_row(content: Mapping[str, Any], arrays: State) -> Callable[[Matrix], float | Matrix]:
@@ -195,7 +200,7 @@ def _activate_into(name: str, sums: Sums, zeros: Sums) -> None:
     if name == "relu":
         np.maximum(sums, zeros, out=sums)
     else:
-        sums[:] = _activate(name, sums)
+        sums[:] = activate(name, sums)
 
 
 def sigmoid(sums: Sums) -> Sums:
@@ -204,7 +209,7 @@ def sigmoid(sums: Sums) -> Sums:
     return found
 
 
-def _activate(name: str, sums: Sums) -> Sums:
+def activate(name: str, sums: Sums) -> Sums:
     """In place where that is possible. gelu: by tanh (Hendrycks and Gimpel 2016, section 2)."""
     match name:
         case "relu":

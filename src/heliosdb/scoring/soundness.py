@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from heliosdb.domain import bounds
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.settings import read_settings
 from heliosdb.domain.state import State, part_of
+from heliosdb.parts.algorithms import ConvolutionSettings
+from heliosdb.parts.images import check_image, made_of
 from heliosdb.scoring.ballot import FEWEST
 from heliosdb.scoring.kinds import COMPUTING, LINKS
 from heliosdb.scoring.network import HIDDEN, OUTPUT
@@ -173,6 +176,47 @@ def _check_network(content: Content, arrays: State, count: int, classes: int) ->
 _LAYERS = "its layers do not fit each other"
 
 
+def _check_convolution(content: Content, arrays: State, count: int, classes: int) -> None:
+    """The blocks fit their image, and the layers what these make of it."""
+    image, groups, activation = (content.get(name) for name in ("image", "groups", "activation"))
+    _require(isinstance(image, list) and len(image) == 3 and all(map(_is_count, image)), _IMAGE)
+    _require(_is_count(groups) and activation in HIDDEN, _IMAGE)
+    assert isinstance(image, list) and isinstance(groups, int) and isinstance(activation, str)
+    own = {name: value for name, value in arrays.items() if name.startswith(("kernel_", "gains_", "shifts_"))}
+    blocks, before, kernel, channels = len(own) // 3, image[0], 0, list[int]()
+    for place in range(blocks):
+        weights = own.get(f"kernel_{place}")
+        _require(weights is not None and weights.ndim == 4 and weights.dtype.kind == "f", _IMAGE)
+        assert weights is not None
+        kernel = kernel or weights.shape[2]
+        _require(weights.shape == (len(weights), before, kernel, kernel), _IMAGE)
+        before = len(weights)
+        channels.append(before)
+        for name in ("gains", "shifts"):
+            numbers = own.get(f"{name}_{place}")
+            _require(numbers is not None and numbers.shape == (before,) and numbers.dtype.kind == "f", _IMAGE)
+    _require(len(own) == 3 * blocks, _IMAGE)
+    settings = {"input_shape": image, "channels": channels, "kernel": kernel, "groups": groups}
+    shape = check_image(read_settings(ConvolutionSettings, settings))
+    pixels = math.prod(shape)
+    _require(count >= pixels, _IMAGE)
+    layers: dict[str, NDArray[Any]] = {name: array for name, array in arrays.items() if name not in own}
+    for name in ("means", "scales"):
+        _require(name in layers and layers[name].shape == (count,), _LAYERS)
+    joined = made_of(shape, tuple(channels)) + count - pixels
+    scaled = {"means": np.zeros(joined), "scales": np.ones(joined)}
+    _require(layers["means"].dtype.kind == layers["scales"].dtype.kind == "f", _LAYERS)
+    _require(bool((layers["scales"] > 0).all()), "a scale in it is not above zero")
+    _check_network(content, {**layers, **scaled}, joined, classes)
+
+
+_IMAGE = "its blocks do not fit its image"
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
 def _check_trees(content: Content, arrays: State, count: int, classes: int) -> None:
     boosts = content.get("boosts")
     _require(isinstance(boosts, bool), "it does not say whether its trees are added up")
@@ -304,6 +348,7 @@ _CHECKS: Final[Mapping[str, Callable[[Content, State, int, int], None]]] = {
     "linear": _check_linear,
     "softmax_linear": _check_softmax_linear,
     "network": _check_network,
+    "convolution": _check_convolution,
     "trees": _check_trees,
     "votes": _check_votes,
 }

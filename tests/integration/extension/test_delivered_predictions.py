@@ -10,10 +10,13 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.algorithms.convolution import Convolution
 from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import freeze
+from heliosdb.domain.task import Scaling
+from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.scoring.ballot import Candidate, hold_ballot
 from tests.integration.extension.subscriptions_support import Sides, subscribed
 from tests.integration.extension.versions_support import execute, functions, value
@@ -71,6 +74,18 @@ def network(outputs: int, link: str) -> Prediction:
     return Prediction("network", content, freeze(arrays))
 
 
+def convolution(outputs: int, link: str) -> Prediction:
+    """Most inputs are an image in two lines, the others join; parameters are drawn."""
+    settings = ConvolutionSettings(
+        input_shape=(1, 2, INPUTS // 2 - 1), channels=(4, 2), groups=2, activation="gelu", layers=(outputs,),
+        output_activation="softmax" if link == "softmax" else "linear",
+    )  # fmt: skip
+    found = Convolution.of(INPUTS, settings)
+    parameters = np.random.default_rng(7).normal(size=found.size).astype(np.float32)
+    made = found.predict(parameters, Scaling((0.0,) * INPUTS, (3.0,) * INPUTS, 3.0, 2.0))
+    return replace(made, arrays=freeze(dict(made.arrays)))
+
+
 def votes() -> Prediction:
     """Of three models of two classes."""
     regression = linear("logistic")
@@ -109,6 +124,8 @@ KINDS = {
     "softmax": Kind(softmax(3), CLASSES, SHARES + CLASS_FORMS),
     "network": Kind(network(1, "identity"), ENCODING, FORMS),
     "network of classes": Kind(network(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
+    "convolution": Kind(convolution(1, "identity"), ENCODING, FORMS),
+    "convolution of classes": Kind(convolution(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
     "votes": Kind(votes(), asked(ENCODING), (*FORMS, *CLASS_FORMS, CERTIFIED)),
     "votes on classes": Kind(
         votes_on_classes(), replace(asked(ENCODING), classes=LABELS), (*SHARES, *CLASS_FORMS, CERTIFIED)

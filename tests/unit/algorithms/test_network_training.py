@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.network_training import Descent, choose_device, load_torch, train_network
 from heliosdb.algorithms.optimizers import make_optimizer
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.sgd import batches
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.scoring.network import HIDDEN, OUTPUT, forward
@@ -22,11 +22,11 @@ ROWS, INPUTS = 60, 4
 UNITS = {"linear": 1, "sigmoid": 1, "softmax": 3}
 
 
-def made(activation: str = "tanh", output: str = "sigmoid", hidden: tuple[int, ...] = (7, 5)) -> Architecture:
-    return Architecture(INPUTS, (*hidden, UNITS[output]), activation, output)
+def made(activation: str = "tanh", output: str = "sigmoid", hidden: tuple[int, ...] = (7, 5)) -> Perceptron:
+    return Perceptron(INPUTS, (*hidden, UNITS[output]), activation, output)
 
 
-def some(architecture: Architecture, seed: int = 0) -> tuple[Any, Any, Any]:
+def some(architecture: Perceptron, seed: int = 0) -> tuple[Any, Any, Any]:
     """Parameters, rows and targets."""
     rng = np.random.default_rng(seed)
     parameters = rng.normal(0.0, 0.5, architecture.size).astype(np.float32)
@@ -37,7 +37,7 @@ def some(architecture: Architecture, seed: int = 0) -> tuple[Any, Any, Any]:
 
 
 def trained(
-    architecture: Architecture, parameters: Any, rows: Any, targets: Any, *, seed: int = 1, **how: Any
+    architecture: Perceptron, parameters: Any, rows: Any, targets: Any, *, seed: int = 1, **how: Any
 ) -> Any:
     given: dict[str, Any] = {"epochs": 1, "batch_size": ROWS, "optimizer": "sgd", "learning_rate": 0.1} | how
     return train_network(
@@ -47,24 +47,24 @@ def trained(
 
 def slope_of(name: str, sums: Any) -> Any:
     """The derivative of an activation, by central differences of its definition in scoring/network.py."""
-    from heliosdb.scoring.network import _activate
+    from heliosdb.scoring.network import activate
 
     step = 1e-6
     if name == "relu":
         return (sums > 0).astype(float)
-    return (_activate(name, sums + step) - _activate(name, sums - step)) / (2 * step)
+    return (activate(name, sums + step) - activate(name, sums - step)) / (2 * step)
 
 
-def gradient(architecture: Architecture, parameters: Any, rows: Any, targets: Any) -> Any:
+def gradient(architecture: Perceptron, parameters: Any, rows: Any, targets: Any) -> Any:
     """The sum over rows of the loss's gradient, by backpropagation in float64."""
-    from heliosdb.scoring.network import _activate
+    from heliosdb.scoring.network import activate
 
     pairs = architecture.split(np.asarray(parameters, dtype=np.float64))
     values, sums = [np.asarray(rows, dtype=np.float64)], []
     for place, (weights, biases) in enumerate(pairs):
         sums.append(values[-1] @ weights.T + biases)
         values.append(
-            _activate(architecture.activation, sums[-1].copy()) if place + 1 < len(pairs) else sums[-1]
+            activate(architecture.activation, sums[-1].copy()) if place + 1 < len(pairs) else sums[-1]
         )
     match architecture.output:
         case "softmax":
@@ -83,7 +83,7 @@ def gradient(architecture: Architecture, parameters: Any, rows: Any, targets: An
 
 
 def reference(
-    architecture: Architecture, parameters: Any, rows: Any, targets: Any, *, seed: int = 1, **how: Any
+    architecture: Perceptron, parameters: Any, rows: Any, targets: Any, *, seed: int = 1, **how: Any
 ) -> Any:
     """What `train_network` should give, in float64."""
     current, rng = np.asarray(parameters, dtype=np.float64), np.random.default_rng(seed)
@@ -181,17 +181,11 @@ def test_the_arguments_are_left_as_they_were() -> None:
 
 def test_what_pytorch_computes_is_what_numpy_predicts() -> None:
     torch, device = load_torch()
-    from heliosdb.algorithms.network_training import _activate
-
     for activation in HIDDEN:
         architecture = made(activation, "softmax", (9, 6))
         parameters, rows, _ = some(architecture)
-        values = torch.from_numpy(rows).to(device)
-        for place, (weights, biases) in enumerate(
-            architecture.split(torch.from_numpy(parameters).to(device))
-        ):
-            values = torch.nn.functional.linear(values, weights, biases)
-            values = _activate(torch, activation, values) if place < 2 else values
+        leaves = architecture.leaves(torch.from_numpy(parameters).to(device))
+        values = architecture.pass_through(torch, leaves, torch.from_numpy(rows).to(device))
         assert forward(architecture.network(parameters), rows.astype(float)) == pytest.approx(
             values.cpu().numpy(), abs=1e-5
         )
@@ -242,13 +236,13 @@ import sys
 sys.modules["torch"] = None
 import numpy as np
 from heliosdb.algorithms.neural import NEURAL_NETWORK
-from heliosdb.algorithms.architecture import Architecture
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.network_training import load_torch
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.task import Scaling
 
-state = Architecture(2, (3, 1), "relu", "sigmoid").begin(7)
+state = Perceptron(2, (3, 1), "relu", "sigmoid").begin(7)
 NEURAL_NETWORK.check_state(state, 2, 2)
 print(NEURAL_NETWORK.predict(state, Findings(Scaling((0.0, 1.0), (1.0, 2.0)))).kind)
 try:

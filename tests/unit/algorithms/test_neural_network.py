@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 from heliosdb.algorithms import Table, algorithm
-from heliosdb.algorithms.architecture import ACTIVATIONS, LAYERS, Architecture, read_architecture
 from heliosdb.algorithms.neural import NEURAL_NETWORK, check_network
+from heliosdb.algorithms.perceptron import ACTIVATIONS, LAYERS, Perceptron, read_perceptron
 from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
@@ -37,9 +37,9 @@ def plan(classes: tuple[str, ...] = (), number: int = 0, **options: Any) -> RunP
     return RunPlan(run, Findings(SCALING, encoding=encoding), RoundNumber(number))
 
 
-def begun(output: str, units: int, seed: int = 3, activation: str = "relu") -> tuple[Architecture, State]:
+def begun(output: str, units: int, seed: int = 3, activation: str = "relu") -> tuple[Perceptron, State]:
     """A network with weights everywhere, unlike one that only begins."""
-    architecture = Architecture(2, (8, 5, units), activation, output)
+    architecture = Perceptron(2, (8, 5, units), activation, output)
     rng = np.random.default_rng(seed)
     return architecture, architecture.to_state(rng.normal(0.0, 0.6, architecture.size))
 
@@ -50,8 +50,8 @@ def test_a_network_begins_by_its_seed_alone_and_tells_every_row_the_same() -> No
     )
     assert one[PARAMETERS].tobytes() == same[PARAMETERS].tobytes() != other[PARAMETERS].tobytes()
     assert one[PARAMETERS].dtype == np.float32
-    found = read_architecture(one, 2)
-    assert found == Architecture(2, (16, 8, 1), "relu", "sigmoid")
+    found = read_perceptron(one, 2)
+    assert found == Perceptron(2, (16, 8, 1), "relu", "sigmoid")
     (first, biases), (second, _), (last, _) = found.split(one[PARAMETERS])
     assert not last.any()
     assert not biases.any()
@@ -63,8 +63,8 @@ def test_a_network_begins_by_its_seed_alone_and_tells_every_row_the_same() -> No
 
 
 def test_weights_before_a_bounded_activation_are_those_of_glorot() -> None:
-    state = Architecture(10, (30, 1), "tanh", "linear").begin(1)
-    (weights, _), _ = read_architecture(state, 10).split(state[PARAMETERS])
+    state = Perceptron(10, (30, 1), "tanh", "linear").begin(1)
+    (weights, _), _ = read_perceptron(state, 10).split(state[PARAMETERS])
     assert 0.9 * (6 / 40) ** 0.5 < np.abs(weights).max() <= (6 / 40) ** 0.5
 
 
@@ -245,7 +245,7 @@ def test_two_classes_that_softmax_tells_apart_are_predicted_as_its_second_share(
 def test_no_row_makes_a_prediction_or_a_figure_overflow(activation: str) -> None:
     ugly = np.array([[1e300, -1e300], [1.7e308, 5e-324], [np.nan, np.nan], [-1.7e308, np.inf], [1e6, 1e150]])
     for output, units, classes in (("sigmoid", 1, 2), ("softmax", 3, 3), ("linear", 1, 0)):
-        architecture = Architecture(2, (8, 5, units), activation, output)
+        architecture = Perceptron(2, (8, 5, units), activation, output)
         state = architecture.to_state(np.full(architecture.size, 1e4))
         prediction = NEURAL_NETWORK.predict(state, Findings(SCALING))
         assert np.isfinite(find_kind("network")(prediction.content, prediction.arrays, ugly)).all()

@@ -13,11 +13,10 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
 from heliosdb.algorithms import Table
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.columns import scale_columns
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
-from heliosdb.algorithms.private_layered import network_shape
+from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_layers import LayeredRows
 from heliosdb.algorithms.table import group_by_subject
 from heliosdb.algorithms.works import PrivateTraining, TrainWork
@@ -39,7 +38,7 @@ ACTIVATIONS = {
 }
 
 
-def per_row(architecture: Architecture, parameters: Any, rows: Any, targets: Any) -> Any:
+def per_row(architecture: Perceptron, parameters: Any, rows: Any, targets: Any) -> Any:
     """Each row's gradient, by automatic differentiation; (n, k)."""
 
     def loss(current: Any, row: Any, target: Any) -> Any:
@@ -66,7 +65,7 @@ def test_clipped_gradients_are_those_of_automatic_differentiation(
     activation: str, layers: tuple[int, ...], output: str, several: bool
 ) -> None:
     rng, n = np.random.default_rng(4), 60
-    architecture = Architecture(9, layers, activation, output)
+    architecture = Perceptron(9, layers, activation, output)
     parameters = rng.normal(size=architecture.size)
     rows = rng.normal(size=(n, 9))
     targets = rng.integers(0, {"sigmoid": 2, "softmax": 3, "linear": 5}[output], size=n).astype(float)
@@ -75,7 +74,7 @@ def test_clipped_gradients_are_those_of_automatic_differentiation(
     for norm in (0.1, 2.0):
         lattice = Lattice.of(norm, 1.0, architecture.size)
         held = LayeredRows.of(
-            network_shape(architecture), columns, targets, group_by_subject(subjects),
+            architecture.shape(), columns, targets, group_by_subject(subjects),
             clipping_norm=norm, lattice=lattice,
         )  # fmt: skip
         ours = held.gradient_steps(np.ones(held.subjects, dtype=bool), parameters) * lattice.step
@@ -93,7 +92,7 @@ def test_clipped_gradients_are_those_of_automatic_differentiation(
 
 
 def reference(
-    architecture: Architecture,
+    architecture: Perceptron,
     rows: np.ndarray,
     targets: np.ndarray,
     privacy: PrivateTraining,
@@ -114,7 +113,7 @@ def reference(
     return np.asarray(current.numpy())
 
 
-def accuracy(architecture: Architecture, parameters: Vector, rows: np.ndarray, targets: np.ndarray) -> float:
+def accuracy(architecture: Perceptron, parameters: Vector, rows: np.ndarray, targets: np.ndarray) -> float:
     scores = forward(architecture.network(parameters), rows)
     told = scores.argmax(axis=1) if scores.shape[1] > 1 else scores[:, 0] > 0
     return float(np.mean(told == targets))
@@ -130,7 +129,7 @@ def test_it_learns_as_a_reference_does_with_the_same_noise_sampling_and_steps(
     features, classes = data(return_X_y=True)
     rows, targets = StandardScaler().fit_transform(features), classes.astype(float)
     n, width = rows.shape
-    architecture = Architecture(width, layers, "tanh", output)
+    architecture = Perceptron(width, layers, "tanh", output)
     privacy = PrivateTraining(1.5, 1.0, 0.15, 60, float(n))
     start = architecture.begin(1)["parameters"]
     table = Table.from_rows(rows, targets, np.arange(n), np.zeros(n, dtype=bool))

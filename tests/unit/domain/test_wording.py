@@ -26,6 +26,8 @@ EXEMPT = {
     "extension/series.py": "runs of a series",
     "extension/plan_lines.py": "runs of a series",
     "extension/models.py": "features that are too many",
+    "parts/images.py": "numbers and entries that are too many, or of an image",
+    "algorithms/image_levels.py": "numbers of an image",
     "parts/networks.py": "parameters that are too many, classes of a softmax",
     "algorithms/answers.py": "rows that are no number of rows",
     "algorithms/classes.py": "about so many subjects",

@@ -168,10 +168,10 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
     assert described["model"] == defaults(OptionKind.MODEL, built_parts())
     assert described["model"].items() >= {
         "aggregation": "fedavg", "local_epochs": 1, "gradient_sparsification": 0.0,
-        "secure_aggregation": False, "optimizer": "sgd", "trees": 100, "layers": [64, 32, 1], "activation": "relu",
+        "secure_aggregation": False, "optimizer": "sgd", "trees": 100, "channels": [8, 16], "activation": "relu",
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"
-    assert not {"top_k", "compression", "threshold"} & described["model"].keys()
+    assert not {"top_k", "compression", "threshold", "layers"} & described["model"].keys()
     assert {"rounds", "learning_rate"} <= set(described["training"])
 
 

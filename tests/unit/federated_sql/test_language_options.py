@@ -73,6 +73,10 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         "target",
         "dataset",
         "layers",
+        "input_shape",
+        "channels",
+        "kernel",
+        "groups",
         "activation",
         "output_activation",
         "intended_use",
@@ -385,7 +389,7 @@ def test_a_part_makes_its_options_and_its_name_work() -> None:
     assert validate(OptionKind.MODEL, [Option("optimizer", "sgd")], built) == {"optimizer": "sgd"}
     assert defaults(OptionKind.MODEL, built)["trees"] == 100
     with pytest.raises(FederatedError) as caught:
-        validate(OptionKind.MODEL, [Option("algorithm", "cnn")], built)
+        validate(OptionKind.MODEL, [Option("algorithm", "lstm")], built)
     assert caught.value.hint == "Supported: 'random_forest', 'oracle'."
     assert specs(OptionKind.MODEL, built)["secure_aggregation"].built_values is None
 

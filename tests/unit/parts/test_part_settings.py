@@ -122,6 +122,8 @@ def sample(spec: OptionSpec) -> Any:
         return tuple(spec.default) if isinstance(spec.default, list) else spec.default
     if spec.type is OptionType.TEXT_ARRAY:
         return ("one", "another")
+    if spec.type is OptionType.INTEGER_ARRAY:
+        return (1, 8, 8)
     if spec.type is OptionType.TEXT:
         return "a_column"
     return spec.choices[0] if spec.choices else spec.maximum or (spec.below or 1) / 2
@@ -172,13 +174,13 @@ def test_what_is_registered_is_built_at_once(registries: None) -> None:
         threshold: int | None = within(Bounds(2, 10_000), default=None)
 
     Convolution.__annotations__["threshold"] = int | None
-    ALGORITHMS.register("cnn", object(), settings=Convolution)
+    ALGORITHMS.register("lstm", object(), settings=Convolution)
     PROTOCOLS.register("toy_sums", object())
 
     built = built_parts()
 
     given = {
-        "algorithm": "cnn",
+        "algorithm": "lstm",
         "threshold": 3,
         "secure_aggregation": True,
         "aggregation_protocol": "toy_sums",
@@ -195,8 +197,9 @@ def test_of_an_option_of_which_parts_read_some_values_those_are_built(registries
         activation: Any = "relu"
 
     Coarse.__annotations__["activation"] = Literal["relu", "tanh"]
-    del ALGORITHMS._entries["neural_network"]
-    ALGORITHMS.register("cnn", object(), settings=Coarse)
+    for name in ("neural_network", "cnn"):
+        del ALGORITHMS._entries[name]
+    ALGORITHMS.register("lstm", object(), settings=Coarse)
 
     built = built_parts()
 

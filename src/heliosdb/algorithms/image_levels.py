@@ -1,0 +1,51 @@
+"""The first step of round 0 where a feature is an image: its arrays are as long as the options say.
+
+What always holds: a node whose arrays are of another length answers nothing, and says of how many rows that
+is so, or that they are few: never how long one is, nor what is in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliosdb.algorithms.levels import LevelsStep
+from heliosdb.algorithms.steps import Draws
+from heliosdb.algorithms.table import RawColumn, Table, count_subjects
+from heliosdb.domain.encoding import ColumnKind
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.state import State
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import Contribution
+from heliosdb.domain.wording import counted
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLevelsStep(LevelsStep):
+    """As the step that it is, once the images are of their length."""
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """See `LevelsStep.compute`; FederatedError 22023 for arrays of another length than the task says."""
+        raw, start = table.columns, 0
+        columns = () if task.encoding is None else task.encoding.columns
+        for column, read in zip(columns, raw or (RawColumn(),) * len(columns), strict=True):
+            if column.kind is ColumnKind.ARRAY and column.elements > 1:
+                _check_lengths(table, start, column.column, column.elements)
+            start += read.width
+        return LevelsStep.compute(self, table, task, memory, draws)
+
+
+def _check_lengths(table: Table, place: int, column: str, elements: int) -> None:
+    lengths = np.asarray(table.features[:, place])
+    wrong = np.isfinite(lengths) & (lengths != elements)
+    if not wrong.any():
+        return
+    whose = table.subjects[wrong]
+    subjects = int(count_subjects(np.zeros(whose.size, dtype=np.int64), whose, 1)[0])
+    several = subjects >= max(table.min_cell, table.min_category)
+    rows = counted(int(wrong.sum()), "row") if several else "a few rows"
+    raise invalid_value(
+        f'column "{column}" holds arrays that are no images of {elements} numbers in {rows}',
+        hint="input_shape says channels, height and width. Share images of one size, such as a view makes.",
+    )

@@ -1,0 +1,78 @@
+"""Images as arrays: under a budget their length is the task's alone; without one a node says how many rows differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms.image_levels import ImageLevelsStep
+from heliosdb.algorithms.levels import LevelsWork
+from heliosdb.algorithms.steps import Draws
+from heliosdb.algorithms.table import RawColumn, Table
+from heliosdb.catalog.dataset_rows import ColumnReading, RowQuery
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import DatasetName
+from heliosdb.domain.state import NO_STATE
+from heliosdb.node.datasets import _with_elements
+from heliosdb.node.reader import Rows
+from tests.unit.node.test_roles import REQUEST
+
+PIXELS = ColumnReading("pixels", 1022, ColumnKind.ARRAY)
+QUERY = RowQuery(DatasetName("scans"), ("pixels",), ())
+
+
+class LongRows:
+    """Rows of which one has a longer array than all others."""
+
+    def longest_array(self, query: RowQuery, column: str) -> int:
+        del query, column
+        return 70
+
+
+@pytest.mark.parametrize(("elements", "read"), [((64,), 64), ((), 0)])
+def test_under_a_budget_as_many_elements_are_read_as_the_task_says(
+    elements: tuple[int, ...], read: int
+) -> None:
+    rows = cast(Rows, LongRows())
+    private = replace(REQUEST, plain=False, elements=elements, features=("pixels",))
+    assert _with_elements(rows, QUERY, PIXELS, private, 0).elements == read
+    plain = replace(REQUEST, plain=True)
+    assert _with_elements(rows, QUERY, PIXELS, plain, 0).elements == 70
+
+
+def test_what_a_row_takes_in_memory_counts_its_elements() -> None:
+    bare = replace(REQUEST, plain=False, levels=((),), features=("pixels",))
+    asked = replace(bare, elements=(64,))
+    assert asked.width == bare.width + 64
+    assert asked.most_width >= 65
+
+
+def table(lengths: list[float]) -> Table:
+    values = np.column_stack([lengths, np.zeros((len(lengths), 4))])
+    made = Table.from_rows(
+        values, np.zeros(len(lengths)), np.arange(len(lengths)), np.zeros(len(lengths), dtype=bool)
+    )
+    return replace(made, columns=(RawColumn(ColumnKind.ARRAY, width=5),), min_cell=3, min_category=3)
+
+
+def told(lengths: list[float]) -> FederatedError:
+    encoding = Encoding((ColumnEncoding("pixels", ColumnKind.ARRAY, elements=4),))
+    step = ImageLevelsStep("cnn")
+    work = LevelsWork(96, 10, 5).to_work("cnn", 1)
+    task: Any = type("Asked", (), {"encoding": encoding, "work": work})()
+    with pytest.raises(FederatedError) as caught:
+        step.compute(table(lengths), task, NO_STATE, cast(Draws, None))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    return caught.value
+
+
+def test_images_of_another_size_are_counted_and_few_are_not() -> None:
+    several = told([4.0] * 20 + [3.0] * 7 + [-1.0] * 2)
+    assert several.message == 'column "pixels" holds arrays that are no images of 4 numbers in 9 rows'
+    assert "3" not in str(several.hint)
+    few = told([4.0] * 20 + [3.0] * 2)
+    assert few.message == 'column "pixels" holds arrays that are no images of 4 numbers in a few rows'
