@@ -85,6 +85,7 @@ class RegressionSettings(DescentSettings):
     offset: str | None = None
 
     has_gradient_sums: ClassVar[bool] = True
+    transfers: ClassVar[bool] = True
     noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
 
@@ -116,6 +117,7 @@ class CoxSettings:
     l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
 
     has_asynchronous_form: ClassVar[bool] = False
+    transfers: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class NetworkSettings(ClassifierSettings):
 
     extra: ClassVar[str | None] = "neural"
     has_gradient_sums: ClassVar[bool] = True
+    transfers: ClassVar[bool] = True
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"
