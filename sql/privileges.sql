@@ -148,6 +148,7 @@ GRANT EXECUTE ON FUNCTION
     federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._has_role(name), federated._owns_model(bigint) TO federated_analyst;
 
 -- What is deleted for its age.
 GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;

@@ -22,13 +22,20 @@ _SQL = Statements("origins.sql")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A version that a START names. name: as model@number. options: of its run. epsilon: what it cost; None
-    where its workspace had no budget."""
+    """A version that a START names. options: of its run. epsilon: what it cost; None where its workspace had
+    no budget. is_owned: whether the caller owns its model."""
 
-    name: str
+    model: str
+    version: int
     workspace: str
     options: TrainingOptions
     epsilon: float | None
+    is_owned: bool
+
+    @property
+    def name(self) -> str:
+        """As statements name it."""
+        return f"{self.model}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,9 @@ def read_parent(
     options and policy may not begin with it."""
     row = _SQL.query(connection, "read_parent", reference, json.dumps(options), json.dumps(policy))[0]
     found = parse_options(json.loads(row["options"]), policy=json.loads(row["policy"]))
-    return Named(f"{row['model']}@{row['version']}", row["workspace"], found, row["epsilon"])
+    return Named(
+        row["model"], row["version"], row["workspace"], found, row["epsilon"], is_owned=row["is_owned"]
+    )
 
 
 def find_version(connection: Connection, parent: Parent) -> StoredVersion | None:

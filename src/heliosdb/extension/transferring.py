@@ -6,6 +6,7 @@ writes into the run's row, as it stands then (sql/lineage.sql).
 
 from __future__ import annotations
 
+from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import origins
 from heliosdb.catalog.origins import Named
@@ -20,6 +21,12 @@ def check_transferring(session: Session, options: TrainingOptions, policy: catal
     named = find_named(session, options, policy)
     if named is None:
         return []
+    if not named.is_owned:
+        raise FederatedError(
+            ErrorCode.PRIVILEGE,
+            f'must be owner of federated model "{named.model}"',
+            detail="Whoever begins with a version hands its numbers to the nodes of another run.",
+        )
     return [*check_source(options, named.name, named.options), *_describe_cost(named, policy)]
 
 

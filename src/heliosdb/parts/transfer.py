@@ -34,7 +34,7 @@ def check_transfer(options: TrainingOptions) -> None:
         _check_frozen(options)
 
 
-_WHY_NOT = "Trees are grown over bins of the rows that their own run has seen, and of other bins nothing could go on."
+_WHY_NOT = "Trees are grown over bins of the rows that their own run has seen: over others none could go on."
 
 
 def _check_frozen(options: TrainingOptions) -> None:
@@ -79,7 +79,7 @@ def other_classes(name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> 
     """Make the error for a model of one layer and other classes: all of its numbers are of its classes."""
     return invalid_value(
         f"{name} tells apart {_listed(theirs)}, and this run {_listed(ours)}",
-        detail="All numbers of a model without hidden layers are of its classes: nothing could be taken over.",
+        detail="All numbers of a model without hidden layers are of its classes: none could be taken over.",
         hint="Name in transfer_from a version of the same classes, or leave it out.",
     )
 

@@ -5,5 +5,6 @@ FROM federated.version AS v JOIN federated.run AS r USING (run_id)
 WHERE v.run_id = $1::uuid AND v.version = $2
 
 -- name: read_parent(text, jsonb, jsonb)
-SELECT p.model, p.version, p.workspace, p.parent_options::text AS options, p.parent_policy::text AS policy, p.epsilon
+SELECT p.model, p.version, p.workspace, p.parent_options::text AS options, p.parent_policy::text AS policy, p.epsilon,
+       federated._owns_model(p.model_id) AS is_owned
 FROM federated._read_parent($1, $2, $3) AS p
