@@ -3,6 +3,9 @@ versions, and what becomes of it where a data subject is erased, a model dropped
 
 from __future__ import annotations
 
+import os
+import pwd
+import tempfile
 from typing import Any
 
 import psycopg
@@ -147,23 +150,23 @@ async def test_what_cannot_be_begun_with_is_refused_before_a_run_is_queued(world
 
 async def test_a_killed_coordinator_begins_with_the_same_bits(world: World) -> None:
     await _federation(world)
-    _model(world, MODEL)
-    world.start_coordinator()
+    _model(world, MODEL, rounds=1)
+    first = world.start_coordinator()
     await _trained(world, MODEL, count=1)
-    world.coordinators[0].kill()
-    world.execute("START FEDERATED TRAINING risk WITH (transfer_from = 'risk@1')")
-    twin = world.copied()
-    twin.start_coordinator()
-    await twin.finished(count=2)
-    twin.coordinators[0].kill()
-
+    await _trained(world, MODEL, count=2, transfer_from="'risk@1'", promote="false")
+    first.kill()
+    world.execute("START FEDERATED TRAINING risk WITH (transfer_from = 'risk@1', promote = false)")
+    # Once before the version was read for good, once behind it; what is begun with is the same.
+    await world.start_coordinator(faults="coordinator.run.claimed=kill").died()
     await world.start_coordinator(faults="coordinator.round.closed:1=kill").died()
     world.start_coordinator()
-    await world.finished(count=2)
+    await world.finished(count=3)
 
-    states = [one.query("SELECT sha256 FROM federated.version ORDER BY version") for one in (world, twin)]
-    assert states[0] == states[1]
-    assert len(states[0]) == 2
+    found = world.query(
+        "SELECT version, parameters_sha256, parent FROM federated_model_versions('risk') ORDER BY version"
+    )
+    assert [one["parent"] for one in found] == [None, "risk@1", "risk@1"]
+    assert found[1]["parameters_sha256"] == found[2]["parameters_sha256"] != found[0]["parameters_sha256"]
 
 
 async def test_a_dropped_model_stays_a_name_in_the_line(world: World) -> None:
@@ -303,3 +306,58 @@ async def test_what_the_ancestor_cost_in_another_workspace_is_said_beside_epsilo
     assert found["epsilon"] == pytest.approx(3.0, rel=0.01)
     (card,) = world.query("SELECT federated_model_card('child') AS card")
     assert card["card"]["version"]["privacy"]["ancestors"] == found["ancestors"]
+
+
+async def test_a_file_of_such_a_run_goes_on_to_the_same_bits_and_brings_its_line(world: World) -> None:
+    await _federation(world)
+    _model(world, MODEL, rounds=2)
+    first = world.start_coordinator()
+    await _trained(world, MODEL, count=1)
+    await _trained(world, MODEL, count=2, transfer_from="'risk@1'")
+    first.kill()
+    world.execute("START FEDERATED TRAINING risk WITH (transfer_from = 'risk@1')")
+    await world.start_coordinator(faults="coordinator.round.closed:2=kill").died()
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            os.chown(name, account.pw_uid, account.pw_gid)
+        world.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{name}/round_1.bin'")
+        world.execute("STOP FEDERATED TRAINING risk")
+        world.start_coordinator()
+        await world.finished(count=3)
+        # What it began with is not needed any more.
+        world.execute("DROP FEDERATED MODEL risk VERSION 1")
+        world.execute(f"RESUME FEDERATED TRAINING risk FROM '{name}/round_1.bin'")
+        await world.finished(count=4)
+
+    found = world.query(
+        "SELECT version, parameters_sha256, parent FROM federated_model_versions('risk') ORDER BY version"
+    )
+    assert {one["parent"] for one in found} == {"risk@1"}
+    assert found[-1]["parameters_sha256"] == found[0]["parameters_sha256"], found
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_layers_stay_under_a_budget_and_no_noise_is_added_to_them(world: World, secure: bool) -> None:
+    await _federation(world, rows=400, privacy_budget=40.0)
+    network = {"algorithm": "'neural_network'", "layers": "[4, 1]", "learning_rate": 0.1, "rounds": 2}
+    _model(world, MODEL, **network)
+    world.start_coordinator()
+    world.execute("ALTER FEDERATED WORKSPACE consortium SET (privacy_per_round = 3)")
+    await _trained(world, MODEL, count=1)
+    await _trained(world, MODEL, count=2, transfer_from="'risk@1'", freeze_layers=1,
+                   **({"secure_aggregation": "true"} if secure else {}))  # fmt: skip
+
+    first, second = (
+        state_from_bytes(bytes(one["prediction_arrays"]))
+        for one in world.query("SELECT prediction_arrays FROM federated.version ORDER BY version")
+    )
+    # Of raw columns: the scalings of the two runs have a noise each.
+    raw = [one["weight_0"] / one["scales"] for one in (first, second)]
+    level = [
+        one["bias_0"] - (one["weight_0"] * one["means"] / one["scales"]).sum(axis=1)
+        for one in (first, second)
+    ]
+    assert raw[1] == pytest.approx(raw[0], rel=1e-4, abs=1e-6)
+    assert level[1] == pytest.approx(level[0], rel=1e-3, abs=1e-4)
+    assert abs(second["weight_1"] - first["weight_1"]).max() > 1e-4
