@@ -88,6 +88,7 @@ CREATE TABLE federated.run (
     erased_at      timestamptz,
     voting_group   integer CHECK (voting_group > 0),
     group_nodes    text[] CHECK (cardinality(group_nodes) > 0 AND array_position(group_nodes, NULL) IS NULL),
+    lineage        jsonb CHECK (jsonb_typeof(lineage) = 'array' AND jsonb_array_length(lineage) > 0),
     CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND voting_group IS NULL AND NOT waiting)),
     CHECK (num_nulls(resumed_from, resumed_round) <> 1),
     CHECK (num_nulls(voting_group, group_nodes) <> 1)
@@ -109,6 +110,8 @@ COMMENT ON COLUMN federated.run.voting_group IS
     'Of a START with voting_groups: for which group, from 1, it trains the model that votes; NULL of all others';
 COMMENT ON COLUMN federated.run.group_nodes IS
     'The names of the nodes of its group, which alone take part; NULL: all nodes may';
+COMMENT ON COLUMN federated.run.lineage IS
+    'Of a run that begins with a version (transfer_from): that version, what that had begun with, and so on, as they were called when the run was queued; of each what it cost, and which nodes'' rows it had learned from, since when; NULL of all others';
 COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
 COMMENT ON COLUMN federated.run.result_round IS
     'Of a trial, a fold or a group''s run: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';

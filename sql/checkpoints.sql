@@ -65,7 +65,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE federated.run AS r
     SET options = adopted -> 'options', overrides = adopted -> 'overrides', policy = adopted -> 'policy',
-        seed_run = (adopted ->> 'seed_run')::uuid
+        seed_run = (adopted ->> 'seed_run')::uuid, lineage = nullif(adopted -> 'lineage', 'null')
     WHERE r.run_id = _adopt_run.run_id AND r.resumed_from IS NOT NULL AND r.options = '{}';
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -143,6 +143,14 @@ CROSS JOIN LATERAL (
         WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
         GROUP BY p.run_id
         UNION
+        -- What a run began with may have learned from the subject, in whichever workspace, also where that is dropped since.
+        SELECT r.run_id, 0
+        FROM federated.run AS r
+        CROSS JOIN LATERAL jsonb_array_elements(r.lineage) AS l (line)
+        CROSS JOIN LATERAL jsonb_each_text(l.line -> 'nodes') AS n (name, since)
+        JOIN federated.erased_at AS a ON a.node_name = n.name
+        WHERE a.order_id = o.order_id AND l.line ->> 'workspace' = o.workspace AND n.since::timestamptz < a.answered_at
+        UNION
         -- What went on from such a run began with what that had learned, whoever took part later; and the models of all
         -- groups vote in one version.
         SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS o ON o.run_id = c.run_id
@@ -203,7 +211,7 @@ BEGIN
     INSERT INTO federated.interruption (run_id, order_id, model_id)
     SELECT DISTINCT ON (p.run_id) p.run_id, p.order_id, p.model_id
     FROM federated.erased_part AS p JOIN federated.erasure AS e USING (order_id) JOIN federated.run AS r USING (run_id)
-    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL
+    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL AND NOT federated._is_orphaned(r.run_id)
       -- A run that an erasure queued is queued anew as long as there is need.
       AND NOT EXISTS (SELECT FROM federated.retraining AS k WHERE k.run_id = p.run_id AND NOT k.was_interrupted)
     ORDER BY p.run_id, p.order_id
@@ -212,6 +220,7 @@ BEGIN
     WITH ended AS (
         UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(), message = reason || CASE
             WHEN EXISTS (SELECT FROM federated.interruption AS i WHERE i.run_id = r.run_id) THEN '; it is begun anew without them'
+            WHEN federated._is_orphaned(r.run_id) THEN '; the version that it began with is retired'
             WHEN r.series_id IS NOT NULL THEN '; START FEDERATED TRAINING begins the series anew without them'
             ELSE '' END
         WHERE r.status IN ('queued', 'running') AND r.erased_at IS NOT NULL
@@ -270,7 +279,7 @@ BEGIN
     -- With fewer nodes it would be another model.
     members := (SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
                 WHERE p.run_id = source_run AND p.outcome = 'received');
-    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run)
+    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run, lineage)
     VALUES (
         source.model_id,
         coalesce((SELECT o.requested_by FROM federated.subject_order AS o LEFT JOIN federated.erasure_version AS e USING (order_id)
@@ -282,7 +291,7 @@ BEGIN
         source.policy || CASE WHEN source.policy ->> 'privacy_budget' IS NULL THEN '{}'::jsonb ELSE current END || jsonb_build_object(
             'min_nodes', greatest((source.policy ->> 'min_nodes')::integer, members),
             'min_nodes_per_round', coalesce((source.policy ->> 'min_nodes_per_round')::integer, (source.policy ->> 'min_nodes')::integer)),
-        coalesce(source.seed_run, source.run_id))
+        coalesce(source.seed_run, source.run_id), source.lineage)
     ON CONFLICT (model_id) WHERE status IN ('queued', 'running') AND NOT waiting DO NOTHING
     RETURNING run_id INTO made;
     IF made IS NULL THEN
@@ -313,6 +322,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._is_by_vote(federated.version) IS 'Whether the models of several groups vote in a version';
 
+CREATE FUNCTION federated._is_not_repeated(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._is_by_vote(subject) OR federated._is_orphaned(subject.run_id)
+$$;
+COMMENT ON FUNCTION federated._is_not_repeated(federated.version) IS
+    'Whether nothing takes a version''s place by itself: the models of several groups vote in it, or what its run began with is no more';
+
 -- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
 CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -326,7 +342,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
             WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
         ) AS t
-        WHERE v.is_current AND federated._is_erased(v) AND NOT federated._is_by_vote(v) AND t.is_done IS NOT TRUE
+        WHERE v.is_current AND federated._is_erased(v) AND NOT federated._is_not_repeated(v) AND t.is_done IS NOT TRUE
           AND (t.attempts = 0
                OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
         UNION ALL
@@ -352,7 +368,7 @@ BEGIN
           -- The current one stays until another one is, or until its run anew has left one that could not be.
           AND NOT EXISTS (
               SELECT FROM federated.version AS c
-              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT federated._is_by_vote(c) AND NOT EXISTS (
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT federated._is_not_repeated(c) AND NOT EXISTS (
                   SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
                   JOIN federated.run AS r ON r.run_id = t.run_id
                   WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
@@ -432,6 +448,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 SELECT FROM federated.erasure_version AS e
                 WHERE e.order_id = request.order_id AND e.model_id = subject.model_id AND e.version = subject.version
                   AND e.retired_at IS NULL)
+        WHEN EXISTS (
+            SELECT FROM federated.run AS r CROSS JOIN LATERAL jsonb_array_elements(r.lineage) AS a (line)
+            CROSS JOIN LATERAL jsonb_each_text(a.line -> 'nodes') AS n (name, since)
+            WHERE r.run_id IN (TABLE line) AND a.line ->> 'workspace' = request.workspace AND (
+                request.state = 'requested' OR EXISTS (
+                    SELECT FROM federated.order_answer AS b LEFT JOIN federated.erased_at AS h USING (order_id, node_id)
+                    WHERE b.order_id = request.order_id AND b.node_name = n.name
+                      AND (b.state = 'pending' OR n.since::timestamptz < h.answered_at)))) THEN true
         WHEN request.state = 'requested' THEN EXISTS (
             SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
             WHERE p.run_id IN (TABLE line) AND p.outcome = 'received')
@@ -450,13 +474,14 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     FROM (
         SELECT c.version_id, EXISTS (
             SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
-            WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+            WHERE o.kind = 'erase' AND (o.workspace = w.name OR federated._descends(c.run_id, o.workspace))
+              AND o.terms ->> 'during_erasure' = 'refuse'
               AND o.state <> 'dropped' AND e.retired_at IS NULL AND federated._may_concern(c, o)) AS withheld
         FROM federated.version AS c JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
         WHERE c.retired_at IS NULL
           AND (c.withheld OR EXISTS (
               SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
-              WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+              WHERE o.kind = 'erase' AND (o.workspace = w.name OR federated._descends(c.run_id, o.workspace)) AND o.terms ->> 'during_erasure' = 'refuse'
                 AND o.state <> 'dropped' AND e.retired_at IS NULL))
     ) AS k
     WHERE k.version_id = v.version_id AND v.withheld <> k.withheld

@@ -148,6 +148,7 @@ GRANT EXECUTE ON FUNCTION
     federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._has_role(name), federated._owns_model(bigint) TO federated_analyst;
 
 -- What is deleted for its age.
 GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
@@ -261,6 +262,17 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
 
+-- What runs begin with.
+GRANT EXECUTE ON FUNCTION federated._parent_name(uuid), federated._ancestors(uuid, text)
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._seals(jsonb, jsonb), federated._read_parent(text, jsonb, jsonb), federated._is_erased(federated.version),
+    federated._is_by_vote(federated.version)
+TO federated_analyst;
+GRANT EXECUTE ON FUNCTION federated._learned_from(uuid), federated._trace(federated.run) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._is_orphaned(uuid), federated._is_not_repeated(federated.version) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._descends(uuid, text) TO federated_daemon, federated_owner;
+
 -- Versions and tags.
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
@@ -366,7 +378,7 @@ GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasur
 GRANT INSERT ON federated.interruption TO federated_daemon;
 GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
 GRANT INSERT ON federated.retraining TO federated_owner;
-GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run, lineage) ON federated.run TO federated_owner;
 GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
 GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;
@@ -388,7 +400,7 @@ GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._che
     federated._is_undecided(uuid)
 TO federated_operator;
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
-GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run, lineage) ON federated.run TO federated_owner;
 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION

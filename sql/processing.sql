@@ -127,7 +127,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'version', (subject).version, 'is_current', (subject).is_current, 'created_at', (subject).created_at,
         'tags', (SELECT coalesce(jsonb_agg(t.name ORDER BY t.name), '[]') FROM federated.tag AS t
                  WHERE t.model_id = (subject).model_id AND t.version = (subject).version),
-        'parameters_sha256', encode((subject).sha256, 'hex'), 'run_id', (subject).run_id, 'round_number', (subject).round_number,
+        'parameters_sha256', encode((subject).sha256, 'hex'), 'parent', federated._parent_name((subject).run_id), 'run_id', (subject).run_id, 'round_number', (subject).round_number,
         'data', jsonb_build_object(
             'features', to_jsonb((subject).features), 'target', r.options ->> 'target', 'dataset', r.options ->> 'dataset',
             'sites', federated._card_sites((subject).run_id, (subject).round_number)),
@@ -141,7 +141,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'secure_aggregation', coalesce((r.options ->> 'secure_aggregation')::boolean, false),
             'trust_model', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN coalesce(r.policy ->> 'trust_model',
                 CASE WHEN (r.options ->> 'secure_aggregation')::boolean THEN 'distributed' ELSE 'local' END) END,
-            'compliance_mode', r.policy ->> 'compliance_mode'),
+            'compliance_mode', r.policy ->> 'compliance_mode',
+            'ancestors', federated._ancestors(r.run_id, (SELECT w.name FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+                                                         WHERE m.model_id = r.model_id))),
         'metrics', federated._card_metrics(subject))
     FROM federated.run AS r WHERE r.run_id = (subject).run_id
 $$;
@@ -169,4 +171,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_model_card(text) IS
-    'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
+    'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, and what the versions that its run began with cost besides, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';

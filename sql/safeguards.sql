@@ -151,6 +151,7 @@ BEGIN
         RETURN NEW;
     END IF;
     PERFORM federated._check_series(NEW);
+    NEW.lineage := federated._trace(NEW);
     RETURN NEW;
 END
 $$;

@@ -383,19 +383,20 @@ CREATE FUNCTION @extschema@.federated_model_versions(
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
     OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision,
-    OUT retired_at timestamptz
+    OUT retired_at timestamptz, OUT parent text, OUT ancestors jsonb
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
            v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
-           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at
-    FROM federated.version AS v
+           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at,
+           federated._parent_name(v.run_id), federated._ancestors(v.run_id, w.name)
+    FROM federated.version AS v JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since; parent is the version that its run began with (transfer_from), ancestors that and those before it, the nearest first: what those of another workspace cost comes on top of epsilon, as their note says; both are NULL of all others, and name models as they were called then';
 
 CREATE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -416,7 +417,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
     SELECT jsonb_build_object('version', subject.version, 'round_number', subject.round_number,
         'global_loss', subject.global_loss, 'global_accuracy', subject.global_accuracy, 'epsilon', subject.epsilon,
         'global_loss_std_error', subject.global_loss_std_error,
-        'global_accuracy_std_error', subject.global_accuracy_std_error)
+        'global_accuracy_std_error', subject.global_accuracy_std_error, 'parent', federated._parent_name(subject.run_id))
 $$;
 COMMENT ON FUNCTION federated._version_metrics(federated.version) IS 'How well a version did, as JSON';
 

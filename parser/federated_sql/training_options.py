@@ -444,9 +444,14 @@ TRAINING = (
         maximum=10_000,
         of_parts=True,
     ),
-    OptionSpec("transfer_from", _TEXT, None, "model[@tag] whose parameters the run begins with", built=False),
+    OptionSpec("transfer_from", _TEXT, None, "model[@tag] whose parameters the run begins with"),
     OptionSpec(
-        "freeze_layers", _INT, None, "layers that stay as they were", minimum=0, maximum=1_000, built=False
+        "freeze_layers",
+        _INT,
+        None,
+        "first layers of a network that stay as those of transfer_from were",
+        minimum=0,
+        maximum=1_000,
     ),
     OptionSpec(
         "personalization",

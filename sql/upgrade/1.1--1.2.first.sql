@@ -187,6 +187,7 @@ ALTER TABLE federated.run
     ADD COLUMN erased_at timestamptz,
     ADD COLUMN voting_group integer CHECK (voting_group > 0),
     ADD COLUMN group_nodes text[] CHECK (cardinality(group_nodes) > 0 AND array_position(group_nodes, NULL) IS NULL),
+    ADD COLUMN lineage jsonb CHECK (jsonb_typeof(lineage) = 'array' AND jsonb_array_length(lineage) > 0),
     ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND voting_group IS NULL AND NOT waiting)),
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1),
     ADD CHECK (num_nulls(voting_group, group_nodes) <> 1);

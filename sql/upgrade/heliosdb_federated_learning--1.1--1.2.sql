@@ -191,6 +191,7 @@ ALTER TABLE federated.run
     ADD COLUMN erased_at timestamptz,
     ADD COLUMN voting_group integer CHECK (voting_group > 0),
     ADD COLUMN group_nodes text[] CHECK (cardinality(group_nodes) > 0 AND array_position(group_nodes, NULL) IS NULL),
+    ADD COLUMN lineage jsonb CHECK (jsonb_typeof(lineage) = 'array' AND jsonb_array_length(lineage) > 0),
     ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND voting_group IS NULL AND NOT waiting)),
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1),
     ADD CHECK (num_nulls(voting_group, group_nodes) <> 1);
@@ -336,6 +337,9 @@ COMMENT ON COLUMN federated.run.voting_group IS
 
 COMMENT ON COLUMN federated.run.group_nodes IS
     'The names of the nodes of its group, which alone take part; NULL: all nodes may';
+
+COMMENT ON COLUMN federated.run.lineage IS
+    'Of a run that begins with a version (transfer_from): that version, what that had begun with, and so on, as they were called when the run was queued; of each what it cost, and which nodes'' rows it had learned from, since when; NULL of all others';
 
 COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
 
@@ -1165,6 +1169,7 @@ BEGIN
         RETURN NEW;
     END IF;
     PERFORM federated._check_series(NEW);
+    NEW.lineage := federated._trace(NEW);
     RETURN NEW;
 END
 $$;
@@ -4602,6 +4607,146 @@ $$;
 COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
 
+-- Runs that begin with the parameters of a version (transfer_from): which version that is, what it had begun with, and what is kept of that.
+--
+-- What always holds: a run's line is written as it is queued, by what the catalog has, and stays when models are dropped; whose rows a
+-- version may have learned from follows from its own run and from its line. Who queues such a run owns what it begins with.
+CREATE FUNCTION federated._seals(options jsonb, policy jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(options ->> 'prediction' = 'sealed', policy ->> 'compliance_mode' IN ('HIPAA', 'BOTH'), false)
+$$;
+
+COMMENT ON FUNCTION federated._seals(jsonb, jsonb) IS 'Whether the numbers of the version of a run of such options and policy are sealed to the database''s server';
+
+CREATE FUNCTION federated._read_parent(reference text, options jsonb, policy jsonb)
+RETURNS TABLE (model_id bigint, model text, version integer, workspace text, run_id uuid, parent_options jsonb, parent_policy jsonb,
+    classes jsonb, epsilon double precision, sha256 bytea)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    subject federated.version := federated._read_reference(reference);
+    source  record;
+    called  text;
+BEGIN
+    SELECT m.name, w.name AS workspace, r.options, r.policy INTO STRICT source
+    FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+    WHERE r.run_id = subject.run_id;
+    called := format('version %s of federated model "%s"', subject.version, source.name);
+    IF subject.withheld OR federated._is_erased(subject) THEN
+        PERFORM federated._refuse_withdrawn(source.name, subject.version, false);
+    ELSIF federated._is_by_vote(subject) THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('no run begins with %s', called),
+            DETAIL = 'Several models vote in it, and none of them is its parameters.',
+            HINT = 'Name a version of one model in transfer_from.';
+    ELSIF federated._seals(source.options, source.policy) AND NOT federated._seals(_read_parent.options, policy) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the numbers of %s are sealed, and those of this run''s version would not be', called),
+            DETAIL = 'What the run leaves would tell what is sealed.',
+            HINT = 'Give the model prediction = ''sealed''.';
+    ELSIF source.policy ->> 'compliance_mode' NOT IN ('none', policy ->> 'compliance_mode') AND policy ->> 'compliance_mode' <> 'BOTH' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('%s was trained under compliance_mode %s, and this run''s workspace is under %s', called,
+                             source.policy ->> 'compliance_mode', policy ->> 'compliance_mode'),
+            HINT = 'Train in a workspace whose compliance_mode asks for no less.';
+    END IF;
+    RETURN QUERY SELECT subject.model_id, source.name, subject.version, source.workspace, subject.run_id, source.options, source.policy,
+        subject.prediction -> 'classes', subject.epsilon, subject.sha256;
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_parent(text, jsonb, jsonb) IS
+    'The version that model[@tag] names and that a run of such options and policy may begin with; 42704 where there is none, 55000 where it was withdrawn, 0A000 and 22023 where the run may not';
+
+CREATE FUNCTION federated._learned_from(run uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE line AS (
+        SELECT run AS run_id
+        UNION
+        SELECT r.resumed_from FROM line AS l JOIN federated.run AS r USING (run_id) WHERE r.resumed_from IS NOT NULL
+    ), parts AS (
+        SELECT n.name, d.started_at FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+        JOIN federated.round AS d USING (run_id, round_number)
+        WHERE p.run_id IN (SELECT l.run_id FROM line AS l) AND p.outcome = 'received'
+        UNION ALL
+        SELECT p.node_name, d.started_at FROM federated.former_part AS p JOIN federated.round AS d USING (run_id, round_number)
+        WHERE p.run_id IN (SELECT l.run_id FROM line AS l)
+    )
+    SELECT coalesce(jsonb_object_agg(k.name, k.since), '{}') FROM (SELECT p.name, min(p.started_at) AS since FROM parts AS p GROUP BY p.name) AS k
+$$;
+
+COMMENT ON FUNCTION federated._learned_from(uuid) IS 'Which nodes took part in a run, and in what that went on from, each since when';
+
+CREATE FUNCTION federated._trace(new_run federated.run) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    parent record;
+BEGIN
+    IF (new_run).options ->> 'transfer_from' IS NULL THEN
+        RETURN NULL;
+    END IF;
+    SELECT p.* INTO STRICT parent
+    FROM federated._read_parent((new_run).options ->> 'transfer_from', (new_run).options, (new_run).policy) AS p;
+    PERFORM federated._require_model_owner(parent.model_id);
+    RETURN jsonb_build_array(jsonb_build_object(
+            'model', parent.model, 'version', parent.version, 'workspace', parent.workspace, 'run', parent.run_id,
+            'sha256', encode(parent.sha256, 'hex'), 'epsilon', parent.epsilon,
+            'delta', CASE WHEN parent.parent_policy ->> 'privacy_budget' IS NOT NULL THEN parent.parent_policy -> 'delta' END,
+            'nodes', federated._learned_from(parent.run_id)))
+        || coalesce((SELECT r.lineage FROM federated.run AS r WHERE r.run_id = parent.run_id), '[]');
+END
+$$;
+
+COMMENT ON FUNCTION federated._trace(federated.run) IS
+    'The line of a run that is about to be queued, NULL where it begins with no version; 42501 for who does not own the model that it would begin with';
+
+CREATE FUNCTION federated._is_orphaned(run uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM federated.run AS r WHERE r.run_id = run AND r.lineage IS NOT NULL AND NOT EXISTS (
+            SELECT FROM federated.version AS v
+            WHERE v.run_id = (r.lineage -> 0 ->> 'run')::uuid AND v.version = (r.lineage -> 0 ->> 'version')::integer
+              AND v.retired_at IS NULL AND NOT federated._is_erased(v)));
+END
+$$;
+
+COMMENT ON FUNCTION federated._is_orphaned(uuid) IS
+    'Whether the version that a run began with was dropped, or retired, or is to be: it cannot be made anew as it was';
+
+CREATE FUNCTION federated._parent_name(run uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s@%s', r.lineage -> 0 ->> 'model', r.lineage -> 0 ->> 'version')
+    FROM federated.run AS r WHERE r.run_id = run AND r.lineage IS NOT NULL
+$$;
+
+COMMENT ON FUNCTION federated._parent_name(uuid) IS 'The version that a run began with, as model@number; NULL of all others';
+
+-- Within a workspace the ledger adds up what versions and those before them cost; of another one it knows nothing.
+CREATE FUNCTION federated._ancestors(run uuid, own_workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT jsonb_agg(jsonb_build_object(
+        'version', format('%s@%s', a.line ->> 'model', a.line ->> 'version'), 'workspace', a.line -> 'workspace',
+        'parameters_sha256', a.line -> 'sha256', 'epsilon', a.line -> 'epsilon', 'delta', a.line -> 'delta',
+        'note', CASE WHEN a.line ->> 'workspace' = own_workspace THEN NULL
+            WHEN a.line ->> 'epsilon' IS NULL THEN format('and what its ancestor %s@%s learned in workspace %s, without a budget',
+                a.line ->> 'model', a.line ->> 'version', a.line ->> 'workspace')
+            ELSE format('and %s of its ancestor %s@%s in workspace %s', (a.line ->> 'epsilon')::double precision, a.line ->> 'model',
+                a.line ->> 'version', a.line ->> 'workspace') END) ORDER BY a.place)
+    FROM federated.run AS r CROSS JOIN LATERAL jsonb_array_elements(r.lineage) WITH ORDINALITY AS a (line, place)
+    WHERE r.run_id = run
+$$;
+
+COMMENT ON FUNCTION federated._ancestors(uuid, text) IS
+    'What a run began with, and what that had begun with, the nearest first, as JSON: of those of another workspace a note of what they cost besides; NULL where it began with no version';
+
+CREATE FUNCTION federated._descends(run uuid, workspace text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated.run AS r CROSS JOIN LATERAL jsonb_array_elements(r.lineage) AS a (line)
+                   WHERE r.run_id = run AND a.line ->> 'workspace' = _descends.workspace)
+$$;
+
+COMMENT ON FUNCTION federated._descends(uuid, text) IS 'Whether a run began with what was trained in a workspace, at any remove';
+
 COMMENT ON TABLE federated.tag IS 'Names that a model''s versions were given; a tag moves to another version by TAG ... REPLACE alone';
 
 -- 42704 with what there is: whoever mistypes a tag sees the right one.
@@ -4905,20 +5050,21 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
     OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision,
-    OUT retired_at timestamptz
+    OUT retired_at timestamptz, OUT parent text, OUT ancestors jsonb
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
            v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
-           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at
-    FROM federated.version AS v
+           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at,
+           federated._parent_name(v.run_id), federated._ancestors(v.run_id, w.name)
+    FROM federated.version AS v JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since; parent is the version that its run began with (transfer_from), ancestors that and those before it, the nearest first: what those of another workspace cost comes on top of epsilon, as their note says; both are NULL of all others, and name models as they were called then';
 
 CREATE OR REPLACE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -4940,7 +5086,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits
     SELECT jsonb_build_object('version', subject.version, 'round_number', subject.round_number,
         'global_loss', subject.global_loss, 'global_accuracy', subject.global_accuracy, 'epsilon', subject.epsilon,
         'global_loss_std_error', subject.global_loss_std_error,
-        'global_accuracy_std_error', subject.global_accuracy_std_error)
+        'global_accuracy_std_error', subject.global_accuracy_std_error, 'parent', federated._parent_name(subject.run_id))
 $$;
 
 COMMENT ON FUNCTION federated._version_metrics(federated.version) IS 'How well a version did, as JSON';
@@ -6137,7 +6283,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE federated.run AS r
     SET options = adopted -> 'options', overrides = adopted -> 'overrides', policy = adopted -> 'policy',
-        seed_run = (adopted ->> 'seed_run')::uuid
+        seed_run = (adopted ->> 'seed_run')::uuid, lineage = nullif(adopted -> 'lineage', 'null')
     WHERE r.run_id = _adopt_run.run_id AND r.resumed_from IS NOT NULL AND r.options = '{}';
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -11039,6 +11185,14 @@ CROSS JOIN LATERAL (
         WHERE a.order_id = o.order_id AND w.name = o.workspace AND d.started_at < a.answered_at
         GROUP BY p.run_id
         UNION
+        -- What a run began with may have learned from the subject, in whichever workspace, also where that is dropped since.
+        SELECT r.run_id, 0
+        FROM federated.run AS r
+        CROSS JOIN LATERAL jsonb_array_elements(r.lineage) AS l (line)
+        CROSS JOIN LATERAL jsonb_each_text(l.line -> 'nodes') AS n (name, since)
+        JOIN federated.erased_at AS a ON a.node_name = n.name
+        WHERE a.order_id = o.order_id AND l.line ->> 'workspace' = o.workspace AND n.since::timestamptz < a.answered_at
+        UNION
         -- What went on from such a run began with what that had learned, whoever took part later; and the models of all
         -- groups vote in one version.
         SELECT r.run_id, c.first_round FROM concerned AS c JOIN federated.run AS o ON o.run_id = c.run_id
@@ -11102,7 +11256,7 @@ BEGIN
     INSERT INTO federated.interruption (run_id, order_id, model_id)
     SELECT DISTINCT ON (p.run_id) p.run_id, p.order_id, p.model_id
     FROM federated.erased_part AS p JOIN federated.erasure AS e USING (order_id) JOIN federated.run AS r USING (run_id)
-    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL
+    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL AND NOT federated._is_orphaned(r.run_id)
       -- A run that an erasure queued is queued anew as long as there is need.
       AND NOT EXISTS (SELECT FROM federated.retraining AS k WHERE k.run_id = p.run_id AND NOT k.was_interrupted)
     ORDER BY p.run_id, p.order_id
@@ -11111,6 +11265,7 @@ BEGIN
     WITH ended AS (
         UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(), message = reason || CASE
             WHEN EXISTS (SELECT FROM federated.interruption AS i WHERE i.run_id = r.run_id) THEN '; it is begun anew without them'
+            WHEN federated._is_orphaned(r.run_id) THEN '; the version that it began with is retired'
             WHEN r.series_id IS NOT NULL THEN '; START FEDERATED TRAINING begins the series anew without them'
             ELSE '' END
         WHERE r.status IN ('queued', 'running') AND r.erased_at IS NOT NULL
@@ -11171,7 +11326,7 @@ BEGIN
     -- With fewer nodes it would be another model.
     members := (SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
                 WHERE p.run_id = source_run AND p.outcome = 'received');
-    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run)
+    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run, lineage)
     VALUES (
         source.model_id,
         coalesce((SELECT o.requested_by FROM federated.subject_order AS o LEFT JOIN federated.erasure_version AS e USING (order_id)
@@ -11183,7 +11338,7 @@ BEGIN
         source.policy || CASE WHEN source.policy ->> 'privacy_budget' IS NULL THEN '{}'::jsonb ELSE current END || jsonb_build_object(
             'min_nodes', greatest((source.policy ->> 'min_nodes')::integer, members),
             'min_nodes_per_round', coalesce((source.policy ->> 'min_nodes_per_round')::integer, (source.policy ->> 'min_nodes')::integer)),
-        coalesce(source.seed_run, source.run_id))
+        coalesce(source.seed_run, source.run_id), source.lineage)
     ON CONFLICT (model_id) WHERE status IN ('queued', 'running') AND NOT waiting DO NOTHING
     RETURNING run_id INTO made;
     IF made IS NULL THEN
@@ -11217,6 +11372,14 @@ $$;
 
 COMMENT ON FUNCTION federated._is_by_vote(federated.version) IS 'Whether the models of several groups vote in a version';
 
+CREATE FUNCTION federated._is_not_repeated(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._is_by_vote(subject) OR federated._is_orphaned(subject.run_id)
+$$;
+
+COMMENT ON FUNCTION federated._is_not_repeated(federated.version) IS
+    'Whether nothing takes a version''s place by itself: the models of several groups vote in it, or what its run began with is no more';
+
 -- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
 CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -11230,7 +11393,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
             WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
         ) AS t
-        WHERE v.is_current AND federated._is_erased(v) AND NOT federated._is_by_vote(v) AND t.is_done IS NOT TRUE
+        WHERE v.is_current AND federated._is_erased(v) AND NOT federated._is_not_repeated(v) AND t.is_done IS NOT TRUE
           AND (t.attempts = 0
                OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
         UNION ALL
@@ -11257,7 +11420,7 @@ BEGIN
           -- The current one stays until another one is, or until its run anew has left one that could not be.
           AND NOT EXISTS (
               SELECT FROM federated.version AS c
-              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT federated._is_by_vote(c) AND NOT EXISTS (
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT federated._is_not_repeated(c) AND NOT EXISTS (
                   SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
                   JOIN federated.run AS r ON r.run_id = t.run_id
                   WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
@@ -11339,6 +11502,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 SELECT FROM federated.erasure_version AS e
                 WHERE e.order_id = request.order_id AND e.model_id = subject.model_id AND e.version = subject.version
                   AND e.retired_at IS NULL)
+        WHEN EXISTS (
+            SELECT FROM federated.run AS r CROSS JOIN LATERAL jsonb_array_elements(r.lineage) AS a (line)
+            CROSS JOIN LATERAL jsonb_each_text(a.line -> 'nodes') AS n (name, since)
+            WHERE r.run_id IN (TABLE line) AND a.line ->> 'workspace' = request.workspace AND (
+                request.state = 'requested' OR EXISTS (
+                    SELECT FROM federated.order_answer AS b LEFT JOIN federated.erased_at AS h USING (order_id, node_id)
+                    WHERE b.order_id = request.order_id AND b.node_name = n.name
+                      AND (b.state = 'pending' OR n.since::timestamptz < h.answered_at)))) THEN true
         WHEN request.state = 'requested' THEN EXISTS (
             SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
             WHERE p.run_id IN (TABLE line) AND p.outcome = 'received')
@@ -11358,13 +11529,14 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     FROM (
         SELECT c.version_id, EXISTS (
             SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
-            WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+            WHERE o.kind = 'erase' AND (o.workspace = w.name OR federated._descends(c.run_id, o.workspace))
+              AND o.terms ->> 'during_erasure' = 'refuse'
               AND o.state <> 'dropped' AND e.retired_at IS NULL AND federated._may_concern(c, o)) AS withheld
         FROM federated.version AS c JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
         WHERE c.retired_at IS NULL
           AND (c.withheld OR EXISTS (
               SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
-              WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+              WHERE o.kind = 'erase' AND (o.workspace = w.name OR federated._descends(c.run_id, o.workspace)) AND o.terms ->> 'during_erasure' = 'refuse'
                 AND o.state <> 'dropped' AND e.retired_at IS NULL))
     ) AS k
     WHERE k.version_id = v.version_id AND v.withheld <> k.withheld
@@ -12936,7 +13108,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'version', (subject).version, 'is_current', (subject).is_current, 'created_at', (subject).created_at,
         'tags', (SELECT coalesce(jsonb_agg(t.name ORDER BY t.name), '[]') FROM federated.tag AS t
                  WHERE t.model_id = (subject).model_id AND t.version = (subject).version),
-        'parameters_sha256', encode((subject).sha256, 'hex'), 'run_id', (subject).run_id, 'round_number', (subject).round_number,
+        'parameters_sha256', encode((subject).sha256, 'hex'), 'parent', federated._parent_name((subject).run_id), 'run_id', (subject).run_id, 'round_number', (subject).round_number,
         'data', jsonb_build_object(
             'features', to_jsonb((subject).features), 'target', r.options ->> 'target', 'dataset', r.options ->> 'dataset',
             'sites', federated._card_sites((subject).run_id, (subject).round_number)),
@@ -12950,7 +13122,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'secure_aggregation', coalesce((r.options ->> 'secure_aggregation')::boolean, false),
             'trust_model', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN coalesce(r.policy ->> 'trust_model',
                 CASE WHEN (r.options ->> 'secure_aggregation')::boolean THEN 'distributed' ELSE 'local' END) END,
-            'compliance_mode', r.policy ->> 'compliance_mode'),
+            'compliance_mode', r.policy ->> 'compliance_mode',
+            'ancestors', federated._ancestors(r.run_id, (SELECT w.name FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+                                                         WHERE m.model_id = r.model_id))),
         'metrics', federated._card_metrics(subject))
     FROM federated.run AS r WHERE r.run_id = (subject).run_id
 $$;
@@ -12980,7 +13154,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_model_card(text) IS
-    'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
+    'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, and what the versions that its run began with cost besides, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
 
 -- Models that travel as files: what was exported from here, and what was imported. A file is numbers, names and labels; its functions
 -- are made here, by what makes those of versions that were trained or delivered here.
@@ -14329,6 +14503,8 @@ GRANT EXECUTE ON FUNCTION
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
 
+GRANT EXECUTE ON FUNCTION federated._has_role(name), federated._owns_model(bigint) TO federated_analyst;
+
 -- What is deleted for its age.
 GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
 
@@ -14464,6 +14640,21 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
+
+-- What runs begin with.
+GRANT EXECUTE ON FUNCTION federated._parent_name(uuid), federated._ancestors(uuid, text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._seals(jsonb, jsonb), federated._read_parent(text, jsonb, jsonb), federated._is_erased(federated.version),
+    federated._is_by_vote(federated.version)
+TO federated_analyst;
+
+GRANT EXECUTE ON FUNCTION federated._learned_from(uuid), federated._trace(federated.run) TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION federated._is_orphaned(uuid), federated._is_not_repeated(federated.version) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._descends(uuid, text) TO federated_daemon, federated_owner;
 
 -- Versions and tags.
 GRANT EXECUTE ON FUNCTION
@@ -14602,7 +14793,7 @@ GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
 
 GRANT INSERT ON federated.retraining TO federated_owner;
 
-GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run, lineage) ON federated.run TO federated_owner;
 
 GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
 
@@ -14631,7 +14822,7 @@ TO federated_operator;
 
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 
-GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run, lineage) ON federated.run TO federated_owner;
 
 -- Predictions by vote.
 GRANT EXECUTE ON FUNCTION

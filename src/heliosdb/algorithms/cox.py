@@ -48,12 +48,15 @@ from heliosdb.algorithms.survival_step import (
     check_survivors,
 )
 from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.transfer import Carried
+from heliosdb.algorithms.transferred_scores import carry_hazards
 from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep, costs_of_levels
 from heliosdb.algorithms.works import PARAMETERS, scaling_of
 from heliosdb.domain.bounds import COEFFICIENT, ROWS
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.origin import Origin
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.settings import read_settings
@@ -350,6 +353,10 @@ class CoxRegression:
             counts = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
             return [*costs_of_levels(made), Cost(STATISTICS, Mechanism(made.statistics_noise)), *counts]
         return [Cost(HAZARDS, Mechanism(training_noise(made)), plan.run.policy.clipping_threshold)]
+
+    def carry(self, plan: RunPlan, fresh: State, origin: Origin) -> Carried:
+        """Return the version's coefficients on the run's inputs; the hazard is found anew."""
+        return carry_hazards(plan, fresh, origin)
 
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return the hazard beside that of a row at the means of the inputs: exp(β x), x scaled."""

@@ -62,6 +62,8 @@ from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.stored_rows import StoredRows
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep
+from heliosdb.algorithms.transfer import Carried
+from heliosdb.algorithms.transferred_scores import carry_linear
 from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.algorithms.works import (
     PARAMETERS,
@@ -75,6 +77,7 @@ from heliosdb.domain.bounds import INPUT
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.origin import Origin
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
@@ -174,6 +177,10 @@ class LinearModel:
                 "The target is 0 in every row of every node: there is nothing to learn.",
             )
         return make_state(**{PARAMETERS: np.zeros((classes - 1, width) if classes > 2 else width)})
+
+    def carry(self, plan: RunPlan, fresh: State, origin: Origin) -> Carried:
+        """Return the version's scores on the run's inputs, in the unit and the classes of its target."""
+        return carry_linear(plan, fresh, origin, self.family)
 
     def first(self, plan: RunPlan) -> StepName:
         """Return for round 0 statistics, before which levels or undeclared classes are asked for; else

@@ -20,6 +20,7 @@ from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.convolution import CONVOLUTIONS
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.families import half_squared_error, log_loss
+from heliosdb.algorithms.frozen import Frozen, hold_layers, whole_state
 from heliosdb.algorithms.gradient import GRADIENT, GradientStep, GradientWork, sum_layer_gradients
 from heliosdb.algorithms.image_levels import ImageLevelsStep
 from heliosdb.algorithms.levels import LEVELS
@@ -38,18 +39,22 @@ from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
+from heliosdb.algorithms.transfer import Carried
+from heliosdb.algorithms.transferred_layers import carry_layers
 from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.origin import Origin
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
-from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
+from heliosdb.domain.vector import AnyVector, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.transfer import frozen_layers
 from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.network import scale
 
@@ -76,9 +81,11 @@ class MeasuredRefineStep(RefineStep):
 
 @dataclass(frozen=True, slots=True)
 class NeuralNetwork:
-    """A network. family: of what kind; architecture: how it is laid out, None where that is not asked yet."""
+    """A network. family: of what kind; architecture: how it is laid out, None where that is not asked yet.
+    frozen: the layers that stay as they were; None where all move."""
 
     architecture: Architecture | None = None
+    frozen: Frozen | None = None
     name: str = "neural_network"
     family: Family = PERCEPTRONS
 
@@ -113,7 +120,12 @@ class NeuralNetwork:
     def begin(self, plan: RunPlan) -> State:
         """Return the network that the run's seed gives."""
         check_network(plan)
-        return self.family.plan(plan).begin(plan.run.seed)
+        fresh = self.family.plan(plan).begin(plan.run.seed)
+        return hold_layers(fresh, len(plan.inputs), frozen_layers(plan.run.options))
+
+    def carry(self, plan: RunPlan, fresh: State, origin: Origin) -> Carried:
+        """Return the version's layers on the run's inputs, and a last one of its own for another target."""
+        return carry_layers(plan, fresh, origin)
 
     def first(self, plan: RunPlan) -> StepName:
         """Return for round 0 statistics, before which levels and classes may be asked for; else training."""
@@ -129,7 +141,8 @@ class NeuralNetwork:
         """Return what predicts with the state's parameters."""
         scaling = findings.scaling
         assert scaling is not None
-        return self._found(state, len(scaling.means)).predict(state[PARAMETERS], scaling)
+        found = self._found(state, len(scaling.means))
+        return found.predict(whole_state(state)[PARAMETERS], scaling)
 
     @property
     def dtype(self) -> Dtype:
@@ -138,11 +151,13 @@ class NeuralNetwork:
 
     def of(self, state: State, inputs: int) -> NeuralNetwork:
         """Return it as the state lays it out."""
-        return replace(self, architecture=self.family.read(state, inputs))
+        found = self.family.read(whole_state(state), inputs)
+        return replace(self, architecture=found, frozen=Frozen.of(state, inputs))
 
     def check_state(self, state: State, inputs: int, classes: int) -> None:
         """Raise FederatedError (22023) for what is no network of so many inputs and classes."""
-        if not self.family.read(state, inputs).fits(classes):
+        Frozen.of(state, inputs)
+        if not self.family.read(whole_state(state), inputs).fits(classes):
             raise invalid_value(
                 f"The task's network is not of a target of {counted(classes, 'class', 'classes')}."
             )
@@ -170,21 +185,25 @@ class NeuralNetwork:
         secret: Secret | None = None,
     ) -> Contribution:
         """Train from `parameters` on the rows that are not held out; see `LinearModel.train`."""
-        assert self.architecture is not None
+        rows, scaling = self.moving_rows(table.training(), work.scaling)
         if work.privacy is not None:
-            shape, start = self.architecture.shape(), parameters.astype(np.float64)
+            shape, start = self._moving.shape(), parameters.astype(np.float64)
             led = train_layers(
-                shape, table.training(), start, work=work, privacy=work.privacy, secret=secret or Secret()
+                shape,
+                rows,
+                start,
+                work=replace(work, scaling=scaling),
+                privacy=work.privacy,
+                secret=secret or Secret(),
             )
             return replace(led, vector=led.vector.astype(np.float32))
-        rows = table.training()
         if rows.rows == 0:
             raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
         moved = train_network(
-            self.architecture,
+            self._moving,
             parameters,
-            scale(rows.features, work.scaling.means, work.scaling.scales).astype(np.float32),
-            _targets(rows, work.scaling, work.classes),
+            scale(rows.features, scaling.means, scaling.scales).astype(np.float32),
+            _targets(rows, scaling, work.classes),
             descent=Descent(
                 work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms
             ),
@@ -193,23 +212,24 @@ class NeuralNetwork:
         return Contribution(moved - parameters, float(rows.rows), Plain())
 
     def layers(self, classes: int, inputs: int) -> Shape:
-        """Return its layers as private training takes them."""
+        """Return its layers that move, as private training takes them."""
         del classes, inputs  # A state's layers say both.
-        assert self.architecture is not None
-        return self.architecture.shape()
+        return self._moving.shape()
 
     def sum_gradients(
         self, table: Table, parameters: Vector, work: GradientWork, secret: Secret
     ) -> Contribution:
         """Sum the clipped gradients of a Poisson sample of the subjects that are not held out."""
         shape = self.layers(work.classes, table.features.shape[1])
-        return sum_layer_gradients(shape, table.training(), parameters.astype(np.float64), work, secret)
+        rows, scaling = self.moving_rows(table.training(), work.scaling)
+        scaled = replace(work, scaling=scaling)
+        return sum_layer_gradients(shape, rows, parameters.astype(np.float64), scaled, secret)
 
     def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
         """Return what `train` descends on: the mean loss of its rows."""
         assert self.architecture is not None
         rows = table.training()
-        scores = _scores(self.architecture, parameters, rows.features, work.scaling)
+        scores = _scores(self.architecture, self._all(parameters), rows.features, work.scaling)
         losses = _losses(scores, _targets(rows, work.scaling, work.classes), work.classes)
         return float(np.fmin(losses, LARGEST_LOSS).mean())
 
@@ -221,8 +241,9 @@ class NeuralNetwork:
         assert self.architecture is not None
         rows = table.validation()
         if work.noise_multiplier is not None:
-            return measure_privately(_row_scores(self.architecture, parameters, work.scaling), rows, work)
-        scores = _scores(self.architecture, parameters, rows.features, work.scaling)
+            scores_of = _row_scores(self.architecture, self._all(parameters), work.scaling)
+            return measure_privately(scores_of, rows, work)
+        scores = _scores(self.architecture, self._all(parameters), rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
         made = told_sums(work.measure, losses, scores, targets, rows)
@@ -237,16 +258,30 @@ class NeuralNetwork:
         del offset  # There is none of it.
         assert task.scaling is not None
         found = self._found(task.state, task.n_inputs)
-        return _scores(found, task.state[PARAMETERS], features, task.scaling)
+        return _scores(found, whole_state(task.state)[PARAMETERS], features, task.scaling)
 
     def private_scores(self, task: Task) -> RowScores:
         """Return what scores rows, each by itself; see private_measuring.py."""
         assert task.scaling is not None
         found = self._found(task.state, task.n_inputs)
-        return _row_scores(found, task.state[PARAMETERS], task.scaling)
+        return _row_scores(found, whole_state(task.state)[PARAMETERS], task.scaling)
 
     def _found(self, state: State, inputs: int) -> Architecture:
-        return self.architecture or self.family.read(state, inputs)
+        return self.architecture or self.family.read(whole_state(state), inputs)
+
+    @property
+    def _moving(self) -> Architecture:
+        """The network of the layers that move."""
+        assert self.architecture is not None
+        return self.architecture if self.frozen is None else self.frozen.rest
+
+    def moving_rows(self, rows: Table, scaling: Scaling) -> tuple[Table, Scaling]:
+        """Return what these layers are given of rows, and how it is scaled."""
+        return (rows, scaling) if self.frozen is None else self.frozen.pass_rows(rows, scaling)
+
+    def _all(self, parameters: Vector) -> AnyVector:
+        """Return the parameters of all layers."""
+        return parameters if self.frozen is None else self.frozen.join(parameters)
 
 
 def check_network(plan: RunPlan) -> None:

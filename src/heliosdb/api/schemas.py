@@ -149,6 +149,8 @@ class VersionAnswer(Answer):
     global_loss_std_error: float | None
     global_accuracy_std_error: float | None
     retired_at: datetime | None
+    parent: str | None
+    ancestors: list[dict[str, Any]] | None
 
 
 class Run(Answer):

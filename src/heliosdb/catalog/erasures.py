@@ -133,6 +133,7 @@ def _versions(rows: Sequence[Row]) -> tuple[ErasedVersion, ...]:
             replaced_by=row["replaced_by"],
             sha256_after=row["sha256_after"],
             is_trained_anew=row["is_trained_anew"],
+            began_with=row["began_with"],
         )
         for row in rows
     )

@@ -19,6 +19,7 @@ from heliosdb.catalog.run_options import parse_options, parse_policy
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.folds import Series
 from heliosdb.domain.ids import ModelName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.parent import Parent
 from heliosdb.domain.run import Policy, Run, RunStatus
 from heliosdb.parts.built import built_parts
 
@@ -145,12 +146,19 @@ def _record(run: RunId, row: Row) -> RunRecord:
             group_nodes=None if row["group_nodes"] is None else frozenset(row["group_nodes"]),
             seed_run=None if row["seed_run"] is None else RunId(UUID(row["seed_run"])),
             is_resumed=row["is_resumed"],
+            parent=_parent(row),
         ),
         current=parse_policy(current, workspace),
         scaling=json.loads(row["scaling"]) if row["scaling"] else None,
         plan=json.loads(row["plan"]) if row["plan"] else None,
         stop_requested=row["stop_requested"],
     )
+
+
+def _parent(row: Row) -> Parent | None:
+    if row["parent_run"] is None:
+        return None
+    return Parent(row["parent_model"], row["parent_version"], RunId(UUID(row["parent_run"])))
 
 
 def _series(row: Row) -> Series | None:

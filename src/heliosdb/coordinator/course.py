@@ -49,6 +49,7 @@ from heliosdb.algorithms.steps import (
     Taken,
 )
 from heliosdb.algorithms.sum_noise import noise_variance
+from heliosdb.algorithms.transfer import Carried, Transferring
 from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.group_sums import find_sum
 from heliosdb.coordinator.hidden_updates import read_total, rounding_of, without_state
@@ -58,6 +59,7 @@ from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.groups import Groups, dealt
 from heliosdb.domain.ids import NodeName, StepName
+from heliosdb.domain.origin import Origin
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, flatten, freeze
@@ -87,6 +89,8 @@ class Course:
     strategy: Strategy
     settings: Any
     protocol: SumProtocol
+    origin: Origin | None = None
+    """The version that the run begins with, until its round 0 is closed."""
 
     @classmethod
     def of(cls, run: Run) -> Course:
@@ -188,8 +192,17 @@ class Course:
         return () if groups is None else dealt(nodes, min(groups, len(nodes)), self.run.policy.workspace)
 
     def initial_model(self, plan: RunPlan) -> ModelState:
-        """Return the model with which round 1 begins."""
+        """Return the model with which round 1 begins, of a run that begins with no version."""
         return ModelState(self.algorithm.begin(plan))
+
+    def carry(self, plan: RunPlan, fresh: State) -> Carried | None:
+        """Return with what round 1 begins where the run begins with a version, and `fresh` else; None where
+        it does not. FederatedError INVALID_VALUE where nothing of it can be taken over."""
+        if self.origin is None:
+            return None
+        if not isinstance(self.algorithm, Transferring):
+            raise not_supported(f"transfer_from with {self.algorithm.name}")
+        return self.algorithm.carry(plan, fresh, self.origin)
 
     def ask(self, plan: RunPlan, exchange: int, name: StepName, model: ModelState, nodes: int) -> Question:
         """Return what an exchange asks. nodes: how many were to be asked, as committed with it."""

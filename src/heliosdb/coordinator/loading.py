@@ -7,13 +7,14 @@ that a run needs and that is not there ends it, and none is made up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heliosdb.catalog import rounds, runs
 from heliosdb.catalog.connection import Connection
 from heliosdb.coordinator.checkpoints import check_closed
 from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.coordinator.keeping import Kept, open_kept
+from heliosdb.coordinator.origins import find_origin
 from heliosdb.domain.convergence import measured
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures, Names
@@ -55,6 +56,8 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
         closed = [one for one in listed if one.status == "closed"]
         opened = next((one.number for one in listed if one.status == "open"), None)
         last = closed[-1].number if closed else -1
+        if not closed:
+            course = replace(course, origin=find_origin(connection, record.run, key))
         first = rounds.list_participation(connection, run_id, 0) if closed else []
         tasks = [] if opened is None else rounds.list_participation(connection, run_id, opened)
         findings, stated = Findings.from_json(record.scaling, record.plan), _stated(course, first)

@@ -240,6 +240,11 @@ class RoundUnderWay:
         self.findings = replace(self.findings, groups=course.deal(nodes))
 
     def begin_model(self, course: Course, plan: RunPlan) -> None:
-        """Make the model with which round 1 begins, where round 0 has made none."""
+        """Make the model with which round 1 begins, where round 0 has made none, or of a version."""
+        plan = replace(plan, findings=self.findings)
         if not self.model.state:
-            self.model, self.is_kept = course.initial_model(replace(plan, findings=self.findings)), False
+            self.model, self.is_kept = course.initial_model(plan), False
+        carried = course.carry(plan, self.model.state)
+        if carried is not None:
+            self.model, self.is_kept = replace(self.model, state=carried.state), False
+            self.notes += carried.notes

@@ -64,7 +64,8 @@ class ErasedVersion:
     """A version that had learned from rows of a node that held the subject. Hashes in hexadecimal.
 
     retired_at: None where it stays. replaced_by: the version that was current then, None for none.
-    is_trained_anew: whether that is of a run like its own.
+    is_trained_anew: whether that is of a run like its own. began_with: the version that its run began with,
+    None for none; certificates of before there were such runs say nothing of it, and nor do those of others.
     """
 
     model: str
@@ -76,6 +77,12 @@ class ErasedVersion:
     replaced_by: int | None
     sha256_after: str | None
     is_trained_anew: bool
+    began_with: str | None = None
+
+    def to_certificate(self) -> dict[str, Any]:
+        """What a certificate says of it."""
+        said = asdict(self)
+        return said if self.began_with is not None else {k: v for k, v in said.items() if k != "began_with"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ class Erasure:
     def to_certificate(self) -> dict[str, Any]:
         """What is signed."""
         said = asdict(self)
-        said["nodes"], said["versions"] = said.pop("answers"), list(said["versions"])
+        said["nodes"], said["versions"] = said.pop("answers"), [one.to_certificate() for one in self.versions]
         return said | {
             "files": list(self.files),
             "unasked": list(self.unasked),

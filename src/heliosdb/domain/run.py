@@ -18,6 +18,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.hierarchy import Aggregators
 from heliosdb.domain.ids import ModelName, NodeName, RunId, WorkspaceName
+from heliosdb.domain.parent import Parent
 from heliosdb.domain.privacy import Budget, Noise, Trust
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.transforms import Transform, read_transforms
@@ -202,7 +203,8 @@ class Run:
 
     group_nodes: of the run of a group that votes, the nodes that alone take part; None: all may.
     seed_run: of a run that goes on from a checkpoint of another one, or is made anew in its place, the first
-    of these. is_resumed: whether it goes on from a file.
+    of these. is_resumed: whether it goes on from a file. parent: the version whose parameters it begins with;
+    None for none.
     """
 
     id: RunId
@@ -215,6 +217,7 @@ class Run:
     seed_run: RunId | None = None
     is_resumed: bool = False
     group_nodes: frozenset[NodeName] | None = None
+    parent: Parent | None = None
 
     def admits(self, node: NodeName) -> bool:
         """Whether a node may take part: where groups vote, those of the run's own alone."""

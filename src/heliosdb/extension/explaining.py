@@ -32,9 +32,11 @@ from heliosdb.extension.starting import (
     Checked,
     Start,
     check_start,
+    parse_chosen,
     read_start,
     warn_of_waiting,
 )
+from heliosdb.extension.transferring import describe_beginning, find_named
 
 _NO_RUN = RunId(UUID(int=0))
 """In place of an id that only a queued run has: of it nothing that is shown depends."""
@@ -84,7 +86,15 @@ def _explained(session: Session, command: ExplainTraining) -> Explained:
         measured=reading.measure_rounds(session.connection, model),
         traffic=reading.measure_traffic(session.connection, model),
         consumed=catalog.consumed_epsilon(session.connection, model.workspace),
+        beginning=None if checked is None else _beginning(session, start),
     )
+
+
+def _beginning(session: Session, start: Start) -> str | None:
+    """Say with what the runs of a START that is not refused would begin."""
+    options = parse_chosen(session, start.chosen, start.policy)
+    named = find_named(session, options, start.policy)
+    return None if named is None else describe_beginning(named, options)
 
 
 def _find_model(session: Session, name: str) -> catalog.Model:

@@ -64,7 +64,8 @@ class Node:
 @dataclass(frozen=True, slots=True)
 class Explained:
     """What a plan is made of. refusals: what START would raise; remarks: what it would say. runs: how many
-    it would queue. forecast: None where there is an obstacle to it. consumed: ε of the workspace's ledger."""
+    it would queue. beginning: the version that they would begin with; None for none, and where that is
+    refused. forecast: None where there is an obstacle to it. consumed: ε of the workspace's ledger."""
 
     start: Start
     runs: int
@@ -76,6 +77,7 @@ class Explained:
     measured: Measured
     traffic: Traffic | None
     consumed: float
+    beginning: str | None = None
 
 
 def make_plan(explained: Explained) -> Group:
@@ -112,6 +114,8 @@ def _method(explained: Explained) -> Iterator[Part]:
     yield Property("Algorithm", name)
     yield Property("Engine", _engine(name))
     yield Property("Aggregation", chosen.get("aggregation") or "fedavg")
+    if chosen.get("transfer_from"):
+        yield Property("Begins With", explained.beginning or chosen["transfer_from"])
 
 
 def _answers(start: Start) -> int:

@@ -33,6 +33,7 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.server_key import check_server
 from heliosdb.extension.session import Session
 from heliosdb.extension.start_budgets import describe_noise
+from heliosdb.extension.transferring import check_transferring
 from heliosdb.extension.voting import check_voting, deal_nodes, describe_voting, measures_vote, smallest_group
 from heliosdb.parts.algorithms import by_newton, check_noise, check_private
 from heliosdb.parts.asynchronous import Batching, check_batching
@@ -136,6 +137,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         classes = len(options.target_classes)
         check_private_classes(options.algorithm, options.given, classes, policy["noise_mechanism"])
     check_ranges(options)
+    begun = check_transferring(session, options, {**policy, "workspace": model.workspace.name})
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(smallest_group(chosen, len(nodes)), policy["min_nodes"])
     private = policy.get("privacy_budget") is not None
@@ -162,7 +164,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     # A default is not what somebody asked for.
     rounds = describe_rounds(options) if private and "rounds" in {**model.options, **start.overrides} else []
     said = describe_rule(options, most_nodes) + describe_coding(options)
-    return [*left_out, *said, *passed_by, *rounds]
+    return [*begun, *left_out, *said, *passed_by, *rounds]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

@@ -51,12 +51,12 @@ class TableRequest:
     indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
     and it is a category; elements: where it is an array. named: categories of which every value is known by
     its text, under a budget; without one all are. roles: (role, column) of further columns. base_tables: what
-    the rows come from. known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
-    names in row sets and of the order of training. plain: for answers without noise, under the rules of
-    `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows are read as
-    if they were not there; has_consent_query: whether it lacks who is in the dataset's consent_query.
-    lets_withdraw: whether plain answers go on without who is not in it any more. phi_check: whether values
-    are looked at for identifiers of people when they are read.
+    the rows come from. known_by: the columns by which a row is known. key: secret; of the choice of held-out
+    subjects, of the names in row sets and of the order of training. plain: for answers without noise, under
+    the rules of `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows
+    are read as if they were not there; has_consent_query: whether it lacks who is in the dataset's
+    consent_query. lets_withdraw: whether plain answers go on without who is not in it any more. phi_check:
+    whether values are looked at for identifiers of people when they are read.
     """
 
     run: str

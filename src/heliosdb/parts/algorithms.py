@@ -85,6 +85,7 @@ class RegressionSettings(DescentSettings):
     offset: str | None = None
 
     has_gradient_sums: ClassVar[bool] = True
+    transfers: ClassVar[bool] = True
     noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
 
@@ -116,6 +117,7 @@ class CoxSettings:
     l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
 
     has_asynchronous_form: ClassVar[bool] = False
+    transfers: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class NetworkSettings(ClassifierSettings):
 
     extra: ClassVar[str | None] = "neural"
     has_gradient_sums: ClassVar[bool] = True
+    transfers: ClassVar[bool] = True
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"
@@ -138,6 +141,8 @@ class ConvolutionSettings(NetworkSettings):
     """Of a convolutional network: channels, height and width of the image that a row's first inputs are; the
     channels of each block, how wide its kernels are, and over how many groups of channels it normalises; then
     layers as of any network. See parts/images.py."""
+
+    transfers: ClassVar[bool] = False
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(1,))
     input_shape: tuple[int, ...] | None = within(bounds.SIDE, default=None)

@@ -38,6 +38,7 @@ from heliosdb.parts.strategies import (
     has_private_form,
     needs_of,
 )
+from heliosdb.parts.transfer import check_transfer
 from heliosdb.parts.trust import TrustTerms, check_trust
 
 
@@ -52,6 +53,7 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
         check_noise(options.algorithm, options.given, policy.noise)
         classes = len(options.target_classes)
         check_private_classes(options.algorithm, options.given, classes, policy.noise)
+    check_transfer(options)
     check_rule(options, private=private)
     if policy.adaptive_clipping:
         check_adaptive_clipping(options, policy.noise)

@@ -111,6 +111,8 @@ class Version:
     global_loss_std_error: float | None
     global_accuracy_std_error: float | None
     retired_at: datetime | None
+    parent: str | None
+    ancestors: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)

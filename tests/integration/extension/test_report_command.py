@@ -152,6 +152,7 @@ def test_a_card_has_the_catalogs_figures_and_leaves_out_none(
         "trust_model": "local",
         "secure_aggregation": False,
         "compliance_mode": "none",
+        "ancestors": None,
     }
     earlier = json.loads(heliosdb("model-card", "--model", "risk@1", "--format", "json").stdout)
     assert (earlier["version"]["version"], earlier["version"]["is_current"]) == (1, False)

@@ -38,9 +38,9 @@ def test_two_versions_are_compared(
         found = compare(analyst, "1", "candidate")
         assert found == {
             "version_a": {"version": 1, "round_number": 3, "global_loss": 1.0, "global_accuracy": 0.75, "epsilon": 0.25,
-                          "global_loss_std_error": 0.06, "global_accuracy_std_error": 0.08},
+                          "global_loss_std_error": 0.06, "global_accuracy_std_error": 0.08, "parent": None},
             "version_b": {"version": 3, "round_number": 3, "global_loss": 1 / 3, "global_accuracy": 0.75, "epsilon": 0.25,
-                          "global_loss_std_error": 0.08, "global_accuracy_std_error": 0.04},
+                          "global_loss_std_error": 0.08, "global_accuracy_std_error": 0.04, "parent": None},
             "comparable": True, "reason": None,
             "difference": {"global_loss": 1 / 3 - 1, "global_accuracy": 0, "epsilon": 0, "round_number": 0,
                            "global_loss_std_error": pytest.approx(0.1),

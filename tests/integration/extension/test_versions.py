@@ -54,11 +54,11 @@ def test_versions_are_listed_with_their_tags_and_figures(
         found = analyst.execute("SELECT * FROM federated_model_versions('risk')")
         assert [column.name for column in found.description or ()] == [
             "version", "tags", "round_number", "created_at", "is_current", "global_loss", "global_accuracy", "epsilon",
-            "parameters_sha256", "global_loss_std_error", "global_accuracy_std_error", "retired_at",
+            "parameters_sha256", "global_loss_std_error", "global_accuracy_std_error", "retired_at", "parent", "ancestors",
         ]  # fmt: skip
         assert [row[:3] + row[4:] for row in found.fetchall()] == [
-            (1, [], 3, False, 1.0, 0.75, 0.25, "abcd", None, None, None),
-            (2, ["best", "now"], 3, True, 0.5, 0.75, 0.25, "abcd", None, None, None),
+            (1, [], 3, False, 1.0, 0.75, 0.25, "abcd", None, None, None, None, None),
+            (2, ["best", "now"], 3, True, 0.5, 0.75, 0.25, "abcd", None, None, None, None, None),
         ]
         found = analyst.execute("SELECT * FROM federated_checkpoints('risk')")
         assert [c.name for c in found.description or ()] == [

@@ -153,6 +153,9 @@ class FakeCatalog:
                 "status": self.rows.status,
                 "seed_run": None,
                 "group_nodes": None,
+                "parent_model": None,
+                "parent_version": None,
+                "parent_run": None,
                 "is_resumed": False,
                 **self._series(),
             }

@@ -162,7 +162,8 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
          "min_nodes is 2 unless set."),
         ("CREATE FEDERATED MODEL m WITH (algorithm = 'lstm')", "0A000",
          "option \"algorithm\" = 'lstm' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'random_forest', 'gradient_boosting', 'cnn'."),
-        ("CREATE FEDERATED MODEL m WITH (freeze_layers = 5)", "0A000", 'option "freeze_layers" is not supported yet', None),
+        ("CREATE FEDERATED MODEL m WITH (personalization = 'fine_tune')", "0A000",
+         "option \"personalization\" = 'fine_tune' is not supported yet", None),
         ("CREATE FEDERATED MODEL m WITH (top_k = 5, gradient_sparsification = 0.5)", "22023",
          "top_k and gradient_sparsification exclude each other",
          "Both say how many values of an update are sent. Leave one out."),
@@ -173,8 +174,9 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
          "invalid value for option \"compression\": 'gzip'", None),
         ("CREATE FEDERATED WORKSPACE w WITH (compression_level = 23)", "22023",
          'invalid value for option "compression_level": 23', None),
-        ("CREATE FEDERATED MODEL m WITH (transfer_from = 'm@best')", "0A000",
-         'option "transfer_from" is not supported yet', None),
+        ("START FEDERATED TRAINING m WITH (freeze_layers = 1)", "22023",
+         "freeze_layers 1 would keep layers that have learned nothing",
+         "Name with transfer_from the version whose layers they are, or leave freeze_layers out."),
         ("CREATE FEDERATED MODEL \"m@x\"", "42602", "a model's name must not contain @",
          "model@tag names a version of a model."),
         ("ALTER FEDERATED MODEL m SET (target = 'age')", "22023", 'the target "age" cannot be one of the features', None),
@@ -198,8 +200,8 @@ def test_what_is_wrong_gets_its_error_and_nothing_is_written(
 
 
 def test_an_error_about_an_option_says_where_it_stands() -> None:
-    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, freeze_layers = 5)"
-    assert refused(server(), statement)["position"] == str(statement.index("freeze_layers") + 1)
+    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, personalization = 'fine_tune')"
+    assert refused(server(), statement)["position"] == str(statement.index("personalization") + 1)
 
 
 def test_a_workspace_is_stored_as_it_was_typed_without_defaults() -> None:
@@ -314,7 +316,7 @@ def test_options_as_stored_are_checked_as_a_statement_would() -> None:
     assert check("workspace", {"node_selection": "most_data(3)"}) is None
     assert check("workspace", {"node_selection": "most_data(1)"}) == "22023"
     assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
-    assert check("model", {"freeze_layers": 8}) == "0A000"
+    assert check("model", {"personalization": "fine_tune"}) == "0A000"
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,14 @@ def test_start_says_that_a_rule_against_hostile_nodes_withstands_none(
 
 
 def test_start_looks_at_each_trial_as_at_a_run_of_its_own() -> None:
-    search = """'{"learning_rate": [0.1], "freeze_layers": [5, 6]}'"""
+    search = """'{"learning_rate": [0.1], "personalization": ["none", "fine_tune"]}'"""
 
     error = refused(server(), f"START FEDERATED TRAINING m WITH (search = {search})")
 
-    assert (error["sqlstate"], error["message"]) == ("0A000", 'option "freeze_layers" is not supported yet')
+    assert (error["sqlstate"], error["message"]) == (
+        "0A000",
+        "option \"personalization\" = 'fine_tune' is not supported yet",
+    )
 
 
 def test_start_takes_no_option_that_no_part_of_the_run_reads() -> None:

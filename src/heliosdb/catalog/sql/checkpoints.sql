@@ -65,7 +65,7 @@ WHERE r.run_id = p.run_id AND (r.run_id = $1::uuid OR r.status NOT IN ('queued',
 -- name: describe_run(uuid)
 SELECT jsonb_build_object(
     'workspace', w.name, 'model', m.name, 'seed_run', coalesce(r.seed_run, r.run_id),
-    'options', r.options, 'overrides', r.overrides, 'policy', r.policy, 'scaling', r.scaling, 'plan', r.plan,
+    'options', r.options, 'overrides', r.overrides, 'policy', r.policy, 'scaling', r.scaling, 'plan', r.plan, 'lineage', r.lineage,
     'rounds', (
         SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
             'round_number', d.round_number, 'global_loss', d.global_loss, 'global_accuracy', d.global_accuracy,

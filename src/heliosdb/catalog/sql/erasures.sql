@@ -59,7 +59,8 @@ WHERE a.order_id = $1::uuid ORDER BY a.node_name, a.node_id
 SELECT v.model_name, v.version, v.run_id::text AS run_id, v.first_round, encode(v.sha256_before, 'hex') AS sha256_before,
        v.retired_at, v.replaced_by, encode(v.sha256_after, 'hex') AS sha256_after, EXISTS (
            SELECT FROM federated.retraining AS t JOIN federated.version AS n ON n.run_id = t.run_id
-           WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND n.model_id = v.model_id) AS is_trained_anew
+           WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND n.model_id = v.model_id) AS is_trained_anew,
+       federated._parent_name(v.run_id) AS began_with
 FROM federated.erasure_version AS v WHERE v.order_id = $1::uuid ORDER BY v.model_name, v.version
 
 -- name: complete(uuid, text, text, bytea, bytea, text)

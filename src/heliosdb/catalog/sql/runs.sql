@@ -22,7 +22,8 @@ SELECT r.run_id::text AS run_id, r.model_id, m.name AS model, m.workspace_id, w.
        r.stop_requested, w.options::text AS workspace_options, r.status::text AS status,
        r.series_id::text AS series_id, r.fold, r.seed_run::text AS seed_run, r.resumed_from IS NOT NULL AS is_resumed, r.options ? 'folds' AS has_folds,
        r.options ? 'voting_groups' AS has_voters,
-       r.group_nodes,
+       r.group_nodes, r.lineage -> 0 ->> 'model' AS parent_model, (r.lineage -> 0 ->> 'version')::integer AS parent_version,
+       r.lineage -> 0 ->> 'run' AS parent_run,
        (SELECT count(*) FROM federated.run AS o
         WHERE o.series_id = r.series_id AND o.waiting AND o.status = 'queued')::integer AS to_come
 FROM federated.run AS r

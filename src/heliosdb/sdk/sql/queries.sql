@@ -41,7 +41,7 @@ FROM federated_training_metrics($1::text, $2::integer) ORDER BY round_number
 
 -- name: list_versions(text)
 SELECT version, tags, round_number, created_at, is_current, global_loss, global_accuracy, epsilon, parameters_sha256,
-       global_loss_std_error, global_accuracy_std_error, retired_at
+       global_loss_std_error, global_accuracy_std_error, retired_at, parent, ancestors
 FROM federated_model_versions($1::text) ORDER BY version
 
 -- name: list_coefficients(text)
