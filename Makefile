@@ -39,7 +39,7 @@ soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of
 faults: setup  ## every kill and stop in every kind of run, 100 rounds of nodes that come and go, 200 of 20 MB (16 GB of disk)
 	HELIOSDB_ALL_FAULTS=1 $(PYTHON) -m pytest $(PYTEST_ARGS) tests/faults/test_matrix.py tests/faults/test_scale.py tests/faults/test_memory_flat.py
 
-ledgers: setup  ## SIGKILL between reserve, charge, release and what is sent, and in secure sums, fifty times each (two hours)
+ledgers: setup  ## SIGKILL between reserve, charge, release and what is sent, and in secure sums, fifty times each, many in a run
 	HELIOSDB_LEDGER_KILLS=50 $(PYTHON) -m pytest $(PYTEST_ARGS) tests/faults/test_ledgers.py tests/faults/test_secure_sums_killed.py
 
 watch: setup  ## a browser follows a run of 200 rounds: how far it is behind, whether its memory grows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -33,6 +34,18 @@ def median_seconds(action: Callable[[], object], repetitions: int) -> float:
         action()
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+def read_figures(name: str) -> list[Figure]:
+    """Return what build/bench/<name>.json has, of the last call of `publish` or `keep`; [] where there is none."""
+    path = DIRECTORY / f"{name}.json"
+    return [Figure(**one) for one in json.loads(path.read_text())["figures"]] if path.exists() else []
+
+
+def keep(name: str, figures: list[Figure]) -> None:
+    """Write down what there is so far: what ends the benchmark does not take it along."""
+    with contextlib.redirect_stdout(None):
+        publish(name, figures)
 
 
 def publish(name: str, figures: list[Figure]) -> None:

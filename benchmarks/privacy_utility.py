@@ -5,9 +5,10 @@ the model on, plainly: a fifth. local: each node adds the whole noise to what it
 each its part of the noise of one secure sum a round (distributed), untuned: so by what is meant where nothing is said
 of training; central: the coordinator adds it to the sum. All of the budget is for round 0 and training. Each
 figure is the mean over seeds, of the split and of the noise; `none` is without a budget. What is not in shared/data is
-left out.
+left out. Each figure is kept when it is there: with --resume those that build/bench/privacy_utility.json has are not
+measured again.
 
-    make bench NAME=privacy-utility [ARGS="--seeds 3 --epsilons 1 8 --data breast_cancer"]
+    make bench NAME=privacy-utility [ARGS="--seeds 3 --epsilons 1 8 --data breast_cancer --ways shared untuned --resume"]
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.harness import Figure, publish
+from benchmarks.harness import Figure, keep, publish, read_figures
 from heliosdb.algorithms.registry import supervised
 from heliosdb.cli.simulation.command import select
 from heliosdb.cli.simulation.nodes import SimulatedNode, describe_source
@@ -40,6 +41,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 NODES = 5
 EPSILONS = (0.5, 1.0, 4.0, 8.0)
+WAYS = ("none", "local", "shared", "central", "untuned")
 TARGETS = {("breast_cancer", "shared", 1.0): ">= .930", ("adult", "shared", 1.0): ">= .808"}
 
 Options = Mapping[str, str]
@@ -113,7 +115,7 @@ CASES = (
         {"target_classes": "<=50K,>50K"},
         {"optimizer": "newton", "rounds": "20", "penalty": "0.0001"},
         {"rounds": "5", "batch_size": "512", "learning_rate": "0.2"},
-        {"rounds": "60", "learning_rate": "1", "aggregation": "fedadam", "server_learning_rate": "0.1"},
+        {"rounds": "100", "learning_rate": "16", "aggregation": "fedopt"},
     ),
     Case(
         "telco",
@@ -122,7 +124,7 @@ CASES = (
         {"target_classes": "No,Yes"},
         {"optimizer": "newton", "rounds": "20", "penalty": "0.001"},
         {"rounds": "5", "batch_size": "128", "learning_rate": "0.2"},
-        {"rounds": "30", "batch_size": "1126", "learning_rate": "4"},
+        {"rounds": "50", "learning_rate": "8", "aggregation": "fedopt"},
     ),
 )
 BUDGETED = {
@@ -138,50 +140,75 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
     parser.add_argument("--data", nargs="+", default=[case.name for case in CASES])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--resume", action="store_true", help="leave out the figures that there are")
     asked = parser.parse_args()
-    figures = []
+    done = read_figures("privacy_utility") if asked.resume else []
     for case in CASES:
         if case.name in asked.data:
-            figures += measure_case(case, range(1, asked.seeds + 1), asked.epsilons)
-    publish("privacy_utility", figures)
+            wanted = [one for one in ways_of(case, asked.epsilons) if one.name in asked.ways]
+            measure_case(case, wanted, range(1, asked.seeds + 1), done)
+    publish("privacy_utility", done)
 
 
-def measure_case(case: Case, seeds: Sequence[int], epsilons: Sequence[float]) -> list[Figure]:
-    """Return accuracy and AUC without a budget and at each epsilon."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to train on a case. epsilon: None without a budget. options: of its training."""
+
+    name: str
+    epsilon: float | None
+    options: Options
+
+    def label(self, case: Case) -> str:
+        """In figures' names."""
+        return f"{case.name}, {self.name}" + ("" if self.epsilon is None else f", epsilon {self.epsilon:g}")
+
+
+def ways_of(case: Case, epsilons: Sequence[float]) -> list[Way]:
+    """Without a budget, and each way to add noise at each epsilon."""
+    tuned = {"local": case.local, "shared": case.shared, "central": case.shared, "untuned": {}}
+    ways = [Way("none", None, case.plain)]
+    for epsilon in epsilons:
+        for name, given in tuned.items():
+            budget = {"privacy_budget": repr(epsilon), **BUDGETED.get(name, BUDGETED["shared"])}
+            ways.append(Way(name, epsilon, {**given, **budget}))
+    return ways
+
+
+def measure_case(case: Case, ways: Sequence[Way], seeds: Sequence[int], done: list[Figure]) -> None:
+    """Add accuracy and AUC of each way that is not among the figures, and keep them."""
+    known = {figure.name for figure in done}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "rows.csv"
         features = write_rows(case, path)
         if features is None:
             print(f"{case.name} is not in {DATA}: left out", file=sys.stderr)
-            return []
-        ways: list[tuple[str, float | None, Options]] = [("none", None, case.plain)]
-        for epsilon in epsilons:
-            asked = {"local": case.local, "shared": case.shared, "central": case.shared, "untuned": {}}
-            for name, given in asked.items():
-                budget = {"privacy_budget": repr(epsilon), **BUDGETED.get(name, BUDGETED["shared"])}
-                ways.append((name, epsilon, {**given, **budget}))
-        figures = []
-        for name, epsilon, given in ways:
-            options = {
-                "algorithm": "logistic_regression",
-                "features": ",".join(features),
-                "target": case.target,
-            }
-            options |= {**case.options, **given}
-            if case.declares_ranges and epsilon is not None:
-                options["feature_ranges"] = json.dumps(ranges_of(case))
-            found = np.array([trained(path, options, seed) for seed in seeds])
-            accuracy, auc = found.mean(axis=0)
-            label = f"{case.name}, {name}" + ("" if epsilon is None else f", epsilon {epsilon:g}")
-            target = TARGETS.get((case.name, name, epsilon or 0.0), "")
-            figures.append(Figure(f"{label}, accuracy", round(float(accuracy), 3), "", target))
-            figures.append(Figure(f"{label}, AUC", round(float(auc), 3), ""))
-            print(
-                label,
-                f"accuracy {accuracy:.3f} (spread {found[:, 0].std():.3f}), AUC {auc:.3f}",
-                file=sys.stderr,
-            )
-        return figures
+            return
+        for way in ways:
+            if f"{way.label(case)}, AUC" not in known:
+                found = np.array([trained(path, options_of(case, features, way), seed) for seed in seeds])
+                done += figures_of(case, way, found)
+                keep("privacy_utility", done)
+
+
+def options_of(case: Case, features: Sequence[str], way: Way) -> Options:
+    """Everything that the statements would say."""
+    options = {"algorithm": "logistic_regression", "features": ",".join(features), "target": case.target}
+    if case.declares_ranges and way.epsilon is not None:
+        options["feature_ranges"] = json.dumps(ranges_of(case))
+    return {**options, **case.options, **way.options}
+
+
+def figures_of(case: Case, way: Way, found: np.ndarray) -> list[Figure]:
+    """Means over splits, and how accuracies spread. found: (splits, 2), accuracy and AUC."""
+    label, (accuracy, auc) = way.label(case), found.mean(axis=0)
+    target = TARGETS.get((case.name, way.name, way.epsilon or 0.0), "")
+    print(label, f"accuracy {accuracy:.3f} ± {found[:, 0].std():.3f}, AUC {auc:.4f}", file=sys.stderr)
+    return [
+        Figure(f"{label}, accuracy", round(float(accuracy), 4), "", target),
+        Figure(f"{label}, accuracy's deviation", round(float(found[:, 0].std()), 4), ""),
+        Figure(f"{label}, AUC", round(float(auc), 4), ""),
+    ]
 
 
 def write_rows(case: Case, path: Path) -> list[str] | None:

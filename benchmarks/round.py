@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -40,7 +39,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks import processes
-from benchmarks.harness import DIRECTORY, Figure, publish
+from benchmarks.harness import Figure, keep, publish, read_figures
 from benchmarks.round_cases import SMALL, Case, Measure, chosen, usual
 from benchmarks.round_federation import Coordinated, Node, coordinated, keep_durably, prepare, serving, train
 from benchmarks.yardstick import Exchange, Yardstick, yardstick
@@ -67,7 +66,7 @@ def main() -> None:
     if given.rounds is not None and given.rounds < 3:
         sys.exit("--rounds must be at least 3")
     cases = _cases(given)
-    done = _done() if given.resume else []
+    done = read_figures("round") if given.resume else []
     known = {figure.name for figure in done}
     left = [case for case in cases if case.name not in known]
     processes.end_on_signals()
@@ -113,11 +112,6 @@ def _cases(given: argparse.Namespace) -> list[Case]:
     return [replace(case, **runs, **rounds) for case in cases]
 
 
-def _done() -> list[Figure]:
-    path = DIRECTORY / "round.json"
-    return [Figure(**one) for one in json.loads(path.read_text())["figures"]] if path.exists() else []
-
-
 def _measure_all(given: argparse.Namespace, cases: Sequence[Case], done: list[Figure]) -> None:
     most = max(case.nodes for case in cases)
     # A node has two connections at most, its training process one, which those of a process share.
@@ -140,13 +134,7 @@ def _measure_all(given: argparse.Namespace, cases: Sequence[Case], done: list[Fi
                 continue
             done += found
             print("; ".join(f"{one.name}: {one.value:.4g} {one.unit}" for one in found), flush=True)
-            _keep(done)
-
-
-def _keep(done: Sequence[Figure]) -> None:
-    """Write down what there is: what ends the benchmark does not take it along."""
-    with contextlib.redirect_stdout(None):
-        publish("round", list(done))
+            keep("round", done)
 
 
 def _measure(

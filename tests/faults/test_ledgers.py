@@ -1,19 +1,18 @@
 """SIGKILL between reserve, charge, release and what is sent of it: no ledger is below what left a node.
 
-A campaign repeats each kill fifty times, at changing places of the run (`make ledgers`).
+A campaign has fifty kills at each point, at changing places of its runs (`make ledgers`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
 
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.privacy.accountant import Accountant
+from tests.faults.campaign import Places, kill_coordinators, kill_nodes
 from tests.faults.matrix import Kind
 from tests.faults.support import start_run
 from tests.faults.test_matrix import DONE, Rehearsal, demand_paid, demand_the_same, rehearse
@@ -29,10 +28,18 @@ SUMS = Kind(
     sums=True,
     rows=400,
 )
-REPEATS = int(os.environ.get("HELIOSDB_LEDGER_KILLS", "1"))
+FIRST = (3, 1, 2, 1, 5, 1, 1)
+"""A run reaches each point at least seven times: round 0 and six of training."""
 
-LEADS = {"reserved": "coordinator.round.opened", "received": "coordinator.update.received"}
-ANSWERS = {"charged": "node.charge.committed", "released": "node.release.committed"}
+LEADS = [
+    pytest.param(Places("coordinator.round.opened", FIRST, (1, 1, 2, 1, 1, 3)), id="reserved"),
+    # Neither of two answers is kept before both are there: the next coordinator asks for them again.
+    pytest.param(Places("coordinator.update.received", FIRST, (3, 3, 4, 3, 3, 5)), id="received"),
+]
+ANSWERS = [
+    pytest.param(Places("node.charge.committed", FIRST, (1, 1, 2, 1, 1, 3)), id="charged"),
+    pytest.param(Places("node.release.committed", FIRST, (1, 1, 2, 1, 1, 3)), id="released"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,50 +58,28 @@ def summing(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield asyncio.run(rehearse(world, SUMS))
 
 
-def places(points: dict[str, str]) -> pytest.MarkDecorator:
-    """Each point, the first time that it is reached, then the second, …"""
-    # A run reaches each at least seven times: round 0 and six of training.
-    cases = [
-        pytest.param(f"{point}:{1 + (2 + number) % (ROUNDS + 1)}", id=f"{name}-{number}")
-        for name, point in points.items()
-        for number in range(REPEATS)
-    ]
-    return pytest.mark.parametrize("at", cases)
-
-
-@places(LEADS)
-async def test_a_coordinator_that_is_killed_leaves_ledgers_that_cover_what_was_sent(
-    rehearsal: Rehearsal, at: str
+@pytest.mark.parametrize("places", LEADS)
+async def test_coordinators_that_are_killed_leave_ledgers_that_cover_what_was_sent(
+    rehearsal: Rehearsal, places: Places
 ) -> None:
-    start_run(rehearsal.world)
-
-    await rehearsal.lead(faults=f"{at}=kill").died()
-    demand_covered(rehearsal)
-    successor = rehearsal.lead()
-    await rehearsal.world.finished()
-    successor.kill()
-
-    demand_the_same(rehearsal)
-    demand_one_figure(rehearsal)
+    await kill_coordinators(
+        rehearsal,
+        places,
+        after_kill=lambda: demand_covered(rehearsal),
+        after_run=lambda: demand_the_same_and_one_figure(rehearsal),
+    )
 
 
-@places(ANSWERS)
-async def test_a_node_that_is_killed_has_paid_for_what_it_sent_once(rehearsal: Rehearsal, at: str) -> None:
-    site = rehearsal.world.sites[0]
-    await rehearsal.bring(site, faults=f"{at}=kill")
-    coordinator = rehearsal.lead()
-    await rehearsal.all_active()
-    start_run(rehearsal.world)
-    assert site.process is not None
-    assert await site.process.ended() == -signal.SIGKILL
-    demand_covered(rehearsal)
-    await rehearsal.bring(site)
-
-    await rehearsal.world.finished()
-    coordinator.kill()
-
-    demand_the_same(rehearsal)
-    demand_one_figure(rehearsal)
+@pytest.mark.parametrize("places", ANSWERS)
+async def test_a_node_that_is_killed_has_paid_for_what_it_sent_once(
+    rehearsal: Rehearsal, places: Places
+) -> None:
+    await kill_nodes(
+        rehearsal,
+        places,
+        after_kill=lambda: demand_covered(rehearsal),
+        after_run=lambda: demand_the_same_and_one_figure(rehearsal),
+    )
 
 
 async def test_three_rounds_and_a_crash_and_three_more_are_one_accountant_s_figure(
@@ -135,6 +120,11 @@ async def demand_one_figure_after_a_crash(rehearsal: Rehearsal) -> None:
 
     assert closed == [{"n": 3}]
     assert run["status"] in DONE, run
+    demand_one_figure(rehearsal)
+
+
+def demand_the_same_and_one_figure(rehearsal: Rehearsal) -> None:
+    demand_the_same(rehearsal)
     demand_one_figure(rehearsal)
 
 

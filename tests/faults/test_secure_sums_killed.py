@@ -1,13 +1,11 @@
 """SIGKILL between the messages of a secure sum: the model is what it was, and no secret of a sum serves in two.
 
-A campaign repeats each kill fifty times, in changing sums of the run (`make ledgers`).
+A campaign has fifty kills at each point, in changing sums of its runs (`make ledgers`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,14 +15,13 @@ from heliosdb.aggregation.secure_keys import KEYS_BYTES, STAGES, Keys
 from heliosdb.aggregation.secure_sum import SECURE_SUM
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.update_messages import decode_update_header, unpack_signed_header
+from tests.faults.campaign import Places, kill_coordinators, kill_nodes
 from tests.faults.matrix import Kind
-from tests.faults.support import start_run
 from tests.faults.test_matrix import Rehearsal, demand_the_same, rehearse
 from tests.integration.coordinator.support import Site, World, make_world
 from tests.support.cluster import Cluster
 
 KIND = Kind({"rounds": 2, "secure_aggregation": True}, sums=True)
-REPEATS = int(os.environ.get("HELIOSDB_LEDGER_KILLS", "1"))
 SUMS = 4
 """As many at least are in each run: statistics, two of training, an evaluation."""
 
@@ -47,6 +44,11 @@ class Campaign:
 
     rehearsal: Rehearsal
     stated: set[bytes] = field(default_factory=set)
+
+    def demand(self) -> None:
+        """A run has left what it leaves undisturbed, and used no secret that one before it had."""
+        demand_the_same(self.rehearsal)
+        self.demand_new_keys()
 
     def demand_new_keys(self) -> None:
         """Each sum since the last call has keys of its own, and a node stated them once."""
@@ -88,50 +90,26 @@ def campaign(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Campaign(rehearsal)
 
 
-def places(point: str) -> pytest.MarkDecorator:
+def places(point: str, *, repeated: int) -> pytest.MarkDecorator:
     """The point after the shares are told, the vector is masked, and the sum is unmasked; in one sum after
-    another."""
+    another. repeated: how often one that follows reaches the point again where the one before it was killed."""
     names = [stage.name for stage in SECURE_SUM.stages]
-    cases = [
-        pytest.param(f"{point}:{1 + names.index(stage) + STAGES * (number % SUMS)}", id=f"{stage}-{number}")
-        for stage in ("shares", "masked", "unmask")
-        for number in range(REPEATS)
-    ]
-    return pytest.mark.parametrize("at", cases)
+    cases = []
+    for stage in ("shares", "masked", "unmask"):
+        first = tuple(1 + names.index(stage) + STAGES * sums for sums in range(SUMS))
+        cases.append(pytest.param(Places(point, first, (STAGES + repeated,)), id=stage))
+    return pytest.mark.parametrize("places", cases)
 
 
-@places("node.release.committed")
+@places("node.release.committed", repeated=0)
 async def test_a_node_that_is_killed_in_a_sum_goes_on_with_the_secrets_it_had(
-    campaign: Campaign, at: str
+    campaign: Campaign, places: Places
 ) -> None:
-    rehearsal = campaign.rehearsal
-    site = rehearsal.world.sites[0]
-    await rehearsal.bring(site, faults=f"{at}=kill")
-    coordinator = rehearsal.lead()
-    await rehearsal.all_active()
-    start_run(rehearsal.world)
-    assert site.process is not None
-    assert await site.process.ended() == -signal.SIGKILL
-    await rehearsal.bring(site)
-
-    await rehearsal.world.finished()
-    coordinator.kill()
-
-    demand_the_same(rehearsal)
-    campaign.demand_new_keys()
+    await kill_nodes(campaign.rehearsal, places, after_run=campaign.demand)
 
 
-@places("coordinator.aggregated")
+@places("coordinator.aggregated", repeated=1)
 async def test_a_coordinator_that_is_killed_in_a_sum_is_followed_by_one_that_opens_the_same(
-    campaign: Campaign, at: str
+    campaign: Campaign, places: Places
 ) -> None:
-    rehearsal = campaign.rehearsal
-    start_run(rehearsal.world)
-
-    await rehearsal.lead(faults=f"{at}=kill").died()
-    successor = rehearsal.lead()
-    await rehearsal.world.finished()
-    successor.kill()
-
-    demand_the_same(rehearsal)
-    campaign.demand_new_keys()
+    await kill_coordinators(campaign.rehearsal, places, after_run=campaign.demand)

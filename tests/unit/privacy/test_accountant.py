@@ -19,6 +19,7 @@ from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy import accountant, renyi
 from heliosdb.privacy.accountant import Accountant, calibrate, epsilon, pld_epsilon, renyi_epsilon, spending
 from heliosdb.privacy.renyi import ORDERS, curve
+from heliosdb.privacy.special import special
 
 REFERENCE = [
     (0.01, 1.1, 1000, 1e-5, 1.71177, 1.51537),
@@ -267,6 +268,25 @@ def test_what_the_library_says_is_said_without_it_to_the_last_bit(
     known = np.isfinite(composed)
     told, _ = rdp_privacy_accountant.compute_epsilon(ORDERS[known], composed[known], delta)
     assert renyi.epsilon_at(composed, delta) == told
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0, 30.0])
+def test_a_series_is_computed_no_further_than_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, sigma: float
+) -> None:
+    computed: list[int] = []
+    gammaln, log_ndtr = special()
+
+    def counted(x: np.ndarray) -> np.ndarray:
+        computed.append(np.size(x))
+        return log_ndtr(x)
+
+    monkeypatch.setattr(renyi, "special", lambda: (gammaln, counted))
+    for order in renyi._FRACTIONAL:
+        renyi._fractional(0.05, sigma, order)
+
+    # Of 1,000 terms of either series; in the database server each is a call of Python's.
+    assert sum(computed) <= len(renyi._FRACTIONAL) * 2 * 100
 
 
 def test_one_more_release_costs_the_same_work_however_many_there_were(
