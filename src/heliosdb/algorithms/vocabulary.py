@@ -53,6 +53,9 @@ VOCABULARY = StepName("vocabulary")
 WIDTH = 1 + SIZE
 """Values of one column: the subjects' rows without a value, then a table of the others."""
 
+_NULL = -2
+"""The number of no value: see `texts_of`."""
+
 _Steps = list[Counter[str | None]]
 """Of each column the lattice steps of each text's codeword; None: of NULL."""
 
@@ -177,21 +180,21 @@ def column_steps(table: Table, encoding: Encoding, step: float) -> _Steps:
         values, read = table.features[:, int(starts[place])], raw[place]
         own = read.levels if read.kind is ColumnKind.CATEGORY else None
         codes, texts = texts_of(values, own)
-        units = np.array([1.0, 0.0, *map(_unit, texts)]) / step
-        steps = _steps(codes + 2, table.subjects, units)
-        found.append(
-            Counter[str | None](
-                {
-                    None if place < 2 else texts[place - 2]: int(steps[place])
-                    for place in np.flatnonzero(steps)
-                }
-            )
-        )
+        # Of all values of the dataset some are in these rows.
+        there, numbers = np.unique(codes, return_inverse=True)
+        names = [texts[code] if code >= 0 else None for code in there.tolist()]
+        units = np.array([_unit(name, code) for name, code in zip(names, there.tolist(), strict=True)])
+        steps = _steps(numbers.astype(np.int64), table.subjects, units / step)
+        pairs = zip(names, steps.tolist(), strict=True)
+        found.append(Counter[str | None]({name: count for name, count in pairs if count}))
     return found
 
 
-def _unit(text: str) -> float:
-    """The size of each value of a text's codeword; 0 for one that has none."""
+def _unit(text: str | None, code: int) -> float:
+    """The size of each value of what a row's value adds: of NULL's coordinate, of a text's codeword, 0 for
+    what has none. code: as `texts_of` has it."""
+    if text is None:
+        return float(code == _NULL)
     raw = text.encode(errors="replace")
     return 0.0 if len(raw) > MOST_BYTES or b"\0" in raw else 1.0 / math.sqrt(part_of(raw).values)
 
