@@ -172,10 +172,7 @@ class LinearModel:
         if self.counts and (scaling is None or not scaling.target_mean > 0.0):
             if plan.findings.plan is not None:
                 raise invalid_value("the mean of the counts is, with its noise, not more than 0")
-            raise FederatedError(
-                ErrorCode.INVALID_VALUE,
-                "The target is 0 in every row of every node: there is nothing to learn.",
-            )
+            raise invalid_value("The target is 0 in every row of every node: there is nothing to learn.")
         return make_state(**{PARAMETERS: np.zeros((classes - 1, width) if classes > 2 else width)})
 
     def carry(self, plan: RunPlan, fresh: State, origin: Origin) -> Carried:

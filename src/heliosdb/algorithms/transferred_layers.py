@@ -40,12 +40,9 @@ def carry_layers(plan: RunPlan, fresh: State, origin: Origin) -> Carried:
     _check_hidden(here, there, origin)
     ours, theirs = _pairs(here, own), _pairs(there, source)
     conversion, notes = Conversion.of(plan, origin), list(describe(plan, origin))
-    new = sorted(set(range(len(plan.inputs))) - set(conversion.places))
-    first = ours[0][0]
+    first, new = ours[0][0], sorted(set(range(len(plan.inputs))) - set(conversion.places))
     if count and new:
-        # Weights that nobody has learned, and nobody will.
-        first = np.array(first)
-        first[:, new] = 0.0
+        first = _without(first, new)
         notes.append("what it does not have has no effect, since its first layer stays as it was")
     keeps_head = (here.layers[-1], here.output) == (there.layers[-1], there.output)
     keeps_head = keeps_head and classes_of(plan) == origin.classes
@@ -63,6 +60,13 @@ def carry_layers(plan: RunPlan, fresh: State, origin: Origin) -> Carried:
     check_carried(parameters, origin)
     state = hold_layers(here.to_state(parameters), len(plan.inputs), count)
     return Carried(state, tuple(notes))
+
+
+def _without(weights: Matrix, inputs: Sequence[int]) -> Matrix:
+    """Return them without effect of some inputs: nobody has learned these weights, and nobody will."""
+    made = np.array(weights)
+    made[:, inputs] = 0.0
+    return made
 
 
 def _check_hidden(here: Perceptron, there: Perceptron, origin: Origin) -> None:

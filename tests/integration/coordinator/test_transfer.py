@@ -322,10 +322,9 @@ async def test_a_file_of_such_a_run_goes_on_to_the_same_bits_and_brings_its_line
             account = pwd.getpwnam("postgres")
             os.chown(name, account.pw_uid, account.pw_gid)
         world.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{name}/round_1.bin'")
-        world.execute("STOP FEDERATED TRAINING risk")
         world.start_coordinator()
         await world.finished(count=3)
-        # What it began with is not needed any more.
+        # The run has gone further: another one goes on from the file. What it began with is not needed any more.
         world.execute("DROP FEDERATED MODEL risk VERSION 1")
         world.execute(f"RESUME FEDERATED TRAINING risk FROM '{name}/round_1.bin'")
         await world.finished(count=4)
@@ -339,6 +338,12 @@ async def test_a_file_of_such_a_run_goes_on_to_the_same_bits_and_brings_its_line
 
 @pytest.mark.parametrize("secure", [False, True])
 async def test_layers_stay_under_a_budget_and_no_noise_is_added_to_them(world: World, secure: bool) -> None:
+    if secure:
+        peers = world.federation.directory / "peers.pem"
+        for name in NODES:
+            world.federation.node_config(world.cluster, "none", name)
+        peers.write_bytes(b"".join((peers.parent / f"{name}.pem").read_bytes() for name in NODES))
+        world.node_settings["peers"] = peers
     await _federation(world, rows=400, privacy_budget=40.0)
     network = {"algorithm": "'neural_network'", "layers": "[4, 1]", "learning_rate": 0.1, "rounds": 2}
     _model(world, MODEL, **network)
