@@ -288,5 +288,5 @@ def test_a_node_that_says_the_largest_table_is_too_small_is_judged_and_so_cannot
 
 
 def test_under_a_budget_it_is_not_answered() -> None:
-    with pytest.raises(FederatedError, match="a catalog declares them"):
+    with pytest.raises(FederatedError, match="step vocabulary is"):
         STEP.check(replace(ask(plan_of()), budget=Budget(1.0, 1e-5)))
