@@ -296,7 +296,9 @@ def _check_arrays(task: Task, columns: Sequence[ColumnEncoding]) -> None:
     # Beside elements a length and, at most, features, roles, a target and two codes.
     width = len(task.reading.features) + len(task.reading.roles) + 3 + sum(arrays)
     if arrays and width > MOST_NUMBERS:
-        raise invalid_value(f"a row would be {counted(width, 'number')}, more than the {MOST_NUMBERS} that are read")
+        raise invalid_value(
+            f"a row would be {counted(width, 'number')}, more than the {MOST_NUMBERS} that are read"
+        )
 
 
 def check_columns(task: Task) -> None:
