@@ -50,16 +50,23 @@ def compose_curves(groups: Iterable[tuple[Group, int]]) -> Curve:
 
 def epsilon_at(composed: Curve, delta: float) -> float:
     """Return the least ε at `delta` that an order gives (Canonne, Kamath & Steinke 2020, Proposition 12)."""
-    least = math.inf
-    for order, divergence in zip(ORDERS.tolist(), composed.tolist(), strict=True):
-        if not math.isfinite(divergence):
-            continue
-        # δ ≤ sqrt(1 - exp(-KL)): so little divergence costs nothing.
-        if delta**2 + math.expm1(-divergence) > 0:
-            return 0.0
-        found = divergence + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
-        least = min(least, found)
-    return max(0.0, least)
+    known = np.isfinite(composed)
+    divergences = composed[known]
+    # δ ≤ sqrt(1 - exp(-KL)): so little divergence costs nothing.
+    if divergences.size and delta**2 + math.expm1(-float(divergences.min())) > 0:
+        return 0.0
+    added, taken = _conversion(delta)
+    found = divergences + added[known] - taken[known]
+    return max(0.0, float(found.min(initial=math.inf)))
+
+
+@lru_cache(maxsize=64)
+def _conversion(delta: float) -> tuple[Curve, Curve]:
+    """Return what is added to and taken from a divergence at each of `ORDERS`, as the library rounds it."""
+    orders = ORDERS.tolist()
+    added = [math.log1p(-1 / order) for order in orders]
+    taken = [math.log(delta * order) / (order - 1) for order in orders]
+    return np.array(added), np.array(taken)
 
 
 @lru_cache(maxsize=4096)
