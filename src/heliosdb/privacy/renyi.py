@@ -11,7 +11,7 @@ milliseconds, adding curves and reading ε off their sum a fraction of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -32,6 +32,7 @@ _WHOLE = (*range(2, 64), *(2**power for power in range(6, 15)))
 ORDERS: Curve = np.array([*_FRACTIONAL, *map(float, _WHOLE)])
 
 _LONGEST_SERIES = 1000
+_BLOCK = 32
 
 _ROUNDING = 1e-14
 """More than the error of one release's divergence: what terms of size 1 to 10⁵ lose when they cancel."""
@@ -79,20 +80,9 @@ def _fractional(rate: float, sigma: float, order: float) -> float:
 
     Step by step, and so bit by bit, as dp-accounting has it: to import that takes seconds.
     """
-    gammaln, log_ndtr = special()
     below, above = -math.inf, -math.inf
     last_below, last_above = -math.inf, -math.inf
-    middle = sigma**2 * math.log(1 / rate - 1) + 0.5
-    log_rate, log_rest = math.log(rate), math.log1p(-rate)
-    i = np.arange(_LONGEST_SERIES, dtype=np.float64)
-    j = order - i
-    choose = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
-    root = math.sqrt(2) * sigma
-    tail_below = math.log(0.5) + (math.log(2) + log_ndtr(-((i - middle) / root) * 2**0.5))
-    tail_above = math.log(0.5) + (math.log(2) + log_ndtr(-((middle - j) / root) * 2**0.5))
-    terms_below = (choose + i * log_rate + j * log_rest) + (i * i - i) / (2 * (sigma**2)) + tail_below
-    terms_above = (choose + j * log_rate + i * log_rest) + (j * j - j) / (2 * (sigma**2)) + tail_above
-    for term_below, term_above in zip(terms_below.tolist(), terms_above.tolist(), strict=True):
+    for term_below, term_above in _terms(rate, sigma, order):
         below, above = _log_add(below, term_below), _log_add(above, term_above)
         total = _log_add(below, above)
         shrinks = term_below < last_below and term_above < last_above
@@ -100,6 +90,26 @@ def _fractional(rate: float, sigma: float, order: float) -> float:
             return total / (order - 1)
         last_below, last_above = term_below, term_above
     return math.inf
+
+
+def _terms(rate: float, sigma: float, order: float) -> Iterator[tuple[float, float]]:
+    """The logarithms of the series' terms, of its lower and of its upper half.
+
+    In blocks: a series mostly ends after some dozens, and without scipy each term is dear.
+    """
+    gammaln, log_ndtr = special()
+    middle = sigma**2 * math.log(1 / rate - 1) + 0.5
+    log_rate, log_rest = math.log(rate), math.log1p(-rate)
+    root = math.sqrt(2) * sigma
+    for first in range(0, _LONGEST_SERIES, _BLOCK):
+        i = np.arange(first, min(first + _BLOCK, _LONGEST_SERIES), dtype=np.float64)
+        j = order - i
+        choose = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
+        tail_below = math.log(0.5) + (math.log(2) + log_ndtr(-((i - middle) / root) * 2**0.5))
+        tail_above = math.log(0.5) + (math.log(2) + log_ndtr(-((middle - j) / root) * 2**0.5))
+        below = (choose + i * log_rate + j * log_rest) + (i * i - i) / (2 * (sigma**2)) + tail_below
+        above = (choose + j * log_rate + i * log_rest) + (j * j - j) / (2 * (sigma**2)) + tail_above
+        yield from zip(below.tolist(), above.tolist(), strict=True)
 
 
 def _log_add(one: float, other: float) -> float:
