@@ -62,7 +62,8 @@ def start_run(world: World) -> None:
             connection.execute(
                 "TRUNCATE federated.release, federated.spending, federated.noise_share, federated.node_memory"
             )
-    with world.catalog() as connection, connection.transaction():
+    connection = world.session()
+    with connection.transaction():
         connection.execute("DELETE FROM federated.run")
         connection.execute("UPDATE federated.model SET dropped_version = 0")
         # As a superuser can, past the trigger that keeps what was charged.

@@ -65,11 +65,15 @@ class World:
         """Connect to the coordinator's database as superuser."""
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row)
 
-    def execute(self, statement: str) -> None:
-        """Execute one statement of the language, in a session that has imported the extension's library before."""
+    def session(self) -> psycopg.Connection[dict[str, Any]]:
+        """The superuser's session that is kept: the first START of each imports for a third of a second."""
         if self._session is None or self._session.closed:
             self._session = self.catalog()
-        self._session.execute("CALL federated.execute(%s)", [statement])
+        return self._session
+
+    def execute(self, statement: str) -> None:
+        """Execute one statement of the language."""
+        self.session().execute("CALL federated.execute(%s)", [statement])
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Run a query on the catalog."""
