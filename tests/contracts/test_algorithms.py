@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,7 @@ def test_a_prediction_is_finite_numbers_of_a_kind_that_the_catalog_renders(journ
 # One subject more or less.
 
 
+@lru_cache(maxsize=256)
 def ugly_table(seed: int) -> Table:
     """Rows of every kind of value; the first subject has many."""
     rng = np.random.default_rng(seed)

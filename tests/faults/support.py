@@ -62,7 +62,6 @@ def start_run(world: World) -> None:
             connection.execute(
                 "TRUNCATE federated.release, federated.spending, federated.noise_share, federated.node_memory"
             )
-    # What a private run costs is searched for once in a session.
     connection = world.session()
     with connection.transaction():
         connection.execute("DELETE FROM federated.run")

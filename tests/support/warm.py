@@ -23,7 +23,10 @@ _IMPORTS = """
 import gc, sys
 sys.builtin_module_names += ("plpy",)  # PL/Python adds it when a session first needs it
 sys.path.insert(0, {library!r})
+import importlib.readers  # by which a session reads its first statement
 from heliosdb.extension import door
+from heliosdb.parts.built import built_parts
+built_parts()  # resolves each part's settings, once for a process
 gc.collect()
 gc.freeze()
 """

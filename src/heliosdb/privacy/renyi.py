@@ -10,9 +10,8 @@ milliseconds, adding curves and reading ε off their sum a fraction of one.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -32,9 +31,8 @@ _FRACTIONAL = tuple(x / 10.0 for x in range(20, 110) if x % 10)
 _WHOLE = (*range(2, 64), *(2**power for power in range(6, 15)))
 ORDERS: Curve = np.array([*_FRACTIONAL, *map(float, _WHOLE)])
 
-_PIECES = (0, 16, 64, 256, 1000)
-"""A series is computed as far as it takes, up to one of these. Most take ten to thirty terms, and in the
-database server, without scipy, a thousand for each order and noise would be seconds of a START."""
+_LONGEST_SERIES = 1000
+_BLOCK = 32
 
 _ROUNDING = 1e-14
 """More than the error of one release's divergence: what terms of size 1 to 10⁵ lose when they cancel."""
@@ -91,31 +89,34 @@ def _fractional(rate: float, sigma: float, order: float) -> float:
     """
     below, above = -math.inf, -math.inf
     last_below, last_above = -math.inf, -math.inf
-    for first, end in itertools.pairwise(_PIECES):
-        terms_below, terms_above = _terms(rate, sigma, order, np.arange(first, end, dtype=np.float64))
-        for term_below, term_above in zip(terms_below.tolist(), terms_above.tolist(), strict=True):
-            below, above = _log_add(below, term_below), _log_add(above, term_above)
-            total = _log_add(below, above)
-            shrinks = term_below < last_below and term_above < last_above
-            if shrinks and max(term_below, term_above) < total - 30:
-                return total / (order - 1)
-            last_below, last_above = term_below, term_above
+    for term_below, term_above in _terms(rate, sigma, order):
+        below, above = _log_add(below, term_below), _log_add(above, term_above)
+        total = _log_add(below, above)
+        shrinks = term_below < last_below and term_above < last_above
+        if shrinks and max(term_below, term_above) < total - 30:
+            return total / (order - 1)
+        last_below, last_above = term_below, term_above
     return math.inf
 
 
-def _terms(rate: float, sigma: float, order: float, i: Curve) -> tuple[Curve, Curve]:
-    """Return the logarithms of these terms of both series."""
+def _terms(rate: float, sigma: float, order: float) -> Iterator[tuple[float, float]]:
+    """The logarithms of the series' terms, of its lower and of its upper half.
+
+    In blocks: a series mostly ends after some dozens, and without scipy each term is dear.
+    """
     gammaln, log_ndtr = special()
-    j = order - i
     middle = sigma**2 * math.log(1 / rate - 1) + 0.5
     log_rate, log_rest = math.log(rate), math.log1p(-rate)
-    choose = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
     root = math.sqrt(2) * sigma
-    tail_below = math.log(0.5) + (math.log(2) + log_ndtr(-((i - middle) / root) * 2**0.5))
-    tail_above = math.log(0.5) + (math.log(2) + log_ndtr(-((middle - j) / root) * 2**0.5))
-    terms_below = (choose + i * log_rate + j * log_rest) + (i * i - i) / (2 * (sigma**2)) + tail_below
-    terms_above = (choose + j * log_rate + i * log_rest) + (j * j - j) / (2 * (sigma**2)) + tail_above
-    return terms_below, terms_above
+    for first in range(0, _LONGEST_SERIES, _BLOCK):
+        i = np.arange(first, min(first + _BLOCK, _LONGEST_SERIES), dtype=np.float64)
+        j = order - i
+        choose = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
+        tail_below = math.log(0.5) + (math.log(2) + log_ndtr(-((i - middle) / root) * 2**0.5))
+        tail_above = math.log(0.5) + (math.log(2) + log_ndtr(-((middle - j) / root) * 2**0.5))
+        below = (choose + i * log_rate + j * log_rest) + (i * i - i) / (2 * (sigma**2)) + tail_below
+        above = (choose + j * log_rate + i * log_rest) + (j * j - j) / (2 * (sigma**2)) + tail_above
+        yield from zip(below.tolist(), above.tolist(), strict=True)
 
 
 def _log_add(one: float, other: float) -> float:

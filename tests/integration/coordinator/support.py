@@ -67,7 +67,7 @@ class World:
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row)
 
     def session(self) -> psycopg.Connection[dict[str, Any]]:
-        """A session as superuser that is kept: it has imported the extension's library before, and has planned."""
+        """The superuser's session that is kept: the first START of each imports for a third of a second."""
         if self._session is None or self._session.closed:
             self._session = self.catalog()
         return self._session

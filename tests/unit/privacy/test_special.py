@@ -29,6 +29,15 @@ def test_the_logarithm_of_gamma_is_scipys() -> None:
     assert special.plain_gammaln(10.5) == pytest.approx(gammaln(10.5), rel=1e-12)
 
 
+@pytest.mark.parametrize(("rate", "sigma"), [(0.01, 1.0), (0.1, 2.0), (0.5, 0.4), (1e-4, 0.5), (0.9, 300.0)])
+def test_a_series_is_the_same_to_the_bit_however_many_terms_are_made_at_once(
+    rate: float, sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_blocks = renyi.curve.__wrapped__(rate, sigma)
+    monkeypatch.setattr(renyi, "_BLOCK", 1_000)
+    assert renyi.curve.__wrapped__(rate, sigma).tobytes() == in_blocks.tobytes()
+
+
 @pytest.fixture
 def without_scipy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Accounting as in the database's server, which remembers nothing of before."""
