@@ -169,7 +169,7 @@ def of_columns() -> list[tuple[str, Task]]:
         ("is not read as value", encoded(counted(), age, replace(name, form="value"))),
         ("the classes of the target are not known", encoded(counting(), age, classes=())),
         ("arrays of no declared length are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
-        ("a row would be 1605 numbers, more than the 1600", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY, elements=1600))),
+        ("a row would be 1605 numbers, more than the 1600", encoded(counting(), age, ColumnEncoding("tags", ColumnKind.ARRAY, elements=1600))),
         ("bins are not supported", encoded(counted(), replace(age, form="bins", edges=(1.0, 2.0)))),
     ]  # fmt: skip
 
