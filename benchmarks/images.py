@@ -30,7 +30,7 @@ from heliosdb.privacy.mechanisms import Secret
 Rows = NDArray[np.float64]
 
 _NODES, _ROUNDS, _LOCAL_EPOCHS, _BATCH, _RATE = 10, 35, 5, 24, 0.03
-_POOLED_EPOCHS, _POOLED_BATCH = 60, 64
+_POOLED_EPOCHS, _POOLED_BATCH, _SEEDS = 60, 64, 3
 _PRIVATE_STEPS, _PRIVATE_BATCH, _NORM, _DELTA = 200, 256, 1.0, 1e-5
 
 
@@ -118,10 +118,10 @@ def federated(images: Images, deal: str) -> float:
     return images.accuracy(current)
 
 
-def _module(torch: Any, images: Images) -> Any:
+def _module(torch: Any, images: Images, seed: int = 0) -> Any:
     """The same network, written by somebody else."""
     nn, side = torch.nn, images.side // 4
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return nn.Sequential(
         nn.Unflatten(1, (1, images.side, images.side)),
         nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(4, 8), nn.ReLU(), nn.MaxPool2d(2),
@@ -136,10 +136,10 @@ def _judge(torch: Any, module: Any, images: Images) -> float:
     return float(np.mean(told == images.truth))
 
 
-def pooled(images: Images) -> float:
+def pooled(images: Images, seed: int) -> float:
     """Train PyTorch's own layers on all rows."""
     torch, _ = load_torch()
-    module = _module(torch, images)
+    module = _module(torch, images, seed)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.003)
     rows = torch.tensor(images.rows, dtype=torch.float32)
     classes = torch.tensor(images.classes, dtype=torch.int64)
@@ -211,7 +211,9 @@ def figures(images: Images, *, is_private: bool) -> Iterator[Figure]:
             yield Figure(f"{images.name}, epsilon {epsilon:g}", ours, "acc.")
             yield Figure(f"{images.name}, epsilon {epsilon:g}, PyTorch", peer, "acc.")
         return
-    yield Figure(f"{images.name}, pooled PyTorch", pooled(images), "acc.")
+    found = [pooled(images, seed) for seed in range(_SEEDS)]
+    yield Figure(f"{images.name}, pooled PyTorch, mean of {_SEEDS} seeds", float(np.mean(found)), "acc.")
+    yield Figure(f"{images.name}, pooled PyTorch, lowest", min(found), "acc.")
     for deal in ("iid", "by class"):
         yield Figure(f"{images.name}, {_NODES} nodes, {deal}", federated(images, deal), "acc.")
 

@@ -183,7 +183,7 @@ def of_columns() -> list[tuple[str, Task]]:
         ("is not read as value", encoded(counted(), age, replace(name, form="value"))),
         ("the classes of the target are not known", encoded(counting(), age, classes=())),
         ("arrays of no declared length are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
-        ("a row would be 1605 numbers, more than the 1600", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY, elements=1600))),
+        ("a row would be 1605 numbers, more than the 1600", encoded(counting(), age, ColumnEncoding("tags", ColumnKind.ARRAY, elements=1600))),
         ("levels depend on no state and no scaling", replace(naming(2, 2 * WIDTH), scaling=SCALING)),
         ("the task does not say how its columns are read", replace(naming(), encoding=None)),
         ("not 90113 of float64", naming(size=WIDTH + 1)),
