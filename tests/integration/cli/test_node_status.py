@@ -67,7 +67,8 @@ async def test_the_page_shows_the_daemon_what_was_trained_left_spent_and_refused
     assert (alive.returncode, alive.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in alive.stdout.splitlines()]
     assert lines[0] == "Daemon: ready"
-    assert lines[2].startswith("The training process is left: files of its own alone (Landlock ")
+    assert lines[2] == "Secure sums: none: the setting peers is missing"
+    assert lines[3].startswith("The training process is left: files of its own alone (Landlock ")
     assert "patients paused consortium public.patient age, pressure, smoker, city, outcome" in lines
     assert update.spending is not None
     spent = f"{update.spending.epsilon_tight:.6g}"
