@@ -188,9 +188,7 @@ class NeuralNetwork:
         rows = table.training()
         if work.privacy is not None:
             shape, start = self.layers(work.classes, rows.features.shape[1]), parameters.astype(np.float64)
-            led = train_layers(
-                shape, rows, start, work=work, privacy=work.privacy, secret=secret or Secret()
-            )
+            led = train_layers(shape, rows, start, work=work, privacy=work.privacy, secret=secret or Secret())
             return replace(led, vector=led.vector.astype(np.float32))
         rows, scaling = self._moving_rows(rows, work.scaling)
         if rows.rows == 0:
