@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heliosdb.algorithms.measures import first_rows
 from heliosdb.algorithms.steps import Algorithm, Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.table import Table
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import Ended
 from heliosdb.domain.findings import Findings, RunPlan
@@ -133,10 +134,13 @@ class CertifyStep:
         del memory, draws
         content, arrays = read_vote(task)
         rows, count = table.validation(), votes.prepare_counts(content, arrays)
-        given = np.concatenate(rows.by_rows(lambda block: count(block.features)))
-        radii = votes.certified(given, content["margin"])
-        right = votes.winners(given) == rows.target
-        vector = tell(rows, radii, right, task.work.size // 2)
+
+        def measured(block: Table) -> NDArray[np.int64]:
+            given = count(block.features)
+            return np.stack([votes.certified(given, content["margin"]), votes.winners(given)])
+
+        radii, named = np.concatenate(rows.by_rows(measured, _widest(content)), axis=1)
+        vector = tell(rows, radii, named == rows.target, task.work.size // 2)
         return Contribution(vector, max(1.0, float(vector.sum())), Plain())
 
 
@@ -162,6 +166,12 @@ def read_vote(task: Task) -> tuple[Mapping[str, Any], State]:
     if not isinstance(content, dict) or not isinstance(content.get("voters"), list):
         raise invalid_value("the task holds no vote")
     return content, {name: array for name, array in task.state.items() if name != _CONTENT}
+
+
+def _widest(content: Mapping[str, Any]) -> int:
+    """How many numbers a row is at most, to one of the models or as a count of votes."""
+    widths = [len(Encoding.from_json(voter["encoding"]).inputs) for voter in content["voters"]]
+    return max(int(content["labels"]), *widths)
 
 
 def tell(rows: Table, radii: NDArray[np.int64], right: NDArray[np.bool_], sizes: int) -> Vector:

@@ -4,7 +4,8 @@ What always holds: what training moves, what it clips, what noise is added to an
 of the other layers alone; the frozen ones are read and never changed. To training they are a function of a
 row: what comes out of them is what goes into the first layer that moves. That function of a row depends on
 nobody else's row, to the last bit (private_layers.py), so a subject's gradient has the sensitivity that it
-has in a network of these layers alone.
+has in a network of these layers alone. Under a budget it is made of some rows at a time, and never kept: how
+wide these layers are is a task's to say, and how many rows there are must not show in what that takes.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import numpy as np
 from heliosdb.algorithms.column_losses import activate
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns
 from heliosdb.algorithms.perceptron import Perceptron, read_perceptron
-from heliosdb.algorithms.private_layers import Layers, scores_of
+from heliosdb.algorithms.private_layers import Layers, Shape, scores_of
 from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.state import State, freeze
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import AnyVector
+from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.privacy.clipping import columns_at_once
 
 FROZEN = "frozen"
@@ -78,12 +79,27 @@ class Frozen:
         """Return the parameters of all layers, from those of the others; (k,) → (k + frozen,)."""
         return np.concatenate((self.parameters.astype(moving.dtype), moving))
 
+    @property
+    def count(self) -> int:
+        """How many layers stay."""
+        return len(self.whole.layers) - len(self.rest.layers)
+
+    def shape(self) -> Shape:
+        """Return what private training is to know of it: rows go through all layers, and the gradients are
+        those of the layers that move."""
+        staying = clamp_parameters(self.parameters.astype(np.float64))
+
+        def passing(moving: Vector) -> Layers:
+            weights = self.whole.joined(np.concatenate((staying, moving)))
+            return Layers(weights, self.whole.activation, self.count)
+
+        return replace(self.rest.shape(), passing=passing)
+
     def pass_rows(self, rows: Table, scaling: Scaling) -> tuple[Table, Scaling]:
         """Return the rows with what comes out of the frozen layers as their features, and a scaling that
-        leaves these as they are."""
-        count = len(self.whole.layers) - len(self.rest.layers)
+        leaves these as they are; for training without a budget."""
         pairs = self.whole.split(clamp_parameters(self.join(np.zeros(self.rest.size)).astype(np.float64)))
-        weights = [np.column_stack(pair) for pair in pairs[:count]]
+        weights = [np.column_stack(pair) for pair in pairs[: self.count]]
         features = rows.space.empty((rows.rows, self.rest.inputs))
         widest = max(max(one.shape) for one in weights)
         for block in slices(rows.rows, columns_at_once(widest, _ROWS)):

@@ -185,18 +185,12 @@ class NeuralNetwork:
         secret: Secret | None = None,
     ) -> Contribution:
         """Train from `parameters` on the rows that are not held out; see `LinearModel.train`."""
-        rows, scaling = self.moving_rows(table.training(), work.scaling)
+        rows = table.training()
         if work.privacy is not None:
-            shape, start = self._moving.shape(), parameters.astype(np.float64)
-            led = train_layers(
-                shape,
-                rows,
-                start,
-                work=replace(work, scaling=scaling),
-                privacy=work.privacy,
-                secret=secret or Secret(),
-            )
+            shape, start = self.layers(work.classes, rows.features.shape[1]), parameters.astype(np.float64)
+            led = train_layers(shape, rows, start, work=work, privacy=work.privacy, secret=secret or Secret())
             return replace(led, vector=led.vector.astype(np.float32))
+        rows, scaling = self._moving_rows(rows, work.scaling)
         if rows.rows == 0:
             raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
         moved = train_network(
@@ -214,16 +208,15 @@ class NeuralNetwork:
     def layers(self, classes: int, inputs: int) -> Shape:
         """Return its layers that move, as private training takes them."""
         del classes, inputs  # A state's layers say both.
-        return self._moving.shape()
+        assert self.architecture is not None
+        return self.architecture.shape() if self.frozen is None else self.frozen.shape()
 
     def sum_gradients(
         self, table: Table, parameters: Vector, work: GradientWork, secret: Secret
     ) -> Contribution:
         """Sum the clipped gradients of a Poisson sample of the subjects that are not held out."""
         shape = self.layers(work.classes, table.features.shape[1])
-        rows, scaling = self.moving_rows(table.training(), work.scaling)
-        scaled = replace(work, scaling=scaling)
-        return sum_layer_gradients(shape, rows, parameters.astype(np.float64), scaled, secret)
+        return sum_layer_gradients(shape, table.training(), parameters.astype(np.float64), work, secret)
 
     def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
         """Return what `train` descends on: the mean loss of its rows."""
@@ -275,7 +268,7 @@ class NeuralNetwork:
         assert self.architecture is not None
         return self.architecture if self.frozen is None else self.frozen.rest
 
-    def moving_rows(self, rows: Table, scaling: Scaling) -> tuple[Table, Scaling]:
+    def _moving_rows(self, rows: Table, scaling: Scaling) -> tuple[Table, Scaling]:
         """Return what these layers are given of rows, and how it is scaled."""
         return (rows, scaling) if self.frozen is None else self.frozen.pass_rows(rows, scaling)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast
 
 import numpy as np
 
@@ -55,15 +55,6 @@ class Layered(Supervised, Protocol):
 
     def layers(self, classes: int, inputs: int) -> Shape:
         """Return what its private training is to know of it, in the form that `of` gave it."""
-        ...
-
-
-@runtime_checkable
-class HoldsLayers(Protocol):
-    """Such an algorithm, of which the first layers may stay as they were."""
-
-    def moving_rows(self, rows: Table, scaling: Scaling) -> tuple[Table, Scaling]:
-        """Return what the layers that move are given of rows, and how it is scaled."""
         ...
 
 
@@ -165,11 +156,8 @@ class NormsStep:
         del memory, draws
         work = NormsWork.of(task)
         method = cast(Layered, supervised(self.algorithm).of(task.state, task.n_inputs))
-        shape, rows = method.layers(work.classes, task.n_inputs), table.training()
-        if isinstance(method, HoldsLayers):
-            rows, scaling = method.moving_rows(rows, work.scaling)
-            work = replace(work, scaling=scaling)
-        return count_norms(shape, rows, task.state[PARAMETERS], work)
+        shape = method.layers(work.classes, task.n_inputs)
+        return count_norms(shape, table, task.state[PARAMETERS], work)
 
 
 def count_norms(shape: Shape, table: Table, parameters: Vector, work: NormsWork) -> Contribution:

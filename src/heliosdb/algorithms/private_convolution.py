@@ -142,7 +142,8 @@ class _Block:
         self._ahead, self._back = WholeRows.of(own.weights), WholeRows.of(own.weights.T)
         place = own.place
         self._sides = (place.height, place.width)
-        self.width = place.height * place.width * max(own.weights.shape)
+        # The windows of one row, and the row's gradient, which is laid out.
+        self.width = max(place.height * place.width * max(own.weights.shape), own.weights.size)
 
     def forward(self, values: Images) -> _Seen:
         """Pass rows through, up to the activation."""

@@ -134,13 +134,14 @@ class Layers:
     """Fully connected layers, made whole once for all rows that go through them.
 
     weights: of each, (units, inputs + 1), the biases last. activation: what follows the sums of hidden ones.
+    staying: of how many, the first ones, nobody asks a gradient.
     """
 
-    def __init__(self, weights: Sequence[Matrix], activation: str) -> None:
+    def __init__(self, weights: Sequence[Matrix], activation: str, staying: int = 0) -> None:
         self.width, self.units = max(max(one.shape) for one in weights), len(weights[-1])
         self._ahead = [WholeRows.of(one) for one in weights]
-        self._back = [WholeRows.of(one[:, :-1].T) for one in weights[1:]]
-        self._activation = activation
+        self._back = [WholeRows.of(one[:, :-1].T) for one in weights[staying + 1 :]]
+        self._activation, self._staying = activation, staying
 
     def forward(self, columns: Matrix) -> list[Passed]:
         """Pass rows through; (d + 1, n), a one last in each, of values within `INPUT`."""
@@ -155,7 +156,8 @@ class Layers:
         return passed
 
     def backward(self, passed: Sequence[Passed], slopes: Matrix) -> list[Matrix]:
-        """Return the derivatives of each row's loss by each layer's sums. slopes: by those of the last."""
+        """Return the derivatives of each row's loss by the sums of each layer that does not stay. passed: of
+        these; slopes: by the sums of the last."""
         found = [slopes]
         for before, weights in zip(passed[-2::-1], self._back[::-1], strict=True):
             led = weights.times(round_columns(found[-1]))
@@ -169,7 +171,7 @@ class Layers:
 
     def gradients(self, columns: Matrix, slopes: Callable[[Matrix], Matrix]) -> list[Gradient]:
         """See `Passing`."""
-        passed = self.forward(columns)
+        passed = self.forward(columns)[self._staying :]
         found = self.backward(passed, slopes(passed[-1].sums))
         return [ProductGradient(one.inputs, led) for one, led in zip(passed, found, strict=True)]
 

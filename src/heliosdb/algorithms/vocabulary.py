@@ -131,7 +131,11 @@ class VocabularyStep:
         demand_no_settings(task.work)
         if encoding is None or len(encoding.columns) != len(task.reading.features):
             raise invalid_value("the task does not say how its columns are read")
-        size = len(encoding.unnamed) * WIDTH
+        named = [encoding.columns[place].column for place in encoding.unnamed]
+        if len(set(named)) < len(named):
+            # What the values of one column take in memory would be as many times that as a task likes.
+            raise invalid_value("the levels of a column are asked for twice")
+        size = len(named) * WIDTH
         if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size or not size:
             raise invalid_value(
                 f"the task asks for {counted(task.work.size, 'value')}, not {size} of float64"

@@ -309,7 +309,8 @@ def _check_votes(content: Content, arrays: State, count: int, classes: int) -> N
     _require(isinstance(voters, list) and FEWEST <= len(voters) <= MOST_VOTERS, _VOTERS)
     assert isinstance(voters, list)
     _require(content.get("votes") == len(voters) and content.get("labels") == classes, _VOTERS)
-    _require(type(content.get("margin")) is int, _VOTERS)
+    margin = content.get("margin")
+    _require(type(margin) is int and abs(margin) <= MOST_VOTERS, _VOTERS)
     _require(content["link"] in ("logistic", "softmax"), "there are no predictions of its link")
     owners = {str(number) for number in range(len(voters))}
     _require(all(name.partition("/")[0] in owners for name in arrays), "an array in it is no model's")

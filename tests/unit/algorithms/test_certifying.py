@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -171,6 +173,30 @@ def test_the_sum_of_nodes_is_what_pooled_rows_show() -> None:
     assert taken.report[CERTIFIED] == expected
     assert taken.findings is not None and taken.findings.ended is not None
     assert len(set(radii)) == 3, "not every figure was tried"
+
+
+def test_votes_for_many_classes_are_counted_some_rows_at_a_time() -> None:
+    _, _, task = asked()
+    content = json.loads(task.state["content"].tobytes()) | {"labels": 500}
+    written = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+    task = replace(task, state=freeze({**task.state, "content": written}))
+    rows, target = np.zeros((40_000, 1)), np.zeros(40_000)
+    made = Table(rows, target, np.arange(target.size), np.ones(target.size, dtype=np.bool_))
+    tracemalloc.start()
+    try:
+        answer = CERTIFY_STEP.compute(made, task, NO_STATE, TaskDraws(task, b"k" * 32))
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert answer.weight == target.size
+
+
+def test_a_margin_beyond_all_models_is_none() -> None:
+    _, _, task = asked()
+    content = json.loads(task.state["content"].tobytes()) | {"margin": 10**30}
+    written = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+    with pytest.raises(FederatedError, match="none that can vote"):
+        CERTIFY_STEP.check(replace(task, state=freeze({**task.state, "content": written})))
 
 
 @pytest.mark.parametrize(

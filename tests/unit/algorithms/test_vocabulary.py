@@ -135,6 +135,15 @@ def test_a_subject_of_a_thousand_values_adds_no_more_than_one_of_one_value() -> 
         assert np.linalg.norm(steps(plan, codes, [0] * 1000)) <= one * (1.0 + 1e-9)
 
 
+def test_levels_of_a_column_are_asked_for_once() -> None:
+    """Its values are in memory, and how many times they are would be the task's to say."""
+    twice = Encoding((CITY.columns[0], CITY.columns[0]), ("0", "1"))
+    task = replace(asked(opened()), encoding=twice)
+    task = replace(task, work=replace(task.work, size=2 * WIDTH))
+    with pytest.raises(FederatedError, match="asked for twice"):
+        STEP.check(task)
+
+
 def test_max_levels_and_min_level_count_are_heeded() -> None:
     codes = [0.0] * 500 + [1.0] * 400 + [2.0] * 300
     run = with_options(PRIVATE, max_levels=2)
