@@ -9,22 +9,25 @@ import numpy as np
 import pytest
 
 from heliosdb.algorithms import Table
-from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.cox import COX_REGRESSION
 from heliosdb.algorithms.frozen import FROZEN, Frozen, hold_layers, whole_state
 from heliosdb.algorithms.gradient import GradientWork
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, POISSON_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
+from heliosdb.algorithms.perceptron import Perceptron
+from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.transfer import Transferring
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
-from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.origin import Origin
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.registry import RegisteredPart
 from heliosdb.parts.transfer import check_source, check_transfer
 from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.kinds import find_kind
@@ -130,8 +133,8 @@ def test_inputs_are_matched_by_name_and_what_is_new_begins_as_ever() -> None:
         LOGISTIC_REGRESSION.carry(other, LOGISTIC_REGRESSION.begin(other), origin_of(state, ("0", "1")))
 
 
-def network(output: str, units: int) -> tuple[Architecture, State]:
-    found = Architecture(3, (6, 4, units), "tanh", output)
+def network(output: str, units: int) -> tuple[Perceptron, State]:
+    found = Perceptron(3, (6, 4, units), "tanh", output)
     return found, found.to_state(RNG.normal(0.0, 0.6, found.size))
 
 
@@ -164,7 +167,7 @@ def test_another_target_gets_a_last_layer_of_its_own() -> None:
     plan = network_plan("sigmoid", 1, ("no", "yes"))
     carried = NEURAL_NETWORK.carry(plan, NEURAL_NETWORK.begin(plan), origin_of(state, ("x", "y", "z")))
     assert "the last layer begins anew" in carried.notes
-    found = Architecture(3, (6, 4, 1), "tanh", "sigmoid").split(carried.state[PARAMETERS])
+    found = Perceptron(3, (6, 4, 1), "tanh", "sigmoid").split(carried.state[PARAMETERS])
     assert not found[2][0].any()
     assert found[1][0] == pytest.approx(architecture.split(state[PARAMETERS])[1][0])
 
@@ -242,10 +245,27 @@ def test_what_comes_out_of_frozen_layers_depends_on_the_row_alone_to_the_bit() -
     assert np.isfinite(frozen.pass_rows(ugly, scaling)[0].features).all()
 
 
-def test_algorithms_that_say_that_they_transfer_do() -> None:
-    from heliosdb.algorithms.registry import algorithm
-    from heliosdb.parts.algorithms import ALGORITHMS
+@pytest.mark.parametrize("entry", ALGORITHMS.entries(), ids=lambda entry: str(entry.name))
+def test_algorithms_that_say_that_they_transfer_do_and_others_are_refused(entry: RegisteredPart) -> None:
+    options = with_options(RUN, algorithm=entry.name, transfer_from="m@2").options
+    if getattr(entry.settings, "transfers", False):
+        assert isinstance(algorithm(entry.name), Transferring)
+        check_transfer(options)
+        return
+    with pytest.raises(FederatedError, match=f"transfer_from is not supported with {entry.name}") as refused:
+        check_transfer(options)
+    assert refused.value.code is ErrorCode.NOT_SUPPORTED
 
-    for entry in ALGORITHMS.entries():
-        says = getattr(entry.settings, "transfers", False)
-        assert isinstance(algorithm(entry.name), Transferring) == says, entry.name
+
+@pytest.mark.parametrize("entry", ALGORITHMS.entries(), ids=lambda entry: str(entry.name))
+def test_freeze_layers_is_refused_where_no_layers_can_stay(entry: RegisteredPart) -> None:
+    """And is not said to want a transfer_from that would do nothing for it."""
+    is_network = entry.name == "neural_network"
+    said = (
+        "would keep layers that have learned"
+        if is_network
+        else f"freeze_layers has no effect on {entry.name}"
+    )
+    with pytest.raises(FederatedError, match=said) as refused:
+        check_transfer(with_options(RUN, algorithm=entry.name, freeze_layers=1).options)
+    assert refused.value.code is ErrorCode.INVALID_VALUE
