@@ -72,14 +72,7 @@ def prepare(plan: RunPlan) -> Findings:
         )
     budget = share_of(plan, budget, spent)
     levels = _levels_noise(plan, budget)
-    whole = 1.0 if levels is None else 1.0 - LEVELS_SHARE
-    classes = CLASSES_SHARE * whole if plan.findings.undeclared_target else 0.0
-    exchanges = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
-    shares = [*([classes] if classes else []), *((whole - classes) * share for share in exchanges)]
-    noises = [
-        _least_noise(one.noise_multiplier)
-        for one in split_statistics(plan_statistics(budget, already, plan.run.policy.noise), shares)
-    ]
+    noises = _noises_of_exchanges(plan, budget, 1.0 if levels is None else 1.0 - LEVELS_SHARE)
     _check_counted(plan, max(noises), budget)
     # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
     # statistics of one more run are not charged first.
@@ -91,7 +84,7 @@ def prepare(plan: RunPlan) -> Findings:
             f"epsilon {spent:.6g} of {_whose(plan, budget)} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
-    counting = noises.pop(0) if classes else None
+    counting = noises.pop(0) if plan.findings.undeclared_target else None
     made = PrivacyPlan(
         noises[0],
         tuple(noises[1:]),
@@ -100,6 +93,16 @@ def prepare(plan: RunPlan) -> Findings:
         levels_noise=levels,
     )
     return replace(plan.findings, plan=made)
+
+
+def _noises_of_exchanges(plan: RunPlan, budget: Budget, whole: float) -> list[float]:
+    """Return the noise of round 0's exchanges, in their order: of the target's classes where they are not
+    declared, then of the statistics. whole: the part of round 0 that they have together, in 1/σ²."""
+    classes = CLASSES_SHARE * whole if plan.findings.undeclared_target else 0.0
+    exchanges = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
+    shares = [*([classes] if classes else []), *((whole - classes) * share for share in exchanges)]
+    parts = split_statistics(plan_statistics(budget, plan.past, plan.run.policy.noise), shares)
+    return [_least_noise(one.noise_multiplier) for one in parts]
 
 
 def _levels_noise(plan: RunPlan, budget: Budget) -> float | None:
