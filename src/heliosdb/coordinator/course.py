@@ -40,6 +40,7 @@ from heliosdb.algorithms.steps import (
     Asked,
     ClipsSums,
     Describing,
+    HasOwnNoise,
     JudgesTerms,
     Remembering,
     ScalesSum,
@@ -172,11 +173,13 @@ class Course:
         return self.protocol.is_open and exchange == self._carrying
 
     def releases(self, plan: RunPlan) -> list[Release]:
-        """Return the private releases of a round at each node; none without a budget."""
+        """Return the private releases of a round at each node; none without a budget. NOT_SUPPORTED for a
+        step that has no form with the workspace's noise."""
         count, place = len(self.protocol.stages), self._carrying
         costs, noise = self.algorithm.releases(plan), self.run.policy.noise
         for cost in costs:
-            if cost.mechanism.noise != noise:
+            step = self.step(cost.step)
+            if cost.mechanism.noise != (step.own_noise if isinstance(step, HasOwnNoise) else noise):
                 raise not_supported(f"step {cost.step} is not supported under noise_mechanism {noise}")
         return [(index * count + place, one.step, one.mechanism) for index, one in enumerate(costs)]
 
