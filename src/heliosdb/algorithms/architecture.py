@@ -1,7 +1,8 @@
 """How networks are laid out: what one must say of itself to be begun, trained, measured and published.
 
-What always holds: neural.py is all that is common to networks, and knows none of them by name; what is
-peculiar to one stands in one module. All its numbers that move are one vector of float32, so that every rule
+What always holds: neural.py is all that is common to networks, and names each where it is registered alone;
+what is peculiar to one stands in one module (but frozen.py and transferred_layers.py, which are of those of
+perceptron.py). All its numbers that move are one vector of float32, so that every rule
 that combines parameters works on it; what they are of is in the state beside them.
 
 **To add one**, write a module with a frozen dataclass as `Architecture` says and an object as `Family` says,

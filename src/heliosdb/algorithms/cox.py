@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.budget_plan import prepare
 from heliosdb.algorithms.checks import check_rows
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
 from heliosdb.algorithms.hazards import HAZARDS, INTERVALS, LEVELS_OF_TIME, HazardStep
@@ -25,7 +26,7 @@ from heliosdb.algorithms.private_newton import training_noise
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.sql import linear_prediction
 from heliosdb.algorithms.stated import weight_fault
-from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
+from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
 from heliosdb.algorithms.steps import REPORT, Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.survival import survival_curvature, survival_fault, survival_size, survival_sums
 from heliosdb.algorithms.survival_grid import (

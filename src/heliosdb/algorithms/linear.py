@@ -16,6 +16,7 @@ import numpy as np
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.blockwise import sum_parts
+from heliosdb.algorithms.budget_plan import prepare
 from heliosdb.algorithms.checks import check_parameters, check_rows
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
@@ -57,7 +58,7 @@ from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.sgd import HeldRows, TrainingRows, descend, net_value, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
-from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
+from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
 from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.stored_rows import StoredRows
 from heliosdb.algorithms.table import Table, group_by_subject

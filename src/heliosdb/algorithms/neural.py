@@ -16,6 +16,7 @@ import numpy as np
 
 from heliosdb.algorithms.architecture import Architecture, Family
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.budget_plan import prepare
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.convolution import CONVOLUTIONS
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
@@ -35,7 +36,7 @@ from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of, supervised
 from heliosdb.algorithms.releases import releases_of_descent
 from heliosdb.algorithms.report import ReportStep
-from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
+from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
 from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep

@@ -12,18 +12,11 @@ from typing import ClassVar, Literal
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_refinement
+from heliosdb.algorithms.described_inputs import measured, measured_inputs, measured_part, scaled_columns
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.located import Located, take_counts
 from heliosdb.algorithms.registry import classes_of
-from heliosdb.algorithms.statistics import (
-    REFINE,
-    measured,
-    measured_inputs,
-    measured_part,
-    scaled_columns,
-    statistics_sensitivity,
-    taken_counts,
-)
+from heliosdb.algorithms.statistics import REFINE, statistics_sensitivity, taken_counts
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import StatisticsWork

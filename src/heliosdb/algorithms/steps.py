@@ -22,7 +22,7 @@ from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
@@ -199,6 +199,16 @@ def adds_own_noise(step: Step) -> bool:
     """Whether a step's private answers are noised where they are computed, and not at the door: then nodes
     cannot share it. It says so by an attribute of this name."""
     return bool(getattr(step, "adds_own_noise", False))
+
+
+@runtime_checkable
+class HasOwnNoise(Protocol):
+    """A step whose private answers have one noise, whatever the workspace's noise_mechanism is."""
+
+    @property
+    def own_noise(self) -> Noise:
+        """Which one."""
+        ...
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, cast
 import numpy as np
 
 from heliosdb.algorithms.checks import check_training
+from heliosdb.algorithms.described_inputs import statistics_work
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.local_terms import LocalTerms
@@ -25,7 +26,6 @@ from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supe
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import count_steps
 from heliosdb.algorithms.stated import weight_fault
-from heliosdb.algorithms.statistics import statistics_work
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import CONTROL, PARAMETERS, PrivateTraining, TrainWork, without_control

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -67,7 +67,10 @@ def costs_of_levels(made: PrivacyPlan) -> list[Cost]:
 
 @dataclass(frozen=True, slots=True)
 class VocabularyStep:
-    """The exchange with which round 0 begins where levels are not declared."""
+    """The exchange with which round 0 begins where levels are not declared: under Gaussian noise also where
+    the workspace's is another, since a codeword's L1 norm is large."""
+
+    own_noise: ClassVar[Noise] = "gaussian"
 
     algorithm: str
     name: StepName = VOCABULARY

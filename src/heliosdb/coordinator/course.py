@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
 
-import numpy as np
-
 from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.custom_function import Call, CustomFunction
 from heliosdb.aggregation.gathering import (
@@ -42,6 +40,7 @@ from heliosdb.algorithms.steps import (
     Asked,
     ClipsSums,
     Describing,
+    HasOwnNoise,
     JudgesTerms,
     Remembering,
     ScalesSum,
@@ -53,8 +52,9 @@ from heliosdb.algorithms.transfer import Carried, Transferring
 from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.group_sums import find_sum
 from heliosdb.coordinator.hidden_updates import read_total, rounding_of, without_state
+from heliosdb.coordinator.local_rules import check_local, moved_by, tell_rule
 from heliosdb.domain.classes import read_classes
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.groups import Groups, dealt
@@ -62,9 +62,9 @@ from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.origin import Origin
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
-from heliosdb.domain.state import NO_STATE, State, flatten, freeze
+from heliosdb.domain.state import NO_STATE, State, flatten
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
-from heliosdb.domain.update import Moved, Term, Total, Update, Updates, norm
+from heliosdb.domain.update import Term, Total, Update, Updates
 from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.checks import check_parts
 from heliosdb.parts.protocols import PROTOCOLS, least_of_group
@@ -102,7 +102,7 @@ class Course:
         sums = sums.with_settings(options.settings(PROTOCOLS.entry(options.protocol).settings))
         check_fits(rule, sums, settings)
         learned = algorithm(options.algorithm)
-        _check_local(learned, rule, settings)
+        check_local(learned, rule, settings)
         done = Certifying(learned) if run.measures_vote else learned
         return cls(run, done, rule, settings, sums)
 
@@ -173,11 +173,13 @@ class Course:
         return self.protocol.is_open and exchange == self._carrying
 
     def releases(self, plan: RunPlan) -> list[Release]:
-        """Return the private releases of a round at each node; none without a budget."""
+        """Return the private releases of a round at each node; none without a budget. NOT_SUPPORTED for a
+        step that has no form with the workspace's noise."""
         count, place = len(self.protocol.stages), self._carrying
         costs, noise = self.algorithm.releases(plan), self.run.policy.noise
         for cost in costs:
-            if cost.mechanism.noise != noise:
+            step = self.step(cost.step)
+            if cost.mechanism.noise != (step.own_noise if isinstance(step, HasOwnNoise) else noise):
                 raise not_supported(f"step {cost.step} is not supported under noise_mechanism {noise}")
         return [(index * count + place, one.step, one.mechanism) for index, one in enumerate(costs)]
 
@@ -209,7 +211,8 @@ class Course:
         step, stage = self.step(name), self.stage(exchange)
         asked = step.ask(plan, model.state)
         if step.gathers == "rule":
-            asked = self._with_rule(step, asked, model)
+            size = flatten(model.state, step.moving).size
+            asked = tell_rule(asked, size, model.memory, self.strategy, self.settings)
         # An open sum needs no number, and without it a task does not change with who is still registered.
         summing = Summing(
             self.protocol.name,
@@ -223,19 +226,6 @@ class Course:
         if not self.protocol.is_open and not stage.carries:
             asked = without_state(asked)
         return Question(self, plan, step, exchange, asked)
-
-    def _with_rule(self, step: Step, asked: Asked, model: ModelState) -> Asked:
-        """Add what the strategy has nodes told: settings, and the arrays that go with the parameters."""
-        settings = {**asked.work.settings, **self.strategy.local(self.settings)}
-        told = companions(self.strategy)
-        if not told:
-            return replace(asked, work=replace(asked.work, settings=settings))
-        size = flatten(model.state, step.moving).size
-        arrays = {name: model.memory.get(name, np.zeros(size)) for name in told}
-        if clash := sorted(arrays.keys() & asked.state.keys()):
-            raise invalid_value(f"the model has an array {clash[0]}, as aggregation {self.strategy.name} has")
-        work = replace(asked.work, settings=settings, size=asked.work.size + size * len(told))
-        return replace(asked, work=work, state=freeze({**asked.state, **arrays}))
 
     def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
@@ -256,7 +246,7 @@ class Course:
                 gathered = step.scaled(question.plan, gathered)
             old = flatten(model.state, step.moving)
             new, memory = self.strategy.combine(old, memory, gathered, self.settings)
-            moved = _moved(new, gathered)
+            moved = moved_by(new, gathered)
             if question.groups:
                 # Which of a group's updates is the longest nobody has seen.
                 moved = replace(moved, largest=None)
@@ -494,20 +484,3 @@ def _weight_fault(work: Work, update: Update | Term) -> str | None:
     if work.privacy is None or update.weight == work.privacy.weight:
         return None
     return f"its weight {update.weight:g} is not the {work.privacy.weight:g} that its task says"
-
-
-def _check_local(learned: Algorithm, rule: Strategy, settings: Any) -> None:
-    """Raise FederatedError INVALID_VALUE where nodes would be told what no step of theirs reads."""
-    for name in rule.local(settings):
-        for step in learned.steps.values():
-            if step.gathers == "rule" and name not in step.reads:
-                raise invalid_value(
-                    f"aggregation {rule.name} needs nodes to heed {name}, which {learned.name} does not"
-                )
-
-
-def _moved(parameters: Any, gathered: Total | Updates) -> Moved:
-    if isinstance(gathered, Total):
-        return Moved(parameters, gathered.nodes, gathered.largest)
-    largest = max(gathered, key=lambda update: (norm(update.vector), update.node))
-    return Moved(parameters, len(gathered), (largest.node, norm(largest.vector)))

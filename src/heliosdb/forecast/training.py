@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from heliosdb.aggregation.coding import coded
 from heliosdb.aggregation.strategy import companions, strategy
 from heliosdb.aggregation.sums import protocol
+from heliosdb.algorithms.budget_plan import plan_rounds
 from heliosdb.algorithms.classes import CLASSES
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.norms import NORMS
@@ -20,7 +21,7 @@ from heliosdb.algorithms.private_wish import why_unreported
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.schedule import count_evaluations
-from heliosdb.algorithms.statistics import STATISTICS, plan_rounds
+from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import REPORT, Algorithm
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError

@@ -111,14 +111,7 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     _check_sending(options, settings)
     _check_secrecy(options, settings, most_nodes)
     if private and options.rounds_hidden:
-        raise invalid_value(
-            f"quantization = {options.sending.bits} with secure_aggregation is not possible under a"
-            " privacy_budget",
-            detail="The sum of what nodes round is no function of their noised sum: what rounding leaves of"
-            " each node's share of the noise would be in it. Noise would have to be drawn on the coarse"
-            " lattice.",
-            hint="Give the model quantization = 32, or train without secure_aggregation.",
-        )
+        raise _rounded_noise(options)
     if options.given.get("adaptive_learning"):
         _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
@@ -145,6 +138,18 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
             detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
             hint="Choose a smaller number, or register more nodes.",
         )
+
+
+def _rounded_noise(options: TrainingOptions) -> FederatedError:
+    """The error for hidden updates that would be rounded with their noise in them."""
+    return invalid_value(
+        f"quantization = {options.sending.bits} with secure_aggregation is not possible under a"
+        " privacy_budget",
+        detail="The sum of what nodes round is no function of their noised sum: what rounding leaves of"
+        " each node's share of the noise would be in it. Noise would have to be drawn on the coarse"
+        " lattice.",
+        hint="Give the model quantization = 32, or train without secure_aggregation.",
+    )
 
 
 def describe_rule(options: TrainingOptions, most_nodes: int) -> list[str]:

@@ -42,15 +42,16 @@ def _why_not(options: TrainingOptions) -> str | None:
 
 def _check_frozen(options: TrainingOptions) -> None:
     count = frozen_layers(options)
+    if _settings_of(options) is not NetworkSettings:
+        raise invalid_value(
+            f"freeze_layers has no effect on {options.algorithm}",
+            detail="Layers of a neural_network alone can stay as they were.",
+            hint="Leave it out.",
+        )
     if not options.given.get("transfer_from"):
         raise invalid_value(
             f"freeze_layers {count} would keep layers that have learned nothing",
             hint="Name with transfer_from the version whose layers they are, or leave freeze_layers out.",
-        )
-    if _settings_of(options) is not NetworkSettings:
-        raise invalid_value(
-            f"freeze_layers has no effect on {options.algorithm}, which is one layer",
-            hint="Leave it out.",
         )
     layers = options.settings(NetworkSettings).layers
     if count >= len(layers):

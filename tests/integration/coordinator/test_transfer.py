@@ -132,8 +132,9 @@ async def test_what_cannot_be_begun_with_is_refused_before_a_run_is_queued(world
         ("risk", "transfer_from = 'risk@9'", "42704", 'no version "9"'),
         ("risk", "transfer_from = 'nobody'", "42704", "nobody"),
         ("risk", "transfer_from = 'network'", "55000", "no trained version"),
-        ("risk", "freeze_layers = 1", "22023", "would keep layers that have learned nothing"),
-        ("risk", "transfer_from = 'risk', freeze_layers = 1", "22023", "which is one layer"),
+        ("network", "freeze_layers = 1", "22023", "would keep layers that have learned nothing"),
+        ("risk", "freeze_layers = 1", "22023", "freeze_layers has no effect on logistic_regression"),
+        ("risk", "transfer_from = 'risk', freeze_layers = 1", "22023", "freeze_layers has no effect on logistic_regression"),
         ("network", "transfer_from = 'risk', freeze_layers = 2", "22023", "freeze_layers is 2, and the network has 2 layers"),
         ("risk", """transfer_from = 'risk', search = '{"freeze_layers": [0, 1]}'""", "22023", "cannot be searched"),
     ):  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heliosdb.algorithms import statistics, training
+from heliosdb.algorithms import budget_plan, described_inputs, training
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.exact import exact_moments
 from heliosdb.algorithms.gradient import GradientStep
@@ -39,7 +39,7 @@ def step(name: StepName) -> Step:
 
 def before(run: Run, *past: Mechanism) -> RunPlan:
     """What is known when round 0 opens."""
-    found = statistics.prepare(RunPlan(run, Findings(), RoundNumber(0), past=past))
+    found = budget_plan.prepare(RunPlan(run, Findings(), RoundNumber(0), past=past))
     return RunPlan(run, found, RoundNumber(0), past=past)
 
 
@@ -198,10 +198,10 @@ def test_ranges_under_a_budget_are_for_every_column_or_none() -> None:
     ranges = (("age", 0.0, 120.0), ("pressure", 50.0, 250.0))
     declared = with_options(PRIVATE, feature_ranges=ranges)
 
-    assert statistics.statistics_work(before(declared)).ranges == ((0.0, 120.0), (50.0, 250.0))
+    assert described_inputs.statistics_work(before(declared)).ranges == ((0.0, 120.0), (50.0, 250.0))
     partly = with_options(PRIVATE, feature_ranges=ranges[:1])
     with pytest.raises(FederatedError, match="pressure"):
-        statistics.statistics_work(before(partly))
+        described_inputs.statistics_work(before(partly))
 
 
 def test_an_evaluation_is_read_over_all_nodes() -> None:

@@ -16,16 +16,19 @@ from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, P
 from heliosdb.algorithms.neural import NEURAL_NETWORK
 from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.private_layered import layered_rows
+from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.transfer import Transferring
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
-from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.origin import Origin
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.registry import RegisteredPart
 from heliosdb.parts.transfer import check_source, check_transfer
 from heliosdb.privacy.mechanisms import Lattice, Secret
 from heliosdb.scoring.kinds import find_kind
@@ -263,11 +266,27 @@ def test_what_comes_out_of_frozen_layers_depends_on_the_row_alone_to_the_bit() -
     assert np.isfinite(frozen.pass_rows(ugly, scaling)[0].features).all()
 
 
-def test_algorithms_that_say_that_they_transfer_do() -> None:
-    from heliosdb.algorithms.registry import algorithm
-    from heliosdb.parts.algorithms import ALGORITHMS
+@pytest.mark.parametrize("entry", ALGORITHMS.entries(), ids=lambda entry: str(entry.name))
+def test_algorithms_that_say_that_they_transfer_do_and_others_are_refused(entry: RegisteredPart) -> None:
+    options = with_options(RUN, algorithm=entry.name, transfer_from="m@2").options
+    if getattr(entry.settings, "transfers", False):
+        assert isinstance(algorithm(entry.name), Transferring)
+        check_transfer(options)
+        return
+    with pytest.raises(FederatedError, match=f"transfer_from is not supported with {entry.name}") as refused:
+        check_transfer(options)
+    assert refused.value.code is ErrorCode.NOT_SUPPORTED
 
-    for entry in ALGORITHMS.entries():
-        # A network's class is that of every kind of network, and not every kind can begin with a version.
-        if getattr(entry.settings, "transfers", False):
-            assert isinstance(algorithm(entry.name), Transferring), entry.name
+
+@pytest.mark.parametrize("entry", ALGORITHMS.entries(), ids=lambda entry: str(entry.name))
+def test_freeze_layers_is_refused_where_no_layers_can_stay(entry: RegisteredPart) -> None:
+    """And is not said to want a transfer_from that would do nothing for it."""
+    is_network = entry.name == "neural_network"
+    said = (
+        "would keep layers that have learned"
+        if is_network
+        else f"freeze_layers has no effect on {entry.name}"
+    )
+    with pytest.raises(FederatedError, match=said) as refused:
+        check_transfer(with_options(RUN, algorithm=entry.name, freeze_layers=1).options)
+    assert refused.value.code is ErrorCode.INVALID_VALUE

@@ -16,6 +16,7 @@ from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION
 from heliosdb.algorithms.neural import NEURAL_NETWORK
 from heliosdb.algorithms.table import RawColumn, Table
 from heliosdb.algorithms.vocabulary import VOCABULARY, WIDTH, VocabularyStep
+from heliosdb.coordinator.course import Course
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
@@ -170,6 +171,14 @@ def test_it_is_charged_first_of_all_and_round_0_costs_no_more_than_without_it() 
     )
     assert accountant.epsilon(*(one.mechanism for one in costs)) == pytest.approx(before, rel=1e-3)
     assert isinstance(answer(plan, [0.0]).guard, ClippedSum)
+
+
+def test_levels_are_found_under_gaussian_noise_where_the_workspace_has_laplace_noise() -> None:
+    plan = opened(run=with_policy(PRIVATE, noise="laplacian"))
+    first, *others = Course.of(plan.run).releases(plan)
+    assert (first[1], first[2].noise) == (VOCABULARY, "gaussian")
+    assert others and all(one[2].noise == "laplacian" for one in others)
+    assert asked(plan).work.privacy is not None
 
 
 @pytest.mark.parametrize("model", [LINEAR_REGRESSION, NEURAL_NETWORK], ids=lambda model: model.name)

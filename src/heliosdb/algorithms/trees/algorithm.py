@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 
 from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
+from heliosdb.algorithms.budget_plan import prepare
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.private_measuring import RowScores
 from heliosdb.algorithms.registry import classes_of
-from heliosdb.algorithms.statistics import REFINE, STATISTICS, prepare
+from heliosdb.algorithms.statistics import REFINE, STATISTICS
 from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.growing import GROW, GrowStep
