@@ -49,6 +49,7 @@ def about_prediction(code: bytes, message: bytes) -> bytes | None:
     return (
         b'Is there a model "%s", and does it have these features? A category takes a text, a time a '
         b"timestamp (of a timestamptz AT TIME ZONE 'UTC'), one that is boolean at every node true or false, "
-        b"any other a number: cast to it. JSON takes all of them. "
+        b"an array (once the model is trained) an array of numbers, any other a number: cast to it. "
+        b"JSON takes all of them. "
         b"SELECT federated_predict(%s, '{\"feature\": value}'::jsonb) gives the exact reason."
     ) % (model, literal)

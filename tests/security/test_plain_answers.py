@@ -241,7 +241,7 @@ async def test_a_step_over_one_row_and_more_parameters_than_a_third_of_the_rows_
     message = (await asker.refusal(single)).message
     assert "smallest step has 1 row, fewer than min_rows = 20" in message
     many = (*(f"x{i}" for i in range(12)), "age")
-    assert "14 parameters, more than 0.333 of the rows" in await asker.refused_statistics(features=many)
+    assert "14 parameters, more than 0.333 per row" in await asker.refused_statistics(features=many)
     assert (await asker.statistics(features=many[:4], target="outcome"))[0] == 40.0
 
 

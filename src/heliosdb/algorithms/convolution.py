@@ -313,7 +313,7 @@ def _check_end(plan: RunPlan, pixels: int) -> None:
             return
         if place > pixels:
             raise invalid_value(
-                f'feature "{column.column}" is {counted(len(column.inputs), "input")}, with which there are'
-                f" {place}, and input_shape is {pixels}",
+                f"the image of input_shape, {counted(pixels, 'number')}, ends within feature"
+                f' "{column.column}", with which there are {counted(place, "input")}',
                 hint="The first features are the image: an array of so many elements, or so many numbers.",
             )

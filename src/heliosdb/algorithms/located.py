@@ -216,10 +216,15 @@ def notes_of(columns: Sequence[str], found: Sequence[Found]) -> list[str]:
     said = {
         f"values of {', '.join(beyond)} lie outside of {least} to {most}: declare feature_ranges": beyond,
         f"the spread of {', '.join(untold)} could not be told from the mean: declare feature_ranges": untold,
-        f"of {', '.join(nil)} only zeros can be seen, it is scaled as an indicator of 0 and 1:"
-        " declare feature_ranges where it is an amount": nil,
+        f"of {', '.join(nil)} only zeros can be seen, {_scaled_as_indicators(len(nil))}": nil,
     }
     return [note for note, named in said.items() if named]
+
+
+def _scaled_as_indicators(count: int) -> str:
+    if count == 1:
+        return "it is scaled as an indicator of 0 and 1: declare feature_ranges where it is an amount"
+    return "they are scaled as indicators of 0 and 1: declare feature_ranges where they are amounts"
 
 
 assert NARROWEST < _RESOLVED

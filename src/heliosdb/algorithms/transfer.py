@@ -115,10 +115,12 @@ def describe(plan: RunPlan, origin: Origin) -> tuple[str, ...]:
     gone = [name for name in origin.inputs if name not in wanted]
     said = [f"begins with {origin.name}"]
     if new:
-        said.append(f"which does not have {counted(len(new), 'input')}: {_some(tuple(new))}")
+        said.append(f"it does not have {counted(len(new), 'input')} of this run: {_some(tuple(new))}")
     if gone:
-        said.append(f"of which {counted(len(gone), 'input')} counts as its mean: {_some(tuple(gone))}")
-    return (", ".join(said),)
+        count = "counts as its mean" if len(gone) == 1 else "count as their means"
+        others = counted(len(gone), "input")
+        said.append(f"this run does not have {others} of it, which {count}: {_some(tuple(gone))}")
+    return ("; ".join(said),)
 
 
 def check_carried(parameters: Matrix, origin: Origin) -> None:

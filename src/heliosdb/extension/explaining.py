@@ -146,13 +146,18 @@ def _remarks(session: Session, start: Start, checked: Checked | None, cost: Cost
     said: list[str] = []
 
     def hear(message: str, **further: str | None) -> None:
-        said.append(" ".join([message, *filter(None, further.values())]))
+        sentences = [*filter(None, further.values())]
+        said.append(f"{message}{_stop(message)} {' '.join(sentences)}" if sentences else message)
 
     listening = replace(session, notice=hear, warning=hear)
     warn_of_waiting(listening, start)
     warn_of_budgets(listening, start.model, start.policy)
     warn_of_an_early_end(listening, cost)
     return (*(checked.said if checked is not None else ()), *said)
+
+
+def _stop(message: str) -> str:
+    return "" if message.endswith(".") else "."
 
 
 def answer(session: Session, text: str | None) -> str:

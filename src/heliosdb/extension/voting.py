@@ -110,9 +110,9 @@ def describe_voting(groups: Groups, *, are_declared: bool, measures: bool) -> li
     smallest, largest = len(groups[-1]), len(groups[0])
     withstood = (len(groups) if are_declared else len(groups) - 1) // 2
     size = counted(smallest, "node") if smallest == largest else f"{smallest} to {counted(largest, 'node')}"
-    then = ["a last run counts at all nodes of how many held-out rows that is certified"] if measures else []
+    last = "a last run counts at all nodes for how many held-out rows the vote is certified"
     return [
         f"{len(groups)} groups of {size} each train a model that votes, one after another; at best a"
         f" prediction withstands {counted(withstood, 'hostile node')}",
-        *then,
+        *([last] if measures else []),
     ]

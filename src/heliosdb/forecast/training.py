@@ -23,6 +23,7 @@ from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import REPORT, Algorithm
+from heliosdb.algorithms.vocabulary import VOCABULARY
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
@@ -135,8 +136,8 @@ def _preparing(learned: Algorithm, opening: RunPlan) -> tuple[str, ...]:
         return tuple(one.step for one in learned.releases(opening))
     names, first = list(learned.steps), learned.first(opening)
     following = names[names.index(first) : names.index(STATISTICS) + 1] if STATISTICS in names else [first]
-    # Classes are counted under a budget alone.
-    return tuple(name for name in following if name != CLASSES)
+    # Classes are counted, and levels read from noise, under a budget alone.
+    return tuple(name for name in following if name == first or name not in {CLASSES, VOCABULARY})
 
 
 def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, participants: Participants) -> Cost:
@@ -238,10 +239,15 @@ def _draws_trees(opening: RunPlan) -> bool:
 
 
 def _is_settled(encoding: Encoding) -> bool:
-    """Whether every column's inputs are known, of which round 0 has nothing more to ask."""
-    asked = (ColumnKind.CATEGORY, ColumnKind.ARRAY)
-    return not any(one.kind in asked and one.form == "value" for one in encoding.columns) and not any(
-        one.form == "bins" and not one.edges for one in encoding.columns
+    """Whether every column's inputs are known, of which round 0 has nothing more to ask.
+
+    An array's are where its length is declared.
+    """
+    return not any(
+        (one.kind is ColumnKind.CATEGORY and one.form == "value")
+        or (one.kind is ColumnKind.ARRAY and one.elements == 1)
+        or (one.form == "bins" and not one.edges)
+        for one in encoding.columns
     )
 
 

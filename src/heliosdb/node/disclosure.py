@@ -391,9 +391,9 @@ def check_plain_answer(
     parameters = max(task.n_inputs + 1, size_of(task.state) if parameters is None else parameters)
     if parameters > max_parameter_share * rows:
         raise _refused(
-            f"the model has {counted(parameters, 'parameter')}, more than {max_parameter_share:.3g} of the"
-            f' rows of dataset "{dataset}"',
-            "Use fewer features, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
+            f"the model has {counted(parameters, 'parameter')}, more than {max_parameter_share:.3g} per"
+            f' row of dataset "{dataset}"',
+            "Use a smaller model, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
             "max_parameter_share.",
         )
     if task.scaling is not None:

@@ -85,7 +85,8 @@ def check_inputs(settings: ConvolutionSettings, inputs: int) -> None:
     image = check_image(settings)
     if inputs < math.prod(image):
         raise invalid_value(
-            f"input_shape {list(image)} is {math.prod(image)} numbers, and the features are {inputs}",
+            f"input_shape {list(image)} is {counted(math.prod(image), 'number')}, and the features make"
+            f" {counted(inputs, 'input')}",
             hint="The first features are the image: an array of so many elements, or so many numbers.",
         )
     count = count_convolution(inputs, image, settings.channels, settings.kernel, settings.layers)

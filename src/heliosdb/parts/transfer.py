@@ -94,7 +94,7 @@ def _check_layers(options: TrainingOptions, name: str, source: TrainingOptions) 
         raise invalid_value(
             f"the hidden layers of {name} and of this run differ",
             detail=f"layers is {_shown(theirs.layers)} there, and {_shown(ours.layers)} here.",
-            hint=f"Give the model layers = [{', '.join(map(str, (*theirs.layers[:-1], ours.layers[-1])))}].",
+            hint=f"Give the model layers = {_shown((*theirs.layers[:-1], ours.layers[-1]))}.",
         )
     if len(ours.layers) > 1 and ours.activation != theirs.activation:
         raise invalid_value(
@@ -128,7 +128,7 @@ def _of_folds(name: str) -> str:
 
 
 def _shown(layers: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, layers))})"
+    return f"[{', '.join(map(str, layers))}]"
 
 
 def _listed(classes: tuple[str, ...]) -> str:

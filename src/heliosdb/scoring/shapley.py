@@ -78,7 +78,13 @@ def prepare_explanation(kind: str, content: Mapping[str, Any], arrays: State, pl
         case "network":
             network = sampled_shapley.prepare(content, arrays, players)
             return Explainer(lambda inputs, orders: Explained(*network(inputs, orders)), None)
-    raise FederatedError(ErrorCode.NOT_SUPPORTED, f'predictions of kind "{kind}" are not explained')
+    raise FederatedError(
+        ErrorCode.NOT_SUPPORTED,
+        "predictions of convolutional networks are not explained yet"
+        if kind == "convolution"
+        else f'predictions of kind "{kind}" are not explained',
+        hint="Those of regressions, networks of layers alone and trees are.",
+    )
 
 
 def _prepare_linear(content: Mapping[str, Any], players: Players) -> Explainer:

@@ -161,10 +161,13 @@ def test_a_budget_that_is_smaller_than_one_round_is_warned_of_with_its_figures(
 ) -> None:
     create(session, "privacy_budget = 1e-7")
 
-    ends = plan(session)["Privacy"]["Ends at Once"]
+    told = plan(session)
+    ends = told["Privacy"]["Ends at Once"]
     execute(session, START)
 
     (warning,) = [one for one in heard if "less than one round needs" in one.message]
+    remarked = f"{warning.message}. {warning.detail} {warning.hint}"
+    assert [one["Name"] for one in told["Remarks"]].count(remarked) == 1
     assert warning.severity == "WARNING"
     assert warning.message.startswith("the run will end before a node is asked: ")
     assert "Epsilon 1e-07 at delta 1e-05 calls for a noise_multiplier of" in warning.detail

@@ -185,6 +185,18 @@ def test_a_column_of_which_only_zeros_can_be_seen_is_named() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "it is scaled as an indicator"), (2, "they are scaled as indicators")]
+)
+def test_columns_of_zeros_are_spoken_of_as_many_as_they_are(count: int, said: str) -> None:
+    noise, scales = plan_statistics(Budget(1.0, 1e-5)).noise_multiplier, np.ones(2)
+    scales[:count] = 0.0
+    features = scales * 5 * np.random.default_rng(SEEDS[0]).normal(size=(1000, 2))
+    work = StatisticsWork("logistic_regression", noise, classes=2)
+    summary = without_warnings(features, np.zeros(1000), work, SEEDS[0])
+    assert [said in note for note in summary.notes] == [True]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 300.0))
 def test_no_released_counts_make_the_reading_fail_or_choose_what_no_task_may_name(

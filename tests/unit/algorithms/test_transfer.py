@@ -119,7 +119,8 @@ def test_inputs_are_matched_by_name_and_what_is_new_begins_as_ever() -> None:
     carried = LOGISTIC_REGRESSION.carry(plan, LOGISTIC_REGRESSION.begin(plan), origin_of(state, ("0", "1")))
     assert carried.state[PARAMETERS][1] == 0.0
     assert carried.notes == (
-        "begins with risk@2, which does not have 1 input: d, of which 1 input counts as its mean: a",
+        "begins with risk@2; it does not have 1 input of this run: d; this run does not have 1 input of it, which"
+        " counts as its mean: a",
     )
     # Of a row at the mean of what is gone the two say the same.
     rows = ROWS.copy()
@@ -179,7 +180,7 @@ def test_what_the_options_tell_is_refused_with_both_sides() -> None:
 
     with pytest.raises(FederatedError) as refused:
         check_source(options(layers=[64, 32, 1]), "m@2", options(layers=[64, 16, 1]))
-    assert refused.value.detail == "layers is (64, 16, 1) there, and (64, 32, 1) here."
+    assert refused.value.detail == "layers is [64, 16, 1] there, and [64, 32, 1] here."
     with pytest.raises(FederatedError, match="freeze_layers is 3, and the network has 3 layers"):
         check_transfer(options(layers=[64, 32, 1], transfer_from="m@2", freeze_layers=3))
     check_transfer(options(layers=[64, 32, 1], transfer_from="m@2", freeze_layers=2))

@@ -80,6 +80,16 @@ def test_a_network_is_as_large_as_its_layers_in_single_precision() -> None:
     assert told.bytes_up == 4 * 17
 
 
+@pytest.mark.parametrize("budget", [None, 4.0])
+def test_a_convolutional_network_is_as_large_as_its_declared_image(budget: float | None) -> None:
+    pictures = replace(DATASET, columns=("age", "picture", "ill"), types=("integer", "real[]", "boolean"))
+    options = {"algorithm": "cnn", "features": ["picture", "age"], "input_shape": [1, 4, 4], "channels": [4]}
+    one = run({**options, "target_classes": ["false", "true"]}, privacy_budget=budget)
+    able = {NodeName("north"): pictures}
+    told = foretell(one, Participants(able, are_all=True, pasts={}, subjects=2_000))
+    assert (told.inputs, told.parameters) == (17, 4 * (9 + 2) + (4 * 2 * 2 + 1) + 1)
+
+
 @pytest.mark.parametrize(
     ("options", "bytes_up"),
     [
@@ -100,6 +110,17 @@ def test_what_only_answers_tell_has_no_size(options: dict[str, Any]) -> None:
     told = forecast(run(options))
     assert (told.parameters, told.bytes_down, told.bytes_up) == (None, None, None)
     assert told.preparing[-1] == "statistics"
+
+
+def test_how_levels_are_found_goes_by_the_budget() -> None:
+    wards = {"features": ["age", "ward"]}
+    assert forecast(run(wards)).preparing == ("levels", "statistics")
+    assert forecast(run(wards, privacy_budget=4.0)).preparing == (
+        "vocabulary",
+        "statistics",
+        "refine",
+        "refine",
+    )
 
 
 def test_a_budget_is_planned_to_its_end_and_never_beyond() -> None:

@@ -238,7 +238,7 @@ def test_every_number_of_a_state_is_a_parameter(state: State, parameters: int) -
     if parameters <= 13:
         check_plain_answer(asked(state, None), rows, 1 / 3, "d")
         return
-    with pytest.raises(FederatedError, match=f"{parameters} parameters, more than 0.333 of the rows"):
+    with pytest.raises(FederatedError, match=f"{parameters} parameters, more than 0.333 per row"):
         check_plain_answer(asked(state, None), rows, 1 / 3, "d")
 
 

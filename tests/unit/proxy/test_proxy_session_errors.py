@@ -162,6 +162,7 @@ class TestPredictions:
             (*ABSENT, b'Is there a model "m", and does it have these features'),
             (b"42883", b"function federated_model.o'x(a => integer) does not exist", b"('o''x', "),
             (b"42883", b"function federated_row.m(people) does not exist", b'Is there a model "m", '),
+            (*ABSENT, b"an array (once the model is trained) an array of numbers"),
             (b"42501", b"permission denied for schema federated_row", b"federated_analyst"),
         ],
     )

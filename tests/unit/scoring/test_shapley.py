@@ -24,6 +24,12 @@ GROUPED = Players(np.array([0, 1, 1, 2]), 4)
 """Two inputs of one feature, and a feature that becomes none."""
 
 
+def test_what_is_not_explained_is_said_with_what_is() -> None:
+    with pytest.raises(FederatedError, match="of convolutional networks are not explained yet") as refused:
+        prepare_explanation("convolution", {}, NO_STATE, ALONE)
+    assert (refused.value.code, bool(refused.value.hint)) == (ErrorCode.NOT_SUPPORTED, True)
+
+
 def by_definition(game: Callable[[frozenset[int]], np.ndarray], players: int) -> np.ndarray:
     """Shapley's values of a game, (outputs, players), from all coalitions."""
     known = {
