@@ -23,6 +23,7 @@ from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import REPORT, Algorithm
+from heliosdb.algorithms.vocabulary import VOCABULARY
 from heliosdb.domain.encoding import ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
@@ -135,8 +136,8 @@ def _preparing(learned: Algorithm, opening: RunPlan) -> tuple[str, ...]:
         return tuple(one.step for one in learned.releases(opening))
     names, first = list(learned.steps), learned.first(opening)
     following = names[names.index(first) : names.index(STATISTICS) + 1] if STATISTICS in names else [first]
-    # Classes are counted under a budget alone.
-    return tuple(name for name in following if name != CLASSES)
+    # Levels are read from noise, and classes counted, under a budget alone.
+    return tuple(name for name in following if name not in (VOCABULARY, CLASSES))
 
 
 def _cost(learned: Algorithm, opening: RunPlan, accountant: Accountant, participants: Participants) -> Cost:

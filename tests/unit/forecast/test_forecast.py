@@ -102,6 +102,13 @@ def test_what_only_answers_tell_has_no_size(options: dict[str, Any]) -> None:
     assert told.preparing[-1] == "statistics"
 
 
+def test_levels_are_asked_for_in_one_way_without_a_budget_and_in_another_under_one() -> None:
+    columns = {"features": ["age", "ward"]}
+    assert forecast(run(columns)).preparing == ("levels", "statistics")
+    private = forecast(run(columns, privacy_budget=8.0))
+    assert private.preparing == ("vocabulary", "statistics", "refine", "refine")
+
+
 def test_a_budget_is_planned_to_its_end_and_never_beyond() -> None:
     told = forecast(run(privacy_budget=4.0))
     cost = told.cost
