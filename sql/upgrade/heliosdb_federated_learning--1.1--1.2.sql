@@ -4657,25 +4657,6 @@ $$;
 COMMENT ON FUNCTION federated._read_parent(text, jsonb, jsonb) IS
     'The version that model[@tag] names and that a run of such options and policy may begin with; 42704 where there is none, 55000 where it was withdrawn, 0A000 and 22023 where the run may not';
 
-CREATE FUNCTION federated._learned_from(run uuid) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE line AS (
-        SELECT run AS run_id
-        UNION
-        SELECT r.resumed_from FROM line AS l JOIN federated.run AS r USING (run_id) WHERE r.resumed_from IS NOT NULL
-    ), parts AS (
-        SELECT n.name, d.started_at FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-        JOIN federated.round AS d USING (run_id, round_number)
-        WHERE p.run_id IN (SELECT l.run_id FROM line AS l) AND p.outcome = 'received'
-        UNION ALL
-        SELECT p.node_name, d.started_at FROM federated.former_part AS p JOIN federated.round AS d USING (run_id, round_number)
-        WHERE p.run_id IN (SELECT l.run_id FROM line AS l)
-    )
-    SELECT coalesce(jsonb_object_agg(k.name, k.since), '{}') FROM (SELECT p.name, min(p.started_at) AS since FROM parts AS p GROUP BY p.name) AS k
-$$;
-
-COMMENT ON FUNCTION federated._learned_from(uuid) IS 'Which nodes took part in a run, and in what that went on from, each since when';
-
 CREATE FUNCTION federated._trace(new_run federated.run) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -11122,6 +11103,25 @@ SELECT pg_catalog.pg_extension_config_dump('federated.erasure_version', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.retraining', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.interruption', '');
+
+CREATE FUNCTION federated._learned_from(run uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE line AS (
+        SELECT run AS run_id
+        UNION
+        SELECT r.resumed_from FROM line AS l JOIN federated.run AS r USING (run_id) WHERE r.resumed_from IS NOT NULL
+    ), parts AS (
+        SELECT n.name, d.started_at FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+        JOIN federated.round AS d USING (run_id, round_number)
+        WHERE p.run_id IN (SELECT l.run_id FROM line AS l) AND p.outcome = 'received'
+        UNION ALL
+        SELECT p.node_name, d.started_at FROM federated.former_part AS p JOIN federated.round AS d USING (run_id, round_number)
+        WHERE p.run_id IN (SELECT l.run_id FROM line AS l)
+    )
+    SELECT coalesce(jsonb_object_agg(k.name, k.since), '{}') FROM (SELECT p.name, min(p.started_at) AS since FROM parts AS p GROUP BY p.name) AS k
+$$;
+
+COMMENT ON FUNCTION federated._learned_from(uuid) IS 'Which nodes took part in a run, and in what that went on from, each since when';
 
 -- A restored dump brings the chains along; what was signed is in them by its hash.
 CREATE FUNCTION federated._audit_erasure() RETURNS trigger

@@ -23,7 +23,7 @@ COLUMNS = {
     "federated_convergence_diagnostics(text,integer)": "round_number global_loss loss_delta node_variance learning_rate",
     "federated_checkpoints(text)": "path round_number created_at size_bytes sha256",
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
-    " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error retired_at",
+    " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error retired_at parent ancestors",
     "federated_evaluate(text)": "metric value",
     "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers missing_values_std_error outliers_std_error",
     "federated_confusion_matrix(text)": "predicted actual count std_error",
