@@ -21,6 +21,7 @@ from heliosdb.algorithms.levels import LEVELS
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, POISSON_REGRESSION
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.table import BLOCK, Table
+from heliosdb.algorithms.vocabulary import VOCABULARY
 from heliosdb.algorithms.works import ClassesWork, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
@@ -242,7 +243,8 @@ def test_what_is_no_sum_over_blocks_is_computed_in_the_process_where_it_fits(rea
     own, parted = read(replace(PLAIN, features=NUMBERS))
     forest, linear = algorithm("random_forest").steps, algorithm("logistic_regression").steps
     assert parted.for_step(linear[LEVELS], PLAIN, Allowance()) is parted
-    for step in forest.values():
+    assert parted.for_step(forest[VOCABULARY], PLAIN, Allowance()) is parted
+    for step in (one for name, one in forest.items() if name != VOCABULARY):
         fetched = parted.for_step(step, PLAIN, Allowance())
         assert fetched.table.space.is_memory
         assert fetched.table.features.tobytes() == own.table.features.tobytes()
