@@ -107,10 +107,16 @@ def _noises_of_exchanges(plan: RunPlan, budget: Budget, whole: float) -> list[fl
 
 def _levels_noise(plan: RunPlan, budget: Budget) -> float | None:
     """The noise under which levels are found, Gaussian whatever the workspace's is; None where they are
-    known."""
+    known. 22023 for more categories than one release names the levels of."""
     encoding = plan.findings.encoding
     if encoding is None or not encoding.unnamed:
         return None
+    if not bounds.UNNAMED.hold(len(encoding.unnamed)):
+        raise invalid_value(
+            f"the levels of {len(encoding.unnamed)} categories are declared nowhere, and at most"
+            f" {bounds.UNNAMED.most:.0f} are read from noise",
+            hint="Declare levels: as an enum type, or by a CHECK that lists them. Or use fewer categories.",
+        )
     (part,) = split_statistics(plan_statistics(budget, plan.past), [LEVELS_SHARE])
     return _least_noise(part.noise_multiplier)
 

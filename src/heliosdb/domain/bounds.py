@@ -86,6 +86,9 @@ WINDOWS = Bounds(1, 1 << 21)
 NETWORK_PARAMETERS = Bounds(1, 50_000_000)
 """Of a network: as many values as an update may carry."""
 
+UNNAMED = Bounds(0, 256)
+"""Categories whose levels one release finds: what they take together has to fit into an update."""
+
 CLASSES = Bounds(0, 1_000)
 """How many a target has; 0 where it is a number."""
 

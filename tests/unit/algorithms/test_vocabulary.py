@@ -184,3 +184,11 @@ def test_levels_are_found_under_gaussian_noise_where_the_workspace_has_laplace_n
 @pytest.mark.parametrize("model", [LINEAR_REGRESSION, NEURAL_NETWORK], ids=lambda model: model.name)
 def test_other_algorithms_begin_with_it_too(model: object) -> None:
     assert VOCABULARY in model.steps  # type: ignore[attr-defined]
+
+
+def test_more_columns_than_an_update_holds_are_refused_when_the_run_opens() -> None:
+    many = tuple(ColumnEncoding(f"c{place}", ColumnKind.CATEGORY) for place in range(257))
+    with pytest.raises(FederatedError, match="levels of 257 categories are declared nowhere") as refused:
+        opened(encoding=Encoding(many, ("0", "1")))
+    assert refused.value.code is ErrorCode.INVALID_VALUE
+    assert opened(encoding=Encoding(many[:256], ("0", "1"))).findings.plan is not None
