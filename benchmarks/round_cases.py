@@ -118,9 +118,10 @@ class Case:
         """Of the statement that starts a run."""
         every = 1 if self.measure is Measure.EVALUATED else self.rounds
         coded = f", quantization = {self.bits}" if self.bits else ""
-        return f"validation_frequency = {every}{coded}" + (
-            ", secure_aggregation = true" if self.secure else ""
-        )
+        hidden = ", secure_aggregation = true" if self.secure else ""
+        # Hidden updates are rounded to a lattice of this norm.
+        bound = ", max_update_norm = 100" if self.secure and self.bits else ""
+        return f"validation_frequency = {every}{coded}{hidden}{bound}"
 
 
 def usual() -> list[Case]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import processes
@@ -29,21 +29,17 @@ MOST_TIMES, MOST_BYTES = "<= 3", "<= 2"
 _RUNS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    plain: Case
-    secure: Case
-
-    @classmethod
-    def of(cls, nodes: int, size: int) -> _Pair:
-        case = Case(nodes, Model.wide(size, "float64"), rounds=4)
-        return cls(case, replace(case, secure=True))
+def _kinds(nodes: int, size: int) -> dict[str, Case]:
+    """The cases that are compared, by what figures call them; the first is the one beside which the others are."""
+    plain = Case(nodes, Model.wide(size, "float64"), rounds=4)
+    secure = replace(plain, secure=True)
+    return {"plain": plain, "secure": secure, "secure, quantization = 16": replace(secure, bits=16)}
 
 
 def whole_rounds(sizes: Sequence[int], values: int) -> Iterator[Figure]:
     """Figures of federations of so many nodes."""
-    pairs = [_Pair.of(nodes, values) for nodes in sizes]
-    cases = [case for pair in pairs for case in (pair.plain, pair.secure)]
+    compared = [_kinds(nodes, values) for nodes in sizes]
+    cases = [case for kinds in compared for case in kinds.values()]
     cluster = create_cluster(free_port(), fsync=True, max_connections=2 * max(sizes) + 100, parent=scratch())
     with contextlib.ExitStack() as stack:
         stack.callback(remove_cluster, cluster)
@@ -51,35 +47,45 @@ def whole_rounds(sizes: Sequence[int], values: int) -> Iterator[Figure]:
         federation = Federation(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch()))))
         nodes = stack.enter_context(serving(cluster, federation, cases, 2))
         keep_durably(cluster)
-        for pair in pairs:
-            yield from _compare(cluster, federation, nodes[: pair.plain.nodes], pair)
+        for number, kinds in zip(sizes, compared, strict=True):
+            yield from _compare(cluster, federation, nodes[:number], kinds)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of the runs of one kind. seconds: of a round; sent: bytes to and fro in the last one; worked: seconds of the
+    coordinator's processor."""
+
+    seconds: list[float] = field(default_factory=list)
+    sent: int = 0
+    worked: float = 0.0
 
 
 def _compare(
-    cluster: Cluster, federation: Federation, nodes: Sequence[Node], pair: _Pair
+    cluster: Cluster, federation: Federation, nodes: Sequence[Node], kinds: Mapping[str, Case]
 ) -> Iterator[Figure]:
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    sent: dict[bool, int] = {}
-    worked = {False: 0.0, True: 0.0}
+    seen = {kind: _Seen() for kind in kinds}
     with contextlib.ExitStack() as stack:
         there = {
-            case.secure: stack.enter_context(
-                coordinated(cluster, federation, nodes, case, case.workspaces[0])
-            )
-            for case in (pair.plain, pair.secure)
+            kind: stack.enter_context(coordinated(cluster, federation, nodes, case, case.workspaces[0]))
+            for kind, case in kinds.items()
         }
         for _ in range(_RUNS):
-            for case in (pair.plain, pair.secure):
-                coordinator = there[case.secure].coordinator.pid
+            for kind, case in kinds.items():
+                coordinator = there[kind].coordinator.pid
                 before = processes.processor_time(coordinator)
-                run = one_run(there[case.secure], case)
-                worked[case.secure] += processes.processor_time(coordinator) - before
-                seconds[case.secure].append(run.seconds)
-                sent[case.secure] = sum(one.sent + one.received for one in run.exchanges)
-    plain, secure = (statistics.median(seconds[kind]) for kind in (False, True))
-    name = f"{pair.plain.nodes} nodes, a whole round"
-    yield Figure(f"{name}: plain", plain, "s")
-    yield Figure(f"{name}: secure", secure, "s")
-    yield Figure(f"{name}: secure ÷ plain", secure / plain, "times", MOST_TIMES)
-    yield Figure(f"{name}: coordinator's processor time ÷ plain", worked[True] / worked[False], "times")
-    yield Figure(f"{name}: bytes to and fro ÷ plain", sent[True] / sent[False], "times", MOST_BYTES)
+                run = one_run(there[kind], case)
+                seen[kind].worked += processes.processor_time(coordinator) - before
+                seen[kind].seconds.append(run.seconds)
+                seen[kind].sent = sum(one.sent + one.received for one in run.exchanges)
+    (_, plain), *others = seen.items()
+    name = f"{len(nodes)} nodes, a whole round"
+    yield Figure(f"{name}: plain", statistics.median(plain.seconds), "s")
+    for kind, one in others:
+        times = statistics.median(one.seconds) / statistics.median(plain.seconds)
+        yield Figure(f"{name}: {kind}", statistics.median(one.seconds), "s")
+        yield Figure(f"{name}: {kind} ÷ plain", times, "times", MOST_TIMES)
+        yield Figure(
+            f"{name}: {kind}, coordinator's processor time ÷ plain", one.worked / plain.worked, "times"
+        )
+        yield Figure(f"{name}: {kind}, bytes to and fro ÷ plain", one.sent / plain.sent, "times", MOST_BYTES)

@@ -9,7 +9,7 @@ noise. An evaluation carries all parameters out, and a single number back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -81,8 +81,9 @@ class Hello:
         return None
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
-        """Take nothing in."""
-        return Taken(state)
+        """Take in how many rows all have: where hidden updates are rounded, their range follows from that."""
+        assert isinstance(gathered, Total)
+        return Taken(state, replace(plan.findings, rows=gathered.weight))
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Count."""
