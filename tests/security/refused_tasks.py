@@ -103,10 +103,10 @@ def counting() -> Task:
     return task(StepName("classes"), ClassesWork(MODEL, NOISE).to_work())
 
 
-def naming(columns: int = 1, size: int = WIDTH) -> Task:
+def naming(*names: str, size: int = WIDTH) -> Task:
     """What levels columns have."""
     work = Work(MODEL, size, privacy=privacy_of_sum(NOISE))
-    unnamed = [ColumnEncoding(name, ColumnKind.CATEGORY) for name in ("name", "age")[:columns]]
+    unnamed = [ColumnEncoding(name, ColumnKind.CATEGORY) for name in names or ("name",)]
     return encoded(task(StepName("vocabulary"), work), *unnamed)
 
 
@@ -184,7 +184,7 @@ def of_columns() -> list[tuple[str, Task]]:
         ("the classes of the target are not known", encoded(counting(), age, classes=())),
         ("arrays of no declared length are not supported", encoded(counted(), age, ColumnEncoding("tags", ColumnKind.ARRAY))),
         ("a row would be 1605 numbers, more than the 1600", encoded(counting(), age, ColumnEncoding("tags", ColumnKind.ARRAY, elements=1600))),
-        ("levels depend on no state and no scaling", replace(naming(2, 2 * WIDTH), scaling=SCALING)),
+        ("levels depend on no state and no scaling", replace(naming("name", "age", size=2 * WIDTH), scaling=SCALING)),
         ("the task does not say how its columns are read", replace(naming(), encoding=None)),
         ("not 90113 of float64", naming(size=WIDTH + 1)),
         ("is no setting here", setting(naming(), cells=300)),

@@ -238,7 +238,7 @@ def test_a_sampled_subject_is_there_whole_or_not_at_all() -> None:
 def test_every_step_that_has_a_private_form_is_tested() -> None:
     """Every step of trees that has a private form is tested here, or in test_row_independence.py."""
     own = {StepName("leaves"), EVALUATE, REPORT}
-    shared = {"classes", "statistics", "refine"}
+    shared = {"vocabulary", "classes", "statistics", "refine"}
     refused = {"bins", "levels", "quantiles", "histograms"}
     for name in (FOREST, BOOSTING):
         assert algorithm(name).steps.keys() == own | shared | refused

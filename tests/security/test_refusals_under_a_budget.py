@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from heliosdb.algorithms import (
+    budget_plan,
     checks,
     classes,
+    described_inputs,
     evaluation,
     features,
     gradient,
@@ -149,7 +151,7 @@ def test_every_step_with_a_private_form_says_whose_the_noise_is_to_add(name: str
 
 DECIDING = (
     policy, requests, ledger, consenting, identifiers, datasets,
-    checks, classes, evaluation, features, gradient, hazards, newton, norms, private_newton, private_report,
+    budget_plan, checks, classes, described_inputs, evaluation, features, gradient, hazards, newton, norms, private_newton, private_report,
     private_work, refinement, statistics, sum_terms, survival_report, survival_step, training, vocabulary, works,
 )  # fmt: skip
 """The modules that decide what is answered, before a row is read."""
@@ -203,6 +205,7 @@ ELSEWHERE = {
     "A range must rise from a finite bound to another, not (…, …).": FIRST,
     'the target "…" is neither 0 nor 1 for about … of about … subjects, as counted under the privacy budget:'
     " target_classes names its two classes, class 0 first": COORDINATOR,
+    "the levels of … categories are declared nowhere, and at most … are read from noise": COORDINATOR,
     "epsilon … of … is spent: the rest trains nothing": COORDINATOR,
     "epsilon … of … is spent: with one more round 0 beside training it would be …": COORDINATOR,
     "feature_ranges does not name …": COORDINATOR,
@@ -212,6 +215,7 @@ ELSEWHERE = {
     "what is left of the privacy budget is less than one round needs": COORDINATOR,
     'no level of feature "…" stands out of the privacy noise: one of 8 letters shows from about … data subjects on': COORDINATOR,
     "levels are found under Gaussian noise alone": FIRST,
+    "the levels of a column are asked for twice": FIRST,
     "a vocabulary is noised: without a privacy budget step levels is asked": PLAIN,
     "the task takes more than … steps of training": PLAIN,
     "only Gaussian noise is shared: shares of another do not add up to it": "there is no other in this version",

@@ -128,9 +128,18 @@ def test_round_0_begins_with_it_and_goes_on_with_levels() -> None:
     assert run(plan, [table(np.arange(200.0), np.zeros(200))]).following == LEVELS
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in ALGORITHMS.names() if isinstance(ALGORITHMS.entry(name).part, str)]
-)
+PRODUCTS = [name for name in ALGORITHMS.names() if isinstance(ALGORITHMS.entry(name).part, str)]
+IMAGES = {name for name in PRODUCTS if hasattr(ALGORITHMS.entry(name).settings, "input_shape")}
+"""Of which the first inputs are the numbers of one image, one each."""
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_an_image_is_not_put_into_bins(name: str) -> None:
+    with pytest.raises(FederatedError, match='ends within feature "pressure"'):
+        travel(name, binned=True)
+
+
+@pytest.mark.parametrize("name", [name for name in PRODUCTS if name not in IMAGES])
 def test_every_algorithm_learns_from_bins(name: str) -> None:
     journey = travel(name, newton=survives(name), binned=True)
     encoding = journey.findings.encoding
