@@ -36,9 +36,10 @@ from heliosdb.aggregation.masked_sum import lattice_of
 from heliosdb.aggregation.plain import PLAIN
 from heliosdb.aggregation.secure_sum import SECURE_SUM, UNMASK
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Rounding, TaskKey
 from heliosdb.domain.vector import AnyVector, Vector
+from heliosdb.privacy.ring import Whole
 
 TARGET = {("unmask", 100, 10, 100_000): "<= 0.5"}
 
@@ -100,8 +101,8 @@ def secure(vectors: Mapping[NodeName, Vector], lost: int) -> Cost:
                 note = SECURE_SUM.ask(stage.name, node, heard)
             said, before = vectors[node] if stage.carries else None, memories[node]
             with timed(cost.node, stage.name, len(asked)):
-                answers[node], memories[node] = SECURE_SUM.answer(
-                    stage.name, _key(number, node), note, said, before, site=sites[node]
+                answers[node], memories[node] = _answer(
+                    stage.name, _key(number, node), note, said, before, sites[node]
                 )
             cost.sent += len(note) + answers[node].nbytes
         with timed(cost.server, stage.name):
@@ -109,6 +110,15 @@ def secure(vectors: Mapping[NodeName, Vector], lost: int) -> Cost:
     with timed(cost.server, UNMASK):
         cost.total = SECURE_SUM.total(size, heard)
     return cost
+
+
+def _answer(
+    stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, site: Site
+) -> tuple[AnyVector, State]:
+    if vector is None:
+        return SECURE_SUM.answer(stage, key, note, memory, site=site)
+    prepared = SECURE_SUM.prepare(key, note, vector.size, memory, site=site)
+    return prepared.hide(vector), prepared.keeps
 
 
 def _key(exchange: int, node: NodeName) -> TaskKey:
@@ -155,7 +165,7 @@ def saved(nodes: int, size: int) -> Iterator[Figure]:
     mean = np.random.default_rng(nodes).normal(size=size)
     mean /= np.linalg.norm(mean)
     for bits in (None, 16, 8):
-        sums = SECURE_SUM if bits is None else SECURE_SUM.of_whole(2 * bits)
+        sums = SECURE_SUM if bits is None else SECURE_SUM.in_ring(Whole(2 * bits))
         adding = sums.adding(size + 1)
         coded = "" if bits is None else f" of {bits} bits"
         name = f"{nodes} nodes{coded}: the coordinator receives"

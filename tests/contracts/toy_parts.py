@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.aggregation.sums import Shape, Signatory, Stage
+from heliosdb.aggregation.sums import Prepared, Shape, Signatory, Stage
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName
@@ -142,41 +142,44 @@ class ToyMasks:
         return found
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
+        self, stage: str, key: TaskKey, note: bytes, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
         """Each stage's answer; what is kept are the secret, the seeds, and the vector's size."""
         if stage == "advertise":
             secret = np.frombuffer(secrets.token_bytes(32), dtype=np.uint8)
             digest = np.frombuffer(hashlib.sha256(secret.tobytes()).digest(), dtype=np.uint8)
             return digest, make_state(secret=secret)
-        names, seeds = _read_note(note)
+        names, _ = _read_note(note)
         if stage == "share":
             return _own_seeds(memory, key, _with(key.node, names)), memory
-        if stage == "masked":
-            return _masked(memory, key, _with(key.node, names), seeds, vector)
         return _left_over(memory, key, names), NO_STATE
+
+    def prepare(self, key: TaskKey, note: bytes, size: int, memory: State, *, site: Signatory) -> Prepared:
+        """The seeds are all there; the masks are made with the vector."""
+        names, seeds = _read_note(note)
+        return _masked(memory, key, _with(key.node, names), seeds, size)
 
 
 TOY_MASKS = ToyMasks()
 
 
-def _masked(
-    memory: State, key: TaskKey, names: list[str], seeds: list[int], vector: Vector | None
-) -> tuple[Ring, State]:
-    if vector is None or len(seeds) != len(names):
-        raise invalid_value("there is a seed missing, or the vector")
-    # Written so that a value that is no number is refused, too.
-    if not (np.abs(vector) * len(names) < MOST).all():
-        raise invalid_value("a value is too large for the masked sum")
-    received = np.array(seeds, dtype=np.uint64)
+def _masked(memory: State, key: TaskKey, names: list[str], seeds: list[int], size: int) -> Prepared:
+    if len(seeds) != len(names):
+        raise invalid_value("there is a seed missing")
     kept = make_state(
         secret=memory["secret"],
         names=_packed(names),
-        received=received,
-        size=np.array([vector.size], dtype=np.uint64),
+        received=np.array(seeds, dtype=np.uint64),
+        size=np.array([size], dtype=np.uint64),
     )
-    fixed = np.rint(vector * SCALE).astype(np.int64).view(np.uint64)
-    return fixed + _masks(kept, key, set(names)), kept
+
+    def hide(vector: Vector) -> AnyVector:
+        # Written so that a value that is no number is refused, too.
+        if not (np.abs(vector) * len(names) < MOST).all():
+            raise invalid_value("a value is too large for the masked sum")
+        return np.rint(vector * SCALE).astype(np.int64).view(np.uint64) + _masks(kept, key, set(names))
+
+    return Prepared(hide, kept)
 
 
 def _left_over(memory: State, key: TaskKey, lost: list[str]) -> Ring:

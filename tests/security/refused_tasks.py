@@ -302,6 +302,10 @@ def of_shares() -> list[tuple[str, Task]]:
     rounded = replace(secure, trust="local", rounding=Rounding(16, 1.0, 100.0))
     return [
         ("values with shares of noise are not rounded", working(summed, summing=rounded)),
+        (
+            "values with shares of noise are not rounded",
+            working(summed, summing=replace(secure, fraction=30)),
+        ),
         ("nothing is rounded to a lattice", working(task(STATISTICS, plain), summing=rounded)),
         ("lets nobody know whose noise adds up", working(counted(), summing=Summing(trust="distributed"))),
         ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),

@@ -25,7 +25,7 @@ from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contri
 from heliosdb.node.guards import check_guard, make_private
 from heliosdb.node.memory import Memory
 from heliosdb.node.sum_terms import SumTerms, check_shared, check_willing, share_of
-from heliosdb.node.summing import about, carry, say_message
+from heliosdb.node.summing import about, carry, prepare, say_message
 from heliosdb.parts.protocols import ShamirSettings
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.privacy.shares import add_share, noise_unit
@@ -79,7 +79,8 @@ class Nodes:
             assert noise is not None and task.work.privacy is not None
             self.shares[name] = noise.share
             summed = Contribution(np.zeros(SIZE), 1.0, ClippedSum(1.0, task.work.privacy.mechanism))
-            said = carry(task, make_private(summed, noise.share), 1.0, memory, site, weighted=True)
+            vector = make_private(summed, noise.share)
+            said = carry(prepare(task, memory, site), vector, 1.0, weighted=True)
         else:
             said = say_message(task, memory, site)
         self.memories[name] = replace(memory, protocol=said.keeps, turn=said.turn)

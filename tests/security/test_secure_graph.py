@@ -17,7 +17,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.vector import AnyVector
 from heliosdb.privacy.neighbours import COMPLETE, Neighbourhood
-from heliosdb.privacy.ring import MOST_WIDE, Words
+from heliosdb.privacy.ring import MOST_WIDE
 from heliosdb.privacy.sharing import SHARE_BYTES
 from tests.support.secure_sums import STAGES, Play, vectors
 
@@ -89,13 +89,13 @@ def test_who_shares_nothing_is_not_in_the_sum() -> None:
 def test_two_nodes_mask_towards_each_other_where_either_drew_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    masked, hide = dict[int, set[int]](), _Seat.hide
+    masked, seeds = dict[int, set[int]](), _Seat.seeds
 
-    def spy(seat: _Seat, words: Words, others: list[int], limbs: int) -> None:
+    def spy(seat: _Seat, others: list[int]) -> object:
         masked[seat.place] = set(others)
-        hide(seat, words, others, limbs)
+        return seeds(seat, others)
 
-    monkeypatch.setattr(_Seat, "hide", spy)
+    monkeypatch.setattr(_Seat, "seeds", spy)
     play = Play(NINE).until("shares")
     drew = {play.place(node): holders(play, node) for node in NODES}
     play.stage("masked", NODES)

@@ -39,7 +39,7 @@ from tests.support.federation import (
     train_task,
     until,
 )
-from tests.support.sums import Leaking, Masked, registered, unmasked
+from tests.support.sums import Failing, Masked, registered, unmasked
 
 TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
@@ -84,7 +84,7 @@ async def asker(
     cluster: Cluster, federated_database: str, dba: psycopg.Connection[Any], tmp_path: Path
 ) -> AsyncIterator[Asker]:
     federation = Federation(tmp_path)
-    with registered(Masked(), Leaking()):
+    with registered(Masked(), Failing()):
         async with running_node(federation.node_config(cluster, federated_database)) as port:
             client = federation.client(port)
             yield Asker(client, federation)
@@ -265,19 +265,19 @@ async def test_a_message_of_the_statistics_is_not_that_the_run_has_asked_for_the
 
 
 @pytest.mark.parametrize("budget", [None, BUDGET])
-async def test_a_protocol_that_would_keep_the_vector_for_a_later_message_lets_nothing_out(
+async def test_a_protocol_that_fails_with_its_vector_lets_nothing_out_and_says_nothing_of_it(
     dba: psycopg.Connection[Any], asker: Asker, budget: Budget | None
 ) -> None:
     task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
-    await asker.ask(at(task, "draw", protocol="leaking"))
-    error = await asker.refusal(at(task, "mask", protocol="leaking"))
+    await asker.ask(at(task, "draw", protocol="failing"))
+    error = await asker.refusal(at(task, "mask", protocol="failing"))
     assert error.reason is ErrorCode.INTERNAL
     if budget is None:
-        assert "would keep something of the vector" in error.message
+        assert error.message.endswith("refused: the sum protocol gave no answer")
         assert number(dba, "release") == 1
         return
     assert "could not compute its answer" in error.message
-    assert await asker.refusal(at(task, "mask", protocol="leaking")) is not None
+    assert await asker.refusal(at(task, "mask", protocol="failing")) is not None
     states = dba.execute("SELECT state::text FROM federated.release ORDER BY exchange").fetchall()
     assert states == [("released",), ("failed",)]
 

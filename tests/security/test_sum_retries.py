@@ -21,7 +21,7 @@ from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector
 from heliosdb.node.memory import Memory
-from heliosdb.node.summing import Said, carry, say_message
+from heliosdb.node.summing import Said, carry, prepare, say_message
 from heliosdb.parts.protocols import ShamirSettings
 from tests.security.test_distributed_noise import SIZE, STAGES, task_of
 from tests.support.sums import Site
@@ -45,7 +45,7 @@ class Node:
     def say(self, number: int, stage: str, note: bytes, there: int) -> Said:
         task = self.task(number, stage, note, there)
         if stage == "masked":
-            return carry(task, np.zeros(SIZE), 1.0, self.memory, self.site, weighted=True)
+            return carry(prepare(task, self.memory, self.site), np.zeros(SIZE), 1.0, weighted=True)
         said = say_message(task, self.memory, self.site)
         if stage == "keys":
             self.drawn.append(Secrets.read(said.keeps["secrets"]))

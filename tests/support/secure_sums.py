@@ -16,7 +16,7 @@ from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.parts.protocols import ShamirSettings
 from heliosdb.privacy.masks import Masks
 from heliosdb.privacy.ring import Words
-from tests.support.sums import Site
+from tests.support.sums import Site, spoken
 
 STAGES = ("keys", "shares", "masked", "consistency", "unmask")
 
@@ -72,7 +72,7 @@ class Play:
         vector = self.vectors[node] if stage == "masked" else None
         site = self.sites.get(node) or Site(node)
         memory = self.memories.get(node, NO_STATE)
-        answer, kept = self.protocol.answer(stage, key, note, vector, memory, site=site)
+        answer, kept = spoken(self.protocol, stage, key, note, vector, memory, site=site)
         self.memories[node] = state_from_bytes(state_to_bytes(kept))
         return answer
 

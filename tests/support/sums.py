@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from heliosdb.aggregation.sums import Shape, Signatory, Stage
+from heliosdb.aggregation.sums import Prepared, Shape, Signatory, Stage, SumProtocol
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State, make_state
@@ -58,7 +58,7 @@ class Masked:
     stages: Sequence[Stage] = (Stage("draw", False), Stage("mask", True), Stage("tell", False))
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, bool, dict[str, object]]] = []
+        self.asked: list[tuple[str, dict[str, object]]] = []
         self.carried: list[int] = []
 
     def with_settings(self, settings: object) -> Masked:
@@ -87,56 +87,78 @@ class Masked:
         raise AssertionError("a node opens no sum")
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
+        self, stage: str, key: TaskKey, note: bytes, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
         """See the class. The note `bad` is one that it does not understand."""
-        self.asked.append((stage, vector is None, dict(memory)))
+        self._ask(stage, note, memory)
+        if stage == "draw":
+            secret = np.frombuffer(secrets.token_bytes(SECRET_BYTES), dtype=np.uint8)
+            return np.zeros(SECRET_BYTES, dtype=np.uint8), make_state(secret=secret)
+        return memory["secret"].copy(), NO_STATE
+
+    def prepare(self, key: TaskKey, note: bytes, size: int, memory: State, *, site: Signatory) -> Prepared:
+        """See the class."""
+        self._ask("mask", note, memory)
+        secret = memory["secret"]
+
+        def hide(vector: Vector) -> AnyVector:
+            self.carried.append(vector.size)
+            values = np.rint(vector * 2.0**20).astype(np.int64).astype(np.uint64)
+            return values + mask(secret, values.size)
+
+        return Prepared(hide, self.keep(memory, size))
+
+    def _ask(self, stage: str, note: bytes, memory: State) -> None:
+        self.asked.append((stage, dict(memory)))
         if note == b"bad":
             raise invalid_value("the note is none")
         if note == b"worse":
             raise KeyError("secret text")
-        if stage == "draw":
-            secret = np.frombuffer(secrets.token_bytes(SECRET_BYTES), dtype=np.uint8)
-            return np.zeros(SECRET_BYTES, dtype=np.uint8), make_state(secret=secret)
-        secret = memory["secret"]
-        if stage == "tell":
-            return secret.copy(), NO_STATE
-        assert vector is not None
-        self.carried.append(vector.size)
-        values = np.rint(vector * 2.0**20).astype(np.int64).astype(np.uint64)
-        return values + mask(secret, values.size), self.keep(memory, vector)
 
-    def keep(self, memory: State, vector: Vector) -> State:
+    def keep(self, memory: State, size: int) -> State:
         """What it keeps of the stage that carries the vector."""
-        del vector
+        del size
         return memory
 
 
-class Leaking(Masked):
-    """Keeps the vector, to tell it later."""
+class Failing(Masked):
+    """Does not get on with its vector."""
 
-    name = "leaking"
+    name = "failing"
 
-    def keep(self, memory: State, vector: Vector) -> State:
-        return make_state(**memory, rows=vector)
+    def prepare(self, key: TaskKey, note: bytes, size: int, memory: State, *, site: Signatory) -> Prepared:
+        """Ready for none."""
+
+        def hide(vector: Vector) -> AnyVector:
+            raise ValueError(f"these are {vector}")
+
+        return Prepared(hide, super().prepare(key, note, size, memory, site=site).keeps)
 
 
 class Marking(Masked):
-    """Keeps something in the carrying stage that is no vector's."""
+    """Keeps something in the carrying stage, which is no vector's: there is none yet."""
 
     name = "marking"
 
-    def keep(self, memory: State, vector: Vector) -> State:
-        return make_state(**memory, said=np.ones(1))
+    def keep(self, memory: State, size: int) -> State:
+        return make_state(**memory, size=np.array([size], dtype=np.uint64))
 
 
-class Counting(Masked):
-    """Keeps how many values it was given."""
-
-    name = "counting"
-
-    def keep(self, memory: State, vector: Vector) -> State:
-        return make_state(**memory, size=np.array([vector.size], dtype=np.uint64))
+def spoken(
+    summing: SumProtocol,
+    stage: str,
+    key: TaskKey,
+    note: bytes,
+    vector: Vector | None,
+    memory: State,
+    *,
+    site: Signatory,
+) -> tuple[AnyVector, State]:
+    """What a node answers in any stage, and keeps; with a vector in the one that carries it."""
+    if vector is None:
+        return summing.answer(stage, key, note, memory, site=site)
+    prepared = summing.prepare(key, note, vector.size, memory, site=site)
+    return prepared.hide(vector), prepared.keeps
 
 
 def mask(secret: np.ndarray, size: int) -> np.ndarray:

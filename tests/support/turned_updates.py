@@ -5,23 +5,19 @@ The node `n0` turns its training updates round, five times as long, in runs of o
 
 from __future__ import annotations
 
-from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector
 from heliosdb.node import door
-from heliosdb.node.memory import Memory
-from heliosdb.node.sum_terms import SumSite
-from heliosdb.node.summing import Said, carry
+from heliosdb.node.summing import Ready, Said, carry
 
 LIAR, SEED = "n0", 666
 
 
-def lying(
-    task: Task, vector: AnyVector, weight: float, memory: Memory, site: SumSite, *, weighted: bool
-) -> Said:
+def lying(ready: Ready, vector: AnyVector, weight: float, *, weighted: bool) -> Said:
     """As `carry`, of what is not true."""
+    task = ready.task
     if (task.key.node, task.key.step, task.reading.seed) == (LIAR, "train", SEED):
         vector = -5.0 * vector
-    return carry(task, vector, weight, memory, site, weighted=weighted)
+    return carry(ready, vector, weight, weighted=weighted)
 
 
 door.carry = lying  # type: ignore[attr-defined]

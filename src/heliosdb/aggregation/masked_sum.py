@@ -17,10 +17,10 @@ from heliosdb.aggregation.updates import check_update, rejected, sent_twice
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import State
-from heliosdb.domain.task import Rounding, TaskKey
+from heliosdb.domain.task import Rounding, Summing, TaskKey
 from heliosdb.domain.update import Term, Update
 from heliosdb.domain.vector import AnyVector, Dtype, vector_from_bytes, vector_to_bytes
-from heliosdb.privacy.ring import Whole, add
+from heliosdb.privacy.ring import AnyRing, Whole, Word, add
 from heliosdb.privacy.rounding import Rounded, Turn
 
 _NOTHING = np.zeros(0)
@@ -101,21 +101,24 @@ class AddsMasked(Protocol):
 
 
 @runtime_checkable
-class AddsWhole(Protocol):
-    """A sum protocol that adds up whole numbers in a ring of few bits as well."""
+class AddsInRing(Protocol):
+    """A sum protocol that adds up in a ring of fewer bits as well."""
 
-    def of_whole(self, bits: int) -> SumProtocol:
-        """The protocol where a vector is of whole numbers whose sum takes no more than so many bits."""
+    def in_ring(self, ring: AnyRing) -> SumProtocol:
+        """The protocol where a vector is of numbers whose sum the ring holds."""
         ...
 
 
-def in_ring(sums: SumProtocol, rounding: Rounding | None) -> SumProtocol:
-    """A protocol as it adds up what was rounded so; FederatedError NOT_SUPPORTED where it does not."""
-    if rounding is None:
+def sums_in(sums: SumProtocol, summing: Summing) -> SumProtocol:
+    """A protocol as a task has it add up; FederatedError NOT_SUPPORTED where it does not."""
+    if summing.rounding is None and summing.fraction is None:
         return sums
-    if not isinstance(sums, AddsWhole):
-        raise not_supported(f'the sum protocol "{sums.name}" adds up no rounded updates')
-    return sums.of_whole(2 * rounding.bits)
+    if not isinstance(sums, AddsInRing):
+        raise not_supported(f'the sum protocol "{sums.name}" adds up no values of fewer bits')
+    if summing.fraction is not None:
+        return sums.in_ring(Word(summing.fraction))
+    assert summing.rounding is not None
+    return sums.in_ring(Whole(2 * summing.rounding.bits))
 
 
 def lattice_of(rounding: Rounding, size: int, key: TaskKey) -> Rounded:

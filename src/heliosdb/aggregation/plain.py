@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from heliosdb.aggregation.summation import ExactSum
-from heliosdb.aggregation.sums import Shape, Signatory, Stage
+from heliosdb.aggregation.sums import Prepared, Shape, Signatory, Stage
 from heliosdb.aggregation.updates import rejected
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import NodeName
@@ -63,12 +63,16 @@ class PlainSum:
         return found
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
+        self, stage: str, key: TaskKey, note: bytes, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
+        """There is none without a vector."""
+        raise invalid_value("a plain sum takes one message, with the vector")
+
+    def prepare(self, key: TaskKey, note: bytes, size: int, memory: State, *, site: Signatory) -> Prepared:
         """The vector itself."""
-        if note or vector is None:
-            raise invalid_value("a plain sum takes one message, with the vector and without a note")
-        return vector, NO_STATE
+        if note:
+            raise invalid_value("a plain sum takes no note")
+        return Prepared(lambda vector: vector, NO_STATE)
 
 
 PLAIN = PlainSum()

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +46,7 @@ from heliosdb.aggregation.secure_keys import (
     state_keys,
 )
 from heliosdb.aggregation.secure_opening import Opening
-from heliosdb.aggregation.sums import Shape, Signatory, Stage
+from heliosdb.aggregation.sums import Prepared, Shape, Signatory, Stage
 from heliosdb.aggregation.updates import rejected
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName
@@ -56,7 +56,7 @@ from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES, ShamirSettings, least_survivors
 from heliosdb.privacy.masks import Masks, seal, unseal
-from heliosdb.privacy.ring import AnyRing, Whole, Words, add, ring_for, subtract
+from heliosdb.privacy.ring import AnyRing, Words, add, ring_for, subtract
 from heliosdb.privacy.shares import Cohort
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, split
 
@@ -65,11 +65,11 @@ KEYS, BOXES, MASKED, CONSISTENCY, UNMASK = "keys", "shares", "masked", "consiste
 
 @dataclass(frozen=True, slots=True)
 class SecureSum:
-    """See the module. settings: the coordinator's; a node goes by what the group was told. whole: in which
-    ring whole numbers are added up; None: numbers are any."""
+    """See the module. settings: the coordinator's; a node goes by what the group was told. ring: in which
+    numbers are added up; None: they are any."""
 
     settings: ShamirSettings
-    whole: Whole | None = None
+    ring: AnyRing | None = None
 
     name: ClassVar[str] = "shamir"
     is_open: ClassVar[bool] = False
@@ -83,14 +83,14 @@ class SecureSum:
 
     def with_settings(self, settings: Any) -> SecureSum:
         """The protocol as a run's options have it."""
-        return SecureSum(settings, self.whole)
+        return SecureSum(settings, self.ring)
 
-    def of_whole(self, bits: int) -> SecureSum:
-        """The protocol in the ring of so many bits."""
-        return SecureSum(self.settings, Whole(bits))
+    def in_ring(self, ring: AnyRing) -> SecureSum:
+        """The protocol in that ring."""
+        return SecureSum(self.settings, ring)
 
     def _ring(self, size: int) -> AnyRing:
-        return ring_for(size) if self.whole is None else self.whole
+        return ring_for(size) if self.ring is None else self.ring
 
     def largest(self, size: int, nodes: int) -> float:
         """What the ring holds of so many nodes."""
@@ -161,7 +161,7 @@ class SecureSum:
         return found
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
+        self, stage: str, key: TaskKey, note: bytes, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
         """Each stage's answer. What is kept are the seeds, the keys of the group, and others' shares."""
         if stage == KEYS:
@@ -173,13 +173,14 @@ class SecureSum:
         told = state_from_bytes(note)
         if stage == BOXES:
             return _boxes(key, told, memory, site)
-        if stage == MASKED:
-            if vector is None:
-                raise invalid_value("a secure sum's third message carries the vector")
-            return _masked(told, memory, vector, self._ring(vector.size))
         if stage == CONSISTENCY:
             return _left(told, memory, site)
         return _shares_for(told, memory, site), NO_STATE
+
+    def prepare(self, key: TaskKey, note: bytes, size: int, memory: State, *, site: Signatory) -> Prepared:
+        """The boxes are opened, and seeds of masks agreed on; with the vector there are the masks to make."""
+        del key, site
+        return _prepared(state_from_bytes(note), memory, self._ring(size))
 
 
 SECURE_SUM = SecureSum(ShamirSettings())
@@ -216,17 +217,32 @@ class _Seat:
             )
         return as_array(found)
 
-    def hide(self, words: Words, others: Iterable[int], ring: AnyRing) -> None:
-        """Add the own mask, and those towards all of these but itself, in place."""
-        agreement, limbs = self.drawn.mask_keys, ring.limbs
-        added, taken = (Masks(words.size, limbs, ring.dtype) for _ in range(2))
-        added.add(self.drawn.own)
+    def seeds(self, others: Iterable[int]) -> _Seeds:
+        """Of the own mask, and of those towards all of these but itself."""
+        added, taken = [self.drawn.own], list[bytes]()
         for other in others:
             if other != self.place:
-                seed = self.group.mask_seed(agreement, self.place, other)
-                (added if self.place < other else taken).add(seed)
-        add(words, added.total(), limbs)
-        subtract(words, taken.total(), limbs)
+                seed = self.group.mask_seed(self.drawn.mask_keys, self.place, other)
+                (added if self.place < other else taken).append(seed)
+        return _Seeds(added, taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seeds:
+    """Of the masks that a node adds to its vector, and of those that it takes away."""
+
+    added: Sequence[bytes] = field(repr=False)
+    taken: Sequence[bytes] = field(repr=False)
+
+    def hide(self, vector: Vector, ring: AnyRing) -> Words:
+        """The vector behind all of them."""
+        words = ring.encode(vector)
+        for seeds, put in ((self.added, add), (self.taken, subtract)):
+            masks = Masks(words.size, ring.limbs, ring.dtype)
+            for seed in seeds:
+                masks.add(seed)
+            put(words, masks.total(), ring.limbs)
+        return words
 
 
 def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[Bytes, State]:
@@ -249,8 +265,8 @@ def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[B
     return graph.pack(holders, seat.boxes(pairs)), kept
 
 
-def _masked(told: State, memory: State, vector: Vector, ring: AnyRing) -> tuple[Words, State]:
-    """The vector behind its masks; the shares that were in the boxes are kept."""
+def _prepared(told: State, memory: State, ring: AnyRing) -> Prepared:
+    """The masks' seeds; the shares that were in the boxes are kept."""
     group, place = Group.read(memory["keys"], int(memory["threshold"][0])), int(memory["place"][0])
     senders = _places(told, "senders", range(len(group.keys)))
     _check_told(senders, place, group.threshold)
@@ -266,8 +282,7 @@ def _masked(told: State, memory: State, vector: Vector, ring: AnyRing) -> tuple[
         memory["pair"] if giver == place else seat.open(giver, box.tobytes())
         for giver, box in zip(givers, boxes, strict=True)
     ]
-    words = ring.encode(vector)
-    seat.hide(words, others, ring)
+    seeds = seat.seeds(others)
     kept = make_state(
         keys=memory["keys"],
         threshold=memory["threshold"],
@@ -276,7 +291,7 @@ def _masked(told: State, memory: State, vector: Vector, ring: AnyRing) -> tuple[
         pairs=np.array(pairs, dtype=np.uint8).reshape(-1, 2 * SHARE_BYTES),
         **({"givers": np.array(givers, dtype=np.uint64)} if "holders" in memory else {}),
     )
-    return words, kept
+    return Prepared(lambda vector: seeds.hide(vector, ring), kept)
 
 
 def _holders_left(drawn: NDArray[Any], senders: Sequence[int], group: Group) -> set[int]:

@@ -21,7 +21,7 @@ failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -47,6 +47,15 @@ class Shape:
 
     size: int
     dtype: Dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The stage that carries a vector, before there is one. hide: the answer with a vector, of which no value
+    is above `largest`; called once. keeps: until the next stage; decided before any row is read."""
+
+    hide: Callable[[Vector], AnyVector]
+    keeps: State
 
 
 class Signatory(Protocol):
@@ -118,16 +127,18 @@ class SumProtocol(Protocol):
         ...
 
     def answer(
-        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State, *, site: Signatory
+        self, stage: str, key: TaskKey, note: bytes, memory: State, *, site: Signatory
     ) -> tuple[AnyVector, State]:
-        """Node: the stage's answer, and what to keep until the next. vector: in the stage that carries one,
-        no value of it above `largest`.
+        """Node: the answer of a stage that carries no vector, and what to keep until the next.
 
         key: of the task, to which secrets are bound. memory: what it returned for the stage before, NO_STATE
         in the first. site: whose answer it is. note: from a coordinator that may be hostile: FederatedError
-        INVALID_VALUE for one that the protocol cannot have. What is kept does not depend on the values of the
-        vector.
+        INVALID_VALUE for one that the protocol cannot have.
         """
+        ...
+
+    def prepare(self, key: TaskKey, note: bytes, size: int, memory: State, *, site: Signatory) -> Prepared:
+        """Node: all of the carrying stage but the vector, of `size` values; as `answer` otherwise."""
         ...
 
 

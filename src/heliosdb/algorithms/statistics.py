@@ -145,7 +145,9 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
     told = zip(measured_inputs(plan), summary.missing, strict=False)
     missing = tuple((name, count, error) for name, (count, error) in told)
-    rows = summary.count if run.options.rounds_hidden else plan.findings.rows
+    # By which hidden updates are put into fewer bits: never so under a budget.
+    keeps_rows = run.options.hides_updates and run.policy.budget is None
+    rows = summary.count if keeps_rows else plan.findings.rows
     found = replace(
         plan.findings, scaling=scaling, missing=missing, rows=rows, outliers=_outliers(plan, summary)
     )

@@ -22,11 +22,12 @@ from heliosdb.aggregation.gathering import (
 )
 from heliosdb.aggregation.groups import GroupGathering, mean_update
 from heliosdb.aggregation.masked_sum import (
+    AddsInRing,
     AddsMasked,
     MaskedAdding,
     MaskedGathering,
     MaskedSum,
-    in_ring,
+    sums_in,
 )
 from heliosdb.aggregation.partial_sum import Adding
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy, weighs
@@ -51,7 +52,7 @@ from heliosdb.algorithms.sum_noise import noise_variance
 from heliosdb.algorithms.transfer import Carried, Transferring
 from heliosdb.coordinator.budget import Release
 from heliosdb.coordinator.group_sums import find_sum
-from heliosdb.coordinator.hidden_updates import read_total, rounding_of, without_state
+from heliosdb.coordinator.hidden_updates import in_fewer_bits, read_total, without_state
 from heliosdb.coordinator.local_rules import check_local, moved_by, tell_rule
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
@@ -219,8 +220,9 @@ class Course:
             stage.name,
             nodes=1 if self.protocol.is_open else nodes,
             trust="local" if asked.work.privacy is None else self.run.trust,
-            rounding=None if self.protocol.is_open else rounding_of(plan, step),
         )
+        if isinstance(self.protocol, AddsInRing):
+            summing = in_fewer_bits(summing, plan, step, asked.work)
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         asked = replace(asked, work=replace(work, summing=summing))
         if not self.protocol.is_open and not stage.carries:
@@ -303,7 +305,7 @@ class Question:
     @property
     def _protocol(self) -> SumProtocol:
         """The course's, in the ring of this question's values."""
-        return in_ring(self.course.protocol, self.asked.work.summing.rounding)
+        return sums_in(self.course.protocol, self.asked.work.summing)
 
     def _asked_with(self, node: NodeName, heard: State) -> int:
         """How many nodes are asked for the message, of whose sum it is."""

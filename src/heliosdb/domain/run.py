@@ -119,9 +119,14 @@ class TrainingOptions:
         return str(self.given["aggregation_protocol"])
 
     @property
+    def hides_updates(self) -> bool:
+        """Whether the coordinator sees sums of updates alone."""
+        return bool(self.given.get("secure_aggregation"))
+
+    @property
     def rounds_hidden(self) -> bool:
         """Whether updates are added up hidden, and rounded to one lattice before."""
-        return bool(self.given.get("secure_aggregation")) and self.sending.bits is not None
+        return self.hides_updates and self.sending.bits is not None
 
     @property
     def codec(self) -> str:

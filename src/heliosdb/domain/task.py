@@ -117,7 +117,8 @@ class Summing:
     node with it. nodes: how many are asked for it. trust: who adds the noise of a private answer: the node
     all of it, a share of the sum's, or none (privacy/shares.py). state_sha256: where the task is without the
     state that the message with the vector has, of that state's bytes; else b"". rounding: of a hidden update
-    that is sent in few bits; None: as it is.
+    that is sent in few bits; None: as it is. fraction: bits behind the point of hidden values that are added
+    up in 64; None: as many as any value takes.
     """
 
     protocol: str = "plain"
@@ -127,6 +128,7 @@ class Summing:
     trust: Trust = "local"
     state_sha256: bytes = b""
     rounding: Rounding | None = None
+    fraction: int | None = None
 
 
 PLAIN_SUM = Summing()

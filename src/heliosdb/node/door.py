@@ -86,7 +86,7 @@ from heliosdb.node.policy import (
     too_many_datasets,
 )
 from heliosdb.node.sum_terms import NoiseShare, SumSite, share_of
-from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
+from heliosdb.node.summing import Before, Ready, Said, carry, is_message, is_open, shape_of
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.packing import close_update
@@ -194,21 +194,21 @@ class Door:
         received: ReceivedTask,
         dataset: SharedDataset,
         contribution: Contribution,
-        memory: Memory,
+        before: Before,
         rows: PlainRows | None = None,
         *,
         admission: Admission = EVERYBODY,
     ) -> SealedUpdate:
         """Let a contribution out: noise, protocol, seal, sign, commit; FederatedError where it may not.
 
-        memory: from which it came about. rows: of a plain one; RowSetsMovedError where they have to be
+        before: from which it came about. rows: of a plain one; RowSetsMovedError where they have to be
         compared with other ones first, MemoryMovedError where its memory was replaced meanwhile. None: of a
         charged one, which is failed where it cannot leave for what it is, or its memory was replaced.
         admission: whose rows were left out; AdmissionMovedError where others are by now.
         """
         try:
             whose = admission.digest + (b"" if rows is None else rows.consenting)
-            passing = self._prepare(received.task, contribution, memory, whose)
+            passing = self._prepare(received.task, contribution, before, whose)
             if rows is not None:
                 return self._pass(
                     lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
@@ -247,8 +247,9 @@ class Door:
         except CannotLeaveError as error:
             raise error.public from error
 
-    def _prepare(self, task: Task, contribution: Contribution, memory: Memory, whose: bytes) -> Passing:
+    def _prepare(self, task: Task, contribution: Contribution, before: Before, whose: bytes) -> Passing:
         """What leaves of a contribution, and what stays; CannotLeaveError where none may."""
+        memory = before.memory
         try:
             check_contribution(task, contribution)
             noise = share_of(task, memory.protocol, self._site)
@@ -260,8 +261,10 @@ class Door:
                 vector = packed.vector
                 if packed.unsent is not memory.unsent:
                     after = replace(after, unsent=packed.unsent)
+            elif before.ready is None or before.ready.task is not task:
+                raise FederatedError(ErrorCode.INTERNAL, "nothing is ready that would hide the vector")
             else:
-                said = self._carry(task, vector, weight, memory)
+                said = self._carry(before.ready, vector, weight)
                 # The weight is in the sum, and by itself nobody's.
                 vector, weight = said.vector, public_weight(task) or 1.0
                 after = replace(after, protocol=said.keeps, turn=said.turn)
@@ -274,13 +277,13 @@ class Door:
             raise CannotLeaveError(error) from error
         return Passing(answer, weight, told_usage(task, contribution), sealed, memory.version)
 
-    def _carry(self, task: Task, vector: AnyVector, weight: float, memory: Memory) -> Said:
+    def _carry(self, ready: Ready, vector: AnyVector, weight: float) -> Said:
         """What a protocol says with a vector: as it is, or rounded to a lattice."""
+        task = ready.task
         if task.work.summing.rounding is not None:
             whole = self._coder.round(task, vector, weight)
-            return carry(task, whole[:-1], float(whole[-1]), memory, self._site, weighted=False)
-        weighted = find_step(task).gathers == "rule"
-        return carry(task, vector, weight, memory, self._site, weighted=weighted)
+            return carry(ready, whole[:-1], float(whole[-1]), weighted=False)
+        return carry(ready, vector, weight, weighted=find_step(task).gathers == "rule")
 
     def _seal_memory(self, key: TaskKey, before: Memory, after: Memory) -> bytes | None:
         """Seal what is to be remembered; None where it is what was remembered before."""

@@ -101,7 +101,7 @@ def check_shared(task: Task, step: Step) -> None:
 def check_rounded(task: Task, step: Step) -> None:
     """FederatedError INVALID_VALUE where values are to be rounded of what no rule combines, or of noised
     ones: what rounding leaves of each node's exact share of the noise would be in their sum."""
-    if task.work.summing.rounding is None:
+    if task.work.summing.rounding is None and task.work.summing.fraction is None:
         return
     if task.work.privacy is not None:
         raise invalid_value("values with shares of noise are not rounded before they are added up")

@@ -6,20 +6,23 @@ row; it sees nothing that a step keeps. So a message that carries no vector is a
 the coordinator's notes and random numbers alone.
 
 Why: in stages without a vector a protocol is given the task's key and note, and what it kept of the stage
-before. In the stage that carries one it keeps what it kept before, or else just what it would keep, bit for
-bit, had the vector been zeros, or a single zero: so it draws what it has to remember in a stage without a
-vector. Nothing else ever gets into its memory.
+before. In the stage that carries one it says what it keeps (`prepare`) before there is a vector, and before
+anything is charged or read; the vector then goes through a function that gives back its answer alone. So
+nothing else ever gets into its memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from heliosdb.aggregation.masked_sum import in_ring
+from heliosdb.aggregation.masked_sum import sums_in
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
@@ -39,6 +42,25 @@ class Said:
     vector: AnyVector
     keeps: State
     turn: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A message with the vector, but for the vector. hide: what the protocol makes of one; keeps, turn: as in
+    `Said`."""
+
+    task: Task
+    hide: Callable[[Vector], AnyVector]
+    keeps: State
+    turn: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an answer comes about from, beside rows. ready: of a sum that is not open."""
+
+    memory: Memory
+    ready: Ready | None = None
 
 
 def is_open(task: Task) -> bool:
@@ -74,8 +96,7 @@ def stage_of(task: Task) -> Stage:
 def sums_of(task: Task) -> SumProtocol:
     """The sum protocol of a task, in the ring of its values; FederatedError NOT_SUPPORTED where there is
     none."""
-    rounding = task.work.summing.rounding
-    return in_ring(protocol(task.work.summing.protocol), rounding)
+    return sums_in(protocol(task.work.summing.protocol), task.work.summing)
 
 
 def is_message(task: Task) -> bool:
@@ -94,56 +115,44 @@ def shape_of(task: Task) -> Shape:
 def say_message(task: Task, memory: Memory, site: SumSite) -> Said:
     """What the protocol says in a stage that carries no vector; FederatedError for what it cannot, and
     NODE_REFUSED for a group in which the site's DBA has it take no part."""
-    said = _ask(task, None, _kept_before(task, memory), site)
-    check_group(task, said.keeps, site)
-    return said
+    asked = _Asked(task, site)
+    before = asked.kept_before(memory)
+    with _guarded(task):
+        summing = task.work.summing
+        answer, keeps = sums_of(task).answer(summing.stage, task.key, summing.note, before, site=asked)
+        kept, turn = asked.keep(keeps)
+    check_group(task, kept, site)
+    return Said(_of_shape(task, answer), kept, turn)
 
 
-def rehearse(task: Task, memory: Memory, site: SumSite) -> None:
-    """FederatedError where the protocol cannot carry a vector of the task's, whatever it holds.
-
-    It is asked about one value: masks of all values are made once, with the vector.
-    """
-    if not is_open(task):
-        _ask_about_zeros(_of_one_value(task), _kept_before(task, memory), site)
+def before_of(task: Task, memory: Memory, site: SumSite) -> Before:
+    """What there is before anything is computed; FederatedError as `prepare`."""
+    return Before(memory, None if is_open(task) else prepare(task, memory, site))
 
 
-def carry(
-    task: Task, vector: AnyVector, weight: float, memory: Memory, site: SumSite, *, weighted: bool
-) -> Said:
+def prepare(task: Task, memory: Memory, site: SumSite) -> Ready:
+    """Everything of the message with the vector but the vector, whatever that will be; FederatedError where
+    the protocol cannot carry one of the task's."""
+    asked = _Asked(task, site)
+    before = asked.kept_before(memory)
+    with _guarded(task):
+        sums, key, note = sums_of(task), task.key, task.work.summing.note
+        found = sums.prepare(key, note, task.work.size + 1, before, site=asked)
+        return Ready(task, found.hide, *asked.keep(found.keeps))
+
+
+def carry(ready: Ready, vector: AnyVector, weight: float, *, weighted: bool) -> Said:
     """What the protocol says with a vector that may leave: (weight x values…, weight), or where the answers
-    are not weighted (values…, weight).
-
-    FederatedError where it cannot, INTERNAL where it would keep something of the vector.
-    """
+    are not weighted (values…, weight); FederatedError where it cannot."""
+    task = ready.task
     with np.errstate(over="ignore"):
         summand = np.append(vector.astype(np.float64) * (weight if weighted else 1.0), weight)
     if not np.isfinite(summand).all():
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
     summand = _within(task, summand)
-    before = _kept_before(task, memory)
-    said = _ask(task, summand, before, site)
-    if not _keeps_without(task, said.keeps, before, site):
-        raise FederatedError(ErrorCode.INTERNAL, "the sum protocol would keep something of the vector")
-    return said
-
-
-def _keeps_without(task: Task, keeps: State, before: State, site: SumSite) -> bool:
-    """Whether a protocol keeps what it would without the vector. Of one value first, which costs next to
-    nothing; of all of them for a protocol that remembers how many there are."""
-    if _equal(keeps, before):
-        return True
-    asked = (_of_one_value(task), task)
-    return any(_equal(keeps, _ask_about_zeros(one, before, site).keeps) for one in asked)
-
-
-def _of_one_value(task: Task) -> Task:
-    """A task of the same sum whose vector is the weight alone."""
-    return replace(task, work=replace(task.work, size=0))
-
-
-def _ask_about_zeros(task: Task, before: State, site: SumSite) -> Said:
-    return _ask(task, np.zeros(task.work.size + 1), before, site)
+    with _guarded(task):
+        answer = ready.hide(summand)
+    return Said(_of_shape(task, answer), ready.keeps, ready.turn)
 
 
 def _within(task: Task, summand: Vector) -> Vector:
@@ -164,47 +173,24 @@ def _within(task: Task, summand: Vector) -> Vector:
     return summand
 
 
-def _kept_before(task: Task, memory: Memory) -> State:
-    """What the protocol kept of the same sum's stage before; FederatedError NODE_REFUSED where that was not
-    the last that it said, so that no stage is asked for twice, before its turn, or in two sums at once."""
-    place = task.key.exchange % len(protocol(task.work.summing.protocol).stages)
-    if place == 0:
-        return NO_STATE
-    if memory.turn != _turn(task, place):
-        raise FederatedError(
-            ErrorCode.NODE_REFUSED,
-            f'stage "{task.work.summing.stage}" of the sum protocol "{task.work.summing.protocol}" '
-            "does not follow what the node said last in this run",
-        )
-    return memory.protocol
-
-
-def _turn(task: Task, place: int) -> bytes:
-    """Names the stage at `place` of the sum to which a task belongs; empty where there is no such stage."""
-    key, name = task.key, task.work.summing.protocol
-    count = len(protocol(name).stages)
-    if place >= count:
-        return b""
-    return repr((key.round, key.exchange // count, str(key.step), name, place, about(task).hex())).encode()
-
-
-def _ask(task: Task, vector: Vector | None, before: State, site: SumSite) -> Said:
-    summing, asked = task.work.summing, sums_of(task)
-    turn = _turn(task, task.key.exchange % len(asked.stages) + 1)
+@contextmanager
+def _guarded(task: Task) -> Iterator[None]:
+    """The edge to a part: whatever it does not understand in a note or a vector is not told."""
     try:
-        bound = _SiteOfTask(site, about(task))
-        answer, keeps = asked.answer(summing.stage, task.key, summing.note, vector, before, site=bound)
-        keeps = freeze(keeps) if turn else NO_STATE
+        yield
     except FederatedError:
         raise
     except Exception as error:
-        # The edge to a part: whatever it does not understand in a note or a vector is not told.
-        log.error("the sum protocol %s failed in stage %s: %s", asked.name, summing.stage, place_of(error))
+        name, stage = task.work.summing.protocol, task.work.summing.stage
+        log.error("the sum protocol %s failed in stage %s: %s", name, stage, place_of(error))
         raise FederatedError(ErrorCode.INTERNAL, "the sum protocol gave no answer") from error
+
+
+def _of_shape(task: Task, answer: AnyVector) -> AnyVector:
     shape = shape_of(task)
     if answer.shape != (shape.size,) or answer.dtype.name != shape.dtype.value:
         raise FederatedError(ErrorCode.INTERNAL, "the sum protocol's answer is not of its stage's shape")
-    return Said(answer, keeps, turn)
+    return answer
 
 
 def about(task: Task) -> bytes:
@@ -212,7 +198,8 @@ def about(task: Task) -> bytes:
     node's datasets it reads, and which message it asks for. A message without the state names it by its
     hash."""
     work, asked = task.work, task.work.summing
-    summing = (asked.protocol, asked.trust, *(() if asked.rounding is None else (asked.rounding,)))
+    fewer = [one for one in (asked.rounding, asked.fraction) if one is not None]
+    summing = (asked.protocol, asked.trust, *fewer)
     reading = replace(task.reading, dataset=None)
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
     settings = sorted(work.settings.items())
@@ -222,13 +209,18 @@ def about(task: Task) -> bytes:
     return hashlib.sha256(b"heliosdb sum of\0" + told + text.encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class _SiteOfTask:
-    """A site that signs for one question alone: nodes that were asked differently, for another step or other
-    noise, know none of each other's signatures, and have no sum together."""
+@dataclass(frozen=True)
+class _Asked:
+    """One message, and a site that signs for what it asks alone: nodes that were asked differently, for
+    another step or other noise, know none of each other's signatures, and have no sum together."""
 
+    task: Task
     site: SumSite
-    about: bytes
+
+    @cached_property
+    def about(self) -> bytes:
+        """See `about`."""
+        return about(self.task)
 
     @property
     def fingerprint(self) -> bytes:
@@ -240,6 +232,38 @@ class _SiteOfTask:
     def knows(self, fingerprint: bytes, message: bytes, signature: bytes) -> bool:
         return self.site.knows(fingerprint, self.about + message, signature)
 
+    def kept_before(self, memory: Memory) -> State:
+        """What the protocol kept of the same sum's stage before; FederatedError NODE_REFUSED where that was
+        not the last that it said, so that no stage is asked for twice, before its turn, or in two sums at
+        once."""
+        summing = self.task.work.summing
+        if self._place == 0:
+            return NO_STATE
+        if memory.turn != self._turn(self._place):
+            raise FederatedError(
+                ErrorCode.NODE_REFUSED,
+                f'stage "{summing.stage}" of the sum protocol "{summing.protocol}" '
+                "does not follow what the node said last in this run",
+            )
+        return memory.protocol
 
-def _equal(one: State, other: State) -> bool:
-    return state_to_bytes(one) == state_to_bytes(other)
+    def keep(self, keeps: State) -> tuple[State, bytes]:
+        """What is kept until which message; nothing after the last."""
+        turn = self._turn(self._place + 1)
+        return (freeze(keeps) if turn else NO_STATE), turn
+
+    @property
+    def _stages(self) -> int:
+        return len(protocol(self.task.work.summing.protocol).stages)
+
+    @property
+    def _place(self) -> int:
+        return self.task.key.exchange % self._stages
+
+    def _turn(self, place: int) -> bytes:
+        """Names the stage at `place` of the sum to which the task belongs; empty where there is none."""
+        key, name, count = self.task.key, self.task.work.summing.protocol, self._stages
+        if place >= count:
+            return b""
+        of_run = (key.round, key.exchange // count, str(key.step))
+        return repr((*of_run, name, place, self.about.hex())).encode()

@@ -47,7 +47,7 @@ from heliosdb.node.policy import (
 from heliosdb.node.requests import choose_dataset, computing_limits, make_table_request
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.sum_terms import SumSite, check_willing
-from heliosdb.node.summing import is_message, is_open, rehearse, say_message
+from heliosdb.node.summing import Before, before_of, is_message, is_open, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.node.watch import computing, note_charge, passing_door
 from heliosdb.transport.messages import ReceivedTask
@@ -164,21 +164,22 @@ class TaskAnswers:
         memory = await self._recall(received, found)
         if is_message(task):
             return await self._answer_message(received, dataset, memory)
+        before = Before(memory)
         if not is_open(task):
-            await asyncio.to_thread(rehearse, task, memory, self._rules.signatory)
+            before = await asyncio.to_thread(before_of, task, memory, self._rules.signatory)
         admission = self._consents.recall(task, dataset)
         if admission is None:
             admission = await self._admit(task, dataset)
         if not private:
             bases = found.base_tables[dataset.dataset_id]
             request = self._request(task, dataset, bases, admission)
-            return await self._answer_plainly(received, dataset, memory, request)
+            return await self._answer_plainly(received, dataset, before, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset, memory))
             note_charge()
         request = self._request(task, dataset, charged, admission)
-        return await self._answer_charged(received, dataset, memory, request)
+        return await self._answer_charged(received, dataset, before, request)
 
     def _request(
         self, task: Task, dataset: SharedDataset, bases: tuple[int, ...], admission: Admission
@@ -215,7 +216,7 @@ class TaskAnswers:
             raise error
 
     async def _answer_charged(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, request: TableRequest
+        self, received: ReceivedTask, dataset: SharedDataset, before: Before, request: TableRequest
     ) -> SealedUpdate:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
@@ -228,7 +229,7 @@ class TaskAnswers:
             raise failure() from None
         return await self._through_the_door(
             lambda: self._door.release(
-                received, dataset, computed.contribution, memory, admission=request.admission
+                received, dataset, computed.contribution, before, admission=request.admission
             )
         )
 
@@ -264,9 +265,9 @@ class TaskAnswers:
             )
 
     async def _answer_plainly(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, request: TableRequest
+        self, received: ReceivedTask, dataset: SharedDataset, before: Before, request: TableRequest
     ) -> SealedUpdate:
-        kept = state_to_bytes(memory.step) if memory.step else b""
+        kept = state_to_bytes(before.memory.step) if before.memory.step else b""
         for _ in range(_ATTEMPTS):
             stored = None
             if request not in self._settled:
@@ -280,7 +281,7 @@ class TaskAnswers:
                 check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored, self._most_datasets(dataset))
                 release = partial(self._door.release, admission=request.admission)
-                passing = partial(release, received, dataset, computed.contribution, memory, rows)
+                passing = partial(release, received, dataset, computed.contribution, before, rows)
                 with passing_door():
                     update = await self._through_the_door(passing)
             except (RowSetsWantedError, RowSetsMovedError):

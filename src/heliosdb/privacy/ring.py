@@ -127,11 +127,37 @@ class Whole:
         return signed.astype(np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Numbers in one word of 64 bits, in units of 2**-fraction: where it is known how large they may be."""
+
+    fraction: int
+
+    limbs: ClassVar[int] = 1
+    dtype: ClassVar[Dtype] = Dtype.UINT64
+
+    def largest(self, terms: int) -> float:
+        """The largest magnitude that each of so many numbers may have."""
+        return 2.0 ** (63 - self.fraction) / (terms + 1)
+
+    def encode(self, values: Vector) -> Words:
+        """Finite numbers of at most `largest`, each rounded to the nearest unit, ties to even."""
+        return np.rint(np.ldexp(values, self.fraction)).astype(np.int64).view(np.uint64)
+
+    def decode(self, words: Words) -> Vector:
+        """The numbers, each the float64 nearest to it."""
+        units = np.ascontiguousarray(words, dtype=np.uint64).view(np.int64).astype(np.float64)
+        return np.asarray(np.ldexp(units, -self.fraction))
+
+
 WIDE = Ring(limbs=34, fraction=1074)
 """Every float64 and every sum of them, without rounding."""
 
 NARROW = Ring(limbs=2, fraction=64)
 """Up to 2**63 in all, to 2**-65."""
+
+FRACTIONS = range(57)
+"""Bits behind the point that numbers of one word may have."""
 
 MOST_WIDE = 4_096
 """So many numbers at most are put as wide ones: 272 bytes each."""

@@ -367,20 +367,22 @@ class Rounding(_message.Message):
     def __init__(self, bits: _Optional[int] = ..., norm: _Optional[float] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Summing(_message.Message):
-    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256", "rounding")
+    __slots__ = ("protocol", "stage", "nodes", "trust", "state_sha256", "rounding", "fraction")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
     STATE_SHA256_FIELD_NUMBER: _ClassVar[int]
     ROUNDING_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
     protocol: str
     stage: str
     nodes: int
     trust: str
     state_sha256: bytes
     rounding: Rounding
-    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ...) -> None: ...
+    fraction: int
+    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ..., trust: _Optional[str] = ..., state_sha256: _Optional[bytes] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ..., fraction: _Optional[int] = ...) -> None: ...
 
 class Work(_message.Message):
     __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec", "codec_settings", "bits", "sent")

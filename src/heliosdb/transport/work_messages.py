@@ -14,6 +14,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.privacy import Mechanism, Noise, Trust
 from heliosdb.domain.task import Privacy, Rounding, Summing, Work
 from heliosdb.domain.vector import Dtype
+from heliosdb.privacy.ring import FRACTIONS
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import (
@@ -52,6 +53,7 @@ def work_to_proto(work: Work) -> pb.Work:
             trust=work.summing.trust,
             state_sha256=work.summing.state_sha256,
             rounding=_rounding_to_proto(work.summing.rounding),
+            fraction=work.summing.fraction,
         ),
         codec=work.coding.codec,
         codec_settings=settings_to_proto(work.coding.settings),
@@ -164,7 +166,16 @@ def _summing_from_proto(summing: pb.Summing) -> Summing:
         trust=cast(Trust, trust),
         state_sha256=read_digest("the state's SHA-256", told) if told else b"",
         rounding=_rounding_from_proto(summing.rounding) if summing.HasField("rounding") else None,
+        fraction=_fraction_from_proto(summing),
     )
+
+
+def _fraction_from_proto(summing: pb.Summing) -> int | None:
+    if not summing.HasField("fraction"):
+        return None
+    require(summing.fraction in FRACTIONS, "the bits behind the point are out of range")
+    require(not summing.HasField("rounding"), "values are rounded to few bits, or put into 64")
+    return int(summing.fraction)
 
 
 def _rounding_to_proto(rounding: Rounding | None) -> pb.Rounding | None:

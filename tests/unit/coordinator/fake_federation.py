@@ -50,7 +50,7 @@ from heliosdb.transport.sealing import AtRestKey, SealingKey
 from heliosdb.transport.update_messages import pack_signed_header
 from tests.contracts.toy_parts import TOY_MASKS, TOY_MOMENTUM, ToyMomentumSettings
 from tests.support.runs import RUN, with_options, with_policy
-from tests.support.sums import Site
+from tests.support.sums import Site, spoken
 from tests.unit.coordinator.fake_catalog import FakeCatalog, Rows
 
 NAMES = ("a", "b", "c")
@@ -249,16 +249,16 @@ class FakeNode:
         seen.update(state_to_bytes(task.state))
         vector: Vector = np.frombuffer(seen.digest()[:SIZE], np.uint8).astype(np.float64) * (factor / 256.0)
         summing = task.work.summing
-        spoken = protocol(summing.protocol)
-        if spoken.is_open:
+        sums = protocol(summing.protocol)
+        if sums.is_open:
             return vector
         place, carries = (task.key.round, task.key.step), summing.stage == "masked"
         weighted = task.key.step.startswith("move")
         summand = np.append(vector * (weight if weighted else 1.0), weight) if carries else None
         before = NO_STATE if summing.stage == "advertise" else self.kept[place]
         site = Site(str(task.key.node))
-        answer, self.kept[place] = spoken.answer(
-            summing.stage, task.key, summing.note, summand, before, site=site
+        answer, self.kept[place] = spoken(
+            sums, summing.stage, task.key, summing.note, summand, before, site=site
         )
         return answer
 

@@ -29,10 +29,10 @@ from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, make_state, state_to_bytes
-from heliosdb.domain.task import Rounding
+from heliosdb.domain.task import Privacy, Rounding, Work
 from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.vector import Dtype
-from heliosdb.privacy.ring import WIDE
+from heliosdb.privacy.ring import MOST_WIDE, WIDE, Word
 from heliosdb.transport.messages import encode_task, task_sha256
 from heliosdb.transport.sealing import AtRestKey
 from tests.contracts.toy_parts import TOY_MASKS
@@ -323,6 +323,33 @@ def test_messages_of_a_sum_are_without_a_large_state_but_the_one_with_the_vector
     assert open_ask.asked.state == MODEL.state
 
 
+def fraction(rows: float | None, nodes: int, size: int = MOST_WIDE, **changes: Any) -> int | None:
+    plan = RunPlan(with_options(RUN, **HIDDEN), replace(FOUND, rows=rows), RoundNumber(1), {})
+    step = Course.of(plan.run).step(changes.pop("step", TRAIN))
+    return hidden_updates.fraction_of(plan, step, Work("a", size, **changes), nodes)
+
+
+@pytest.mark.parametrize(("rows", "nodes"), [(1.0, 3), (960_000.0, 16), (1e8, 100), (2.0**30, 1_000)])
+def test_hidden_updates_of_many_values_take_a_word_each_that_holds_means_of_65536(
+    rows: float, nodes: int
+) -> None:
+    found = fraction(rows, nodes)
+    assert found is not None
+    ring = Word(found)
+    # One node may have all the rows; the weight is a value, too.
+    assert ring.largest(nodes) >= rows * 65_536.0 / 2
+    assert nodes * 2.0 ** -(found + 1) / rows <= nodes * (nodes + 1) * 2.0**-46
+
+
+def test_hidden_values_take_as_many_bits_as_any_where_one_word_may_not_do() -> None:
+    assert fraction(2.0**40, 100) is None
+    assert fraction(None, 100) is None
+    assert fraction(1_500.0, 3, MOST_WIDE - 1) is None
+    assert fraction(1_500.0, 3, privacy=Privacy(Mechanism(2.0), 1.0)) is None
+    assert fraction(1_500.0, 3, step=EVALUATE) is None
+    assert fraction(1_500.0, 3) is not None
+
+
 HIDDEN: dict[str, Any] = {"secure_aggregation": True, "aggregation_protocol": "shamir"}
 
 
@@ -340,6 +367,7 @@ def test_hidden_updates_are_rounded_to_the_lattice_that_every_message_names(bits
         assert asked.asked.work.summing.rounding == Rounding(bits, 0.5, 2_048.0)
         assert not asked.asked.work.coding.is_lossy
     asked = hidden_question(quantization=bits, max_update_norm=0.5)
+    assert asked.asked.work.summing.fraction is None
     assert asked.shape == Shape(4, dtype)
     assert asked.adding(7) == MaskedAdding(4, 1, dtype)
     assert hidden_question().asked.work.summing.rounding is None

@@ -30,7 +30,7 @@ from heliosdb.privacy.shares import Cohort
 from heliosdb.transport.messages import encode_task
 from heliosdb.transport.sealing import AtRestKey
 from tests.support.runs import PRIVATE, RUN, SCALING, with_options
-from tests.support.sums import Site
+from tests.support.sums import Site, spoken
 
 NODES = tuple(NodeName(f"n{number}") for number in range(13))
 KEY = AtRestKey(b"k" * 32)
@@ -104,8 +104,8 @@ class Training:
         stage, shape = task.work.summing.stage, question.shape_of(node, self.opened.heard)
         summand = np.append(vector * weight, weight) if stage == MASKED else None
         before = self.kept.get(node, NO_STATE)
-        answer, self.kept[node] = SECURE_SUM.answer(
-            stage, task.key, task.work.summing.note, summand, before, site=Site(node)
+        answer, self.kept[node] = spoken(
+            SECURE_SUM, stage, task.key, task.work.summing.note, summand, before, site=Site(node)
         )
         assert (answer.size, answer.dtype.name) == (shape.size, shape.dtype.value)
         return Update(node, answer, 1.0)

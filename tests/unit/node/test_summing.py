@@ -16,13 +16,10 @@ from heliosdb.domain.state import NO_STATE, make_state, state_to_bytes
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.node.memory import NO_MEMORY, Memory
-from heliosdb.node.summing import Said, about, carry, is_message, is_open, rehearse, say_message, stage_of
-from heliosdb.parts.protocols import PROTOCOLS
+from heliosdb.node.summing import Said, about, carry, is_message, is_open, prepare, say_message, stage_of
 from heliosdb.transport import limits
 from tests.support.sums import (
     SECRET_BYTES,
-    Counting,
-    Leaking,
     Marking,
     Masked,
     Site,
@@ -40,7 +37,7 @@ PLACES = {"draw": 0, "mask": 1, "tell": 2}
 @pytest.fixture(autouse=True)
 def masked() -> Iterator[Masked]:
     protocol = Masked()
-    with registered(protocol, Leaking(), Marking()):
+    with registered(protocol, Marking()):
         yield protocol
 
 
@@ -54,6 +51,12 @@ def after(said: Said, memory: Memory) -> Memory:
     return replace(memory, protocol=said.keeps, turn=said.turn, version=memory.version + 1)
 
 
+def carried(
+    asked: Task, vector: np.ndarray, weight: float, memory: Memory, site: Site, *, weighted: bool
+) -> Said:
+    return carry(prepare(asked, memory, site), vector, weight, weighted=weighted)
+
+
 def drawn(protocol: str = "masked", *, first: int = 3) -> Memory:
     memory = Memory(step=OWN)
     return after(say_message(task("draw", protocol=protocol, first=first), memory, SITE), memory)
@@ -61,36 +64,32 @@ def drawn(protocol: str = "masked", *, first: int = 3) -> Memory:
 
 def test_messages_of_a_sum_follow_each_other_and_nothing_is_kept_after_the_last(masked: Masked) -> None:
     memory = drawn()
-    said = carry(task("mask"), VECTOR, 4.0, memory, SITE, weighted=True)
+    said = carried(task("mask"), VECTOR, 4.0, memory, SITE, weighted=True)
     told = say_message(task("tell"), after(said, memory), SITE)
     assert unmasked(said.vector, told.vector).tolist() == [2.0, -9.0, 16.0, 4.0]
     assert (dict(told.keeps), told.turn) == ({}, b"")
-    assert [(stage, without) for stage, without, _ in masked.asked] == [
-        ("draw", True),
-        ("mask", False),
-        ("tell", True),
-    ]
+    assert [stage for stage, _ in masked.asked] == ["draw", "mask", "tell"]
 
 
 def test_answers_that_are_added_up_are_summed_as_they_are_with_their_weight_behind() -> None:
     memory = drawn()
-    said = carry(task("mask"), VECTOR, 4.0, memory, SITE, weighted=False)
+    said = carried(task("mask"), VECTOR, 4.0, memory, SITE, weighted=False)
     assert unmasked(said.vector, memory.protocol["secret"]).tolist() == [0.5, -2.25, 4.0, 4.0]
 
 
 def test_what_a_step_keeps_is_never_shown_to_a_protocol(masked: Masked) -> None:
     memory = drawn()
-    rehearse(task("mask"), memory, SITE)
-    said = carry(task("mask"), VECTOR, 4.0, memory, SITE, weighted=True)
+    prepare(task("mask"), memory, SITE)
+    said = carried(task("mask"), VECTOR, 4.0, memory, SITE, weighted=True)
     say_message(task("tell"), after(said, memory), SITE)
-    assert {name for _, _, kept in masked.asked for name in kept} == {"secret"}
+    assert {name for _, kept in masked.asked for name in kept} == {"secret"}
 
 
 @pytest.mark.parametrize("stage", ["mask", "tell"])
 @pytest.mark.parametrize("memory", [NO_MEMORY, Memory(step=OWN, protocol=make_state(secret=np.zeros(16)))])
 def test_a_stage_without_the_one_before_is_refused(stage: str, memory: Memory) -> None:
     with pytest.raises(FederatedError, match="does not follow") as raised:
-        say_message(task(stage), memory, SITE) if stage == "tell" else rehearse(task(stage), memory, SITE)
+        say_message(task(stage), memory, SITE) if stage == "tell" else prepare(task(stage), memory, SITE)
     assert raised.value.code is ErrorCode.NODE_REFUSED
 
 
@@ -98,9 +97,9 @@ def test_no_stage_is_said_before_its_turn_or_twice() -> None:
     memory = drawn()
     with pytest.raises(FederatedError, match='stage "tell" of the sum protocol "masked" does not follow'):
         say_message(task("tell"), memory, SITE)
-    memory = after(carry(task("mask"), VECTOR, 1.0, memory, SITE, weighted=True), memory)
+    memory = after(carried(task("mask"), VECTOR, 1.0, memory, SITE, weighted=True), memory)
     with pytest.raises(FederatedError, match="does not follow"):
-        rehearse(task("mask", note=b"again"), memory, SITE)
+        prepare(task("mask", note=b"again"), memory, SITE)
     memory = after(say_message(task("tell"), memory, SITE), memory)
     with pytest.raises(FederatedError, match="does not follow"):
         say_message(task("tell", note=b"again"), memory, SITE)
@@ -117,57 +116,39 @@ def test_no_stage_is_said_before_its_turn_or_twice() -> None:
 )
 def test_no_stage_of_another_sum_takes_its_place(elsewhere: Task) -> None:
     with pytest.raises(FederatedError, match="does not follow"):
-        rehearse(elsewhere, drawn(), SITE)
+        prepare(elsewhere, drawn(), SITE)
 
 
 def test_a_sum_that_begins_gets_nothing_of_the_one_before(masked: Masked) -> None:
     say_message(task("draw", first=6), drawn(), SITE)
-    assert masked.asked[-1] == ("draw", True, {})
+    assert masked.asked[-1] == ("draw", {})
 
 
-def test_a_protocol_that_would_keep_the_vector_says_nothing_with_it() -> None:
-    memory = drawn("leaking")
-    with pytest.raises(FederatedError, match="would keep something of the vector") as raised:
-        carry(task("mask", protocol="leaking"), VECTOR, 1.0, memory, SITE, weighted=True)
-    assert raised.value.code is ErrorCode.INTERNAL
+def test_what_is_kept_of_the_message_with_the_vector_is_there_before_the_vector(masked: Masked) -> None:
+    ready = prepare(task("mask", protocol="marking"), drawn("marking"), SITE)
+    assert sorted(ready.keeps) == ["secret", "size"]
+    assert ready.keeps["size"].tolist() == [VECTOR.size + 1]
+    said = carry(ready, VECTOR, 1.0, weighted=True)
+    assert (said.keeps, said.turn) == (ready.keeps, ready.turn)
 
 
-def test_a_protocol_may_keep_what_no_vector_decides() -> None:
-    memory = drawn("marking")
-    said = carry(task("mask", protocol="marking"), VECTOR, 1.0, memory, SITE, weighted=True)
-    assert sorted(said.keeps) == ["said", "secret"]
-
-
-def test_a_protocol_makes_masks_of_all_values_once(masked: Masked) -> None:
-    """It is asked beforehand, and what it would keep of other values, about one value."""
-    for name in ("masked", "marking"):
-        protocol = PROTOCOLS.get(name)
-        assert isinstance(protocol, Masked)
-        memory = drawn(name)
-        rehearse(task("mask", protocol=name), memory, SITE)
-        carry(task("mask", protocol=name), VECTOR, 1.0, memory, SITE, weighted=True)
-        assert protocol.carried.count(VECTOR.size + 1) == 1
-        assert set(protocol.carried) == {1, VECTOR.size + 1}
-
-
-def test_a_protocol_may_keep_how_many_values_there_are() -> None:
-    with registered(Counting()):
-        memory = drawn("counting")
-        said = carry(task("mask", protocol="counting"), VECTOR, 1.0, memory, SITE, weighted=True)
-    assert said.keeps["size"].tolist() == [VECTOR.size + 1]
+def test_a_protocol_is_asked_and_makes_masks_once(masked: Masked) -> None:
+    carry(prepare(task("mask"), drawn(), SITE), VECTOR, 1.0, weighted=True)
+    assert masked.carried == [VECTOR.size + 1]
+    assert [stage for stage, _ in masked.asked] == ["draw", "mask"]
 
 
 @pytest.mark.parametrize("vector", [np.array([1e300, 0.0, 0.0]), np.array([np.nan, 0.0, 0.0])])
 def test_what_is_not_finite_is_not_carried(vector: np.ndarray) -> None:
     with pytest.raises(FederatedError, match="not finite"):
-        carry(task("mask"), vector, 1e12, drawn(), SITE, weighted=True)
+        carried(task("mask"), vector, 1e12, drawn(), SITE, weighted=True)
 
 
 def test_a_note_that_a_protocol_cannot_have_is_refused_before_anything_is_computed() -> None:
     with pytest.raises(FederatedError, match="the note is none"):
-        rehearse(task("mask", note=b"bad"), drawn(), SITE)
+        prepare(task("mask", note=b"bad"), drawn(), SITE)
     with pytest.raises(FederatedError, match="the sum protocol gave no answer") as raised:
-        rehearse(task("mask", note=b"worse"), drawn(), SITE)
+        prepare(task("mask", note=b"worse"), drawn(), SITE)
     assert "secret" not in str(raised.value)
 
 
@@ -217,9 +198,9 @@ def test_a_message_may_name_the_state_that_it_is_without() -> None:
     assert stage_of(short).name == "draw"
     assert about(short) == about(whole) != about(task("mask"))
     memory = after(say_message(short, Memory(step=OWN), SITE), Memory(step=OWN))
-    assert carry(whole, VECTOR, 4.0, memory, SITE, weighted=True).turn
+    assert carried(whole, VECTOR, 4.0, memory, SITE, weighted=True).turn
     with pytest.raises(FederatedError, match="does not follow what the node said last"):
-        carry(
+        carried(
             replace(whole, state=make_state(parameters=np.ones(3))), VECTOR, 4.0, memory, SITE, weighted=True
         )
 

@@ -11,13 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from heliosdb.privacy.ring import MOST_WIDE, NARROW, WIDE, Ring, add, ring_for, subtract
+from heliosdb.privacy.ring import (
+    FRACTIONS,
+    MOST_WIDE,
+    NARROW,
+    WIDE,
+    AnyRing,
+    Ring,
+    Word,
+    add,
+    ring_for,
+    subtract,
+)
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 SMALL = st.floats(min_value=-(2.0**59), max_value=2.0**59)
 
 
-def summed(ring: Ring, *vectors: np.ndarray) -> np.ndarray:
+def summed(ring: AnyRing, *vectors: np.ndarray) -> np.ndarray:
     total = np.zeros(vectors[0].size * ring.limbs, dtype=np.uint64)
     for vector in vectors:
         add(total, ring.encode(vector), ring.limbs)
@@ -45,13 +56,35 @@ def test_narrow_numbers_add_up_to_half_a_unit_each(one: np.ndarray, other: np.nd
         assert abs(Fraction(float(c)) - exact) <= Fraction(1, 2**64) + abs(exact) / 2**52
 
 
+@given(st.data(), st.sampled_from([FRACTIONS[0], 30, FRACTIONS[-1]]), st.integers(2, 5))
+def test_numbers_of_one_word_add_up_to_half_a_unit_each(
+    data: st.DataObject, fraction: int, terms: int
+) -> None:
+    ring = Word(fraction)
+    most = ring.largest(terms)
+    vectors = [data.draw(arrays(np.float64, 5, elements=st.floats(-most, most))) for _ in range(terms)]
+    for number, found in enumerate(summed(ring, *vectors)):
+        exact = sum(Fraction(float(vector[number])) for vector in vectors)
+        assert (
+            abs(Fraction(float(found)) - exact) <= Fraction(terms, 2 ** (fraction + 1)) + abs(exact) / 2**52
+        )
+
+
+@pytest.mark.parametrize("fraction", [FRACTIONS[0], 40, FRACTIONS[-1]])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_the_largest_numbers_of_one_word_do_not_wrap_around(fraction: int, sign: float) -> None:
+    ring = Word(fraction)
+    vectors = [np.full(3, sign * ring.largest(7)) for _ in range(7)]
+    np.testing.assert_allclose(summed(ring, *vectors), 7 * vectors[0], rtol=1e-15)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 2.0**-65, -(2.0**-65), 5e-324, 2.0**-64, -0.75, 2.0**59])
 def test_a_narrow_number_is_the_nearest_multiple_of_its_unit(value: float) -> None:
     (found,) = NARROW.decode(NARROW.encode(np.array([value])))
     assert Fraction(float(found)) == round(Fraction(value) * 2**64) * Fraction(1, 2**64)
 
 
-@pytest.mark.parametrize("ring", [WIDE, NARROW])
+@pytest.mark.parametrize("ring", [WIDE, NARROW, Word(40)])
 def test_a_mask_that_is_taken_away_again_leaves_no_trace(ring: Ring) -> None:
     rng = np.random.default_rng(1)
     words = ring.encode(rng.normal(size=50) * 10.0 ** rng.integers(-9, 9, size=50))

@@ -363,6 +363,27 @@ def test_a_lattice_that_cannot_be_is_refused(rounding: Rounding, reason: str) ->
         task_from_header(raw)
 
 
+@pytest.mark.parametrize(
+    ("summing", "reason"),
+    [
+        (Summing("newer", "shares", fraction=57), "bits behind the point are out of range"),
+        (Summing("newer", rounding=Rounding(8, 1.0, 1.0), fraction=30), "few bits, or put into 64"),
+    ],
+)
+def test_a_fraction_that_cannot_be_is_refused(summing: Summing, reason: str) -> None:
+    work = replace(a_task().work, summing=summing)
+    raw = encode_task(replace(a_task(), work=work), SEALING_KEY)[0]
+    with pytest.raises(FederatedError, match=reason):
+        task_from_header(raw)
+
+
+@pytest.mark.parametrize("fraction", [None, 0, 56])
+def test_how_many_bits_are_behind_the_point_is_told(fraction: int | None) -> None:
+    work = replace(a_task().work, summing=Summing("newer", "shares", fraction=fraction))
+    read = task_from_header(encode_task(replace(a_task(), work=work), SEALING_KEY)[0]).task
+    assert read.work == work
+
+
 def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_to_refuse() -> None:
     work = replace(
         a_task().work,
