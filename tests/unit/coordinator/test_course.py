@@ -342,7 +342,7 @@ def test_hidden_updates_of_many_values_take_a_word_each_that_holds_means_of_6553
 
 
 def test_hidden_values_take_as_many_bits_as_any_where_one_word_may_not_do() -> None:
-    assert fraction(2.0**40, 100) is None
+    assert fraction(2.0**41, 100) is None
     assert fraction(None, 100) is None
     assert fraction(1_500.0, 3, MOST_WIDE - 1) is None
     assert fraction(1_500.0, 3, privacy=Privacy(Mechanism(2.0), 1.0)) is None
