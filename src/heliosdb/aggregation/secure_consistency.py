@@ -41,18 +41,22 @@ def check_agreed(
     *,
     own: int,
 ) -> None:
-    """FederatedError INVALID_VALUE where fewer than the threshold have signed that these are left.
+    """FederatedError INVALID_VALUE where fewer than the threshold have signed that these are left: no more
+    signatures than so many are verified.
 
     signed: by place, as `sign_survivors` gave it. own: the node's place; what it has signed it knows.
     """
     stated = _stated(group, senders, survivors)
-    agreed = 0
+    agreed = int(own in signed)
     for place, raw in signed.items():
+        if agreed >= group.threshold:
+            return
         signature = signature_in(raw.tobytes())
-        is_signed = place == own or (
-            signature is not None and site.knows(group.keys[place].fingerprint, stated, signature)
+        agreed += (
+            place != own
+            and signature is not None
+            and site.knows(group.keys[place].fingerprint, stated, signature)
         )
-        agreed += is_signed
     if agreed < group.threshold:
         raise invalid_value(
             f"{counted(agreed, 'node')} signed who is left in the sum, and the threshold is {group.threshold}"

@@ -361,6 +361,16 @@ def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) ->
     )
 
 
+def lock_message(
+    connection: Connection, key: TaskKey, dataset: SharedDataset
+) -> tuple[StoredRelease | None, SharedDataset | None]:
+    """Return what was released for a task, and its dataset as it is shared now, under that one's lock: what a
+    message without a vector is held against. No ledger is read."""
+    lock_dataset(connection, dataset)
+    (row,) = _SQL.query(connection, "read_message", dataset.dataset_id, key.workspace, *_place(key))
+    return _stored(row), _dataset(row)
+
+
 def _place(key: TaskKey) -> tuple[object, ...]:
     return (key.run, key.round, key.exchange, key.step, key.node)
 

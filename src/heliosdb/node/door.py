@@ -44,6 +44,7 @@ from heliosdb.catalog.participant import (
     insert_plain_release,
     lock_charge,
     lock_ledgers,
+    lock_message,
     look_up,
 )
 from heliosdb.catalog.participant_view import record_run
@@ -386,10 +387,10 @@ class Door:
         self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: Passing
     ) -> SealedUpdate:
         key = received.task.key
-        state = lock_ledgers(connection, key, dataset)
-        if (again := same_again(state.release, received)) is not None:
+        release, shared = lock_message(connection, key, dataset)
+        if (again := same_again(release, received)) is not None:
             return again
-        check_unchanged(state.dataset, dataset)
+        check_unchanged(shared, dataset)
         update = self._close(received, passing, None, None)
         remember(connection, key, passing)
         insert_message_release(connection, key, dataset, stored_release(received, update))

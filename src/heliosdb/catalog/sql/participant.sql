@@ -94,6 +94,14 @@ LEFT JOIN LATERAL (
 ) AS a ON true
 ORDER BY b.base_table_id
 
+-- name: read_message(bigint, text, uuid, integer, integer, text, text)
+SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
+       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options
+FROM (VALUES (1)) AS message
+LEFT JOIN federated.release AS r
+    ON r.run_id = $3 AND r.round_number = $4 AND r.exchange = $5 AND r.step = $6 AND r.node_name = $7
+LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
+
 -- name: insert_charge(text, uuid, integer, integer, text, text, text, text, bytea, bigint[], double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision, double precision, double precision, text)
 WITH charged AS (
     INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256, state)
