@@ -300,12 +300,16 @@ def of_shares() -> list[tuple[str, Task]]:
     repeated = Privacy(Mechanism(NOISE, 0.5, 2), 1.0)
     plain = StatisticsWork(MODEL, None, classes=2).to_work(2)
     rounded = replace(secure, trust="local", rounding=Rounding(16, 1.0, 100.0))
+    in_word = replace(secure, trust="local", fraction=1)
     return [
         ("values with shares of noise are not rounded", working(summed, summing=rounded)),
+        ("values with shares of noise are not rounded", working(summed, summing=in_word)),
         (
-            "values with shares of noise are not rounded",
-            working(summed, summing=replace(secure, fraction=30)),
+            "too few for the steps of the noise",
+            working(summed, summing=replace(in_word, trust="distributed")),
         ),
+        ("nothing is rounded to a lattice", working(task(STATISTICS, plain), summing=in_word)),
+        ("nothing is put into one word", working(counted(), summing=replace(in_word, trust="distributed"))),
         ("nothing is rounded to a lattice", working(task(STATISTICS, plain), summing=rounded)),
         ("lets nobody know whose noise adds up", working(counted(), summing=Summing(trust="distributed"))),
         ("there is no noise to share", working(task(STATISTICS, plain), summing=secure)),

@@ -24,11 +24,13 @@ from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, TaskK
 from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution, Plain
 from heliosdb.node.guards import check_guard, make_private
 from heliosdb.node.memory import Memory
+from heliosdb.node.policy import find_step
 from heliosdb.node.sum_terms import SumTerms, check_shared, check_willing, share_of
 from heliosdb.node.summing import about, carry, prepare, say_message
 from heliosdb.parts.protocols import ShamirSettings
 from heliosdb.privacy.mechanisms import Lattice
-from heliosdb.privacy.shares import add_share, noise_unit
+from heliosdb.privacy.ring import Word
+from heliosdb.privacy.shares import add_share, noise_unit, shared_fraction
 from tests.support.sums import Site
 
 STAGES = ("keys", "shares", "masked", "consistency", "unmask")
@@ -39,7 +41,14 @@ READING = Reading(None, tuple(f"x{number}" for number in range(SIZE - 1)), "y", 
 Change = Callable[[Task], Task]
 
 
-def task_of(node: str, stage: str, note: bytes = b"", nodes: int = 5, trust: Trust = "distributed") -> Task:
+def task_of(
+    node: str,
+    stage: str,
+    note: bytes = b"",
+    nodes: int = 5,
+    trust: Trust = "distributed",
+    fraction: int | None = None,
+) -> Task:
     key = TaskKey(
         WorkspaceName("w"),
         RunId(UUID(int=1)),
@@ -48,7 +57,7 @@ def task_of(node: str, stage: str, note: bytes = b"", nodes: int = 5, trust: Tru
         StepName("gradient"),
         NodeName(node),
     )
-    work = replace(WORK, summing=Summing("shamir", stage, note, nodes, trust=trust))
+    work = replace(WORK, summing=Summing("shamir", stage, note, nodes, trust=trust, fraction=fraction))
     state = make_state(parameters=np.zeros(SIZE))
     return Task(key, READING, work, SCALING, state, Budget(1.0, 1e-5))
 
@@ -62,6 +71,7 @@ class Nodes:
     terms: Mapping[str, SumTerms] = field(default_factory=dict)
     asked: Mapping[str, Change] = field(default_factory=dict)
     trust: Trust = "distributed"
+    fraction: int | None = None
     memories: dict[str, Memory] = field(default_factory=dict)
     shares: dict[str, Fraction] = field(default_factory=dict)
 
@@ -72,7 +82,9 @@ class Nodes:
             self.sites[name].terms = terms
 
     def answer(self, name: str, stage: str, note: bytes, there: int) -> AnyVector:
-        task = self.asked.get(name, lambda one: one)(task_of(name, stage, note, there, self.trust))
+        task = self.asked.get(name, lambda one: one)(
+            task_of(name, stage, note, there, self.trust, self.fraction)
+        )
         memory, site = self.memories.get(name, Memory()), self.sites[name]
         if stage == "masked":
             noise = share_of(task, memory.protocol, site)
@@ -87,7 +99,8 @@ class Nodes:
         return said.vector
 
     def total(self, threshold: int | None = None, *, lost: str | None = None) -> np.ndarray:
-        protocol, heard = SecureSum(ShamirSettings(threshold)), NO_STATE
+        ring = None if self.fraction is None else Word(self.fraction)
+        protocol, heard = SecureSum(ShamirSettings(threshold), ring), NO_STATE
         for stage in STAGES:
             there = [one for one in self.names if one != lost or stage in ("keys", "shares")]
             heard = self._stage(protocol, stage, there, heard)
@@ -101,19 +114,42 @@ class Nodes:
         return protocol.take(stage, SIZE + 1, heard, said)
 
 
+FRACTION = shared_fraction(1.0, NOISE, SIZE, 5)
+
+
 def std_of(total: np.ndarray) -> float:
     return float(total[:-1].std()) / Lattice.of(1.0, NOISE, SIZE).std
 
 
+@pytest.mark.parametrize("fraction", [None, FRACTION])
 @pytest.mark.parametrize(("lost", "variance"), [(None, 5 / 3), ("node_3", 4 / 3)])
 def test_the_sum_has_the_noise_that_is_charged_and_what_the_curious_one_adds(
-    lost: str | None, variance: float
+    lost: str | None, variance: float, fraction: int | None
 ) -> None:
-    total = Nodes(5).total(lost=lost)
+    total = Nodes(5, fraction=fraction).total(lost=lost)
     assert std_of(total) == pytest.approx(math.sqrt(variance), rel=0.15)
     steps = total[:-1] / noise_unit(Lattice.of(1.0, NOISE, SIZE))
     assert np.array_equal(steps, np.rint(steps))
     assert total[-1] == (5 if lost is None else 4)
+
+
+def test_one_word_holds_the_very_steps_of_the_noise_and_what_would_round_or_cut_them_is_refused() -> None:
+    assert FRACTION is not None
+    assert noise_unit(Lattice.of(1.0, NOISE, SIZE)) == 2.0**-FRACTION
+    step = find_step(task_of("node_0", "masked"))
+    check_shared(task_of("node_0", "masked", fraction=FRACTION), step)
+    with pytest.raises(FederatedError, match="bits behind the point are too few") as raised:
+        check_shared(task_of("node_0", "masked", fraction=FRACTION - 1), step)
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+    with pytest.raises(FederatedError, match="may pass the range of the secure sum"):
+        check_shared(task_of("node_0", "masked", fraction=min(FRACTION + 9, 56)), step)
+
+
+def test_no_share_leaves_in_a_word_that_would_round_it() -> None:
+    assert FRACTION is not None
+    with pytest.raises(FederatedError, match="too few bits for shares of the noise") as raised:
+        Nodes(5, fraction=FRACTION - 3).total()
+    assert raised.value.code is ErrorCode.INTERNAL
 
 
 def test_a_node_whose_dba_trusts_fewer_adds_more_and_the_others_as_before() -> None:

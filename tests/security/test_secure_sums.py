@@ -247,8 +247,7 @@ def test_the_late_vector_of_a_node_that_was_said_to_be_lost_does_not_open() -> N
     seat = _seat(play, late)
     play.stage("masked", NODES)
     ring, words = ring_for(play.size), np.array(play.said["masked"][late])
-    masks = np.zeros_like(words)
-    seat.hide(masks, range(5), ring)
+    masks = seat.seeds(range(5)).hide(np.zeros(play.size), ring)
     own = mask(seat.drawn.own, words.size)
     subtract(words, masks, ring.limbs)
     assert ring.decode(words).tolist() == FIVE[late].tolist(), "without all masks it is the vector"
@@ -281,7 +280,7 @@ def test_a_share_beyond_the_field_is_refused() -> None:
     beyond = PRIME.to_bytes(SHARE_BYTES, "big")
     liar, victim = NODES[2], NODES[0]
     seat = _seat(play, liar)
-    boxes = as_array(seat.boxes(dict.fromkeys(range(5), beyond + beyond)))
+    boxes = as_array(seat.boxes(dict.fromkeys(range(5), beyond + beyond))[0])
     play.stage("shares", NODES, lambda node, answer: boxes if node == liar else answer)
     with refused("do not open"):
         play.answer("masked", victim)

@@ -203,15 +203,16 @@ class Group:
         """
         lower, upper = self.keys[min(one, other)], self.keys[max(one, other)]
         about = b"mask\0" + self.digest + lower.fingerprint + upper.fingerprint
-        return agreed(agreement, self.keys[other], self.keys[other].mask_key, about)
+        (seed,) = agreed(agreement, self.keys[other], self.keys[other].mask_key, about)
+        return seed
 
 
-def agreed(agreement: Agreement, whose: Keys, public: bytes, about: bytes) -> bytes:
-    """The key that a node has with another one for one purpose.
+def agreed(agreement: Agreement, whose: Keys, public: bytes, *purposes: bytes) -> tuple[bytes, ...]:
+    """The keys that a node has with another one, for each purpose.
 
     FederatedError INVALID_VALUE for a public key with which nobody agrees, by name of its node.
     """
-    found = agreement.agree(public, about)
+    found = agreement.agree_on(public, purposes)
     if found is None:
         raise invalid_value(f"a key of the node with certificate {whose.name} is none to agree with")
     return found

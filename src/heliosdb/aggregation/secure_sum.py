@@ -55,7 +55,7 @@ from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.domain.wording import counted
 from heliosdb.parts.protocols import LEAST_NODES, MOST_NODES, ShamirSettings, least_survivors
-from heliosdb.privacy.masks import Masks, seal, unseal
+from heliosdb.privacy.masks import KEY_BYTES, Masks, seal, unseal
 from heliosdb.privacy.ring import AnyRing, Words, add, ring_for, subtract
 from heliosdb.privacy.shares import Cohort
 from heliosdb.privacy.sharing import SHARE_BYTES, is_share, split
@@ -194,23 +194,27 @@ class _Seat:
     place: int
     drawn: Secrets
 
-    def box_key(self, sender: int, recipient: int) -> bytes:
-        """Of the box from one node to another, of which this one is either."""
-        keys = self.group.keys
-        about = b"shares\0" + self.group.digest + keys[sender].fingerprint + keys[recipient].fingerprint
-        other = keys[recipient if sender == self.place else sender]
-        return agreed(self.drawn.share_keys, other, other.share_key, about)
+    def box_keys(self, other: int) -> tuple[bytes, ...]:
+        """Of the box to another node, and of the box from it."""
+        own, theirs = self.group.keys[self.place], self.group.keys[other]
+        ways = (own.fingerprint + theirs.fingerprint, theirs.fingerprint + own.fingerprint)
+        purposes = [b"shares\0" + self.group.digest + way for way in ways]
+        return agreed(self.drawn.share_keys, theirs, theirs.share_key, *purposes)
 
-    def boxes(self, pairs: Mapping[int, bytes]) -> bytes:
-        """Pairs of shares by place, sealed for whoever is there; nothing in the box to oneself."""
-        return b"".join(
-            bytes(BOX) if other == self.place else seal(self.box_key(self.place, other), pair)
-            for other, pair in pairs.items()
-        )
+    def boxes(self, pairs: Mapping[int, bytes]) -> tuple[bytes, bytes]:
+        """Pairs of shares by place, sealed for whoever is there, and the keys of the boxes that come from
+        there; nothing in the box to oneself."""
+        sealed, keys = [], []
+        for other, pair in pairs.items():
+            to, back = (b"", bytes(KEY_BYTES)) if other == self.place else self.box_keys(other)
+            sealed.append(seal(to, pair) if to else bytes(BOX))
+            keys.append(back)
+        return b"".join(sealed), b"".join(keys)
 
-    def open(self, sender: int, box: bytes) -> Bytes:
-        """The pair of shares in a box; FederatedError INVALID_VALUE for one that does not open."""
-        found = unseal(self.box_key(sender, self.place), box)
+    def open(self, sender: int, box: bytes, key: bytes | None) -> Bytes:
+        """The pair of shares in a box; FederatedError INVALID_VALUE for one that does not open. key: of it,
+        None where it is still to be agreed on."""
+        found = unseal(key or self.box_keys(sender)[1], box)
         if found is None or not (is_share(found[:SHARE_BYTES]) and is_share(found[SHARE_BYTES:])):
             raise invalid_value(
                 f"the shares of the node with certificate {self.group.keys[sender].name} do not open"
@@ -255,14 +259,16 @@ def _boxes(key: TaskKey, told: State, memory: State, site: Signatory) -> tuple[B
     shares = [split(one, points, graph.needed(group)) for one in (seat.drawn.masks, seat.drawn.own)]
     pairs = {holder: first + second for holder, first, second in zip(holders, *shares, strict=True)}
     own = pairs.get(seat.place)
+    boxes, openings = seat.boxes(pairs)
     kept = make_state(
         secrets=memory["secrets"],
         keys=group.to_array(),
         threshold=np.array([group.threshold], dtype=np.uint64),
         place=np.array([seat.place], dtype=np.uint64),
+        openings=as_array(openings),
         **({"holders": np.array(holders, dtype=np.uint64)} if own is None else {"pair": as_array(own)}),
     )
-    return graph.pack(holders, seat.boxes(pairs)), kept
+    return graph.pack(holders, boxes), kept
 
 
 def _prepared(told: State, memory: State, ring: AnyRing) -> Prepared:
@@ -278,8 +284,9 @@ def _prepared(told: State, memory: State, ring: AnyRing) -> Prepared:
     if boxes.dtype != np.uint8 or boxes.shape != (len(givers), BOX):
         raise invalid_value("there are not as many boxes as nodes that sent some")
     seat = _Seat(group, place, Secrets.read(memory["secrets"]))
+    known = _openings(memory, len(group.keys))
     pairs = [
-        memory["pair"] if giver == place else seat.open(giver, box.tobytes())
+        memory["pair"] if giver == place else seat.open(giver, box.tobytes(), known.get(giver))
         for giver, box in zip(givers, boxes, strict=True)
     ]
     seeds = seat.seeds(others)
@@ -292,6 +299,13 @@ def _prepared(told: State, memory: State, ring: AnyRing) -> Prepared:
         **({"givers": np.array(givers, dtype=np.uint64)} if "holders" in memory else {}),
     )
     return Prepared(lambda vector: seeds.hide(vector, ring), kept)
+
+
+def _openings(memory: State, nodes: int) -> dict[int, bytes]:
+    """By place, the keys of boxes that were agreed on when others were sealed."""
+    holders = memory["holders"].tolist() if "holders" in memory else range(nodes)
+    keys = memory["openings"].reshape(-1, KEY_BYTES)
+    return {holder: key.tobytes() for holder, key in zip(holders, keys, strict=True)}
 
 
 def _holders_left(drawn: NDArray[Any], senders: Sequence[int], group: Group) -> set[int]:

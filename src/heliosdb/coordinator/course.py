@@ -221,10 +221,12 @@ class Course:
             nodes=1 if self.protocol.is_open else nodes,
             trust="local" if asked.work.privacy is None else self.run.trust,
         )
-        if isinstance(self.protocol, AddsInRing):
-            summing = in_fewer_bits(summing, plan, step, asked.work)
         work = coded(asked.work, self.run.options, is_update=step.gathers == "rule" and self.protocol.is_open)
         asked = replace(asked, work=replace(work, summing=summing))
+        if isinstance(self.protocol, AddsInRing):
+            whole = Question(self, plan, step, exchange, asked)
+            summing = in_fewer_bits(plan, step, asked.work, lambda: whole.sensitivity)
+            asked = replace(asked, work=replace(work, summing=summing))
         if not self.protocol.is_open and not stage.carries:
             asked = without_state(asked)
         return Question(self, plan, step, exchange, asked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from heliosdb.aggregation.masked_sum import lattice_of
@@ -21,6 +22,7 @@ from heliosdb.domain.task import Rounding, Summing, TaskKey, Work
 from heliosdb.domain.vector import Vector
 from heliosdb.domain.wording import counted
 from heliosdb.privacy.ring import FRACTIONS, MOST_WIDE
+from heliosdb.privacy.shares import shared_fraction
 
 
 def rounding_of(plan: RunPlan, step: Step) -> Rounding | None:
@@ -35,28 +37,34 @@ def rounding_of(plan: RunPlan, step: Step) -> Rounding | None:
     return Rounding(bits, most, 2.0 ** math.ceil(math.log2(max(rows, 1.0))))
 
 
-def in_fewer_bits(summing: Summing, plan: RunPlan, step: Step, work: Work) -> Summing:
+def in_fewer_bits(plan: RunPlan, step: Step, work: Work, sensitivity: Callable[[], float]) -> Summing:
     """Return how a step's hidden answers are added up: rounded where the run's options say so, in one word
-    each where that holds them, or as any value is."""
-    rounding = rounding_of(plan, step)
+    each where that holds them, or as any value is. sensitivity: of a private answer."""
+    summing, rounding = work.summing, rounding_of(plan, step)
     if rounding is not None:
         return replace(summing, rounding=rounding)
-    return replace(summing, fraction=fraction_of(plan, step, work, summing.nodes))
+    if step.gathers != "rule" or work.size < MOST_WIDE:
+        return summing
+    if work.privacy is None:
+        return replace(summing, fraction=_fraction_for(plan.findings.rows, summing.nodes))
+    if summing.trust == "local" or work.privacy.weight != 1.0:
+        return summing
+    multiplier = work.privacy.mechanism.noise_multiplier
+    return replace(summing, fraction=shared_fraction(sensitivity(), multiplier, work.size, summing.nodes))
 
 
 _LARGEST_MEAN = 16
 """Bits before the point of a hidden update's values where they are added up in 64 bits: 65,536."""
 
 
-def fraction_of(plan: RunPlan, step: Step, work: Work, nodes: int) -> int | None:
-    """Return how many bits behind the point a step's hidden answers have in words of 64 bits; None where one
-    word is not enough, or is not worth it.
+def _fraction_for(rows: float | None, nodes: int) -> int | None:
+    """Return how many bits behind the point updates times weights have in one word; None: it has no room.
 
-    Each of n nodes may have all the rows, and an update of the largest values: a sum of so many does not wrap
-    around, and the mean is off by less than n (n + 1) 2^-46 a value: 2e-10 of a hundred nodes at worst.
+    rows: of all nodes; None: not known. Each of n nodes may have all of them, and an update of the largest
+    values: a sum of so many does not wrap around, and the mean is off by less than n (n + 1) 2^-46 a value:
+    2e-10 of a hundred nodes at worst.
     """
-    rows = plan.findings.rows
-    if step.gathers != "rule" or work.privacy is not None or rows is None or work.size < MOST_WIDE:
+    if rows is None:
         return None
     bits = 63 - _LARGEST_MEAN - math.ceil(math.log2(max(rows, 1.0))) - math.ceil(math.log2(nodes + 1))
     return min(bits, FRACTIONS[-1]) if bits >= FRACTIONS[0] else None

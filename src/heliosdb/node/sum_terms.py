@@ -14,14 +14,16 @@ from fractions import Fraction
 from typing import Protocol
 
 from federated_sql.compliance import allows_central_noise
+from heliosdb.aggregation.masked_sum import sums_in
 from heliosdb.aggregation.sums import KnowsCohort, Signatory, protocol
 from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.wording import counted
+from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.privacy.neighbours import most_curious
-from heliosdb.privacy.shares import LARGEST_VALUE, Cohort
+from heliosdb.privacy.shares import LARGEST_VALUE, Cohort, noise_unit
 
 _LARGEST_SENSITIVITY = 1024.0
 """Of sums that name no clipping_norm: the root of the number of inputs, at worst."""
@@ -86,8 +88,10 @@ def check_shared(task: Task, step: Step) -> None:
         raise not_supported(f"step {step.name} does not tell the coordinator how much noise its sum needs")
     if step.gathers == "rule" and privacy.weight != 1.0:
         raise invalid_value("what is added up in steps of the noise has the weight 1")
+    multiplier = privacy.mechanism.noise_multiplier
+    _check_exact(task, step, multiplier)
     sensitivity = task.work.settings.get("clipping_norm", _LARGEST_SENSITIVITY)
-    multiplier, largest = privacy.mechanism.noise_multiplier, sums.largest(task.work.size + 1, summing.nodes)
+    largest = sums_in(protocol(summing.protocol), summing).largest(task.work.size + 1, summing.nodes)
     if not isinstance(sensitivity, float | int) or not LARGEST_VALUE * multiplier * sensitivity <= largest:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
@@ -98,14 +102,28 @@ def check_shared(task: Task, step: Step) -> None:
         )
 
 
+def _check_exact(task: Task, step: Step, noise_multiplier: float) -> None:
+    """FederatedError INVALID_VALUE where the ring would round what nodes release with their shares: the sum
+    would not be a function of the noised sum alone."""
+    fraction = task.work.summing.fraction
+    if fraction is None:
+        return
+    if not isinstance(step, ClipsSums) or step.gathers != "rule":
+        raise invalid_value("nothing is put into one word but hidden updates")
+    lattice = Lattice.of(step.sensitivity(task), noise_multiplier, task.work.size)
+    if 2.0**-fraction > noise_unit(lattice):
+        raise invalid_value(f"{fraction} bits behind the point are too few for the steps of the noise")
+
+
 def check_rounded(task: Task, step: Step) -> None:
     """FederatedError INVALID_VALUE where values are to be rounded of what no rule combines, or of noised
     ones: what rounding leaves of each node's exact share of the noise would be in their sum."""
-    if task.work.summing.rounding is None and task.work.summing.fraction is None:
+    summing, privacy = task.work.summing, task.work.privacy
+    if summing.rounding is None and summing.fraction is None:
         return
-    if task.work.privacy is not None:
+    if privacy is not None and (summing.rounding is not None or summing.trust == "local"):
         raise invalid_value("values with shares of noise are not rounded before they are added up")
-    if protocol(task.work.summing.protocol).is_open or step.gathers != "rule":
+    if protocol(summing.protocol).is_open or step.gathers != "rule":
         raise invalid_value("nothing is rounded to a lattice but hidden updates")
 
 

@@ -150,6 +150,7 @@ def carry(ready: Ready, vector: AnyVector, weight: float, *, weighted: bool) -> 
     if not np.isfinite(summand).all():
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
     summand = _within(task, summand)
+    _check_exact(task, summand)
     with _guarded(task):
         answer = ready.hide(summand)
     return Said(_of_shape(task, answer), ready.keeps, ready.turn)
@@ -171,6 +172,17 @@ def _within(task: Task, summand: Vector) -> Vector:
             hint="Scale the columns, or train without secure_aggregation.",
         )
     return summand
+
+
+def _check_exact(task: Task, summand: Vector) -> None:
+    """FederatedError INTERNAL where one word would round what has a share of the noise; refused beforehand
+    for what the task asks (sum_terms.py)."""
+    fraction = task.work.summing.fraction
+    if task.work.privacy is None or fraction is None:
+        return
+    units = np.ldexp(summand, fraction)
+    if (units != np.rint(units)).any():
+        raise FederatedError(ErrorCode.INTERNAL, "the sum has too few bits for shares of the noise")
 
 
 @contextmanager

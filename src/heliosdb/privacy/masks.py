@@ -7,6 +7,7 @@ Primitives come from `cryptography`: X25519, HKDF with SHA-256, AES-256 in count
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +22,7 @@ from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.ring import Words
 
 PUBLIC_BYTES, TAG_BYTES = 32, 16
-_KEY_BYTES = 32
+KEY_BYTES = 32
 _NONCE = bytes(12)
 """Fixed, since each key encrypts one message."""
 
@@ -51,11 +52,16 @@ class Agreement:
     def agree(self, public: bytes, about: bytes) -> bytes | None:
         """The key shared with the holder of `public`, for what `about` says; None for no key of the curve,
         and for one of small order, with which everybody would agree on the same key."""
+        found = self.agree_on(public, (about,))
+        return None if found is None else found[0]
+
+    def agree_on(self, public: bytes, purposes: Sequence[bytes]) -> tuple[bytes, ...] | None:
+        """The keys for several purposes, as `agree` has them one by one."""
         try:
             shared = self.private.exchange(X25519PublicKey.from_public_bytes(public))
         except ValueError:
             return None
-        return _derived(shared, about)
+        return tuple(_derived(shared, about) for about in purposes)
 
 
 class Masks:
@@ -119,4 +125,4 @@ def unseal(key: bytes, sealed: bytes) -> bytes | None:
 
 def _derived(secret: bytes, info: bytes) -> bytes:
     info = b"heliosdb secure sum v1\0" + info
-    return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=info).derive(secret)
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(secret)

@@ -38,6 +38,7 @@ from heliosdb.privacy.mechanisms import (
     discrete_gaussian,
 )
 from heliosdb.privacy.neighbours import COMPLETE, most_curious
+from heliosdb.privacy.ring import FRACTIONS, Word
 
 _MULTIPLE = 8
 """The sampler's standard deviations are multiples of this."""
@@ -86,6 +87,17 @@ class Cohort:
 def noise_unit(lattice: Lattice) -> float:
     """The steps in which nodes release: the largest power of two that is no more than the lattice's step."""
     return 2.0 ** (math.frexp(lattice.step)[1] - 1)
+
+
+def shared_fraction(sensitivity: float, noise_multiplier: float, dimensions: int, nodes: int) -> int | None:
+    """How many bits behind the point what so many nodes release has, so that one word holds their sum, to the
+    bit; None where there is none that does."""
+    unit = noise_unit(Lattice.of(sensitivity, noise_multiplier, dimensions))
+    fraction = 1 - math.frexp(unit)[1]
+    if fraction not in FRACTIONS:
+        return None
+    most = Word(fraction).largest(nodes)
+    return fraction if max(1.0, LARGEST_VALUE * noise_multiplier * sensitivity) <= most else None
 
 
 def share_std_steps(lattice: Lattice, share: Fraction) -> int:

@@ -29,7 +29,7 @@ from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, make_state, state_to_bytes
-from heliosdb.domain.task import Privacy, Rounding, Work
+from heliosdb.domain.task import Privacy, Rounding, Summing, Work
 from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.ring import MOST_WIDE, WIDE, Word
@@ -326,7 +326,9 @@ def test_messages_of_a_sum_are_without_a_large_state_but_the_one_with_the_vector
 def fraction(rows: float | None, nodes: int, size: int = MOST_WIDE, **changes: Any) -> int | None:
     plan = RunPlan(with_options(RUN, **HIDDEN), replace(FOUND, rows=rows), RoundNumber(1), {})
     step = Course.of(plan.run).step(changes.pop("step", TRAIN))
-    return hidden_updates.fraction_of(plan, step, Work("a", size, **changes), nodes)
+    summing = Summing("shamir", "masked", nodes=nodes, trust=changes.pop("trust", "local"))
+    asked = Work("a", size, summing=summing, **changes)
+    return hidden_updates.in_fewer_bits(plan, step, asked, lambda: 1.0).fraction
 
 
 @pytest.mark.parametrize(("rows", "nodes"), [(1.0, 3), (960_000.0, 16), (1e8, 100), (2.0**30, 1_000)])
@@ -345,7 +347,11 @@ def test_hidden_values_take_as_many_bits_as_any_where_one_word_may_not_do() -> N
     assert fraction(2.0**41, 100) is None
     assert fraction(None, 100) is None
     assert fraction(1_500.0, 3, MOST_WIDE - 1) is None
-    assert fraction(1_500.0, 3, privacy=Privacy(Mechanism(2.0), 1.0)) is None
+    noised = Privacy(Mechanism(2.0), 1.0)
+    assert fraction(1_500.0, 3, privacy=noised) is None
+    assert fraction(1_500.0, 3, privacy=Privacy(Mechanism(2.0), 9.0), trust="distributed") is None
+    assert fraction(1_500.0, 900, privacy=noised, trust="distributed") is None
+    assert fraction(None, 3, privacy=noised, trust="distributed") is not None
     assert fraction(1_500.0, 3, step=EVALUATE) is None
     assert fraction(1_500.0, 3) is not None
 
