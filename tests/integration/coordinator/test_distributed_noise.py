@@ -16,6 +16,8 @@ from tests.integration.coordinator.support import (
 from tests.support.cluster import Cluster
 
 NAMES = ("east", "north", "south", "west")
+VALUES = 3 * 100 + 101 * 50 + 51
+"""Of the network: more than are added up in as many bits as any value takes."""
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +93,9 @@ async def test_a_sum_of_too_few_is_refused_before_a_share_is_told(world: World) 
     assert "the node takes part in no sum of fewer than 4 nodes" in str(found["message"])
 
 
-async def test_a_network_takes_one_gradient_a_round(world: World) -> None:
+async def test_a_network_takes_one_gradient_a_round_of_a_word_a_value(world: World) -> None:
     world.execute(
-        f"CREATE FEDERATED MODEL layered IN WORKSPACE {WORKSPACE} WITH (algorithm = 'neural_network', layers = [3, 1],"
+        f"CREATE FEDERATED MODEL layered IN WORKSPACE {WORKSPACE} WITH (algorithm = 'neural_network', layers = [100, 50, 1],"
         " features = ['age', 'pressure'], target = 'outcome', rounds = 2, seed = 7, learning_rate = 0.1,"
         " batch_size = 100, secure_aggregation = true)"
     )
@@ -102,6 +104,11 @@ async def test_a_network_takes_one_gradient_a_round(world: World) -> None:
     steps = world.query("SELECT DISTINCT step FROM federated.ledger WHERE run_id = %s", found["run_id"])
     assert {one["step"] for one in steps} >= {"gradient"}
     assert "train" not in {one["step"] for one in steps}
+    (sent,) = world.query(
+        "SELECT max(bytes_received) AS bytes FROM federated.participation WHERE run_id = %s AND step = 'gradient'",
+        found["run_id"],
+    )
+    assert 8 * VALUES < sent["bytes"] < 9 * VALUES
 
 
 async def test_under_local_trust_each_node_adds_the_whole(world: World) -> None:

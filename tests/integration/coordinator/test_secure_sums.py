@@ -34,10 +34,12 @@ def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-async def trained(world: World, options: str = SECURE, *, faults: str = "") -> dict[str, object]:
+async def trained(
+    world: World, options: str = SECURE, *, faults: str = "", model: str = MODEL
+) -> dict[str, object]:
     """Train to the end, and say what came of it."""
     already = len(world.runs())
-    world.execute(f"START FEDERATED TRAINING {MODEL} WITH ({options})")
+    world.execute(f"START FEDERATED TRAINING {model} WITH ({options})")
     coordinator = world.start_coordinator(faults=faults)
     if faults:
         await coordinator.died()
@@ -57,8 +59,8 @@ async def trained(world: World, options: str = SECURE, *, faults: str = "") -> d
     return {**found, **counted, "run_id": run["run_id"]}
 
 
-def predicted(world: World) -> float:
-    (row,) = world.query(f"SELECT federated_model.{MODEL}(age => 50, pressure => 120) AS prediction")
+def predicted(world: World, model: str = MODEL) -> float:
+    (row,) = world.query(f"SELECT federated_model.{model}(age => 50, pressure => 120) AS prediction")
     return float(row["prediction"])
 
 
@@ -116,6 +118,31 @@ async def _restarted(world: World, site: Site) -> None:
     assert site.process is not None
     await site.process.ended()
     await world.start_site(site)
+
+
+async def test_many_values_take_a_word_each_and_are_the_plain_ones(world: World) -> None:
+    for site in world.sites:
+        with world.cluster.connect(site.database) as node:
+            node.execute(
+                "CALL federated.execute('ALTER FEDERATED DATASET patients SET (max_parameter_share = 1000)')"
+            )
+    # 5,401 values: two inputs, layers of 100 and 50. One step of all rows: another run has another order of them.
+    # 5,401 values: two inputs, layers of 100 and 50. One step of all rows: another run has another order of them.
+    world.execute(
+        f"CREATE FEDERATED MODEL wide IN WORKSPACE {WORKSPACE} WITH (algorithm = 'neural_network', rounds = 2, seed = 7,"
+        " layers = [100, 50, 1], features = ['age', 'pressure'], target = 'outcome', batch_size = 1000)"
+    )
+    plain = await trained(world, "secure_aggregation = false", model="wide")
+    expected = predicted(world, "wide")
+    secure = await trained(world, model="wide")
+    found = predicted(world, "wide")
+    assert (plain["status"], secure["status"]) == ("completed", "completed"), (plain, secure)
+    assert found == pytest.approx(expected, rel=1e-5)
+    (sent,) = world.query(
+        "SELECT max(bytes_received) AS bytes FROM federated.participation WHERE run_id = %s AND step = 'train'",
+        secure["run_id"],
+    )
+    assert 8 * 5_401 < sent["bytes"] < 9 * 5_401
 
 
 @pytest.mark.parametrize("bits", [16, 8])
