@@ -20,8 +20,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,20 @@ class Daemon:
     def kill(self) -> None:
         """End it."""
         self.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def training_networks() -> Iterator[None]:
+    """Nodes that are started meanwhile train networks: each would take seconds to import torch."""
+    former = os.environ.get(IMPORTS)
+    os.environ[IMPORTS] = "torch"
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[IMPORTS]
+        else:
+            os.environ[IMPORTS] = former
 
 
 def _await_end(pid: int, timeout: float | None) -> None:
