@@ -24,7 +24,8 @@ MODELS: dict[str, dict[str, object]] = {
     "forest": {
         "algorithm": "random_forest",
         "learning_rate": None,
-        "trees": 60,
+        # More than forty are five rounds.
+        "trees": 41,
         "max_depth": 3,
         "keep_best": False,
     },
