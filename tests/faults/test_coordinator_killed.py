@@ -19,29 +19,30 @@ from tests.integration.coordinator.support import MODEL, World, create_model, cr
 from tests.support.cluster import Cluster
 
 ROUNDS = 3
-Kill = tuple[str, int]
-"""A coordinator's fault point, counted from its own start, and the round that the run has come to by then."""
+Kill = tuple[str, int, str | None]
+"""A coordinator's fault point, counted from its own start; the round that the run has come to by then, and what is
+still asked in it."""
 
 CHAINS: dict[str, tuple[Kill, ...]] = {
     "beginning": (
-        ("run.claimed", -1),
-        ("round.opened", 0),
-        ("task.sent", 0),
-        ("update.received", 0),
-        ("aggregated", 0),
-        ("round.closed", 0),
+        ("run.claimed", -1, None),
+        ("round.opened", 0, "statistics"),
+        ("task.sent", 0, "statistics"),
+        ("update.received", 0, "statistics"),
+        ("aggregated", 0, "statistics"),
+        ("round.closed", 0, None),
     ),
     "training": (
-        ("task.sent:4", 1),
-        ("update.received:2", 1),
-        # The updates of round 1 are added up, so the next answers are its evaluation's.
-        ("aggregated", 1),
-        ("update.received:2", 1),
-        ("aggregated", 1),
-        ("round.opened", 2),
-        ("round.closed", 2),
-        ("round.closed", 3),
-        ("version.committed", 3),
+        ("task.sent:4", 1, "train"),
+        ("update.received:2", 1, "train"),
+        # What is added up then is kept with what is asked next, so round 1 trains once more, and is then evaluated.
+        ("aggregated", 1, "train"),
+        ("update.received:4", 1, "evaluate"),
+        ("aggregated", 1, "evaluate"),
+        ("round.opened", 2, "train"),
+        ("round.closed", 2, None),
+        ("round.closed", 3, None),
+        ("version.committed", 3, None),
     ),
 }
 """Each coordinator follows the one that was killed before it, in one run."""
@@ -90,10 +91,13 @@ async def test_kills_change_nothing_in_what_a_run_leaves(
 async def lead(world: World, *kills: Kill) -> Result:
     """Run it under one coordinator, or under several of which all but the last are killed."""
     start_run(world)
-    for point, number in kills:
+    for point, number, asked in kills:
         await world.start_coordinator(faults=f"coordinator.{point}=kill").died()
-        (reached,) = world.query("SELECT coalesce(max(round_number), -1) AS round FROM federated.round")
-        assert reached["round"] == number, point
+        (reached,) = world.query(
+            "SELECT coalesce(max(round_number), -1) AS round, (SELECT string_agg(DISTINCT step, ', ')"
+            " FROM federated.participation WHERE outcome = 'pending') AS asked FROM federated.round"
+        )
+        assert (reached["round"], reached["asked"]) == (number, asked), point
     coordinator = world.start_coordinator()
     await world.finished()
     coordinator.kill()
@@ -130,7 +134,12 @@ def rise(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 async def test_the_best_round_is_published_whoever_leads_in_the_end(rise: tuple[World, Result, int]) -> None:
     """At this rate the loss rises after its best round; kills after that must not lose it."""
     world, expected, best = rise
-    kills = (("round.closed:3", 2), ("round.opened", 3), ("aggregated:2", 3), ("round.closed:3", 5))
+    kills: tuple[Kill, ...] = (
+        ("round.closed:3", 2, None),
+        ("round.opened", 3, "train"),
+        ("aggregated:2", 3, "evaluate"),
+        ("round.closed:3", 5, None),
+    )
 
     assert await lead(world, *kills) == expected
 
