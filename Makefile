@@ -4,6 +4,8 @@
 PYTHON := .venv/bin/python
 TESTS ?= tests
 PYTEST_ARGS ?=
+# Tests of runs wait for intervals and deadlines: one process more than two cores keeps both busy meanwhile.
+WORKERS ?= 3
 SESSIONS ?= 100000
 DISTRIBUTION ?= bookworm
 
@@ -24,7 +26,7 @@ demo: setup  ## the quick start on private clusters, from nothing to a predictio
 # What needs Flower has a target of its own.
 test: setup  ## all tests, against a real PostgreSQL
 	@scripts/setup.sh --clients
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/flower $(PYTEST_ARGS) $(TESTS)
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/flower $(PYTEST_ARGS) $(TESTS)
 
 compiled: setup  ## compile what the proxy does with each read (needs cc) and run all its tests on what came out
 	rm -rf build/compiled

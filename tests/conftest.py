@@ -54,3 +54,12 @@ def federated_database(cluster: Cluster) -> Iterator[str]:
     name = cluster.create_database("federated_template")
     yield name
     cluster.drop_database(name)
+
+
+@pytest.fixture
+def forked_training() -> Iterator[None]:
+    """Nodes of this process have training processes that are forked: each would take half a second of imports."""
+    from tests.support.training import forked_workers
+
+    with forked_workers():
+        yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,10 +58,10 @@ NUMBERS: list[Any] = [
 ]  # fmt: skip
 
 
-def with_another_number(task: Task) -> Iterator[Task]:
+def with_another_number(task: Task, numbers: Sequence[Any] = NUMBERS) -> Iterator[Task]:
     """The task with one of its numbers replaced by one that is anything that the wire could bring."""
     privacy, scaling = task.work.privacy, task.scaling
-    for number in NUMBERS:
+    for number in numbers:
         if privacy is not None:
             changes: list[dict[str, Any]] = [{"noise_multiplier": number}, {"sampling_rate": number}]
             changes += [{"steps": number}] if isinstance(number, int) else []

@@ -73,12 +73,13 @@ class Stop:
 
 @dataclass(frozen=True)
 class Journey:
-    """A whole run: its exchanges in their order, and what it ended with."""
+    """A whole run: its exchanges in their order, and what it ended with. mode: of `travel`, what was on."""
 
     course: Course
     stops: tuple[Stop, ...]
     model: ModelState
     findings: Findings
+    mode: frozenset[str] = frozenset()
 
 
 def make_run(
@@ -228,7 +229,12 @@ def takes_newton_steps(name: str) -> bool:
 
 
 @cache
-def travel(
+def travel(name: str, **how: bool) -> Journey:
+    """Hold the run, once for each way of it; see `_travel`."""
+    return replace(_travel(name, **how), mode=frozenset(one for one, on in how.items() if on))
+
+
+def _travel(
     name: str,
     *,
     private: bool = False,

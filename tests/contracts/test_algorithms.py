@@ -34,6 +34,7 @@ from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.scoring.kinds import find_kind
 from heliosdb.transport.messages import encode_task, received_task, task_from_header
 from tests.contracts.hostile_tasks import (
+    NUMBERS,
     foreign_states,
     refused,
     with_another_number,
@@ -50,6 +51,7 @@ from tests.contracts.journeys import (
     modes,
     travel,
 )
+from tests.contracts.repeats import is_repeated, place_of
 
 NAMES = [entry.name for entry in ALGORITHMS.entries() if isinstance(entry.part, str)]
 """All but those that other tests may have registered in this process, as objects."""
@@ -108,14 +110,32 @@ def of_each_stop(test: Callable[..., None]) -> Callable[[Journey], None]:
     return over_stops
 
 
-def of_each_private_stop(test: Callable[..., None]) -> Callable[[Journey], None]:
+def of_each_private_stop(over_stops: Callable[[Journey], None]) -> Callable[[Journey], None]:
     """The same over journeys under a budget."""
-    over_stops = of_each_stop(test)
 
     def over_private_stops(private_journey: Journey) -> None:
         over_stops(private_journey)
 
     return over_private_stops
+
+
+def by_examples(
+    often: int, seldom: int, **drawn: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[[Journey], None]]:
+    """Make a test of a stop, with what is drawn for it, one of a journey. seldom: how often an exchange is tried
+    that an earlier journey had alike."""
+
+    def decorate(test: Callable[..., None]) -> Callable[[Journey], None]:
+        first, again = (settings(max_examples=most)(given(**drawn)(test)) for most in (often, seldom))
+
+        def over_stops(journey: Journey) -> None:
+            of_each_stop(lambda stop: (again if is_repeated(stop, journey, TRIPS) else first)(stop=stop))(
+                journey
+            )
+
+        return over_stops
+
+    return decorate
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -287,8 +307,7 @@ def without(table: Table, subject: int) -> Table:
 
 
 @of_each_private_stop
-@settings(max_examples=25, deadline=None)
-@given(seed=SEEDS)
+@by_examples(25, 5, seed=SEEDS)
 def test_one_subject_moves_a_sum_by_no_more_than_declared(stop: Stop, seed: int) -> None:
     table = ugly_table(seed)
     whole = compute(stop.step, table, stop.task)
@@ -397,10 +416,16 @@ def check_computed_as_asked(stop: Stop, task: Task, *tables: Table) -> None:
             assert task.work.privacy is None
 
 
-@of_each_stop
-def test_a_number_that_a_step_does_not_refuse_it_computes_with(stop: Stop) -> None:
-    for task in with_another_number(stop.task):
-        check_computed_as_asked(stop, task, ugly_table(3), stop.tables[NODES[0]])
+def test_a_number_that_a_step_does_not_refuse_it_computes_with(journey: Journey) -> None:
+    def of_stop(stop: Stop) -> None:
+        numbers = NUMBERS
+        if is_repeated(stop, journey, TRIPS):
+            # Each third, of the next journey other ones.
+            numbers = NUMBERS[place_of(journey, TRIPS) % 3 :: 3]
+        for task in with_another_number(stop.task, numbers):
+            check_computed_as_asked(stop, task, ugly_table(3), stop.tables[NODES[0]])
+
+    of_each_stop(of_stop)(journey)
 
 
 @settings(max_examples=200, deadline=None)
@@ -417,9 +442,7 @@ def test_a_task_of_pieces_that_a_step_does_not_refuse_it_computes(data: st.DataO
 # What a hostile node answers.
 
 
-@of_each_stop
-@settings(max_examples=15, deadline=None)
-@given(data=st.data())
+@by_examples(15, 3, data=st.data())
 def test_an_answer_that_cannot_be_is_rejected_and_what_is_believed_is_read(
     stop: Stop, data: st.DataObject
 ) -> None:

@@ -9,68 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_coordinator_killed import ROUNDS, Result, read_result, start_run
-from tests.integration.coordinator.support import (
-    MODEL,
-    Site,
-    World,
-    create_model,
-    create_workspace,
-    filled,
-    make_world,
+from tests.faults.aggregator_support import (
+    DEEP,
+    NAMES,
+    WIDE,
+    alter,
+    found_five,
+    kill_aggregator,
+    kill_coordinator,
+    run,
+    start_site,
+    started,
+    write_identities,
 )
+from tests.faults.support import Result, read_result
+from tests.integration.coordinator.support import MODEL, World, create_model, make_world
 from tests.support.cluster import Cluster
 
-NAMES = ("a", "b", "c", "d", "e")
-WIDE = {"c": "a", "d": "a", "e": "b"}
-DEEP = {"b": "a", "c": "a", "d": "b", "e": "b"}
-
-
-def alter(world: World, aggregators: Mapping[str, str]) -> None:
-    """Have these nodes gathered by these aggregators, and no others."""
-    for name in NAMES:
-        statement = f"ALTER FEDERATED NODE '{name}' IN WORKSPACE consortium"
-        world.execute(f"{statement} RESET (aggregator)")
-    for name, above in aggregators.items():
-        statement = f"ALTER FEDERATED NODE '{name}' IN WORKSPACE consortium"
-        world.execute(f"{statement} SET (aggregator = '{above}')")
-
-
-async def start_site(world: World, site: Site, *, faults: str = "") -> None:
-    """Start a node that lets every aggregator of these tests in."""
-    trusted = world.federation.directory / "aggregators.pem"
-    await world.start_site(site, faults=faults, aggregator_certificate=trusted, aggregates=True)
+ROUNDS = 3
 
 
 async def prepare(world: World) -> Result:
     """Five nodes, and what their run leads to without an aggregator."""
-    federation = world.federation
-    for name in NAMES:
-        federation.write(name, federation.authority.issue(name, ["localhost", "127.0.0.1"]))
-    trusted = b"".join((federation.directory / f"{name}.pem").read_bytes() for name in "ab")
-    (federation.directory / "aggregators.pem").write_bytes(trusted)
-    create_workspace(world, min_nodes=len(NAMES), round_timeout=120)
-    for number, name in enumerate(NAMES):
-        site = Site(name, filled(world.cluster, rows=200, seed=0.1 * (number + 1)))
-        world.sites.append(site)
-        await start_site(world, site)
-        world.register(site)
+    write_identities(world)
+    await found_five(world, min_nodes=len(NAMES))
     create_model(world, rounds=ROUNDS)
     return (await run(world))[0]
-
-
-async def run(world: World) -> tuple[Result, str]:
-    """Run it, and return what it left and what the coordinator logged."""
-    coordinator = world.start_coordinator()
-    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
-    for site in world.sites:
-        # Of the run of the same id before; the coordinator may have ended before it had them forget it.
-        with world.cluster.connect(site.database) as connection:
-            connection.execute("TRUNCATE federated.node_memory")
-    start_run(world)
-    await world.finished()
-    coordinator.kill()
-    return read_result(world), coordinator.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -146,20 +110,9 @@ async def test_the_nodes_of_an_aggregator_that_is_killed_are_asked_without_it(
     flat: tuple[World, Result], aggregators: Mapping[str, str], point: str
 ) -> None:
     world, expected = flat
-    alter(world, aggregators)
-    mortal = next(site for site in world.sites if site.name == ("a" if aggregators is WIDE else "b"))
-    mortal.kill()
-    await start_site(world, mortal, faults=f"node.{point}=kill")
-    coordinator = world.start_coordinator()
-    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
-    start_run(world)
 
     # Its own update is missing until it is back.
-    assert mortal.process is not None
-    await mortal.process.ended()
-    await start_site(world, mortal)
-    await world.finished()
-    coordinator.kill()
+    await kill_aggregator(world, aggregators, point)
 
     assert read_result(world) == expected
 
@@ -170,12 +123,8 @@ async def test_a_coordinator_that_is_killed_is_followed_by_one_that_asks_aggrega
 ) -> None:
     world, expected = flat
     alter(world, DEEP)
-    start_run(world)
 
-    await world.start_coordinator(faults=f"coordinator.{point}=kill").died()
-    successor = world.start_coordinator()
-    await world.finished()
-    successor.kill()
+    await kill_coordinator(world, point)
 
     assert read_result(world) == expected
 
@@ -193,9 +142,7 @@ async def test_an_aggregator_does_not_wait_for_a_straggler_beyond_its_patience(
     late.kill()
     # Its fourth task is to train in round 2.
     await start_site(world, late, faults="node.task.received:4=stop")
-    coordinator = world.start_coordinator()
-    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
-    start_run(world)
+    coordinator = await started(world)
     await world.reached("EXISTS (SELECT FROM federated.round WHERE round_number = 3)")
     assert late.process is not None
     late.process.process.send_signal(signal.SIGCONT)
@@ -238,9 +185,7 @@ async def test_an_aggregator_that_is_stopped_is_given_up_as_soon_as_it_is_missed
     stopped = next(site for site in world.sites if site.name == "b")
     stopped.kill()
     await start_site(world, stopped, faults="node.gather.received:3=stop")
-    coordinator = world.start_coordinator(heartbeat_timeout=1.0)
-    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
-    start_run(world)
+    coordinator = await started(world, heartbeat_timeout=1.0)
     await coordinator.said("aggregator b:")
     # All have answered but the aggregator itself, which is there again within the round.
     await world.reached("(SELECT count(*) > 0 FROM federated.node WHERE name = 'b' AND status <> 'active')")

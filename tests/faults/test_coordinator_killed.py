@@ -19,23 +19,33 @@ from tests.integration.coordinator.support import MODEL, World, create_model, cr
 from tests.support.cluster import Cluster
 
 ROUNDS = 3
-POINTS = [
-    "coordinator.run.claimed",
-    "coordinator.round.opened",
-    "coordinator.round.opened:3",
-    "coordinator.task.sent",
-    "coordinator.task.sent:4",
-    "coordinator.update.received",
-    "coordinator.update.received:4",
-    "coordinator.update.received:6",
-    "coordinator.aggregated",
-    "coordinator.aggregated:2",
-    "coordinator.aggregated:3",
-    "coordinator.round.closed",
-    "coordinator.round.closed:3",
-    "coordinator.round.closed:4",
-    "coordinator.version.committed",
-]
+Kill = tuple[str, int, str | None]
+"""A coordinator's fault point, counted from its own start; the round that the run has come to by then, and what is
+still asked in it."""
+
+CHAINS: dict[str, tuple[Kill, ...]] = {
+    "beginning": (
+        ("run.claimed", -1, None),
+        ("round.opened", 0, "statistics"),
+        ("task.sent", 0, "statistics"),
+        ("update.received", 0, "statistics"),
+        ("aggregated", 0, "statistics"),
+        ("round.closed", 0, None),
+    ),
+    "training": (
+        ("task.sent:4", 1, "train"),
+        ("update.received:2", 1, "train"),
+        # What is added up then is kept with what is asked next, so round 1 trains once more, and is then evaluated.
+        ("aggregated", 1, "train"),
+        ("update.received:4", 1, "evaluate"),
+        ("aggregated", 1, "evaluate"),
+        ("round.opened", 2, "train"),
+        ("round.closed", 2, None),
+        ("round.closed", 3, None),
+        ("version.committed", 3, None),
+    ),
+}
+"""Each coordinator follows the one that was killed before it, in one run."""
 
 
 async def prepare(world: World) -> Result:
@@ -69,26 +79,25 @@ def test_the_undisturbed_run_completes(undisturbed: tuple[World, Result]) -> Non
     assert len(result.phases) == 3 * (ROUNDS + 1)
 
 
-@pytest.mark.parametrize("point", POINTS)
-async def test_a_kill_changes_nothing_in_what_a_run_leaves(
-    undisturbed: tuple[World, Result], point: str
+@pytest.mark.parametrize("chain", CHAINS)
+async def test_kills_change_nothing_in_what_a_run_leaves(
+    undisturbed: tuple[World, Result], chain: str
 ) -> None:
     world, expected = undisturbed
+
+    assert await lead(world, *CHAINS[chain]) == expected
+
+
+async def lead(world: World, *kills: Kill) -> Result:
+    """Run it under one coordinator, or under several of which all but the last are killed."""
     start_run(world)
-
-    await world.start_coordinator(faults=f"{point}=kill").died()
-    successor = world.start_coordinator()
-    await world.finished()
-    successor.kill()
-
-    assert read_result(world) == expected
-
-
-async def lead(world: World, faults: str | None = None) -> Result:
-    """Run it under one coordinator, or under two of which the first is killed."""
-    start_run(world)
-    if faults is not None:
-        await world.start_coordinator(faults=faults).died()
+    for point, number, asked in kills:
+        await world.start_coordinator(faults=f"coordinator.{point}=kill").died()
+        (reached,) = world.query(
+            "SELECT coalesce(max(round_number), -1) AS round, (SELECT string_agg(DISTINCT step, ', ')"
+            " FROM federated.participation WHERE outcome = 'pending') AS asked FROM federated.round"
+        )
+        assert (reached["round"], reached["asked"]) == (number, asked), point
     coordinator = world.start_coordinator()
     await world.finished()
     coordinator.kill()
@@ -122,14 +131,17 @@ def rise(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield world, *asyncio.run(prepare_a_rise(world))
 
 
-@pytest.mark.parametrize("point", ["round.closed:3", "round.opened:4", "aggregated:7", "round.closed:6"])
-async def test_the_best_round_is_published_whoever_leads_in_the_end(
-    rise: tuple[World, Result, int], point: str
-) -> None:
-    """At this rate the loss rises after its best round; a kill after that must not lose it."""
+async def test_the_best_round_is_published_whoever_leads_in_the_end(rise: tuple[World, Result, int]) -> None:
+    """At this rate the loss rises after its best round; kills after that must not lose it."""
     world, expected, best = rise
+    kills: tuple[Kill, ...] = (
+        ("round.closed:3", 2, None),
+        ("round.opened", 3, "train"),
+        ("aggregated:2", 3, "evaluate"),
+        ("round.closed:3", 5, None),
+    )
 
-    assert await lead(world, f"coordinator.{point}=kill") == expected
+    assert await lead(world, *kills) == expected
 
     assert [one["round_number"] for one in expected.versions] == [best]
     message = world.runs()[-1]["message"]

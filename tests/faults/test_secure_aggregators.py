@@ -8,22 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_aggregators import DEEP, NAMES, WIDE, alter, run, start_site
-from tests.faults.test_coordinator_killed import Result, read_result, start_run
-from tests.integration.coordinator.support import (
-    MODEL,
-    Site,
-    World,
-    create_model,
-    create_workspace,
-    filled,
-    make_world,
+from tests.faults.aggregator_support import (
+    DEEP,
+    WIDE,
+    alter,
+    found_five,
+    kill_aggregator,
+    kill_coordinator,
+    run,
+    start_site,
+    started,
+    write_identities,
 )
+from tests.faults.support import Result, read_result
+from tests.integration.coordinator.support import MODEL, World, create_model, make_world
 from tests.support.cluster import Cluster
 
-ROUNDS = 2
+ROUNDS = 1
 SUMS = 2 + 2 * ROUNDS
-"""Of a run: statistics, of each round training and an evaluation, and a report."""
+"""Of a run: statistics, of each round training and an evaluation, and a report. In a second round all comes again."""
 
 STAGES = 5
 MASKED = 2
@@ -32,19 +35,10 @@ MASKED = 2
 
 async def prepare(world: World) -> Result:
     """Five nodes that know each other, and what their run leads to without an aggregator."""
-    directory = world.federation.directory
-    for name in NAMES:
-        world.federation.write(name, world.federation.authority.issue(name, ["localhost", "127.0.0.1"]))
-    pems = {name: (directory / f"{name}.pem").read_bytes() for name in NAMES}
-    (directory / "aggregators.pem").write_bytes(pems["a"] + pems["b"])
-    (directory / "peers.pem").write_bytes(b"".join(pems.values()))
-    world.node_settings["peers"] = directory / "peers.pem"
-    create_workspace(world, min_nodes=4, round_timeout=120)
-    for number, name in enumerate(NAMES):
-        site = Site(name, filled(world.cluster, rows=200, seed=0.1 * (number + 1)))
-        world.sites.append(site)
-        await start_site(world, site)
-        world.register(site)
+    peers = world.federation.directory / "peers.pem"
+    peers.write_bytes(b"".join(write_identities(world).values()))
+    world.node_settings["peers"] = peers
+    await found_five(world, min_nodes=4)
     create_model(world, rounds=ROUNDS, secure_aggregation=True)
     return (await run(world))[0]
 
@@ -98,19 +92,8 @@ async def test_the_nodes_of_an_aggregator_that_is_killed_say_the_same_without_it
     flat: tuple[World, Result], aggregators: Mapping[str, str], point: str
 ) -> None:
     world, expected = flat
-    alter(world, aggregators)
-    mortal = next(site for site in world.sites if site.name == ("a" if aggregators is WIDE else "b"))
-    mortal.kill()
-    await start_site(world, mortal, faults=f"node.{point}=kill")
-    coordinator = world.start_coordinator()
-    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
-    start_run(world)
 
-    assert mortal.process is not None
-    await mortal.process.ended()
-    await start_site(world, mortal)
-    await world.finished()
-    coordinator.kill()
+    await kill_aggregator(world, aggregators, point)
 
     assert read_result(world) == expected
 
@@ -121,12 +104,8 @@ async def test_a_coordinator_that_is_killed_at_the_masked_vectors_is_followed_by
 ) -> None:
     world, expected = flat
     alter(world, DEEP)
-    start_run(world)
 
-    await world.start_coordinator(faults=f"coordinator.aggregated:{at}=kill").died()
-    successor = world.start_coordinator()
-    await world.finished()
-    successor.kill()
+    await kill_coordinator(world, f"aggregated:{at}")
 
     assert read_result(world) == expected
 
@@ -149,9 +128,7 @@ async def test_a_node_below_an_aggregator_that_is_lost_in_the_sum_costs_no_other
     lost = next(site for site in world.sites if site.name == "d")
     lost.kill()
     await start_site(world, lost, faults=f"node.release.committed:{message}=kill")
-    coordinator = world.start_coordinator()
-    await world.reached("(SELECT count(*) = 5 FROM federated.node WHERE status = 'active')")
-    start_run(world)
+    coordinator = await started(world)
     finished = await world.finished()
     coordinator.kill()
     world.execute("ALTER FEDERATED WORKSPACE consortium RESET (stragglers_timeout)")

@@ -51,6 +51,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 OPENING = SealingKey.generate()
 ABOVE = NodeName("above")

@@ -28,6 +28,8 @@ from heliosdb.transport.verification import sign_delivery
 from tests.support.cluster import Cluster
 from tests.support.federation import WORKSPACE, Federation, create_patients, running_node
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 RUN, LATER = VersionKey(UUID(int=1)), VersionKey(UUID(int=2))
 OFFER = Offer(

@@ -25,6 +25,8 @@ from tests.support.asking import Asker, about
 from tests.support.cluster import Cluster
 from tests.support.federation import Federation, new_run, running_node, share, statistics_task
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 PEOPLE = """
 CREATE TABLE person (person_id integer PRIMARY KEY, age double precision, pressure double precision,
                      outcome double precision, extra double precision, city text);

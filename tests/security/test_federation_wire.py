@@ -41,6 +41,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(10.0, 1e-5)
 

@@ -31,23 +31,24 @@ def classes_of(model: LinearModel) -> int:
     return 0 if model.scales_target else 2
 
 
-def found_again(answer: Contribution) -> Integers:
-    """The integers that the release door finds before it adds noise; and it does add some."""
+def found_again(answer: Contribution | Integers) -> Integers:
+    """The integers that the release door finds before it adds noise."""
+    if not isinstance(answer, Contribution):
+        return answer
     assert isinstance(answer.guard, ClippedSum)
     assert answer.guard.mechanism.noise == "laplacian"
     lattice = Lattice.of(
         answer.guard.sensitivity, answer.guard.mechanism.noise_multiplier, answer.vector.size, "laplacian"
     )
-    assert np.all(np.isfinite(make_private(answer)))
     return np.rint(answer.vector / lattice.step).astype(np.int64)
 
 
-def grid_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+def grid_answer(given: Case, model: LinearModel, table: Table) -> Contribution:
     work = StatisticsWork(model.name, given.noise_multiplier, classes=classes_of(model), noise="laplacian")
-    return found_again(statistics(table, work))
+    return statistics(table, work)
 
 
-def range_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+def range_answer(given: Case, model: LinearModel, table: Table) -> Contribution:
     work = StatisticsWork(
         model.name,
         given.noise_multiplier,
@@ -55,23 +56,23 @@ def range_steps(given: Case, model: LinearModel, table: Table) -> Integers:
         classes=classes_of(model),
         noise="laplacian",
     )
-    return found_again(statistics(table, work))
+    return statistics(table, work)
 
 
-def window_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+def window_answer(given: Case, model: LinearModel, table: Table) -> Contribution:
     means, scales = (*given.scaling.means, given.scaling.target_mean), (*given.scaling.scales, 1.0)
     windows = tuple(zip(means, scales, strict=True))[: len(given.ranges_for(model))]
     work = StatisticsWork(
         model.name, given.noise_multiplier, windows=windows, classes=classes_of(model), noise="laplacian"
     )
-    return found_again(statistics(table, work))
+    return statistics(table, work)
 
 
-def evaluation_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+def evaluation_answer(given: Case, model: LinearModel, table: Table) -> Contribution:
     work = EvaluateWork(
         model.name, given.scaling, given.noise_multiplier, classes=classes_of(model), noise="laplacian"
     )
-    return found_again(model.evaluate(held_out(table), given.parameters, work))
+    return model.evaluate(held_out(table), given.parameters, work)
 
 
 def gradient_steps(given: Case, model: LinearModel, table: Table) -> Integers:
@@ -82,25 +83,29 @@ def gradient_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     return rows.gradient_steps(np.ones(rows.subjects, dtype=bool), given.parameters, model.residual)
 
 
-def class_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+def class_answer(given: Case, model: LinearModel, table: Table) -> Contribution:
     neither = ~np.isin(table.target, (0.0, 1.0))
     found = replace(table.where(~neither), others=table.subjects[neither])
-    return found_again(count_classes(found, ClassesWork(model.name, given.noise_multiplier, "laplacian")))
+    return count_classes(found, ClassesWork(model.name, given.noise_multiplier, "laplacian"))
 
 
-Steps = Callable[[Case, LinearModel, Table], Integers]
+Steps = Callable[[Case, LinearModel, Table], Contribution | Integers]
 ANSWERS: list[Steps] = [
-    class_steps, grid_steps, range_steps, window_steps, gradient_steps, evaluation_steps,
+    class_answer, grid_answer, range_answer, window_answer, gradient_steps, evaluation_answer,
 ]  # fmt: skip
 
 
 def check_every_subject(given: Case, model: LinearModel, steps: Steps) -> None:
     """Taking any subject away takes away exactly what it adds alone, and no more than the noise covers."""
-    whole = steps(given, model, given.table)
+    answer = steps(given, model, given.table)
+    if isinstance(answer, Contribution):
+        # Noise is dear, and is the same for a table that lacks some rows.
+        assert np.all(np.isfinite(make_private(answer)))
+    whole = found_again(answer)
     for subject in np.unique(given.table.subjects):
         theirs = given.table.subjects == subject
-        own = steps(given, model, kept(given.table, theirs))
-        rest = steps(given, model, kept(given.table, ~theirs))
+        own = found_again(steps(given, model, kept(given.table, theirs)))
+        rest = found_again(steps(given, model, kept(given.table, ~theirs)))
         assert np.array_equal(whole - rest, own)
         covered = STD_STEPS / given.noise_multiplier
         clipped = covered - 4.0 * own.size

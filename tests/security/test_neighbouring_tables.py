@@ -64,6 +64,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(8.0, 1e-5)
 LARGE = Budget(1e6, 1e-5)

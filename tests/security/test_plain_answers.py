@@ -30,6 +30,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 PEOPLE = """
 CREATE TABLE person (person_id integer PRIMARY KEY, age double precision, pressure double precision,

@@ -41,6 +41,8 @@ from tests.support.federation import (
 )
 from tests.support.sums import Failing, Masked, registered, unmasked
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 PLACES = {"draw": 0, "mask": 1, "tell": 2}

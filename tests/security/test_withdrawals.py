@@ -35,6 +35,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 PEOPLE = """
 CREATE TABLE person (person_id text PRIMARY KEY, age double precision, pressure double precision, outcome double precision);

@@ -20,8 +20,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,25 @@ class Daemon:
         self.send_signal(signal.SIGKILL)
 
 
+def channel() -> socket.socket:
+    """To a process that training processes are forked from, for nodes that are no processes of their own."""
+    return _parent(0, os.environ.get("PYTHONPATH"), os.environ.get(IMPORTS, "")).channel
+
+
+@contextmanager
+def training_networks() -> Iterator[None]:
+    """Nodes that are started meanwhile train networks: each would take seconds to import torch."""
+    former = os.environ.get(IMPORTS)
+    os.environ[IMPORTS] = "torch"
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[IMPORTS]
+        else:
+            os.environ[IMPORTS] = former
+
+
 def _await_end(pid: int, timeout: float | None) -> None:
     descriptor = os.pidfd_open(pid)
     try:
@@ -103,7 +122,7 @@ class _Parent:
     """The process that daemons are forked from, as the tests see it."""
 
     def __init__(self, path: str | None, imports: str) -> None:
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # A confined training process reads what is in the path, and no directory that it was started in.
         searched = os.pathsep.join(filter(None, (path, str(_ROOT))))
         with theirs:
@@ -117,11 +136,11 @@ class _Parent:
 
     def ask(self, request: Mapping[str, object], *descriptors: int) -> int:
         """Send a request, and return the number that it is answered with."""
-        return ask(self._channel, request, *descriptors)
+        return ask(self.channel, request, *descriptors)
 
     def close(self) -> None:
         """End it, and what was forked from it."""
-        self._channel.close()
+        self.channel.close()
         self._process.wait()
 
 

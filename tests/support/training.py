@@ -12,10 +12,12 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from heliosdb.node.config import NodeConfig
-from tests.support.daemons import ask
+from tests.support.daemons import ask, channel
 
 STARTED_WORKERS = "HELIOSDB_TEST_STARTED_WORKERS"
 _COMMAND = ("-P", "-m", "heliosdb.node.training_process")
@@ -52,17 +54,33 @@ class ForkedWorker:
 
 def use_forked_workers(parent: socket.socket) -> None:
     """From here on have training processes of this node forked by the process at the other end of `parent`."""
-    if STARTED_WORKERS in os.environ:
-        return
+    if STARTED_WORKERS not in os.environ:
+        asyncio.create_subprocess_exec = _forking(lambda: parent)  # type: ignore[assignment]
+
+
+@contextmanager
+def forked_workers() -> Iterator[None]:
+    """Meanwhile have training processes of nodes in this process forked as a daemon's are: none is a child of this one."""
+    start = asyncio.create_subprocess_exec
+    asyncio.create_subprocess_exec = _forking(channel)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        asyncio.create_subprocess_exec = start
+
+
+def _forking(parent: Callable[[], socket.socket]) -> Callable[..., Awaitable[Any]]:
+    """What starts programs, but for training processes that need no process of their own from the first import on."""
     start = asyncio.create_subprocess_exec
 
-    async def fork_or_start(program: str, *arguments: str, env: dict[str, str], **pipes: Any) -> Any:
-        usual = env.get("OMP_NUM_THREADS") == "1" and int(arguments[3]) >= _MEMORY
-        if arguments[:3] == _COMMAND and usual:
-            return await _fork(parent, arguments[3:], env)
-        return await start(program, *arguments, env=env, **pipes)
+    async def fork_or_start(program: str, *arguments: str, **given: Any) -> Any:
+        environment = given.get("env") or {}
+        usual = environment.get("OMP_NUM_THREADS") == "1" and "HELIOSDB_ENGINE" not in environment
+        if arguments[:3] == _COMMAND and usual and int(arguments[3]) >= _MEMORY:
+            return await _fork(parent(), arguments[3:], environment)
+        return await start(program, *arguments, **given)
 
-    asyncio.create_subprocess_exec = fork_or_start  # type: ignore[assignment]
+    return fork_or_start
 
 
 async def _fork(

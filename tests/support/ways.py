@@ -102,7 +102,7 @@ async def relayed(
 @asynccontextmanager
 async def relaying(coordinator: Identity) -> AsyncIterator[tuple[Relay, Path]]:
     """A coordinator that hands batches over, and the socket at which it does."""
-    relay = Relay(lambda: coordinator, hold=0.5)
+    relay = Relay(lambda: coordinator, hold=0.1)
     with TemporaryDirectory() as directory:
         socket = Path(directory) / "coordinator.sock"
         await relay.listen(socket)

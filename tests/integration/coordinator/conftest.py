@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.coordinator.support import World, make_world
 from tests.support.cluster import Cluster
-from tests.support.daemons import IMPORTS
+from tests.support.daemons import training_networks
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def world(cluster: Cluster, tmp_path: Path, federated_database: str) -> Iterator
 
 
 @pytest.fixture
-def forked_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes that are started from here on train networks: each would take seconds to import torch."""
-    monkeypatch.setenv(IMPORTS, "torch")
+def forked_with_torch() -> Iterator[None]:
+    """Nodes that are started from here on train networks."""
+    with training_networks():
+        yield

@@ -11,15 +11,15 @@ from sklearn.datasets import load_digits
 
 from heliosdb.domain.state import state_from_bytes
 from heliosdb.scoring.kinds import find_kind
-from tests.integration.coordinator.support import (
-    MODEL,
-    WORKSPACE,
-    Site,
-    World,
-    create_model,
-    create_workspace,
+from tests.integration.coordinator.network_support import (
+    Rows,
+    put_table,
+    shared_columns,
+    spread,
+    started,
+    trained,
 )
-from tests.integration.coordinator.test_neural_networks import NODES, trained
+from tests.integration.coordinator.support import MODEL, World, create_model, create_workspace
 from tests.integration.coordinator.test_private_networks import check_ledgers
 
 pytestmark = [
@@ -28,38 +28,20 @@ pytestmark = [
 ]
 
 OPTIONS = "max_parameter_share = 100, min_cell = 1, min_rows = 20, max_dominance = 1.0"
-Rows = NDArray[np.float64]
-
-
-def put(world: World, database: str, images: Rows, side: Rows, target: list[str], shared: str | None) -> None:
-    """Make the table `scan` of pixels, age and digit; shared: the dataset's options."""
-    with world.cluster.connect(database) as connection:
-        connection.execute(
-            "CREATE TABLE scan (id integer PRIMARY KEY, pixels real[], age double precision, digit text)"
-        )
-        with connection.cursor().copy("COPY scan FROM STDIN") as copy:
-            for number, (row, age, one) in enumerate(
-                zip(images.tolist(), side.tolist(), target, strict=True)
-            ):
-                copy.write_row((number, row, age, one))
-        if shared is not None:
-            share = "CREATE FEDERATED DATASET scans FOR TABLE scan (pixels, age, digit)"
-            connection.execute(
-                "CALL federated.execute(%s)", [f"{share} IN WORKSPACE {WORKSPACE} WITH ({shared})"]
-            )
+COLUMNS = ("pixels real[]", "age double precision", "digit text")
 
 
 async def split_up(
     world: World, images: Rows, side: Rows, target: list[str], *, shared: str = OPTIONS
 ) -> None:
-    order = np.random.default_rng(3).permutation(len(target))
-    for name, chosen in zip(NODES, np.array_split(order, len(NODES)), strict=True):
-        site = Site(name, world.cluster.create_database("federated_template"))
-        put(world, site.database, images[chosen], side[chosen], [target[place] for place in chosen], shared)
-        world.sites.append(site)
-        await world.start_site(site)
-        world.register(site)
-    put(world, world.database, images, side, target, None)
+    """Share out rows of pixels, age and digit; shared: the dataset's options."""
+
+    def put(database: str, chosen: NDArray[np.int64], shares: bool) -> None:
+        rows = [(images[place].tolist(), float(side[place]), target[place]) for place in chosen]
+        dataset = shared_columns(("pixels", "age", "digit"), shared) if shares else None
+        put_table(world, database, "scan", COLUMNS, rows, dataset=dataset)
+
+    await spread(world, len(target), put)
 
 
 def digits(*wanted: int) -> tuple[Rows, Rows, list[str]]:
@@ -144,9 +126,9 @@ async def test_images_of_another_size_are_named_and_their_node_left_out(world: W
 
 
 def refused(world: World) -> psycopg.Error:
-    with world.catalog() as connection, pytest.raises(psycopg.Error) as caught:
-        connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}"])
-    return caught.value
+    error, _ = started(world)
+    assert error is not None
+    return error
 
 
 def test_start_refuses_a_network_that_is_none(world: World) -> None:

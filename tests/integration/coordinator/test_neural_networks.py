@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -14,6 +13,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
+from tests.integration.coordinator.network_support import (
+    Rows,
+    put_table,
+    shared_columns,
+    spread,
+    started,
+    trained,
+)
 from tests.integration.coordinator.support import (
     MODEL,
     WORKSPACE,
@@ -29,43 +36,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 
-NODES = ("east", "north", "west")
-Rows = NDArray[np.float64]
-
-
-def put(
-    world: World, database: str, features: Rows, target: list[Any], kind: str, *, shared: str | None = None
-) -> None:
-    """Make the table `patient` of f1, f2, … and outcome; shared: the dataset's options."""
-    names = [f"f{place}" for place in range(1, features.shape[1] + 1)]
-    with world.cluster.connect(database) as connection:
-        columns = ", ".join(f"{name} double precision" for name in names)
-        connection.execute(f"CREATE TABLE patient (id integer PRIMARY KEY, {columns}, outcome {kind})")  # type: ignore[arg-type]
-        with connection.cursor().copy("COPY patient FROM STDIN") as copy:
-            for number, (row, one) in enumerate(zip(features.tolist(), target, strict=True)):
-                copy.write_row((number, *row, one))
-        if shared is not None:
-            share = f"CREATE FEDERATED DATASET patients FOR TABLE patient ({', '.join((*names, 'outcome'))})"
-            connection.execute(
-                "CALL federated.execute(%s)", [f"{share} IN WORKSPACE {WORKSPACE} WITH ({shared})"]
-            )
-
 
 async def split_up(world: World, features: Rows, target: list[Any], kind: str, *, shared: str) -> None:
-    """Share out the rows among three nodes, and put all of them beside the catalog."""
-    order = np.random.default_rng(3).permutation(len(target))
-    for name, chosen in zip(NODES, np.array_split(order, 3), strict=True):
-        site = Site(name, world.cluster.create_database("federated_template"))
-        put(world, site.database, features[chosen], [target[place] for place in chosen], kind, shared=shared)
-        world.sites.append(site)
-        await world.start_site(site)
-        world.register(site)
-    put(world, world.database, features, target, kind)
+    """Share out rows of f1, f2, … and outcome; shared: the dataset's options."""
+    names = [f"f{place}" for place in range(1, features.shape[1] + 1)]
+    columns = [*(f"{name} double precision" for name in names), f"outcome {kind}"]
 
+    def put(database: str, chosen: NDArray[np.int64], shares: bool) -> None:
+        rows = [(*features[place].tolist(), target[place]) for place in chosen]
+        dataset = shared_columns((*names, "outcome"), shared) if shares else None
+        put_table(world, database, "patient", columns, rows, dataset=dataset)
 
-async def trained(world: World, *, count: int = 1) -> dict[str, Any]:
-    world.execute(f"START FEDERATED TRAINING {MODEL}")
-    return await world.finished(count=count)
+    await spread(world, len(target), put)
 
 
 async def test_a_network_is_as_good_as_one_of_all_rows_and_the_same_again(world: World) -> None:
@@ -142,18 +124,6 @@ async def test_a_network_tells_several_classes_apart_and_layers_that_do_not_fit_
     assert np.mean([one["outcome"] == one["told"] for one in predicted]) > 0.95
 
 
-def refused(world: World) -> tuple[psycopg.Error | None, list[str]]:
-    """START; its error, and what notices said."""
-    said: list[str] = []
-    with world.catalog() as connection:
-        connection.add_notice_handler(lambda one: said.append(str(one.message_primary)))
-        try:
-            connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}"])
-        except psycopg.Error as error:
-            return error, said
-    return None, said
-
-
 async def without_neural(world: World, name: str) -> Site:
     world.parts = ("tests.integration.coordinator.no_neural",)
     try:
@@ -171,7 +141,7 @@ async def test_a_node_that_lacks_the_extra_is_named_at_start_and_left_out(world:
     world.start_coordinator()
     await world.reached("(SELECT count(extras) = 3 FROM federated.node)")
 
-    error, _ = refused(world)
+    error, _ = started(world)
     assert error is not None
     assert error.sqlstate == "55000"
     assert 'too few nodes have the extra "neural"' in str(error.diag.message_primary)
@@ -179,7 +149,7 @@ async def test_a_node_that_lacks_the_extra_is_named_at_start_and_left_out(world:
     assert "pip install 'heliosdb-federated-learning[neural]'" in str(error.diag.message_hint)
 
     world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (min_nodes = 2)")
-    error, said = refused(world)
+    error, said = started(world)
     assert error is None
     assert any('node "west" would be left out of the run: lacks the extra "neural"' in one for one in said)
     run = await world.finished()
@@ -193,7 +163,7 @@ async def test_a_node_that_lacks_the_extra_is_named_at_start_and_left_out(world:
 def test_start_refuses_layers_that_cannot_fit(world: World) -> None:
     create_workspace(world)
     create_model(world, algorithm="neural_network", layers="[4, 3]")
-    error, _ = refused(world)
+    error, _ = started(world)
     assert error is not None
     assert error.sqlstate == "22023"
     assert "layers ends with 3 units, and output_activation sigmoid needs 1" in str(

@@ -12,13 +12,12 @@ from sklearn.datasets import load_breast_cancer, load_wine
 
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.privacy.accountant import Accountant
+from tests.integration.coordinator.network_support import trained
 from tests.integration.coordinator.support import World, create_model, create_workspace
-from tests.integration.coordinator.test_neural_networks import split_up, trained
+from tests.integration.coordinator.test_neural_networks import split_up
 
-pytestmark = [
-    pytest.mark.usefixtures("forked_with_torch"),
-    pytest.mark.xdist_group("neural_networks"),
-]
+# Under a budget gradients are numpy's, each row's by itself: no node imports torch.
+pytestmark = pytest.mark.xdist_group("neural_networks")
 
 
 def check_ledgers(world: World, budget: float, *, rounds: int) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ from tests.integration.coordinator.support import (
     make_world,
 )
 from tests.support.cluster import Cluster
+from tests.support.daemons import training_networks
 from tests.support.encoded_model import ENCODING, linear, make_table, softmax
 from tests.support.encoded_model import FEATURES as EVERY_COLUMN
 from tests.support.programs import run_program
@@ -56,7 +57,8 @@ TRAINED = {
 def federation(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Three participants and a coordinator, which run through all tests of this module."""
     directory: Path = tmp_path_factory.mktemp("subscriptions")
-    with make_world(cluster, directory, cluster.create_database("federated_template")) as world:
+    database = cluster.create_database("federated_template")
+    with training_networks(), make_world(cluster, directory, database) as world:
         asyncio.run(prepare(world))
         yield world
 

@@ -32,6 +32,8 @@ from tests.support.federation import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 PEOPLE = """
 CREATE TABLE person (person_id integer PRIMARY KEY, name text, age double precision, pressure double precision,

@@ -17,6 +17,8 @@ from heliosdb.transport.client import NodeClient
 from tests.support.cluster import Cluster
 from tests.support.federation import Federation, new_run, running_node, share, statistics_task
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(8.0, 1e-5)
 PEOPLE = """

@@ -26,6 +26,8 @@ from tests.support.federation import (
     statistics_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(1e6, 1e-5)
 PART = "tests.support.visiting"

@@ -34,6 +34,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 

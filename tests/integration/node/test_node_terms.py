@@ -31,6 +31,8 @@ from tests.support.federation import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 COLUMNS = "patient (age, pressure, smoker, city, outcome)"

@@ -16,6 +16,8 @@ from tests.support.cluster import Cluster
 from tests.support.federation import Federation, create_patients, running_node, share, statistics_task
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 CANARY = "Ottokar-0815"
 COLUMNS = "age, pressure, outcome"

@@ -35,6 +35,8 @@ from tests.support.federation import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 PAUSE = "ALTER FEDERATED DATASET patients SET (paused = true)"

@@ -26,6 +26,8 @@ from tests.support.federation import (
     train_task,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_training")
+
 TIMEOUT = 180.0
 COLUMNS = "visit (age, pressure, outcome)"
 OPTIONS = "WITH (subject = 'patient', erasure = 'delete', plain_answers = true)"
