@@ -163,6 +163,8 @@ def _finisher(torch: Any, descent: Descent, current: Any) -> Callable[[], None]:
     if terms.correction is not None:
         correction = torch.from_numpy(terms.correction).to(current)
     pull = rate * terms.proximal
+    if terms.towards is not None:
+        start = torch.from_numpy(np.array(terms.towards, dtype=np.float32)).to(current)
 
     def finish() -> None:
         if correction is not None:
