@@ -213,6 +213,7 @@ TRAINING = (
             "fltrust",
             "geometric_median",
             "scaffold",
+            "fednova",
         ),
         of_parts=True,
         custom="a custom aggregation function",

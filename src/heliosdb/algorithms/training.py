@@ -26,7 +26,6 @@ from heliosdb.algorithms.own_terms import OwnTerms
 from heliosdb.algorithms.pace import keep_pace, next_pace, read_pace
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
-from heliosdb.algorithms.sgd import count_steps
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
@@ -38,6 +37,7 @@ from heliosdb.algorithms.works import (
     without_control,
 )
 from heliosdb.domain import bounds
+from heliosdb.domain.descent import count_steps
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName

@@ -32,6 +32,7 @@ from heliosdb.parts.strategies import (
     STRATEGIES,
     HostileNodes,
     MeanSettings,
+    NovaSettings,
     ScaffoldSettings,
     TrustSettings,
     fewest_nodes,
@@ -123,6 +124,12 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
         raise invalid_value(
             f"aggregation {options.aggregation} corrects plain steps, and optimizer is {optimizer}",
             hint="Choose optimizer = 'sgd', or another aggregation.",
+        )
+    if isinstance(settings, NovaSettings) and optimizer not in {"sgd", "momentum"}:
+        raise invalid_value(
+            f"aggregation {options.aggregation} divides updates by their steps, and those of {optimizer} have"
+            " no length of their own",
+            hint="Choose optimizer = 'sgd' or 'momentum', or another aggregation.",
         )
     if isinstance(settings, TrustSettings) and settings.root_node is None:
         raise FederatedError(
