@@ -315,7 +315,7 @@ COMMENT ON FUNCTION federated._may_pass(text) IS
 -- no JSON is refused here like all else that is wrong with them.
 CREATE FUNCTION federated._take_version(
     subscription text, version integer, version_key uuid, features text[], contract text, prediction text, prediction_arrays bytea,
-    body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea, personal_run uuid
+    body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea, personal_run uuid DEFAULT NULL
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
