@@ -245,7 +245,8 @@ BEGIN
     IF kept IS NOT NULL THEN
         UPDATE federated.delivered_version AS d
         SET is_current = true, contract = taken.contract, body_sha256 = taken.body_sha256, header = taken.header,
-            signature = taken.signature, certificate_sha256 = taken.certificate_sha256, delivered_at = taken.delivered_at
+            signature = taken.signature, certificate_sha256 = taken.certificate_sha256, delivered_at = taken.delivered_at,
+            personal_run = taken.personal_run
         WHERE d.delivery_id = kept;
         RETURN kept;
     END IF;
@@ -314,7 +315,7 @@ COMMENT ON FUNCTION federated._may_pass(text) IS
 -- no JSON is refused here like all else that is wrong with them.
 CREATE FUNCTION federated._take_version(
     subscription text, version integer, version_key uuid, features text[], contract text, prediction text, prediction_arrays bytea,
-    body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea
+    body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea, personal_run uuid DEFAULT NULL
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -333,7 +334,8 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'this is no prediction: it is larger than 64 MiB';
         END IF;
         taken := ROW(subject.subscription_id, version, version_key, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
-                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp(), NULL);
+                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp(), NULL,
+                     personal_run);
         PERFORM federated._store_delivery(subject.model_name, taken);
     EXCEPTION WHEN OTHERS THEN
         IF federated._may_pass(SQLSTATE) THEN
@@ -351,7 +353,7 @@ BEGIN
     RETURN obstacle;
 END
 $$;
-COMMENT ON FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) IS
+COMMENT ON FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid) IS
     'Makes a version that was offered and has come the current one of a subscription; or returns why it cannot be, notes that, and leaves all as it was';
 
 CREATE FUNCTION federated._refuse_version(subscription text, version_key uuid, failure text) RETURNS void

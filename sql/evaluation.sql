@@ -55,8 +55,16 @@ BEGIN
     global_recall_std_error := (v.report ->> 'recall_std_error')::double precision;
     global_f1_score := coalesce(v.global_f1_score, (v.report ->> 'f1_score')::double precision);
     global_f1_score_std_error := (v.report ->> 'f1_score_std_error')::double precision;
-    per_node_metrics := (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
-                         WHERE jsonb_typeof(n.value -> 'figures') = 'object');
+    per_node_metrics := (
+        SELECT jsonb_object_agg(coalesce(n.key, o.name), coalesce(n.value -> 'figures', '{}') || coalesce(o.beside, '{}'))
+        FROM (SELECT r.key, r.value FROM jsonb_each(v.report -> 'nodes') AS r WHERE jsonb_typeof(r.value -> 'figures') = 'object') AS n
+        FULL JOIN (
+            -- Of a run that was resumed the last of them.
+            SELECT DISTINCT ON (d.name) d.name, jsonb_build_object('personalization', p.described) AS beside
+            FROM federated.participation AS p JOIN federated.node AS d USING (node_id)
+            WHERE p.run_id = v.run_id AND p.step = 'personalize' AND p.described IS NOT NULL
+            ORDER BY d.name, p.round_number DESC
+        ) AS o ON o.name = n.key);
     global_loss_std_error := v.global_loss_std_error;
     global_accuracy_std_error := v.global_accuracy_std_error;
     base_loss := v.base_loss;
@@ -126,4 +134,4 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'federated_evaluate')
 $$;
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
-    'federated_evaluate with a column list: an array of one object; per_node_metrics has an object for each node whose min_rows let rows of it be held out and whose own answer to the report the sum protocol shows: rows and figures of these; null where there is no report';
+    'federated_evaluate with a column list: an array of one object; per_node_metrics has an object for each node whose min_rows let rows of it be held out and whose own answer to the report the sum protocol shows: rows and figures of these; null where there is no report; where nodes made models of their own, personalization has beside them the loss and accuracy of the version (global) and of the node''s own model (personal), over the same held-out rows';

@@ -27,9 +27,11 @@ ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_imported_functions() OWNER TO federated_owner;
-ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
+ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 ALTER FUNCTION federated._withdraw_version(text, text, text, text, uuid) OWNER TO federated_owner;
+ALTER FUNCTION federated._destroy_personal(text) OWNER TO federated_owner;
+ALTER FUNCTION federated._drop_personal() OWNER TO federated_owner;
 ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
 ALTER FUNCTION federated._adopt_run(uuid, jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
@@ -314,8 +316,8 @@ GRANT EXECUTE ON FUNCTION federated._lock_model_name(text) TO federated_operator
 GRANT EXECUTE ON FUNCTION
     federated._hear_offer(text, text, text, text, text, integer, uuid, text), federated._lock_subscription(text),
     federated._one_line(text), federated._list_subscriptions(text), federated._refuse_version(text, uuid, text),
-    federated._withdraw_version(text, text, text, text, uuid),
-    federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
+    federated._withdraw_version(text, text, text, text, uuid), federated._destroy_personal(text),
+    federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid)
 TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
     federated._write_undelivered_function(text), federated._lock_subscription(text), federated._one_line(text),
@@ -324,7 +326,7 @@ GRANT EXECUTE ON FUNCTION
     federated._check_scored(text[], jsonb, bytea), federated._forget_version(text, federated.delivered_version),
     federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
     federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
-    federated._encoding_text(text[], boolean[], jsonb)
+    federated._encoding_text(text[], boolean[], jsonb), federated._destroy_delivered(text, federated.delivered_version)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._retired_versions() TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_version(uuid) TO federated_daemon;
@@ -540,6 +542,9 @@ GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
 GRANT SELECT ON federated.part_taken, federated.ledger_reached, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
+GRANT INSERT, UPDATE (model_name, round_number, way, figures, sealed, made_at), DELETE ON federated.personal_part TO federated_daemon;
+GRANT SELECT, DELETE ON federated.personal_part TO federated_owner;
+GRANT SELECT ON @extschema@.federated_personal_models TO federated_analyst, federated_auditor, federated_daemon;
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 GRANT SELECT ON federated.agreement, federated.noise_share, federated.base_table TO federated_analyst, federated_auditor;
 -- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
@@ -578,12 +583,13 @@ GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
-    certificate_sha256, is_current, delivered_at, retired_at) ON federated.delivered_version
+    certificate_sha256, is_current, delivered_at, retired_at, personal_run) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.retired_holding TO federated_analyst, federated_auditor, federated_daemon;
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
 GRANT SELECT, INSERT, DELETE,
-    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at, retired_at, prediction, prediction_arrays)
+    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at, retired_at, prediction, prediction_arrays,
+        personal_run)
 ON federated.delivered_version TO federated_owner;
 GRANT UPDATE (refresh, refused_key, failure) ON federated.subscription TO federated_owner;
 GRANT INSERT (name, workspace, model_name, wanted, auto), UPDATE (wanted, auto), DELETE ON federated.subscription TO federated_admin;

@@ -48,7 +48,9 @@ SELECT 'coordinator', 'checkpoints', federated._sealed_under(p.manifest) FROM fe
 UNION ALL
 SELECT 'coordinator', 'parameters of versions', federated._sealed_under(v.sealed) FROM federated.version AS v WHERE v.sealed <> ''
 UNION ALL
-SELECT 'node', 'memories of a node', federated._sealed_under(m.sealed) FROM federated.node_memory AS m;
+SELECT 'node', 'memories of a node', federated._sealed_under(m.sealed) FROM federated.node_memory AS m
+UNION ALL
+SELECT 'node', 'own parts of models', federated._sealed_under(p.sealed) FROM federated.personal_part AS p;
 COMMENT ON VIEW federated.sealed_value IS 'Each sealed value that a root key is needed for, by what it is and under which key it is';
 
 CREATE VIEW @extschema@.federated_sealed_state AS

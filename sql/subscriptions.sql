@@ -53,6 +53,7 @@ CREATE TABLE federated.delivered_version (
     is_current         boolean NOT NULL DEFAULT true,
     delivered_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     retired_at         timestamptz,
+    personal_run       uuid,
     PRIMARY KEY (subscription_id, version),
     UNIQUE (subscription_id, version_key)
 );
@@ -72,6 +73,9 @@ COMMENT ON COLUMN federated.delivered_version.certificate_sha256 IS 'SHA-256 of 
 COMMENT ON COLUMN federated.delivered_version.is_current IS 'Whether the model''s function computes it';
 COMMENT ON COLUMN federated.delivered_version.retired_at IS
     'When the coordinator said that it was retired: from then on it predicts nothing, and its numbers are gone; else NULL';
+
+COMMENT ON COLUMN federated.delivered_version.personal_run IS
+    'The run of which the node''s own part stands in the place of the numbers that were delivered; NULL: these are as delivered';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.delivered_version', '');

@@ -6,6 +6,7 @@ What always holds: an option stands in one of these modules alone; `option_table
 from __future__ import annotations
 
 from federated_sql.option_values import OptionSpec, OptionType, RangeLimits
+from federated_sql.personal_options import PERSONAL
 
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
@@ -212,6 +213,7 @@ TRAINING = (
             "fltrust",
             "geometric_median",
             "scaffold",
+            "fednova",
         ),
         of_parts=True,
         custom="a custom aggregation function",
@@ -453,14 +455,7 @@ TRAINING = (
         minimum=0,
         maximum=1_000,
     ),
-    OptionSpec(
-        "personalization",
-        _CHOICE,
-        "none",
-        "whether a node keeps its own last layers",
-        choices=("none", "fine_tune"),
-        built_values=("none",),
-    ),
+    *PERSONAL,
     OptionSpec(
         "seed",
         _INT,

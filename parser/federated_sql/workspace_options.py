@@ -105,8 +105,9 @@ WORKSPACE = (
         OptionType.POLICY,
         "all",
         "who takes part in a round: all; k at random; the k with the most rows, as their answers state them;"
-        " the k (2 or more) whose updates agree best with the others', once each was tried",
-        choices=("all", "random(k)", "most_data(k)", "best_performance(k)"),
+        " the k (2 or more) whose updates agree best with the others', once each was tried; the next k in the"
+        " order of their names",
+        choices=("all", "random(k)", "most_data(k)", "best_performance(k)", "cyclic(k)"),
         of_parts=True,
     ),
     OptionSpec(

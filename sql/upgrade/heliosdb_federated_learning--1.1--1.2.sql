@@ -2301,6 +2301,7 @@ CREATE TABLE federated.delivered_version (
     is_current         boolean NOT NULL DEFAULT true,
     delivered_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     retired_at         timestamptz,
+    personal_run       uuid,
     PRIMARY KEY (subscription_id, version),
     UNIQUE (subscription_id, version_key)
 );
@@ -2333,6 +2334,9 @@ COMMENT ON COLUMN federated.delivered_version.is_current IS 'Whether the model''
 
 COMMENT ON COLUMN federated.delivered_version.retired_at IS
     'When the coordinator said that it was retired: from then on it predicts nothing, and its numbers are gone; else NULL';
+
+COMMENT ON COLUMN federated.delivered_version.personal_run IS
+    'The run of which the node''s own part stands in the place of the numbers that were delivered; NULL: these are as delivered';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscription', '');
 
@@ -5624,7 +5628,8 @@ BEGIN
     IF kept IS NOT NULL THEN
         UPDATE federated.delivered_version AS d
         SET is_current = true, contract = taken.contract, body_sha256 = taken.body_sha256, header = taken.header,
-            signature = taken.signature, certificate_sha256 = taken.certificate_sha256, delivered_at = taken.delivered_at
+            signature = taken.signature, certificate_sha256 = taken.certificate_sha256, delivered_at = taken.delivered_at,
+            personal_run = taken.personal_run
         WHERE d.delivery_id = kept;
         RETURN kept;
     END IF;
@@ -5697,7 +5702,7 @@ COMMENT ON FUNCTION federated._may_pass(text) IS
 -- no JSON is refused here like all else that is wrong with them.
 CREATE FUNCTION federated._take_version(
     subscription text, version integer, version_key uuid, features text[], contract text, prediction text, prediction_arrays bytea,
-    body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea
+    body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea, personal_run uuid DEFAULT NULL
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -5716,7 +5721,8 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'this is no prediction: it is larger than 64 MiB';
         END IF;
         taken := ROW(subject.subscription_id, version, version_key, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
-                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp(), NULL);
+                     prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp(), NULL,
+                     personal_run);
         PERFORM federated._store_delivery(subject.model_name, taken);
     EXCEPTION WHEN OTHERS THEN
         IF federated._may_pass(SQLSTATE) THEN
@@ -5735,7 +5741,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) IS
+COMMENT ON FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid) IS
     'Makes a version that was offered and has come the current one of a subscription; or returns why it cannot be, notes that, and leaves all as it was';
 
 CREATE FUNCTION federated._refuse_version(subscription text, version_key uuid, failure text) RETURNS void
@@ -5785,6 +5791,146 @@ $$;
 
 COMMENT ON FUNCTION federated._withdraw_version(text, text, text, text, uuid) IS
     'Has a version that was delivered, and was retired where it was trained, predict nothing any more, and destroys its numbers; whether it did yet. 55000 where the subscription is gone or another by now';
+
+-- What a node has of a model for itself: made at the end of a run from its own rows, sealed with a key that is in no database, and
+-- put in the place of a version's numbers where this database's own subscription brings that version.
+--
+-- What always holds: it never leaves; it goes with the subscription, when the coordinator knows the model no more, and when a data
+-- subject is erased whose rows this node held.
+CREATE TABLE federated.personal_part (
+    workspace    text NOT NULL,
+    run_id       uuid NOT NULL,
+    node_name    text NOT NULL,
+    model_name   text NOT NULL,
+    round_number integer NOT NULL CHECK (round_number >= 0),
+    way          text NOT NULL CHECK (way IN ('fine_tune', 'local_head', 'ditto')),
+    figures      jsonb NOT NULL CHECK (jsonb_typeof(figures) = 'object'),
+    sealed       bytea NOT NULL CHECK (octet_length(sealed) <= 536870912),
+    made_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, run_id, node_name)
+);
+
+COMMENT ON TABLE federated.personal_part IS
+    'A node''s own parts of models, of each model those of the last eight runs: no statement reads what is sealed';
+
+COMMENT ON COLUMN federated.personal_part.workspace IS 'Part of the key: what another workspace calls a run is another run';
+
+COMMENT ON COLUMN federated.personal_part.model_name IS 'The model, as its coordinator calls it';
+
+COMMENT ON COLUMN federated.personal_part.round_number IS 'The run''s last round, in which it was made';
+
+COMMENT ON COLUMN federated.personal_part.way IS 'How: as the model''s option personalization says';
+
+COMMENT ON COLUMN federated.personal_part.figures IS
+    'rows, and of the version (global) and of the node''s own model (personal) loss, accuracy and rmse over the rows that the node holds out';
+
+COMMENT ON COLUMN federated.personal_part.sealed IS 'Its numbers, under a key of the node''s';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.personal_part', '');
+
+CREATE FUNCTION federated._destroy_delivered(model_name text, delivered federated.delivered_version) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    message text := format('what version %s of federated model "%s" predicted with here was the node''s own part, and is destroyed: a data subject was erased',
+                           delivered.version, model_name);
+    hint    text := format('SELECT state, message FROM federated_subscriptions WHERE model_name = %L says what takes its place.', model_name);
+BEGIN
+    UPDATE federated.delivered_version AS d SET is_current = false, prediction = '{}', prediction_arrays = NULL
+    WHERE d.delivery_id = delivered.delivery_id;
+    IF delivered.is_current THEN
+        PERFORM federated._write_refusal(model_name, message, hint);
+    END IF;
+    BEGIN
+        PERFORM federated._forget_version(model_name, delivered);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+        PERFORM federated._write_refusal(model_name || '@' || delivered.version, message, hint);
+    END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._destroy_delivered(text, federated.delivered_version) IS
+    'Destroys the numbers of a version that predicts here with the node''s own part; its functions say so until the version is brought again';
+
+-- Runs as federated_owner, which owns the functions.
+CREATE FUNCTION federated._destroy_personal(workspace text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    destroyed bigint;
+BEGIN
+    PERFORM FROM federated.subscription AS s WHERE s.workspace = workspace ORDER BY s.name FOR NO KEY UPDATE;
+    WITH gone AS (DELETE FROM federated.personal_part AS p WHERE p.workspace = workspace RETURNING 1)
+    SELECT count(*) INTO destroyed FROM gone;
+    PERFORM federated._destroy_delivered(s.model_name, d)
+    FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id)
+    WHERE s.workspace = workspace AND d.personal_run IS NOT NULL AND d.prediction <> '{}' AND d.retired_at IS NULL;
+    RETURN destroyed;
+END
+$$;
+
+COMMENT ON FUNCTION federated._destroy_personal(text) IS
+    'Destroys the node''s own parts of all models of a workspace, and the numbers of versions that predict with them; returns how many parts';
+
+-- Runs as federated_owner: a participant''s DBA drops subscriptions, and reads and writes nothing that is sealed.
+CREATE FUNCTION federated._drop_personal() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.personal_part AS p WHERE p.workspace = OLD.workspace AND p.model_name = OLD.model_name;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_personal() IS
+    'Destroys the node''s own parts of a model that it subscribes to no more, or that its coordinator knows no more';
+
+CREATE TRIGGER drop_personal AFTER DELETE ON federated.subscription
+    FOR EACH ROW EXECUTE FUNCTION federated._drop_personal();
+
+CREATE TRIGGER forget_personal AFTER UPDATE OF heard_outcome ON federated.subscription
+    FOR EACH ROW WHEN (NEW.heard_outcome = 'unknown') EXECUTE FUNCTION federated._drop_personal();
+
+CREATE VIEW @extschema@.federated_personal_models AS
+SELECT p.workspace, p.model_name, p.run_id AS run, p.way AS personalization, p.made_at,
+       (p.figures ->> 'rows')::bigint AS held_out_rows,
+       (p.figures #>> '{global,loss}')::double precision AS global_loss,
+       (p.figures #>> '{personal,loss}')::double precision AS personal_loss,
+       (p.figures #>> '{global,accuracy}')::double precision AS global_accuracy,
+       (p.figures #>> '{personal,accuracy}')::double precision AS personal_accuracy,
+       (p.figures #>> '{global,rmse}')::double precision AS global_rmse,
+       (p.figures #>> '{personal,rmse}')::double precision AS personal_rmse,
+       (SELECT max(d.version) FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id)
+        WHERE s.workspace = p.workspace AND d.personal_run = p.run_id AND d.is_current AND d.retired_at IS NULL) AS predicts_version
+FROM federated.personal_part AS p;
+
+COMMENT ON VIEW @extschema@.federated_personal_models IS
+    'At a participant: the models of which its node has a part of its own, and how that does beside the version that all have';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.workspace IS 'The workspace in which the model is trained';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.model_name IS 'The model, as its coordinator calls it';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.run IS 'The run at whose end the part was made';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.personalization IS 'How: fine_tune, local_head or ditto';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.made_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.held_out_rows IS 'Over how many rows the figures are: those that the node held out of the run';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.global_loss IS 'The loss of the version that all have';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.personal_loss IS 'The loss of the node''s own model';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.global_accuracy IS 'The accuracy of the version that all have; NULL of a number, and where a cell of the confusion is too small';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.personal_accuracy IS 'The accuracy of the node''s own model; NULL as before';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.global_rmse IS 'The root mean square error of the version that all have; NULL of classes';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.personal_rmse IS 'The root mean square error of the node''s own model; NULL of classes';
+
+COMMENT ON COLUMN @extschema@.federated_personal_models.predicts_version IS
+    'The version that the model''s function computes here with this part; NULL where it computes with none, or with another';
 
 -- The coordinator's side of subscriptions: to whom a model is granted, what nodes say that they subscribe to, and what each of
 -- them is offered. Nothing is kept of what was sent: a delivery is due where what is offered is not what the node says it has.
@@ -6158,7 +6304,9 @@ SELECT 'coordinator', 'checkpoints', federated._sealed_under(p.manifest) FROM fe
 UNION ALL
 SELECT 'coordinator', 'parameters of versions', federated._sealed_under(v.sealed) FROM federated.version AS v WHERE v.sealed <> ''
 UNION ALL
-SELECT 'node', 'memories of a node', federated._sealed_under(m.sealed) FROM federated.node_memory AS m;
+SELECT 'node', 'memories of a node', federated._sealed_under(m.sealed) FROM federated.node_memory AS m
+UNION ALL
+SELECT 'node', 'own parts of models', federated._sealed_under(p.sealed) FROM federated.personal_part AS p;
 
 COMMENT ON VIEW federated.sealed_value IS 'Each sealed value that a root key is needed for, by what it is and under which key it is';
 
@@ -7983,8 +8131,16 @@ BEGIN
     global_recall_std_error := (v.report ->> 'recall_std_error')::double precision;
     global_f1_score := coalesce(v.global_f1_score, (v.report ->> 'f1_score')::double precision);
     global_f1_score_std_error := (v.report ->> 'f1_score_std_error')::double precision;
-    per_node_metrics := (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
-                         WHERE jsonb_typeof(n.value -> 'figures') = 'object');
+    per_node_metrics := (
+        SELECT jsonb_object_agg(coalesce(n.key, o.name), coalesce(n.value -> 'figures', '{}') || coalesce(o.beside, '{}'))
+        FROM (SELECT r.key, r.value FROM jsonb_each(v.report -> 'nodes') AS r WHERE jsonb_typeof(r.value -> 'figures') = 'object') AS n
+        FULL JOIN (
+            -- Of a run that was resumed the last of them.
+            SELECT DISTINCT ON (d.name) d.name, jsonb_build_object('personalization', p.described) AS beside
+            FROM federated.participation AS p JOIN federated.node AS d USING (node_id)
+            WHERE p.run_id = v.run_id AND p.step = 'personalize' AND p.described IS NOT NULL
+            ORDER BY d.name, p.round_number DESC
+        ) AS o ON o.name = n.key);
     global_loss_std_error := v.global_loss_std_error;
     global_accuracy_std_error := v.global_accuracy_std_error;
     base_loss := v.base_loss;
@@ -8057,7 +8213,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
-    'federated_evaluate with a column list: an array of one object; per_node_metrics has an object for each node whose min_rows let rows of it be held out and whose own answer to the report the sum protocol shows: rows and figures of these; null where there is no report';
+    'federated_evaluate with a column list: an array of one object; per_node_metrics has an object for each node whose min_rows let rows of it be held out and whose own answer to the report the sum protocol shows: rows and figures of these; null where there is no report; where nodes made models of their own, personalization has beside them the loss and accuracy of the version (global) and of the node''s own model (personal), over the same held-out rows';
 
 -- How a model does on rows of the caller's own. They are read as the caller, block by block, and leave nothing behind; figures
 -- are computed by numpy (src/heliosdb/scoring), step by step, so that a cancel and statement_timeout take effect between two.
@@ -14334,11 +14490,15 @@ ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_imported_functions() OWNER TO federated_owner;
 
-ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
+ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._withdraw_version(text, text, text, text, uuid) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._destroy_personal(text) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._drop_personal() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
 
@@ -14706,8 +14866,8 @@ GRANT EXECUTE ON FUNCTION federated._lock_model_name(text) TO federated_operator
 GRANT EXECUTE ON FUNCTION
     federated._hear_offer(text, text, text, text, text, integer, uuid, text), federated._lock_subscription(text),
     federated._one_line(text), federated._list_subscriptions(text), federated._refuse_version(text, uuid, text),
-    federated._withdraw_version(text, text, text, text, uuid),
-    federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
+    federated._withdraw_version(text, text, text, text, uuid), federated._destroy_personal(text),
+    federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid)
 TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
@@ -14717,7 +14877,7 @@ GRANT EXECUTE ON FUNCTION
     federated._check_scored(text[], jsonb, bytea), federated._forget_version(text, federated.delivered_version),
     federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
     federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
-    federated._encoding_text(text[], boolean[], jsonb)
+    federated._encoding_text(text[], boolean[], jsonb), federated._destroy_delivered(text, federated.delivered_version)
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._retired_versions() TO federated_analyst, federated_auditor, federated_daemon;
@@ -15006,6 +15166,12 @@ TO federated_analyst, federated_auditor;
 
 GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
 
+GRANT INSERT, UPDATE (model_name, round_number, way, figures, sealed, made_at), DELETE ON federated.personal_part TO federated_daemon;
+
+GRANT SELECT, DELETE ON federated.personal_part TO federated_owner;
+
+GRANT SELECT ON @extschema@.federated_personal_models TO federated_analyst, federated_auditor, federated_daemon;
+
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON federated.agreement, federated.noise_share, federated.base_table TO federated_analyst, federated_auditor;
@@ -15066,7 +15232,7 @@ GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current,
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
-    certificate_sha256, is_current, delivered_at, retired_at) ON federated.delivered_version
+    certificate_sha256, is_current, delivered_at, retired_at, personal_run) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.retired_holding TO federated_analyst, federated_auditor, federated_daemon;
@@ -15074,7 +15240,8 @@ GRANT SELECT ON federated.retired_holding TO federated_analyst, federated_audito
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
 
 GRANT SELECT, INSERT, DELETE,
-    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at, retired_at, prediction, prediction_arrays)
+    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at, retired_at, prediction, prediction_arrays,
+        personal_run)
 ON federated.delivered_version TO federated_owner;
 
 GRANT UPDATE (refresh, refused_key, failure) ON federated.subscription TO federated_owner;

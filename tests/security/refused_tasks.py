@@ -421,6 +421,7 @@ NOT_PRIVATE = {
     "levels": "levels are not asked for under a privacy budget",
     "histograms": "sums without noise over rows are not asked for under a privacy_budget",
     "quantiles": "sums without noise over rows are not asked for under a privacy_budget",
+    "personalize": "personalization is not supported under a privacy_budget yet",
 }
 
 
@@ -450,6 +451,7 @@ def of_parts() -> list[tuple[str, Task]]:
             found.append((NOT_PRIVATE[step], replace(bare, key=replace(bare.key, step=step))))
     return [
         *found,
+        *of_personal_parts(),
         ("counting what is certified is not supported under", replace(counted(), key=replace(counted().key, step=CERTIFY))),
         ("of a kind that this node does not know", replace(trained(), key=replace(trained().key, step=strange))),
         ("sum protocol", working(trained(), summing=Summing(protocol="whispered"))),
@@ -457,6 +459,16 @@ def of_parts() -> list[tuple[str, Task]]:
         ("codec", working(trained(), coding=Coding("shrink"))),
 
     ]  # fmt: skip
+
+
+def of_personal_parts() -> list[tuple[str, Task]]:
+    """Refusals of what a node would keep of a run for itself."""
+    told = "personalization is not supported under a privacy_budget yet"
+    settings = trained().work.settings
+    return [
+        (told, working(trained(), settings={**settings, "personal_term": 0.1})),
+        (told, working(evaluated(), settings={**evaluated().work.settings, "local_layers": 1})),
+    ]
 
 
 def of_repetition(run: RunId) -> list[tuple[str, Task]]:

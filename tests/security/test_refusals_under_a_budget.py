@@ -202,6 +202,8 @@ ELSEWHERE = {
     "a control variate": FIRST,
     "control variates are of plain steps, not of …": FIRST,
     "control variates are of steps of one length, and adaptive_learning changes it": FIRST,
+    "a node keeps its last layers or trains a model of its own, not both": FIRST,
+    "personalization is not supported beside what else a node keeps of a run yet": FIRST,
     "A range must rise from a finite bound to another, not (…, …).": FIRST,
     'the target "…" is neither 0 nor 1 for about … of about … subjects, as counted under the privacy budget:'
     " target_classes names its two classes, class 0 first": COORDINATOR,

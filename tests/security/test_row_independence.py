@@ -171,7 +171,7 @@ def test_every_step_that_has_a_private_form_is_among_them() -> None:
     for name in ALGORITHMS.names():
         kind = ALGORITHMS.entry(name).settings
         if getattr(kind, "has_private_form", True) and not issubclass(kind, TreeSettings):
-            private = algorithm(name).steps.keys() - {"bins", "levels", "grid", "times"}
+            private = algorithm(name).steps.keys() - {"bins", "levels", "grid", "times", "personalize"}
             assert private <= OF_STEPS.keys() | {"newton", "hazards"}
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, Protocol, cast
 
 from heliosdb.algorithms.answers import evaluation_fault
 from heliosdb.algorithms.checks import check_evaluation
+from heliosdb.algorithms.own_model import count_staying, with_head
 from heliosdb.algorithms.private_measuring import read_evaluation
 from heliosdb.algorithms.registry import Supervised, classes_of, supervised
 from heliosdb.algorithms.stated import weight_fault
@@ -26,6 +27,7 @@ from heliosdb.domain.state import State, told_of
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Vector
+from heliosdb.parts.personal import local_layers
 
 EVALUATE = StepName("evaluate")
 
@@ -86,6 +88,9 @@ class EvaluateStep:
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         check_evaluation(task)
+        layers = EvaluateWork.of(task).local_layers
+        if layers is not None:
+            count_staying(self.algorithm, task, layers)
         if task.work.privacy is not None and not self.is_private:
             raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
@@ -101,8 +106,9 @@ class EvaluateStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the sums."""
-        del memory, draws
+        del draws
         work = EvaluateWork.of(task)
+        task = with_head(self.algorithm, task, memory, work.local_layers)
         method = cast(Evaluable, supervised(self.algorithm).of(task.state, task.n_inputs))
         if work.noise_multiplier is None:
             method.check_target(table, work.classes)
@@ -115,4 +121,11 @@ def evaluate_work(plan: RunPlan) -> EvaluateWork:
     assert scaling is not None
     noise = None if made is None else made.evaluation_noise
     algorithm, classes = plan.run.options.algorithm, len(classes_of(plan))
-    return EvaluateWork(algorithm, scaling, noise, classes=classes, noise=plan.run.policy.noise)
+    return EvaluateWork(
+        algorithm,
+        scaling,
+        noise,
+        classes=classes,
+        noise=plan.run.policy.noise,
+        local_layers=local_layers(plan.run.options),
+    )

@@ -40,6 +40,7 @@ from heliosdb.algorithms.measures import LARGEST_LOSS, Measure, first_rows, meas
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.noisy_newton import FURTHEST_SCORE
 from heliosdb.algorithms.norms import NORMS, NormsStep
+from heliosdb.algorithms.personalizing import PersonalizeStep
 from heliosdb.algorithms.private_layered import (
     clamped_layers,
     classes_shape,
@@ -59,7 +60,7 @@ from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.sgd import HeldRows, TrainingRows, descend, net_value, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
-from heliosdb.algorithms.steps import REPORT, Cost, Step
+from heliosdb.algorithms.steps import PERSONALIZE, REPORT, Cost, Step
 from heliosdb.algorithms.stored_rows import StoredRows
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep
@@ -146,6 +147,7 @@ class LinearModel:
             NEWTON: NewtonStep(self.name),
             EVALUATE: EvaluateStep(self.name, told=(PARAMETERS,), streams=True, adds_blocks=True),
             REPORT: ReportStep(self.name, told=(PARAMETERS,), streams=True),
+            PERSONALIZE: PersonalizeStep(self.name, told=(PARAMETERS,), streams=True),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:

@@ -16,14 +16,16 @@ from heliosdb.domain.vector import Vector
 @dataclass(frozen=True, slots=True)
 class LocalTerms:
     """proximal: μ of the term μ/2 |w - w_global|² (Li et al. 2020). correction: what is added to every
-    gradient (c - c_i of Karimireddy et al. 2020); None for nothing."""
+    gradient (c - c_i of Karimireddy et al. 2020); None for nothing. towards: w_global, where a descent begins
+    elsewhere; None: it begins there."""
 
     proximal: float = 0.0
     correction: Vector | None = None
+    towards: Vector | None = None
 
     def apply(self, moved: Vector, start: Vector, learning_rate: float) -> Vector:
-        """Return where a step leads that, without the terms, has led to `moved`. start: the global
-        parameters.
+        """Return where a step leads that, without the terms, has led to `moved`. start: with which the
+        descent began.
 
         The proximal term is taken at the step's end: the result is the minimum of the step's own
         quadratic, |w - moved|² / (2 learning_rate), plus the term. So no μ makes the steps overshoot.
@@ -33,7 +35,8 @@ class LocalTerms:
         if self.proximal == 0.0:
             return moved
         pull = learning_rate * self.proximal
-        return (moved + pull * start) / (1.0 + pull)
+        anchor = start if self.towards is None else self.towards
+        return (moved + pull * anchor) / (1.0 + pull)
 
     def value(self, moved: Vector) -> float:
         """Return what the proximal term adds to the objective, where the parameters moved that far."""

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
-from heliosdb.algorithms.optimizers import ADAM_DECAYS, ADAM_EPSILON, MOMENTUM
+from heliosdb.algorithms.optimizers import ADAM_DECAYS, ADAM_EPSILON
 from heliosdb.algorithms.sgd import batches, check_finite
+from heliosdb.domain.descent import MOMENTUM
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.algorithms import LocalOptimizer
@@ -163,6 +164,8 @@ def _finisher(torch: Any, descent: Descent, current: Any) -> Callable[[], None]:
     if terms.correction is not None:
         correction = torch.from_numpy(terms.correction).to(current)
     pull = rate * terms.proximal
+    if terms.towards is not None:
+        start = torch.from_numpy(np.array(terms.towards, dtype=np.float32)).to(current)
 
     def finish() -> None:
         if correction is not None:

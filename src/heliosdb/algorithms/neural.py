@@ -29,6 +29,7 @@ from heliosdb.algorithms.measures import LARGEST_LOSS, told_sums
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.norms import NORMS, NormsStep
 from heliosdb.algorithms.perceptron import PERCEPTRONS
+from heliosdb.algorithms.personalizing import PersonalizeStep
 from heliosdb.algorithms.private_layered import layered_scores, train_layers
 from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.private_measuring import RowScores, measure_privately
@@ -37,7 +38,7 @@ from heliosdb.algorithms.registry import classes_of, supervised
 from heliosdb.algorithms.releases import releases_of_descent
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
-from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
+from heliosdb.algorithms.steps import PERSONALIZE, REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
 from heliosdb.algorithms.transfer import Carried
@@ -107,6 +108,7 @@ class NeuralNetwork:
             NORMS: NormsStep(self.name, streams=True),
             EVALUATE: EvaluateStep(self.name, streams_privately=True),
             REPORT: ReportStep(self.name, streams_privately=True),
+            PERSONALIZE: PersonalizeStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -211,6 +213,15 @@ class NeuralNetwork:
         del classes, inputs  # A state's layers say both.
         assert self.architecture is not None
         return self.architecture.shape() if self.frozen is None else self.frozen.shape()
+
+    def count_last(self, layers: int) -> int:
+        """Return how many parameters the last so many layers have; 22023 where no layer is before them."""
+        assert self.architecture is not None
+        leaves = self._moving.leaves(np.zeros(self._moving.size, dtype=np.float32))
+        last = leaves[-2 * layers :]
+        if len(last) == len(leaves):
+            raise invalid_value("the network has no layer before those that stay at the nodes")
+        return sum(one.size for one in last)
 
     def sum_gradients(
         self, table: Table, parameters: Vector, work: GradientWork, secret: Secret

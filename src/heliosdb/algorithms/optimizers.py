@@ -11,11 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from heliosdb.domain.descent import MOMENTUM
 from heliosdb.domain.vector import Vector
 from heliosdb.parts.algorithms import LocalOptimizer
-
-MOMENTUM = 0.9
-"""The part of the earlier steps that each one keeps (Polyak 1964; Sutskever et al. 2013)."""
 
 ADAM_DECAYS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """Those of Kingma and Ba 2015, algorithm 1."""

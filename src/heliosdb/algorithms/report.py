@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 from heliosdb.algorithms.explained import find_explainer
+from heliosdb.algorithms.own_model import count_staying, with_head
 from heliosdb.algorithms.private_figures import (
     private_deviation,
     private_report_fault,
@@ -39,6 +40,7 @@ from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
+from heliosdb.parts.personal import local_layers
 from heliosdb.privacy.plan import AccuracyNoise
 
 
@@ -79,7 +81,10 @@ class ReportStep:
             private = PrivateReportWork(plan.run.options.algorithm, scaling, noise, classes=classes)
             return Asked(private.to_work(size), scaling, told_of(state, self.told))
         layout = _layout_of(plan)
-        work = ReportWork(plan.run.options.algorithm, scaling, classes=layout.classes)
+        options = plan.run.options
+        work = ReportWork(
+            options.algorithm, scaling, classes=layout.classes, local_layers=local_layers(options)
+        )
         return Asked(work.to_work(layout), scaling, told_of(state, self.told))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
@@ -147,6 +152,8 @@ class ReportStep:
                 f"{self.algorithm} learns no target of {counted(work.classes, 'class', 'classes')}"
             )
         method.check_scored(task)
+        if work.local_layers is not None:
+            count_staying(self.algorithm, task, work.local_layers)
         if task.work.privacy is not None:
             check_private_report(task)
             return
@@ -165,10 +172,10 @@ class ReportStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the counts and sums."""
-        del memory
         if task.work.privacy is not None:
             return report_privately(cast(ScoresRows, algorithm(self.algorithm)), table, task)
         work, method = ReportWork.of(task), cast(Scoring, algorithm(self.algorithm))
+        task = with_head(self.algorithm, task, memory, work.local_layers)
         method.check_target(table, work.classes)
 
         def scores(columns: Matrix) -> Matrix:

@@ -111,11 +111,6 @@ def descend(
     return current
 
 
-def count_steps(rows: int, epochs: int, batch_size: int) -> int:
-    """How many steps `descend` takes."""
-    return epochs * max(1, rows // batch_size)
-
-
 def batches(rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
     """Yield where each batch starts and stops: none is smaller than batch_size but where all rows are fewer,
     and none larger than another by more than one row.

@@ -35,6 +35,11 @@ REPORT = StepName("report")
 publish."""
 
 
+PERSONALIZE = StepName("personalize")
+"""The step, of an algorithm that has one of this name, in which nodes make their own parts of the model that
+a run is about to publish; before the report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a step asks of every node: the work, the scaling and the state that it needs."""

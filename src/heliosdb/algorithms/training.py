@@ -21,25 +21,34 @@ from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.local_terms import LocalTerms
 from heliosdb.algorithms.norms import NORMS, adapts, clipping_norm_of
 from heliosdb.algorithms.optimizers import REACH, adam_reach
+from heliosdb.algorithms.own_model import count_staying, train_own
+from heliosdb.algorithms.own_terms import OwnTerms
 from heliosdb.algorithms.pace import keep_pace, next_pace, read_pace
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
-from heliosdb.algorithms.sgd import count_steps
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.works import CONTROL, PARAMETERS, PrivateTraining, TrainWork, without_control
+from heliosdb.algorithms.works import (
+    CONTROL,
+    PARAMETERS,
+    PrivateTraining,
+    TrainWork,
+    without_control,
+)
 from heliosdb.domain import bounds
+from heliosdb.domain.descent import count_steps
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Noise
-from heliosdb.domain.run import Run
+from heliosdb.domain.run import Run, TrainingOptions
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import DivergedError, Moved, Term, Total, Update, check_norm, norm
 from heliosdb.domain.vector import Contribution, Vector
 from heliosdb.parts.algorithms import DescentSettings, NetSettings, OptimizerSettings
+from heliosdb.parts.personal import personal_of
 from heliosdb.privacy.mechanisms import Secret
 
 TRAIN = StepName("train")
@@ -119,6 +128,9 @@ class TrainStep:
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         check_training(task)
+        layers = TrainWork.of(task).own.layers
+        if layers is not None:
+            count_staying(self.algorithm, task, layers)
         if task.work.privacy is not None and not self.is_private:
             raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
@@ -126,6 +138,8 @@ class TrainStep:
         """Say what becomes of a node's earlier rounds in its next."""
         if told.get("control_variates"):
             return "their control variates"
+        if own_terms(run.options):
+            return "their own parts of the model"
         return "their pace" if run.options.given.get("adaptive_learning") else None
 
     def least_rows(self, task: Task) -> int | None:
@@ -138,12 +152,14 @@ class TrainStep:
         model = without_control(task.state, work)
         method = cast(Trainable, supervised(self.algorithm).of(model, task.n_inputs))
         if work.privacy is None:
-            _check_steps(work, table.training_rows)
+            check_steps(work, table.training_rows)
             method.check_target(table, work.classes)
         if work.control_variates:
             correction = task.state[CONTROL] - memory.get(CONTROL, np.zeros(task.state[CONTROL].size))
             shaped = correction.reshape(task.state[PARAMETERS].shape)
             work = replace(work, terms=LocalTerms(correction=shaped))
+        if work.own:
+            return train_own(method, table, task, work, memory, draws)
         if work.adaptive_learning:
             return _train_at_own_pace(method, table, task.state[PARAMETERS], work, memory, draws)
         moved = method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
@@ -192,7 +208,8 @@ def _fault(plan: RunPlan, work: Work, update: Update | Term, norms: Sequence[flo
     return None
 
 
-def _check_steps(work: TrainWork, rows: int) -> None:
+def check_steps(work: TrainWork, rows: int) -> None:
+    """Raise FederatedError NODE_REFUSED for more steps of training than one task may take."""
     steps = work.local_epochs * -(-rows // work.batch_size)
     if not bounds.STEPS.hold(max(1, steps)):
         raise FederatedError(
@@ -217,7 +234,16 @@ def train_work(plan: RunPlan) -> TrainWork:
         penalty=net.penalty,
         l1_ratio=net.l1_ratio,
         adaptive_learning=descent.adaptive_learning,
+        own=own_terms(plan.run.options),
     )
+
+
+def own_terms(options: TrainingOptions) -> OwnTerms:
+    """Return what nodes train for themselves in each round."""
+    personal = personal_of(options)
+    if personal is None or not personal.goes_along:
+        return OwnTerms()
+    return OwnTerms(personal.layers) if personal.way == "local_head" else OwnTerms(term=personal.term)
 
 
 def private_training(plan: RunPlan, made: PrivacyPlan) -> PrivateTraining:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from heliosdb.algorithms.layout import CLASS_COUNTS, plain_size, private_size
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.measures import Measure, measure
+from heliosdb.algorithms.own_terms import NOTHING, OwnTerms
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
@@ -152,6 +153,8 @@ class _TrainSettings:
     control_variates: bool | None = None
     optimizer: LocalOptimizer = "sgd"
     adaptive_learning: bool | None = None
+    local_layers: int | None = within(bounds.LAYERS, default=None)
+    personal_term: float | None = within(bounds.PROXIMAL_TERM, default=None)
 
 
 TRAINING_TERMS = ("proximal_term", "control_variates")
@@ -179,6 +182,7 @@ class TrainWork:
     terms: what the run's aggregation adds to the objective. control_variates: whether the node's variate
     (the mean gradient of its steps) is answered behind that, and corrects its steps the next time.
     adaptive_learning: whether the node takes a part of the learning rate that it finds itself, see pace.py.
+    own: what the node trains for itself, see own_model.py.
     """
 
     algorithm: str
@@ -194,6 +198,7 @@ class TrainWork:
     penalty: float = 0.0
     l1_ratio: float = 0.0
     adaptive_learning: bool = False
+    own: OwnTerms = NOTHING
 
     @classmethod
     def of(cls, task: Task) -> TrainWork:
@@ -206,6 +211,9 @@ class TrainWork:
             raise invalid_value(f"control variates are of plain steps, not of {given.optimizer}")
         if given.adaptive_learning:
             _check_adaptive(work, given)
+        own = OwnTerms(given.local_layers, given.personal_term)
+        if own:
+            _check_own(task, given)
         if (work.privacy is None) != (given.clipping_norm is None):
             raise invalid_value("clipping_norm and privacy go together")
         if work.privacy is not None and given.clipping_norm is not None:
@@ -226,6 +234,7 @@ class TrainWork:
             penalty=given.penalty,
             l1_ratio=given.l1_ratio,
             adaptive_learning=bool(given.adaptive_learning),
+            own=own,
         )
 
     def to_work(self, size: int, dtype: Dtype = Dtype.FLOAT64) -> Work:
@@ -242,6 +251,8 @@ class TrainWork:
             self.l1_ratio,
             optimizer=self.optimizer,
             adaptive_learning=self.adaptive_learning or None,
+            local_layers=self.own.layers,
+            personal_term=self.own.term,
         )
         return Work(
             self.algorithm,
@@ -255,12 +266,13 @@ class TrainWork:
 @dataclass(frozen=True, slots=True)
 class _EvaluateSettings:
     classes: int = within(bounds.CLASSES)
+    local_layers: int | None = within(bounds.LAYERS, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateWork:
     """Loss and accuracy of the task's parameters on the held-out subjects, as sums. None: plain; else
-    noised. classes: of the target, 0 where it is a number.
+    noised. classes: of the target, 0 where it is a number. local_layers: the last so many are the node's own.
     """
 
     algorithm: str
@@ -268,17 +280,27 @@ class EvaluateWork:
     noise_multiplier: float | None
     classes: int = field(kw_only=True)
     noise: Noise = field(default="gaussian", kw_only=True)
+    local_layers: int | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        work, scaling = task.work, scaling_of(task)
-        return cls(work.algorithm, scaling, one_noise(work), classes=given.classes, noise=noise_of_sum(work))
+        work, scaling, noise = task.work, scaling_of(task), one_noise(task.work)
+        _check_measured(task, given)
+        layers = given.local_layers
+        return cls(
+            work.algorithm,
+            scaling,
+            noise,
+            classes=given.classes,
+            noise=noise_of_sum(work),
+            local_layers=layers,
+        )
 
     def to_work(self) -> Work:
         """Write the envelope."""
-        settings = settings_of(_EvaluateSettings(self.classes))
+        settings = settings_of(_EvaluateSettings(self.classes, self.local_layers))
         privacy = privacy_of_sum(self.noise_multiplier, self.noise)
         return Work(self.algorithm, self.size, privacy=privacy, settings=settings)
 
@@ -302,22 +324,27 @@ class EvaluateWork:
 @dataclass(frozen=True, slots=True)
 class ReportWork:
     """How the task's model does on the held-out subjects, in detail, plainly. classes: of the target, 0 where
-    it is a number.
+    it is a number. local_layers: the last so many are the node's own.
     """
 
     algorithm: str
     scaling: Scaling
     classes: int = field(kw_only=True)
+    local_layers: int | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(cls, task: Task) -> ReportWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, scaling_of(task), classes=given.classes)
+        _check_measured(task, given)
+        return cls(
+            task.work.algorithm, scaling_of(task), classes=given.classes, local_layers=given.local_layers
+        )
 
     def to_work(self, layout: ReportLayout) -> Work:
         """Write the envelope."""
-        return Work(self.algorithm, layout.size, settings=settings_of(_EvaluateSettings(self.classes)))
+        settings = settings_of(_EvaluateSettings(self.classes, self.local_layers))
+        return Work(self.algorithm, layout.size, settings=settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +376,22 @@ def _check_adaptive(work: Work, given: _TrainSettings) -> None:
         raise not_supported("adaptive_learning is not supported under a privacy_budget yet")
     if given.control_variates:
         raise invalid_value("control variates are of steps of one length, and adaptive_learning changes it")
+
+
+def _check_own(task: Task, given: _TrainSettings) -> None:
+    """What a node trains for itself has no form under a budget, nor beside what else it keeps of a run."""
+    if task.budget is not None or task.work.privacy is not None:
+        raise not_supported("personalization is not supported under a privacy_budget yet")
+    if given.local_layers is not None and given.personal_term is not None:
+        raise invalid_value("a node keeps its last layers or trains a model of its own, not both")
+    if given.control_variates or given.adaptive_learning:
+        raise not_supported("personalization is not supported beside what else a node keeps of a run yet")
+
+
+def _check_measured(task: Task, given: _EvaluateSettings) -> None:
+    """What a node keeps of a run is in no private answer."""
+    if given.local_layers is not None and (task.budget is not None or task.work.privacy is not None):
+        raise not_supported("personalization is not supported under a privacy_budget yet")
 
 
 def demand_no_settings(work: Work) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
@@ -62,8 +63,13 @@ def hear_offer(connection: Connection, offer: Offer) -> bool:
     return bool(_SQL.query(connection, "hear_offer", *named, *said)[0]["takes"])
 
 
-def take_version(connection: Connection, offer: Offer, content: Content, proof: Proof) -> str | None:
-    """Make the version the participant's own; the obstacle where that is not possible, which is recorded."""
+def take_version(
+    connection: Connection, offer: Offer, content: Content, proof: Proof, personal_run: UUID | None = None
+) -> str | None:
+    """Make the version the participant's own; the obstacle where that is not possible, which is recorded.
+
+    personal_run: of which the node's own part stands in the content; None: it is as it was delivered.
+    """
     (row,) = _SQL.query(
         connection,
         "take_version",
@@ -78,6 +84,7 @@ def take_version(connection: Connection, offer: Offer, content: Content, proof: 
         proof.header,
         proof.signature,
         proof.certificate_sha256,
+        personal_run,
     )
     return None if row["obstacle"] is None else str(row["obstacle"])
 

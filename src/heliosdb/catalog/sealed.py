@@ -131,6 +131,17 @@ def rewrap_memory(connection: Connection, row: Row, header: bytes) -> None:
     _SQL.query(connection, "rewrap_memory", workspace, str(run), node, row.sealed, header)
 
 
+def stale_parts(connection: Connection, current: str, most: int) -> list[Row]:
+    """Return headers of a node's own parts of models that another root key than this one sealed."""
+    return [_memory(row) for row in _SQL.query(connection, "stale_parts", current, most)]
+
+
+def rewrap_part(connection: Connection, row: Row, header: bytes) -> None:
+    """Put a header in the place of another."""
+    workspace, run, node = row.place
+    _SQL.query(connection, "rewrap_part", workspace, str(run), node, row.sealed, header)
+
+
 def unnamed_runs(connection: Connection) -> list[RunId]:
     """Return the runs of which an earlier release has sealed something."""
     return [RunId(row["run_id"]) for row in _SQL.query(connection, "unnamed_runs")]

@@ -24,7 +24,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.run import Run
 from heliosdb.domain.sealed_format import sealed_digest
-from heliosdb.parts.selections import ComparedNodes, read_selection
+from heliosdb.parts.selections import ComparedNodes, NodesInTurn, read_selection
 from heliosdb.transport.at_rest import AtRestKey, UnopenedError
 
 FORMAT = 1
@@ -194,7 +194,7 @@ def _adopt(connection: Connection, run: RunId, found: Beginning, key: AtRestKey)
             hint="RESUME FEDERATED TRAINING goes on with the run itself while it is the model's last one.",
         )
     selection = record.run.policy.node_selection
-    if isinstance(read_selection(selection)[1], ComparedNodes):
+    if isinstance(read_selection(selection)[1], ComparedNodes | NodesInTurn):
         raise not_supported(
             f"a checkpoint does not go on as another run: node_selection {selection} ranks by its own rounds",
             hint="RESUME FEDERATED TRAINING goes on with the run itself while it is the model's last one.",

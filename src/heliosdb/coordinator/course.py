@@ -36,6 +36,7 @@ from heliosdb.algorithms.certifying import CERTIFY, Certifying, CertifyStep
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.report import report_noise_of
 from heliosdb.algorithms.steps import (
+    PERSONALIZE,
     REPORT,
     Algorithm,
     Asked,
@@ -68,6 +69,7 @@ from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
 from heliosdb.domain.update import Term, Total, Update, Updates
 from heliosdb.domain.vector import AnyVector
 from heliosdb.parts.checks import check_parts
+from heliosdb.parts.personal import personal_of
 from heliosdb.parts.protocols import PROTOCOLS, least_of_group
 from heliosdb.parts.strategies import STRATEGIES, groups_of
 from heliosdb.scoring.ballot import Ballot
@@ -136,7 +138,7 @@ class Course:
 
     def next(self, name: StepName) -> Next:
         """Return what the round machine is to know of a step."""
-        return Next(name, self.step(name).required, reports=name in (REPORT, CERTIFY))
+        return Next(name, self.step(name).required, reports=name in (PERSONALIZE, REPORT, CERTIFY))
 
     @property
     def remembered(self) -> str | None:
@@ -150,8 +152,11 @@ class Course:
 
     @property
     def report(self) -> Next | None:
-        """What is asked of the model that a run is about to publish; None where its algorithm has no report,
-        or nothing is held out. Under a budget its plan says whether it is; see `report_releases`."""
+        """What is asked first of the model that a run is about to publish: that nodes make their own parts
+        of it, then a report; None where its algorithm has no report, or nothing is held out. Under a budget
+        its plan says whether it is; see `report_releases`."""
+        if personal_of(self.run.options) is not None:
+            return self.next(PERSONALIZE)
         if REPORT not in self.algorithm.steps or self.run.options.validation_split == 0:
             return None
         return self.next(REPORT)

@@ -1,7 +1,7 @@
 """The selections: which of the able nodes a round asks.
 
 What always holds: of nodes that a rule holds equal the draw decides, never the name, so that they share the
-work.
+work; but where a rule asks all in turn, which shares it too.
 """
 
 from __future__ import annotations
@@ -71,6 +71,21 @@ class BestPerformance:
         return _first(able, min(settings.k, most), draw, lambda node: _rank(known.get(node, NEW)))
 
 
+@dataclass(frozen=True, slots=True)
+class Cyclic:
+    """The next k in the order of their names, round after round: of one node a round the model goes from node
+    to node (cyclic weight transfer, Chang et al. 2018). Who was away when it was its turn comes next when it
+    is there again."""
+
+    ranks: bool = True
+
+    def choose(self, able: _Names, most: int, settings: SomeNodes, draw: bytes, known: Standings) -> _Names:
+        """Choose those that were asked in the fewest rounds of the run, the first by name."""
+        del draw
+        inorder = sorted(able, key=lambda node: (known.get(node, NEW).asked, node))
+        return frozenset(inorder[: min(settings.k, most)])
+
+
 def _rank(one: Standing) -> float:
     # No mean is beyond 1.
     return -one.aligned / one.asked if one.asked else -2.0
@@ -86,6 +101,7 @@ ALL = Everybody()
 RANDOM = AtRandom()
 MOST_DATA = MostData()
 BEST_PERFORMANCE = BestPerformance()
+CYCLIC = Cyclic()
 
 
 def make_selection(policy: Policy, run: RunId, *, always: frozenset[NodeName] = frozenset()) -> RunSelection:

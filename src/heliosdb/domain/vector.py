@@ -73,8 +73,8 @@ class Contribution:
     """A node's answer to one task, before the release door. weight > 0 (rows, or a private count of them).
 
     usage: what computing it took; None where that was not measured. stays: what the node keeps of it for the
-    later tasks of the run (arrays by name, see domain/state.py); it never leaves, and a private answer keeps
-    nothing.
+    later tasks of the run (arrays by name, see domain/state.py); personal: what it keeps for good, to predict
+    with (domain/personal.py). Both never leave, and a private answer keeps nothing.
     """
 
     vector: AnyVector
@@ -82,6 +82,7 @@ class Contribution:
     guard: Guard
     usage: Usage | None = None
     stays: Mapping[str, NDArray[Any]] | None = None
+    personal: Mapping[str, NDArray[Any]] | None = None
 
 
 def vector_from_bytes(raw: bytes, dtype: Dtype = Dtype.FLOAT64) -> AnyVector:

@@ -47,6 +47,7 @@ from heliosdb.parts.checks import (
 )
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.groups import groups_of_run, least_nodes
+from heliosdb.parts.personal import PersonalTerms, check_personal
 from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.selections import count_chosen
 from heliosdb.parts.trust import TrustTerms, check_trust
@@ -138,9 +139,10 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
         check_private_classes(options.algorithm, options.given, classes, policy["noise_mechanism"])
     check_ranges(options)
     begun = check_transferring(session, options, {**policy, "workspace": model.workspace.name})
+    private, is_asynchronous = policy.get("privacy_budget") is not None, policy["async_aggregation"]
+    kept = check_personal(options, PersonalTerms(private, is_asynchronous, policy["compliance_mode"]))
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(smallest_group(chosen, len(nodes)), policy["min_nodes"])
-    private = policy.get("privacy_budget") is not None
     # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
     own = model.options if by_newton(options.algorithm, model.options) else ()
     check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
@@ -148,8 +150,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     check_rule(options, private=private, most_nodes=most_nodes)
     named = {*model.options, *(option.name for option in given)}
     check_trust(options, TrustTerms.of_options(policy), named)
-    size, is_asynchronous = policy["aggregation_batch_size"], policy["async_aggregation"]
-    batching = Batching(size, is_asynchronous, policy["node_selection"], private)
+    batching = Batching(policy["aggregation_batch_size"], is_asynchronous, policy["node_selection"], private)
     check_batching(options, batching, most_nodes)
     most = min(smallest_group(chosen, len(nodes)), policy["max_nodes"])
     check_selection(options, policy["node_selection"], nodes=most)
@@ -164,7 +165,7 @@ def _check_run(session: Session, start: Start, chosen: catalog.Options, given: S
     # A default is not what somebody asked for.
     rounds = describe_rounds(options) if private and "rounds" in {**model.options, **start.overrides} else []
     said = describe_rule(options, most_nodes) + describe_coding(options)
-    return [*begun, *left_out, *said, *passed_by, *rounds]
+    return [*begun, *kept, *left_out, *said, *passed_by, *rounds]
 
 
 def warn_of_waiting(session: Session, start: Start) -> None:

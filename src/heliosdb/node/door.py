@@ -48,9 +48,11 @@ from heliosdb.catalog.participant import (
     look_up,
 )
 from heliosdb.catalog.participant_view import record_run
+from heliosdb.catalog.personal import NewPersonal
 from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets, record_plain_dataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId, WorkspaceName
+from heliosdb.domain.personal import PersonalPart
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
@@ -70,6 +72,7 @@ from heliosdb.node.passing import (
     check_admission,
     check_known,
     check_unchanged,
+    keep_personal,
     remember,
     same_again,
     stored_release,
@@ -272,11 +275,19 @@ class Door:
             if contribution.stays is not None:
                 after = replace(after, step=freeze(contribution.stays))
             sealed = self._seal_memory(task.key, memory, after)
+            personal = self._seal_personal(task.key, contribution)
             # Before the transaction: a codec may take as long as its level asks for.
             answer = encode_answer(task, vector)
         except FederatedError as error:
             raise CannotLeaveError(error) from error
-        return Passing(answer, weight, told_usage(task, contribution), sealed, memory.version)
+        return Passing(answer, weight, told_usage(task, contribution), sealed, memory.version, personal)
+
+    def _seal_personal(self, key: TaskKey, contribution: Contribution) -> NewPersonal | None:
+        """Seal the node's own part of the model; None where there is none."""
+        if contribution.personal is None:
+            return None
+        part = PersonalPart.from_state(contribution.personal)
+        return NewPersonal(part.way, part.figures, self._memory_key.seal_personal(part, key))
 
     def _carry(self, ready: Ready, vector: AnyVector, weight: float) -> Said:
         """What a protocol says with a vector: as it is, or rounded to a lattice."""
@@ -378,6 +389,7 @@ class Door:
             raise too_many_datasets(dataset, rows.most_datasets)
         update = self._close(received, passing, None, None)
         remember(connection, task.key, passing)
+        keep_personal(connection, task, passing)
         stored = replace(stored_release(received, update), rows_read=rows_read)
         insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
         record_run(connection, task, dataset.name)

@@ -17,6 +17,7 @@ from heliosdb.catalog import node_orders as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import condition
 from heliosdb.catalog.participant import SharedDataset, list_shared_datasets
+from heliosdb.catalog.personal import destroy_personal
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.orders import DatasetOutcome, OrderOutcome
 from heliosdb.node.admission import subject_digests
@@ -48,6 +49,10 @@ def erase(carrying: Carrying) -> OrderOutcome:
     outcomes = [
         _erase_from(connection, dataset, rows) for dataset, rows in zip(datasets, counted, strict=True)
     ]
+    if any(counted):
+        # A node's own part of a model may have learned from any of its rows; so may what predicts with it.
+        destroyed = destroy_personal(connection, order.workspace)
+        log.info("own parts of models destroyed: workspace=%s parts=%d", order.workspace, destroyed)
     # Last: answers wait for the lock that this takes.
     catalog.withdraw(connection, order, subject, "erased")
     return _summary(outcomes)

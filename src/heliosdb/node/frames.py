@@ -147,11 +147,12 @@ class ComputeAnswer:
             "usage": None if made.usage is None else asdict(made.usage),
             "dtype": made.vector.dtype.name,
             "stays": made.stays is not None,
+            "personal": made.personal is not None,
             "rows_read": self.outcome.rows_read.hex(),
             "findings": [one.to_json() for one in self.outcome.findings],
             "consenting": self.outcome.consenting.hex(),
         }
-        stays = [] if made.stays is None else [state_to_bytes(made.stays)]
+        stays = [state_to_bytes(one) for one in (made.stays, made.personal) if one is not None]
         rows = [] if row_set is None else [row_set]
         vector = vector_to_bytes(made.vector, Dtype(made.vector.dtype.name))
         return [json.dumps(control).encode(), vector, *stays, *rows]
@@ -177,6 +178,7 @@ class ComputeAnswer:
             _guard_from_json(control["guard"]),
             None if usage is None else Usage(**{name: float(value) for name, value in usage.items()}),
             state_from_bytes(row_sets.pop(0)) if control["stays"] else None,
+            state_from_bytes(row_sets.pop(0)) if control["personal"] else None,
         )
         row_set = row_sets[0] if row_sets else None
         findings = tuple(map(Finding.from_json, control["findings"]))

@@ -58,7 +58,8 @@ def check_guard(task: Task, contribution: Contribution) -> None:
     if asked is not None and contribution.weight != public_weight(task):
         raise FederatedError(ErrorCode.INTERNAL, "the answer's weight is not covered by its guard")
     # What is kept of rows could be in a later answer, which no one subject's clipping would bound.
-    if asked is not None and contribution.stays is not None:
+    keeps = contribution.stays is not None or contribution.personal is not None
+    if asked is not None and keeps:
         raise FederatedError(ErrorCode.INTERNAL, "a private answer keeps nothing")
 
 

@@ -18,7 +18,9 @@ from uuid import UUID
 import numpy as np
 
 from heliosdb.catalog.participant import StoredMemory
+from heliosdb.catalog.personal import StoredPersonal
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.personal import PersonalPart
 from heliosdb.domain.state import (
     NO_STATE,
     State,
@@ -105,6 +107,31 @@ class MemoryKey:
         about, scope = about_memory(*_row(key)), memory_scope(key.workspace)
         return self._key.seal(plain, about=about, scope=scope, version=memory.version + 1)
 
+    def seal_personal(self, part: PersonalPart, key: TaskKey) -> bytes:
+        """Seal the node's own part of what a run publishes; FederatedError PROGRAM_LIMIT where it is too
+        large."""
+        plain = part.to_bytes()
+        if len(plain) + AT_REST_BYTES > limits.MAX_VECTOR_BYTES:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT, "the node's own part of the model is larger than it keeps"
+            )
+        about, scope = about_personal(*_row(key)), memory_scope(key.workspace)
+        return self._key.seal(plain, about=about, scope=scope, version=key.round)
+
+    def open_personal(self, stored: StoredPersonal, node: str, workspace: str) -> PersonalPart:
+        """Return a node's own part; FederatedError INTERNAL for what was not sealed as that."""
+        try:
+            about = about_personal(stored.run, node, workspace)
+            return PersonalPart.from_bytes(
+                self._key.open(stored.sealed, about=about, version=stored.round_number)
+            )
+        except (UnopenedError, FederatedError) as error:
+            raise FederatedError(
+                ErrorCode.INTERNAL,
+                "the node cannot open its own part of the model",
+                hint="Its key file was changed, or its database belongs to another node. Start a new run.",
+            ) from error
+
 
 def memory_root(secret: bytes) -> bytes:
     """The root key that follows from a node's secret: the one that seals where no other is given."""
@@ -118,6 +145,11 @@ def memory_scope(workspace: str) -> str:
 
 def _row(key: TaskKey) -> tuple[UUID, str, str]:
     return key.run, key.node, key.workspace
+
+
+def about_personal(run: UUID, node: str, workspace: str) -> bytes:
+    """Whose own part of a model it is: never what a memory is bound to."""
+    return b"personal part\0" + about_memory(run, node, workspace)
 
 
 def about_memory(run: UUID, node: str, workspace: str) -> bytes:

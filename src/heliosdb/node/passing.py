@@ -17,8 +17,10 @@ from heliosdb.catalog.participant import (
     StoredRelease,
     put_memory,
 )
+from heliosdb.catalog.personal import NewPersonal, put_personal
 from heliosdb.domain.errors import FederatedError
-from heliosdb.domain.task import TaskKey
+from heliosdb.domain.ids import ModelName
+from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
 from heliosdb.node.admission import Admission
 from heliosdb.node.policy import check_not_paused, failure, refused
@@ -48,13 +50,15 @@ class PlainRows:
 @dataclass(frozen=True, slots=True)
 class Passing:
     """What is about to leave: the vector, encoded, and what is told beside it. sealed: the memory that
-    is to take the place of the one of `version`; None: it stays as it is."""
+    is to take the place of the one of `version`; None: it stays as it is. personal: the node's own part of
+    the model, to be kept; None: there is none."""
 
     answer: EncodedVector
     weight: float
     usage: Usage | None
     sealed: bytes | None
     version: int
+    personal: NewPersonal | None = None
 
 
 class CannotLeaveError(Exception):
@@ -82,6 +86,12 @@ def remember(connection: Connection, key: TaskKey, passing: Passing) -> None:
     where that is another one by now."""
     if passing.sealed is not None and not put_memory(connection, key, passing.sealed, passing.version):
         raise MemoryMovedError
+
+
+def keep_personal(connection: Connection, task: Task, passing: Passing) -> None:
+    """Keep the node's own part of the model, in the place of an earlier one of the run."""
+    if passing.personal is not None:
+        put_personal(connection, task.key, task.model or ModelName(""), passing.personal)
 
 
 def stored_release(received: ReceivedTask, update: SealedUpdate) -> StoredRelease:

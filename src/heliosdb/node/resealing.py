@@ -1,4 +1,5 @@
-"""Seals anew what another root key has sealed of a node's memories, and what earlier releases have.
+"""Seals anew what another root key has sealed of a node's memories and of its own parts of models, and what
+earlier releases have.
 
 What always holds: it follows from what the rows say, a few a transaction; a memory that a task wrote
 meanwhile is left as that wrote it.
@@ -47,12 +48,14 @@ def sweep(database: Database, keys: AtRestKey, source: str) -> int:
         log.info("sealing with root key %s from %s", keys.current, source)
     left: set[tuple[object, ...]] = set()
     done = 0
-    for step in (_rewrap, _seal):
+    for step in (_rewrap, _rewrap_parts, _seal):
         while moved := database.run(partial(step, keys=keys, left=left)):
             done += moved
     if left:
         log.warning(
-            "memories of runs open with no root key that is at hand, and are left: rows=%d", len(left)
+            "memories of runs, or own parts of models, open with no root key that is at hand, and are left:"
+            " rows=%d",
+            len(left),
         )
     return done
 
@@ -71,6 +74,19 @@ def _rewrap(connection: Connection, keys: AtRestKey, left: set[tuple[object, ...
                 done += 1
             except UnopenedError:
                 left.add(row.place)
+    return done
+
+
+def _rewrap_parts(connection: Connection, keys: AtRestKey, left: set[tuple[object, ...]]) -> int:
+    """The same of the node's own parts of models."""
+    done = 0
+    with connection.transaction():
+        for row in sealed.stale_parts(connection, keys.current, _BATCH + len(left)):
+            try:
+                sealed.rewrap_part(connection, row, keys.rewrap(row.sealed))
+                done += 1
+            except UnopenedError:
+                left.add(("personal", *row.place))
     return done
 
 

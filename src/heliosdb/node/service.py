@@ -229,7 +229,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     roots = root_keys(config)
     secret, keys = load_or_create_secret(roots.base_file), roots.at_rest()
     database, history = _connect(config), _connect(config, " retention")
-    subscriptions = Subscriptions(database, _connect(config, " deliveries"), identity.is_ours)
+    memory_key = MemoryKey(secret, keys)
+    subscriptions = Subscriptions(database, _connect(config, " deliveries"), identity.is_ours, memory_key)
 
     def own() -> Identity:
         return identity.current().identity
@@ -243,7 +244,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     rules = Rules(reader, key, config.plain_answers, config.floors, signatory)
     tasks = NodeTasks(
         database,
-        Door(database, own, MemoryKey(secret, keys), UpdateCoder(secret), signatory),
+        Door(database, own, memory_key, UpdateCoder(secret), signatory),
         trainer,
         rules,
         site=site,

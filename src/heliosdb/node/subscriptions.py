@@ -12,7 +12,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
 
@@ -20,11 +22,14 @@ from heliosdb import faults
 from heliosdb.catalog import deliveries as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import condition
+from heliosdb.catalog.personal import find_personal
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Content, Offer, Outcome, Subscription
 from heliosdb.node.database import Database
+from heliosdb.node.memory import MemoryKey
 from heliosdb.observing import observed
 from heliosdb.scoring import soundness
 from heliosdb.scoring.session import find_fault
@@ -47,13 +52,17 @@ class Subscriptions:
     """What a node says of its subscriptions, and what it does with deliveries.
 
     database: the node's own. taking: another connection to it, for deliveries alone, which may be large:
-    nothing else waits for them. is_ours: whether a hash is that of a certificate of this node.
+    nothing else waits for them. is_ours: whether a hash is that of a certificate of this node. key: opens the
+    node's own parts of models.
     """
 
-    def __init__(self, database: Database, taking: Database, is_ours: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, database: Database, taking: Database, is_ours: Callable[[bytes], bool], key: MemoryKey
+    ) -> None:
         self._database = database
         self._taking = taking
         self._is_ours = is_ours
+        self._key = key
         self._called: dict[WorkspaceName, NodeName] = {}
         self._known: dict[WorkspaceName, tuple[Subscription, ...]] = {}
         # One at a time: a body is held whole while it is looked at.
@@ -134,7 +143,7 @@ class Subscriptions:
             try:
                 with connection.transaction():
                     catalog.limit_waiting(connection)
-                    found = _record(connection, received, failure)
+                    found = _record(connection, received, failure, self._key)
             except psycopg.errors.ObjectNotInPrerequisiteState:
                 raise changed(received.offer) from None
             faults.reach("node.delivery.committed")
@@ -151,7 +160,9 @@ def _keep(kept: dict[WorkspaceName, _T], workspace: WorkspaceName, value: _T) ->
         del kept[next(iter(kept))]
 
 
-def _record(connection: Connection, received: ReceivedDelivery, failure: str | None) -> Subscription:
+def _record(
+    connection: Connection, received: ReceivedDelivery, failure: str | None, key: MemoryKey
+) -> Subscription:
     """Hear the offer and take what it offers, inside a transaction; the word that is true once it commits."""
     offer, content = received.offer, received.content
     if offer.outcome is Outcome.RETIRED:
@@ -167,7 +178,7 @@ def _record(connection: Connection, received: ReceivedDelivery, failure: str | N
         if failure is not None:
             catalog.refuse_version(connection, offer, failure)
         else:
-            failure = _take(connection, received, content)
+            failure = _take(connection, received, content, key)
         if failure is None:
             faults.reach("node.delivery.defined")
             log.info("subscription %s: version %s of %s", offer.subscription, offer.version, offer.model)
@@ -178,16 +189,39 @@ def _record(connection: Connection, received: ReceivedDelivery, failure: str | N
     return _find(catalog.list_subscriptions(connection, offer.workspace), offer)
 
 
-def _take(connection: Connection, received: ReceivedDelivery, content: Content) -> str | None:
-    """Have the database take a version; why it cannot, where that is so for good."""
+def _take(connection: Connection, received: ReceivedDelivery, content: Content, key: MemoryKey) -> str | None:
+    """Have the database take a version, with the node's own part of it where there is one; why it cannot,
+    where that is so for good."""
     offer = received.offer
+    content, personal_run = _make_own(connection, offer, content, key)
     try:
         with connection.transaction():
-            return catalog.take_version(connection, offer, content, _proof(received))
+            return catalog.take_version(connection, offer, content, _proof(received), personal_run)
     except psycopg.DataError as error:
         failure = f"this database cannot store it ({condition(error.sqlstate)})"
     catalog.refuse_version(connection, offer, failure)
     return failure
+
+
+def _make_own(
+    connection: Connection, offer: Offer, content: Content, key: MemoryKey
+) -> tuple[Content, UUID | None]:
+    """Put the node's own numbers in the place of a version's, and say of which run; as delivered and None
+    where the node has none, or cannot read its own."""
+    stored = find_personal(connection, offer)
+    if stored is None:
+        return content, None
+    try:
+        part = key.open_personal(stored, offer.node, offer.workspace)
+        prediction = part.replace_numbers(json.loads(content.prediction))
+    except FederatedError as error:
+        log.error(
+            "subscription %s: version %s without its own part: %s", offer.subscription, offer.version, error
+        )
+        return content, None
+    arrays = state_to_bytes(part.prediction.arrays) if part.prediction.arrays else b""
+    text = json.dumps(prediction, allow_nan=False).encode()
+    return replace(content, prediction=text, arrays=arrays), stored.run
 
 
 def _proof(received: ReceivedDelivery) -> catalog.Proof:

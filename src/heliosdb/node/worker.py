@@ -299,9 +299,14 @@ def compute(
         check_values(encoded, task.inputs, request.target, request.dataset)
     if contribution.vector.ndim != 1 or contribution.vector.dtype.name not in set(Dtype):
         raise FederatedError(ErrorCode.INTERNAL, "the computation gave no vector")
-    if contribution.stays is None:
+    stays, personal = contribution.stays, contribution.personal
+    if stays is None and personal is None:
         return contribution
-    return replace(contribution, stays=freeze(contribution.stays))
+    return replace(
+        contribution,
+        stays=None if stays is None else freeze(stays),
+        personal=None if personal is None else freeze(personal),
+    )
 
 
 def encode_for(task: Task, table: Table, request: TableRequest, made: Encoded) -> Table:

@@ -86,6 +86,7 @@ class RegressionSettings(DescentSettings):
 
     has_gradient_sums: ClassVar[bool] = True
     transfers: ClassVar[bool] = True
+    personalizes: ClassVar[tuple[str, ...]] = ("fine_tune", "ditto")
     noises: ClassVar[tuple[Noise, ...]] = ("gaussian", "laplacian")
 
 
@@ -130,6 +131,7 @@ class NetworkSettings(ClassifierSettings):
     extra: ClassVar[str | None] = "neural"
     has_gradient_sums: ClassVar[bool] = True
     transfers: ClassVar[bool] = True
+    personalizes: ClassVar[tuple[str, ...]] = ("fine_tune", "local_head", "ditto")
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
     activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"

@@ -16,6 +16,7 @@ from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.clipping import check_adaptive_clipping
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.groups import check_group_selection, check_groups, describe_groups
+from heliosdb.parts.personal import PersonalTerms, check_personal
 from heliosdb.parts.private_classes import check_private_classes
 from heliosdb.parts.protocols import LEAST_NODES, PLAIN, PROTOCOLS, ShamirSettings
 from heliosdb.parts.registry import RegisteredPart, Registry
@@ -31,6 +32,7 @@ from heliosdb.parts.strategies import (
     STRATEGIES,
     HostileNodes,
     MeanSettings,
+    NovaSettings,
     ScaffoldSettings,
     TrustSettings,
     fewest_nodes,
@@ -54,6 +56,7 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
         classes = len(options.target_classes)
         check_private_classes(options.algorithm, options.given, classes, policy.noise)
     check_transfer(options)
+    check_personal(options, PersonalTerms(private, policy.buffer > 0, policy.compliance_mode))
     check_rule(options, private=private)
     if policy.adaptive_clipping:
         check_adaptive_clipping(options, policy.noise)
@@ -121,6 +124,12 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
         raise invalid_value(
             f"aggregation {options.aggregation} corrects plain steps, and optimizer is {optimizer}",
             hint="Choose optimizer = 'sgd', or another aggregation.",
+        )
+    if isinstance(settings, NovaSettings) and optimizer not in {"sgd", "momentum"}:
+        raise invalid_value(
+            f"aggregation {options.aggregation} divides updates by their steps, and those of {optimizer} have"
+            " no length of their own",
+            hint="Choose optimizer = 'sgd' or 'momentum', or another aggregation.",
         )
     if isinstance(settings, TrustSettings) and settings.root_node is None:
         raise FederatedError(

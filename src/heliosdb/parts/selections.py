@@ -30,6 +30,11 @@ class ComparedNodes(RankedNodes):
     k: int = within(Bounds(2, 10_000))
 
 
+@dataclass(frozen=True, slots=True)
+class NodesInTurn(SomeNodes):
+    """k: how many are chosen, those whose turn it is: it follows from the run's own rounds."""
+
+
 SELECTIONS = Registry("node selection")
 SELECTIONS.register("all", "heliosdb.coordinator.selections:ALL")
 SELECTIONS.register("random", "heliosdb.coordinator.selections:RANDOM", settings=SomeNodes)
@@ -37,6 +42,7 @@ SELECTIONS.register("most_data", "heliosdb.coordinator.selections:MOST_DATA", se
 SELECTIONS.register(
     "best_performance", "heliosdb.coordinator.selections:BEST_PERFORMANCE", settings=ComparedNodes
 )
+SELECTIONS.register("cyclic", "heliosdb.coordinator.selections:CYCLIC", settings=NodesInTurn)
 
 
 def count_chosen(text: str, able: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from federated_sql.option_table import OPTIONS, OptionKind
 from federated_sql.option_values import is_custom
-from heliosdb.domain.bounds import PROXIMAL_TERM, Bounds
+from heliosdb.domain.bounds import BATCH_SIZE, EPOCHS, PROXIMAL_TERM, Bounds
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.settings import within
 from heliosdb.parts.registry import RegisteredPart, Registry
@@ -52,6 +52,19 @@ class ScaffoldSettings(ServerSettings):
 
     has_private_form: ClassVar[bool] = False
     needs: ClassVar[Needs] = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class NovaSettings:
+    """Of fednova, which divides each update by what its steps are worth: those that a run's nodes take, of
+    plain steps or with momentum. Under a budget nodes take as many steps as each other."""
+
+    has_private_form: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "whole"
+
+    local_epochs: int = within(EPOCHS, default=1)
+    batch_size: int = within(BATCH_SIZE, default=32)
+    optimizer: Literal["sgd", "momentum", "adam", "newton"] = "sgd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +223,7 @@ STRATEGIES.register("fedavg", "heliosdb.aggregation.fedavg:FEDAVG", settings=Mea
 STRATEGIES.register("weighted", "heliosdb.aggregation.fedavg:WEIGHTED")
 STRATEGIES.register("fedprox", "heliosdb.aggregation.fedprox:FEDPROX", settings=ProximalSettings)
 STRATEGIES.register("scaffold", "heliosdb.aggregation.scaffold:SCAFFOLD", settings=ScaffoldSettings)
+STRATEGIES.register("fednova", "heliosdb.aggregation.fednova:FEDNOVA", settings=NovaSettings)
 STRATEGIES.register("fedopt", "heliosdb.aggregation.fedopt:FEDOPT", settings=MomentumSettings)
 STRATEGIES.register("fedadagrad", "heliosdb.aggregation.fedopt:FEDADAGRAD", settings=AdagradSettings)
 STRATEGIES.register("fedadam", "heliosdb.aggregation.fedopt:FEDADAM", settings=AdaptiveSettings)

@@ -13,6 +13,7 @@ RULES: list[dict[str, Any]] = [
     {"aggregation": "fedavg", "weighted_aggregation": False},
     {"aggregation": "fedprox", "proximal_term": 0.5},
     {"aggregation": "scaffold"},
+    {"aggregation": "fednova", "local_epochs": 2},
     {"aggregation": "fedopt"},
     {"aggregation": "fedadagrad"},
     {"aggregation": "fedadam", "server_learning_rate": 0.3},

@@ -29,7 +29,7 @@ DATASET = "CREATE FEDERATED DATASET secrets FOR TABLE hidden IN WORKSPACE clinic
             "endpoint",
         ),
         ("UPDATE federated.model SET options = '{\"features\": [[\"age\"]]}'", "features"),
-        ("INSERT INTO federated.run (model_id, overrides) SELECT model_id, '{\"personalization\": \"fine_tune\"}' FROM federated.model", "personalization"),
+        ("INSERT INTO federated.run (model_id, overrides) SELECT model_id, '{\"personalization\": \"mine\"}' FROM federated.model", "personalization"),
         ("INSERT INTO federated.run (model_id, overrides) SELECT model_id, '{\"rounds\": \"3\"}' FROM federated.model", "rounds"),
     ],
 )  # fmt: skip

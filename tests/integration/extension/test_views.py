@@ -61,6 +61,8 @@ COLUMNS = {
     "federated_node_releases": "day workspace dataset private_vectors plain_vectors messages payload_bytes"
     " only_charged failed exports",
     "federated_node_refusals": "last_at first_at count workspace run_id node_name step dataset code message detail",
+    "federated_personal_models": "workspace model_name run personalization made_at held_out_rows global_loss personal_loss"
+    " global_accuracy personal_accuracy global_rmse personal_rmse predicts_version",
     "federated_erasure_status": "request_id workspace model_name subject_hash requested_at deadline status node_name"
     " node_state rows datasets answered_at completed_at method exactness versions sha256_before sha256_after message"
     " receipt",
@@ -76,6 +78,7 @@ FOR_THE_DAEMON_TOO = (
     "federated_node_releases",
     "federated_node_refusals",
     "federated_subscriptions",
+    "federated_personal_models",
     "federated_node_heads",
 )
 VIEWS = [name for name in COLUMNS if "(" not in name]

@@ -151,3 +151,21 @@ def test_best_performance_tries_every_node_first_and_then_asks_the_best_mean() -
 def test_who_is_always_asked_takes_no_place_of_the_ranked() -> None:
     chosen = selection("most_data(2)", always="node0").choose(NODES, 3, SIZES)
     assert chosen == {"node0", "node7", "node6"}
+
+
+def test_in_turn_every_node_is_asked_once_before_any_is_asked_again_and_who_was_away_comes_next() -> None:
+    chosen, asked = selection("cyclic(1)"), Counter[NodeName]()
+
+    def turn(able: frozenset[NodeName]) -> NodeName:
+        known = {node: Standing(asked=count) for node, count in asked.items()}
+        (node,) = chosen.choose(able, 1 + asked.total(), known)
+        asked[node] += 1
+        return node
+
+    gone = NodeName("node2")
+    first = [turn(NODES - {gone}) for _ in range(7)]
+    assert first == sorted(NODES - {gone})
+    assert turn(NODES) == gone
+    assert [turn(NODES) for _ in range(8)] == sorted(NODES)
+    assert selection("cyclic(3)").choose(NODES, 1) == {"node0", "node1", "node2"}
+    assert chosen.choose(NODES, 0) == NODES

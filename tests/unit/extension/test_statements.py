@@ -162,8 +162,10 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
          "min_nodes is 2 unless set."),
         ("CREATE FEDERATED MODEL m WITH (algorithm = 'lstm')", "0A000",
          "option \"algorithm\" = 'lstm' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'random_forest', 'gradient_boosting', 'cnn'."),
-        ("CREATE FEDERATED MODEL m WITH (personalization = 'fine_tune')", "0A000",
-         "option \"personalization\" = 'fine_tune' is not supported yet", None),
+        ("START FEDERATED TRAINING m WITH (personalization = 'local_head')", "0A000",
+         "personalization = 'local_head' is not supported with logistic_regression", None),
+        ("START FEDERATED TRAINING m WITH (personal_epochs = 3)", "22023",
+         "personal_epochs has no effect without personalization = 'fine_tune'", None),
         ("CREATE FEDERATED MODEL m WITH (top_k = 5, gradient_sparsification = 0.5)", "22023",
          "top_k and gradient_sparsification exclude each other",
          "Both say how many values of an update are sent. Leave one out."),
@@ -199,8 +201,8 @@ def test_what_is_wrong_gets_its_error_and_nothing_is_written(
 
 
 def test_an_error_about_an_option_says_where_it_stands() -> None:
-    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, personalization = 'fine_tune')"
-    assert refused(server(), statement)["position"] == str(statement.index("personalization") + 1)
+    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, algorithm = 'transformer')"
+    assert refused(server(), statement)["position"] == str(statement.index("algorithm") + 1)
 
 
 def test_a_workspace_is_stored_as_it_was_typed_without_defaults() -> None:
@@ -315,7 +317,7 @@ def test_options_as_stored_are_checked_as_a_statement_would() -> None:
     assert check("workspace", {"node_selection": "most_data(3)"}) is None
     assert check("workspace", {"node_selection": "most_data(1)"}) == "22023"
     assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
-    assert check("model", {"personalization": "fine_tune"}) == "0A000"
+    assert check("model", {"algorithm": "transformer"}) == "0A000"
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,13 @@ def test_start_says_that_a_rule_against_hostile_nodes_withstands_none(
 
 
 def test_start_looks_at_each_trial_as_at_a_run_of_its_own() -> None:
-    search = """'{"learning_rate": [0.1], "personalization": ["none", "fine_tune"]}'"""
+    search = """'{"learning_rate": [0.1], "aggregation": ["fedavg", "fltrust"]}'"""
 
     error = refused(server(), f"START FEDERATED TRAINING m WITH (search = {search})")
 
     assert (error["sqlstate"], error["message"]) == (
-        "0A000",
-        "option \"personalization\" = 'fine_tune' is not supported yet",
+        "55000",
+        "aggregation fltrust needs the option root_node",
     )
 
 

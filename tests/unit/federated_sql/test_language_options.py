@@ -194,7 +194,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "batch_communication", False),
         (OptionKind.NODE, "sla_tier", "gold"),
         (OptionKind.MODEL, "algorithm", "transformer"),
-        (OptionKind.MODEL, "personalization", "fine_tune"),
+        (OptionKind.MODEL, "algorithm", "lstm"),
     ],
 )
 def test_what_is_known_but_not_built_says_so_and_is_not_accepted(

@@ -20,6 +20,7 @@ from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.node import subscriptions as node_subscriptions
 from heliosdb.node.database import Database
+from heliosdb.node.memory import MemoryKey
 from heliosdb.node.subscriptions import Subscriptions, find_failure
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 
@@ -111,7 +112,9 @@ class Rows:
 
 
 def subscriptions(rows: Rows) -> Subscriptions:
-    return Subscriptions(cast(Database, rows), cast(Database, rows), lambda sha256: sha256 == CERTIFICATE)
+    return Subscriptions(
+        cast(Database, rows), cast(Database, rows), lambda sha256: sha256 == CERTIFICATE, MemoryKey(bytes(32))
+    )
 
 
 def header(offer: Offer = OFFER, recipient: bytes = CERTIFICATE) -> DeliveryHeader:

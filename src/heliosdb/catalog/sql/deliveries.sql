@@ -22,8 +22,8 @@ SELECT set_config('lock_timeout', '15s', true)
 -- name: hear_offer(text, text, text, text, text, integer, uuid, text)
 SELECT federated._hear_offer($1, $2, $3, $4, $5, $6, $7, $8) AS takes
 
--- name: take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
-SELECT federated._take_version($1, $2, $3, $4::text[], $5, $6, $7, $8, $9, $10, $11) AS obstacle
+-- name: take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea, uuid)
+SELECT federated._take_version($1, $2, $3, $4::text[], $5, $6, $7, $8, $9, $10, $11, $12) AS obstacle
 
 -- name: withdraw_version(text, text, text, text, uuid)
 SELECT federated._withdraw_version($1, $2, $3, $4, $5) AS withdrawn

@@ -52,6 +52,14 @@ WHERE federated._sealed_under(m.sealed) NOT IN ($1, '') ORDER BY m.workspace, m.
 UPDATE federated.node_memory AS m SET sealed = $5 || substring(m.sealed FROM 97)
 WHERE m.workspace = $1 AND m.run_id = $2::uuid AND m.node_name = $3 AND substring(m.sealed FROM 1 FOR 96) = $4
 
+-- name: stale_parts(text, integer)
+SELECT p.workspace, p.run_id, p.node_name, substring(p.sealed FROM 1 FOR 96) AS sealed FROM federated.personal_part AS p
+WHERE federated._sealed_under(p.sealed) NOT IN ($1, '') ORDER BY p.workspace, p.run_id, p.node_name LIMIT $2
+
+-- name: rewrap_part(text, uuid, text, bytea, bytea)
+UPDATE federated.personal_part AS p SET sealed = $5 || substring(p.sealed FROM 97)
+WHERE p.workspace = $1 AND p.run_id = $2::uuid AND p.node_name = $3 AND substring(p.sealed FROM 1 FOR 96) = $4
+
 -- name: unnamed_runs()
 SELECT DISTINCT p.run_id FROM federated.run_parameters AS p
 WHERE federated._sealed_under(p.sealed) = '' OR federated._sealed_under(p.memory) = '' OR federated._sealed_under(p.manifest) = ''
