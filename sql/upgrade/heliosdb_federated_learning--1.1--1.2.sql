@@ -2354,7 +2354,7 @@ CREATE FUNCTION federated._predicting(prediction jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(p.key, p.value) FILTER (WHERE p.key IN (
                'kind', 'booleans', 'classes', 'encoding', 'link', 'intercept', 'intercepts', 'slopes', 'fills', 'shifts',
-               'target_mean', 'target_scale', 'activations', 'image', 'groups', 'activation', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
+               'target_mean', 'target_scale', 'activations', 'image', 'groups', 'activation', 'front', 'body', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
     FROM jsonb_each(prediction) AS p
 $$;
 
@@ -2881,7 +2881,7 @@ COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Whic
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT prediction ->> 'kind' NOT IN ('network', 'convolution', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
+    SELECT prediction ->> 'kind' NOT IN ('network', 'convolution', 'series', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
     FROM federated._columns(features, booleans, prediction) AS c
@@ -5458,9 +5458,9 @@ BEGIN
                      WHERE c.key NOT IN ('algorithm', 'target', 'event', 'weights', 'offset') OR jsonb_typeof(c.value) <> 'string'
                         OR octet_length(c.value #>> '{}') NOT BETWEEN 1 AND 63) THEN 'what it is judged by are no names of columns'
         WHEN prediction <> federated._predicting(prediction) THEN 'it has more than a prediction has'
-        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'convolution', 'trees', 'votes') THEN 'there are no predictions of its kind here'
+        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'convolution', 'series', 'trees', 'votes') THEN 'there are no predictions of its kind here'
         WHEN jsonb_typeof(prediction -> 'link') IS DISTINCT FROM 'string' OR link NOT IN ('identity', 'exp', 'logistic', 'softmax')
-             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'convolution', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
+             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'convolution', 'series', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
             THEN 'there are no predictions of its link here'
         WHEN jsonb_typeof(prediction -> 'booleans') IS DISTINCT FROM 'array'
              OR jsonb_array_length(prediction -> 'booleans') <> cardinality(features)
@@ -13538,8 +13538,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the exported model was changed or damaged',
             DETAIL = 'Its numbers are not those of which content_sha256 is the hash.';
     ELSIF coalesce(document #>> '{contract,algorithm}', '') NOT IN (
-        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'cnn', 'random_forest',
-        'gradient_boosting') THEN
+        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'cnn', 'lstm', 'gru', 'transformer',
+        'random_forest', 'gradient_boosting') THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('there is no algorithm "%s" here', left(coalesce(document #>> '{contract,algorithm}', ''), 63));
     END IF;

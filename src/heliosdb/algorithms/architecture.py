@@ -41,6 +41,10 @@ class Architecture(Protocol):
         """How many parameters there are."""
         ...
 
+    def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
+        """Return the inputs of rows as `pass_through` and `sums` take them, missing ones among them."""
+        ...
+
     def begin(self, seed: int) -> State:
         """Return the state with which training begins, the same for the same seed; it tells all rows the
         same."""
@@ -64,11 +68,11 @@ class Architecture(Protocol):
 
     def sums(self, parameters: Vector, inputs: Matrix) -> Matrix:
         """Return the same by numpy in float64; of two classes that softmax tells apart (n, 1), the second's
-        lead. inputs: as `scoring.network.scale` left them."""
+        lead. inputs: as `scale` left them."""
         ...
 
     def shape(self) -> Shape:
-        """Return what private training is to know of it."""
+        """Return what private training is to know of it; FederatedError NOT_SUPPORTED where there is none."""
         ...
 
     def scorer(self, parameters: Vector) -> Passing:

@@ -32,6 +32,7 @@ from heliosdb.algorithms.perceptron import PERCEPTRONS
 from heliosdb.algorithms.private_layered import layered_scores, train_layers
 from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.private_measuring import RowScores, measure_privately
+from heliosdb.algorithms.recurrent import GRUS, LSTMS
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of, supervised
 from heliosdb.algorithms.releases import releases_of_descent
@@ -42,6 +43,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
 from heliosdb.algorithms.transfer import Carried
 from heliosdb.algorithms.transferred_layers import carry_layers
+from heliosdb.algorithms.transformer import TRANSFORMERS
 from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -197,7 +199,7 @@ class NeuralNetwork:
         moved = train_network(
             self._moving,
             parameters,
-            scale(rows.features, scaling.means, scaling.scales).astype(np.float32),
+            self._moving.scale(rows.features, scaling).astype(np.float32),
             _targets(rows, scaling, work.classes),
             descent=Descent(
                 work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms
@@ -297,7 +299,7 @@ def _family(plan: RunPlan) -> Family:
 
 def _scores(architecture: Architecture, parameters: Vector, features: Matrix, scaling: Scaling) -> Matrix:
     """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
-    sums = architecture.sums(parameters, scale(features, scaling.means, scaling.scales))
+    sums = architecture.sums(parameters, architecture.scale(features, scaling))
     return sums if sums.shape[1] > 1 else sums[:, 0]
 
 
@@ -325,3 +327,6 @@ def _losses(scores: Matrix, targets: Vector, classes: int) -> Vector:
 
 NEURAL_NETWORK = NeuralNetwork()
 CNN = NeuralNetwork(name="cnn", family=CONVOLUTIONS)
+LSTM = NeuralNetwork(name="lstm", family=LSTMS)
+GRU = NeuralNetwork(name="gru", family=GRUS)
+TRANSFORMER = NeuralNetwork(name="transformer", family=TRANSFORMERS)

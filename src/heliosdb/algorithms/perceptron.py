@@ -29,7 +29,7 @@ from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import AnyVector, Matrix, Vector
 from heliosdb.parts.algorithms import NetworkSettings
 from heliosdb.parts.networks import check_layers, check_size, count_parameters
-from heliosdb.scoring.network import HIDDEN, OUTPUT, Layer, forward
+from heliosdb.scoring.network import HIDDEN, OUTPUT, Layer, forward, scale
 
 LAYERS, ACTIVATIONS = "layers", "activations"
 """The arrays that say what the parameters are of: units of each layer, and what follows its sums."""
@@ -55,6 +55,10 @@ class Perceptron:
     def size(self) -> int:
         """How many parameters there are."""
         return count_parameters(self.inputs, self.layers)
+
+    def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
+        """See `Architecture`."""
+        return scale(features, scaling.means, scaling.scales)
 
     def begin(self, seed: int) -> State:
         """Return the state with which training begins, the same for the same seed.
