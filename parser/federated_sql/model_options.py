@@ -9,6 +9,10 @@ from federated_sql.option_values import OptionSpec, OptionType
 
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
 
+_BY_VIEW = (
+    "Rows of a subject become no series by themselves: a view makes arrays of them, as docs/data.md shows."
+)
+
 DEFINITION = (
     OptionSpec(
         "algorithm",
@@ -112,6 +116,34 @@ DEFINITION = (
         minimum=1,
         maximum=512,
         of_parts=True,
+    ),
+    OptionSpec(
+        "sequence_by",
+        _TEXT,
+        None,
+        "column whose equal values make rows one series",
+        identifier=True,
+        built=False,
+        missing=_BY_VIEW,
+    ),
+    OptionSpec(
+        "order_by",
+        _TEXT,
+        None,
+        "column by which the rows of a series follow one another",
+        identifier=True,
+        built=False,
+        missing=_BY_VIEW,
+    ),
+    OptionSpec(
+        "sequence_length",
+        OptionType.INTEGER,
+        None,
+        "how many rows of a series are kept, the last ones",
+        minimum=1,
+        maximum=1_600,
+        built=False,
+        missing=_BY_VIEW,
     ),
     OptionSpec(
         "width",

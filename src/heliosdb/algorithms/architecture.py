@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from heliosdb.algorithms.private_layers import Passing, Shape
+from heliosdb.algorithms.table import Table
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
@@ -43,6 +44,11 @@ class Architecture(Protocol):
 
     def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
         """Return the inputs of rows as `pass_through` and `sums` take them, missing ones among them."""
+        ...
+
+    def hide_few(self, rows: Table, scaling: Scaling) -> Matrix:
+        """Return the features of rows such as a plain answer may learn from: what it tells apart by itself,
+        that a value is missing, is of `min_cell` subjects at least; else it is told as if it were not."""
         ...
 
     def begin(self, seed: int) -> State:

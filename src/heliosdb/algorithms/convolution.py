@@ -35,6 +35,7 @@ from heliosdb.algorithms.perceptron import (
 from heliosdb.algorithms.private_convolution import BlockParameters, PassingImages, Window
 from heliosdb.algorithms.private_layered import clamped_layers, join_layers, output_slopes
 from heliosdb.algorithms.private_layers import Layers, Passing, Shape
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.findings import RunPlan
@@ -102,6 +103,11 @@ class Convolution:
     def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
         """See `Architecture`."""
         return scale(features, scaling.means, scaling.scales)
+
+    def hide_few(self, rows: Table, scaling: Scaling) -> Matrix:
+        """See `Architecture`: a missing value is the mean already."""
+        del scaling
+        return rows.features
 
     def begin(self, seed: int) -> State:
         """See `Architecture`: kernels and layers as `Perceptron.draw` says, gains 1 and shifts 0."""

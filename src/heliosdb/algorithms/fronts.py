@@ -32,12 +32,15 @@ class NumbersTraining:
     """Of series of numbers."""
 
     def draw(self, front: Numbers, rng: np.random.Generator) -> Sequence[NDArray[Any]]:
-        """See `FrontTraining`: weights as Glorot and Bengio 2010 have them, biases of 0."""
+        """See `FrontTraining`: weights as Glorot and Bengio 2010 have them; biases of 0, as are weights on
+        what says that a value is missing."""
         if not front.projected:
             return []
         weights, biases = front.shapes
         drawn = draw_weights(rng, weights[0] * weights[1], weights[1], weights[0], "linear")
-        return [drawn.reshape(weights), np.zeros(biases)]
+        drawn = drawn.reshape(weights)
+        drawn[:, front.channels :] = 0.0
+        return [drawn, np.zeros(biases)]
 
     def take(self, torch: Any, front: Numbers, leaves: Sequence[Any], rows: Any) -> tuple[Any, Any]:
         """See `FrontTraining`."""

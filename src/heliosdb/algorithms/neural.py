@@ -56,7 +56,7 @@ from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import AnyVector, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.algorithms import check_private, has_classes
 from heliosdb.parts.transfer import frozen_layers
 from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.network import scale
@@ -112,7 +112,10 @@ class NeuralNetwork:
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0; 22023 where the layers cannot fit."""
+        """Choose the noise of round 0; 22023 where the layers cannot fit, 0A000 where there is a budget and
+        no private form of them."""
+        if plan.run.policy.budget is not None:
+            check_private(self.name, plan.run.options.given)
         options, encoding = plan.run.options, plan.findings.encoding
         classes: int | None = len(options.target_classes if encoding is None else encoding.classes)
         if has_classes(self.name, options.given) and not classes:
@@ -199,7 +202,7 @@ class NeuralNetwork:
         moved = train_network(
             self._moving,
             parameters,
-            self._moving.scale(rows.features, scaling).astype(np.float32),
+            self._moving.scale(self._moving.hide_few(rows, scaling), scaling).astype(np.float32),
             _targets(rows, scaling, work.classes),
             descent=Descent(
                 work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms

@@ -35,13 +35,16 @@ class RecurrentTraining:
         del settings
         return 0
 
-    def draw(self, body: Recurrent, rng: np.random.Generator) -> Sequence[NDArray[Any]]:
+    def draw(self, body: Recurrent, rng: np.random.Generator, flags: int) -> Sequence[NDArray[Any]]:
         """See `BodyTraining`: weights are uniform in ±1 / sqrt(width), as PyTorch has them; biases are 0,
         but 1 of an lstm's forget gates, which so begin by remembering (Jozefowicz et al. 2015)."""
         found: list[NDArray[Any]] = []
-        for shape in body.shapes:
+        for place, shape in enumerate(body.shapes):
             if len(shape) == 2:
-                found.append((rng.random(shape) * 2.0 - 1.0) / math.sqrt(body.width))
+                weights = (rng.random(shape) * 2.0 - 1.0) / math.sqrt(body.width)
+                if place in range(0, body.ways * body.of_cell, body.of_cell):
+                    weights[:, body.before - flags :] = 0.0
+                found.append(weights)
                 continue
             biases = np.zeros(shape)
             if self.kind == "lstm":

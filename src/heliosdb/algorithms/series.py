@@ -31,6 +31,7 @@ from heliosdb.algorithms.perceptron import (
     strange_state,
 )
 from heliosdb.algorithms.private_layers import Passing, Shape
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
@@ -68,8 +69,8 @@ class BodyTraining(Protocol):
         """To how many numbers a front has to take a step; 0 where any will do."""
         ...
 
-    def draw(self, body: Any, rng: np.random.Generator) -> Sequence[NDArray[Any]]:
-        """Return its parameters to begin with, in their shapes."""
+    def draw(self, body: Any, rng: np.random.Generator, flags: int) -> Sequence[NDArray[Any]]:
+        """Return its parameters to begin with, in their shapes; flags: see `Front.flags`."""
         ...
 
     def pass_through(self, torch: Any, body: Any, leaves: Sequence[Any], steps: Any, there: Any) -> Any:
@@ -115,11 +116,22 @@ class SeriesNetwork:
         """See `Architecture`: what is missing of a series stays NaN."""
         return scale(self.front, features, scaling.means, scaling.scales)
 
+    def hide_few(self, rows: Table, scaling: Scaling) -> Matrix:
+        """See `Architecture`: where fewer subjects miss something in a channel, it is the mean there."""
+        features, own = np.asarray(rows.features), self.front.inputs
+
+        def is_few(missing: NDArray[np.bool_]) -> bool:
+            return 0 < np.unique(rows.subjects[missing]).size < rows.min_cell
+
+        told = self.front.hide_few(features[:, :own], is_few, scaling.means[:own])
+        return features if told is None else np.concatenate([told, features[:, own:]], axis=1)
+
     def begin(self, seed: int) -> State:
         """See `Architecture`."""
         rng = generator(seed)
-        parts = [*training_of(self.front).draw(self.front, rng), *self.training.draw(self.body, rng)]
-        drawn = [one.ravel() for one in parts]
+        of_front = training_of(self.front).draw(self.front, rng)
+        of_body = self.training.draw(self.body, rng, self.front.flags)
+        drawn = [one.ravel() for one in (*of_front, *of_body)]
         return self.to_state(np.concatenate([*drawn, self.head.draw(rng)]))
 
     def to_state(self, parameters: AnyVector) -> State:

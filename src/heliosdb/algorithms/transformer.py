@@ -38,8 +38,9 @@ class TransformerTraining:
         """See `BodyTraining`: what comes out of a block is added to what came in."""
         return settings.width
 
-    def draw(self, body: Transformer, rng: np.random.Generator) -> Sequence[NDArray[Any]]:
+    def draw(self, body: Transformer, rng: np.random.Generator, flags: int) -> Sequence[NDArray[Any]]:
         """See `BodyTraining`: weights as Glorot and Bengio 2010 have them, biases and shifts 0, gains 1."""
+        del flags  # The map before it has them.
         found: list[NDArray[Any]] = []
         for place, shape in enumerate(body.shapes):
             if len(shape) == 2:

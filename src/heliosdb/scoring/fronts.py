@@ -9,7 +9,7 @@ algorithms/fronts.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -51,12 +51,25 @@ class Front(Protocol):
         ...
 
     @property
+    def flags(self) -> int:
+        """How many of a step's last numbers say that something is missing: weights on them begin with 0, so
+        that where nothing ever was, what is missing is the mean."""
+        ...
+
+    @property
     def shapes(self) -> Shapes:
         """Of its parameters, which follow one another."""
         ...
 
     def scale(self, features: Matrix, means: ArrayLike, scales: ArrayLike) -> Matrix:
         """Return its inputs as it takes them; what is missing may be NaN. (n, inputs) → (n, inputs)."""
+        ...
+
+    def hide_few(
+        self, features: Matrix, is_few: Callable[[NDArray[np.bool_]], bool], means: ArrayLike
+    ) -> Matrix | None:
+        """Return its inputs with the mean where what is missing is flagged and `is_few` says of these rows
+        that they are of a few subjects; None where nothing is so. Before `scale`."""
         ...
 
     def take(self, leaves: Sequence[Matrix], rows: Matrix) -> tuple[Steps, There]:
@@ -98,6 +111,11 @@ class Numbers:
         return self.projected or 2 * self.channels
 
     @property
+    def flags(self) -> int:
+        """See `Front`: none behind a map, which has them itself."""
+        return 0 if self.projected else self.channels
+
+    @property
     def shapes(self) -> Shapes:
         """See `Front`: the map's weights and biases."""
         return [(self.projected, 2 * self.channels), (self.projected,)] if self.projected else []
@@ -109,6 +127,17 @@ class Numbers:
             cut: Matrix = np.clip(scaled, -LARGEST_INPUT, LARGEST_INPUT)
         cut[~np.isfinite(features)] = np.nan
         return cut
+
+    def hide_few(
+        self, features: Matrix, is_few: Callable[[NDArray[np.bool_]], bool], means: ArrayLike
+    ) -> Matrix | None:
+        """See `Front`: channel by channel."""
+        missing = ~np.isfinite(features).reshape(-1, self.channels, self.length)
+        few = np.array([is_few(np.asarray(missing[:, one].any(axis=1))) for one in range(self.channels)])
+        if not few.any():
+            return None
+        hidden = (missing & few[:, None]).reshape(features.shape)
+        return np.where(hidden, np.asarray(means), features)
 
     def take(self, leaves: Sequence[Matrix], rows: Matrix) -> tuple[Steps, There]:
         """See `Front`."""

@@ -42,29 +42,58 @@ def stays(rows: int = 600) -> tuple[Rows, Rows]:
     worse = (pulse[:, -1] - pulse[:, -3] + rng.normal(0.0, 4.0, rows) > 0).astype(np.float64)
     for series in (pulse, oxygen):
         series[rng.random(series.shape) < 0.1] = np.nan
-    oxygen[::7, 4:] = np.nan
+    for series in (pulse, oxygen):
+        series[::7, 4:] = np.nan
     return np.column_stack([pulse, oxygen, rng.normal(60.0, 9.0, rows)]).round(2), worse
 
 
-def put(world: World, database: str, rows: Rows, worse: Rows, *, is_shared: bool) -> None:
+TABLES = """
+    CREATE TABLE patient (patient_id integer PRIMARY KEY, age float8, worse boolean);
+    CREATE TABLE vital (patient_id integer REFERENCES patient, hour integer, pulse float8, oxygen float8);
+"""
+VIEW = """
+    CREATE VIEW stay AS SELECT p.patient_id AS id, s.pulse, s.oxygen, p.age, p.worse
+    FROM patient AS p JOIN (
+        SELECT patient_id,
+               (array_agg(pulse ORDER BY hour) || array_fill(NULL::float8, ARRAY[{length}]))[1:{length}] AS pulse,
+               (array_agg(oxygen ORDER BY hour) || array_fill(NULL::float8, ARRAY[{length}]))[1:{length}] AS oxygen
+        FROM (SELECT *, row_number() OVER (PARTITION BY patient_id ORDER BY hour DESC) AS back FROM vital) AS v
+        WHERE back <= {length} GROUP BY patient_id) AS s USING (patient_id)
+"""
+"""Of the last rows of each patient one of arrays, what is missing behind them NULL; as docs/data.md has it."""
+
+
+def put(
+    world: World, database: str, rows: Rows, worse: Rows, *, length: int = LENGTH, is_shared: bool
+) -> None:
     with world.cluster.connect(database) as connection:
-        connection.execute(
-            "CREATE TABLE stay (id integer PRIMARY KEY, pulse real[], oxygen float8[], age float8, worse boolean)"
-        )
-        with connection.cursor().copy("COPY stay FROM STDIN") as copy:
-            for number, (row, one) in enumerate(zip(rows.tolist(), worse.tolist(), strict=True)):
-                told = [None if np.isnan(value) else value for value in row]
-                copy.write_row((number, told[:LENGTH], told[LENGTH : 2 * LENGTH], told[-1], bool(one)))
+        connection.execute(TABLES)
+        with connection.cursor().copy("COPY patient FROM STDIN") as copy:
+            for number, (age, one) in enumerate(zip(rows[:, -1].tolist(), worse.tolist(), strict=True)):
+                copy.write_row((number, age, bool(one)))
+        with connection.cursor().copy("COPY vital FROM STDIN") as copy:
+            for number, row in enumerate(rows):
+                told = [
+                    [None if np.isnan(one) else one for one in hour]
+                    for hour in row[:-1].reshape(2, LENGTH).T.tolist()
+                ]
+                # The hours behind the last that is known are no rows.
+                last = max((hour for hour, pair in enumerate(told) if pair != [None, None]), default=0)
+                for hour, pair in enumerate(told[: last + 1]):
+                    copy.write_row((number, hour, *pair))
+        connection.execute(VIEW.format(length=length))
         if is_shared:
             share = f"CREATE FEDERATED DATASET stays FOR TABLE stay (pulse, oxygen, age, worse) IN WORKSPACE {WORKSPACE}"
-            connection.execute("CALL federated.execute(%s)", [f"{share} WITH ({SHARED})"])
+            connection.execute("CALL federated.execute(%s)", [f"{share} WITH (subject = 'id', {SHARED})"])
 
 
 async def split_up(world: World, rows: Rows, worse: Rows) -> None:
+    """The first node's series are of another length."""
     order = np.random.default_rng(3).permutation(len(worse))
     for name, chosen in zip(NODES, np.array_split(order, len(NODES)), strict=True):
         site = Site(name, world.cluster.create_database("federated_template"))
-        put(world, site.database, rows[chosen], worse[chosen], is_shared=True)
+        length = LENGTH - 1 if name == NODES[0] else LENGTH
+        put(world, site.database, rows[chosen], worse[chosen], length=length, is_shared=True)
         world.sites.append(site)
         await world.start_site(site)
         world.register(site)
@@ -79,9 +108,6 @@ async def test_series_are_learned_from_and_predicted_in_the_database_as_at_a_nod
     rows, worse = stays()
     create_workspace(world, min_nodes=2)
     await split_up(world, rows, worse)
-    # A node whose series are of another length is left out, and says where.
-    with world.cluster.connect(world.sites[0].database) as connection:
-        connection.execute("UPDATE stay SET oxygen = oxygen[1:5] WHERE id < 12")
     create_model(
         world, features=FEATURES, target="worse", algorithm="gru", input_shape=f"[{LENGTH}, 2]", width=8, rounds=4,
         local_epochs=4, batch_size=25, optimizer="adam", learning_rate=0.02, early_stopping_rounds=20,
@@ -95,21 +121,20 @@ async def test_series_are_learned_from_and_predicted_in_the_database_as_at_a_nod
         "SELECT n.name, p.reason FROM federated.participation AS p JOIN federated.node AS n USING (node_id)"
         " WHERE p.reason IS NOT NULL"
     )
-    assert 'column "oxygen" holds arrays of another length than 6 in 12 rows' in refusals[0]["reason"]
+    assert 'column "pulse" holds arrays of another length than 6 in 200 rows' in refusals[0]["reason"]
     told = world.query(
         f"SELECT federated_predict('risk', {ASKED}) AS p, federated_predict('risk', to_jsonb(stay) - 'id' - 'worse') AS by_row"
         " FROM stay ORDER BY id"
     )
     found = np.array([one["p"] for one in told])
-    assert roc_auc_score(worse, found) > 0.85
+    assert roc_auc_score(worse, found) > 0.8
     assert [one["p"] for one in told] == [one["by_row"] for one in told]
 
     batch = world.query(
         "SELECT prediction FROM federated_predict_batch('risk', 'SELECT pulse, oxygen, age FROM stay ORDER BY id')"
-        " AS (pulse real[], oxygen float8[], age float8, prediction float8)"
+        " AS (pulse float8[], oxygen float8[], age float8, prediction float8)"
     )
-    # A real is written in fewer digits than it has.
-    assert [one["prediction"] for one in batch] == pytest.approx(found, abs=1e-6)
+    assert [one["prediction"] for one in batch] == found.tolist()
     world.query("SELECT federated_import_model(federated_export_model('risk'), 'copy')")
     copied = world.query(f"SELECT federated_predict('copy', {ASKED}) AS p FROM stay ORDER BY id")
     assert [one["p"] for one in copied] == found.tolist()

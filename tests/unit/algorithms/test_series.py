@@ -13,6 +13,7 @@ from heliosdb.algorithms import neural
 from heliosdb.algorithms.network_training import Descent, load_torch, train_network
 from heliosdb.algorithms.recurrent import GRUS, LSTMS
 from heliosdb.algorithms.series import SeriesFamily, SeriesNetwork
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.transformer import TRANSFORMERS
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -367,6 +368,35 @@ def test_a_version_of_another_organisation_is_taken_only_where_it_holds_together
     ):
         assert fault(content, {**arrays, **wrong_array}) is not None, wrong_array
     assert count(network.body.shapes) == arrays["body"].size
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_only_a_few_subjects_miss_is_the_mean_in_training(name: str) -> None:
+    network = made(name, (4, 2), 1, {"width": 4})
+    features = np.random.default_rng(2).normal(size=(30, 9))
+    features[:3, 1] = np.nan
+    features[:8, 6] = np.nan
+    features[9, 8] = np.nan
+    scaling = Scaling(tuple(float(one) for one in range(9)), (1.0,) * 9)
+    table = Table.from_rows(features, np.zeros(30), np.arange(30), np.zeros(30, dtype=bool))
+    seen = network.hide_few(replace(table, min_cell=5), scaling)
+    assert (seen[:3, 1] == 1.0).all()
+    assert np.isnan(seen[:8, 6]).all() and np.isnan(seen[9, 8])
+    assert np.array_equal(network.hide_few(replace(table, min_cell=1), scaling), features, equal_nan=True)
+    assert np.isnan(features[:3, 1]).all()
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_where_nothing_ever_was_missing_what_is_missing_is_the_mean(name: str) -> None:
+    network = made(name, (5, 2), 0, {"width": 4} | ({} if name == "transformer" else {"bidirectional": True}))
+    state = network.begin(3)
+    parameters = np.array(state[PARAMETERS], dtype=np.float64)
+    parameters[-network.head.size :] = np.random.default_rng(1).normal(size=network.head.size)
+    row = np.random.default_rng(4).normal(size=(1, 10))
+    missing, mean = row.copy(), row.copy()
+    missing[0, 2], mean[0, 2] = np.nan, 0.0
+    assert network.sums(parameters, missing) == pytest.approx(network.sums(parameters, mean), abs=1e-12)
+    assert abs(network.sums(parameters, missing) - network.sums(parameters, row)).max() > 1e-6
 
 
 def test_there_is_no_private_form_yet() -> None:

@@ -77,6 +77,9 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         "channels",
         "kernel",
         "groups",
+        "sequence_by",
+        "order_by",
+        "sequence_length",
         "width",
         "depth",
         "bidirectional",
@@ -197,6 +200,8 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "tcp_nodelay", False),
         (OptionKind.WORKSPACE, "batch_communication", False),
         (OptionKind.NODE, "sla_tier", "gold"),
+        (OptionKind.MODEL, "sequence_by", "patient_id"),
+        (OptionKind.MODEL, "sequence_length", 48),
         (OptionKind.MODEL, "personalization", "fine_tune"),
     ],
 )
