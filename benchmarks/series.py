@@ -1,7 +1,7 @@
 """How good networks on series are beside pooled ones of PyTorch's own layers: ten nodes, rows dealt at random.
 
 The nodes are rows in one process: what they compute and what is averaged is the product's code, without databases and
-daemons. Vital signs are drawn: pulse and oxygen of 24 hours, a tenth of it missing, a quarter of the stays shorter, and an
+daemons. Vital signs are drawn: pulse and oxygen of twelve hours, a tenth of it missing, a quarter of the stays shorter, and an
 age; who gets worse is told by how the pulse moves in the end, by oxygen, and by the age. scikit-learn's digits are read as
 eight steps of eight numbers. ARGS: --algorithm for one of them.
 """
@@ -63,13 +63,13 @@ class Stays:
         return float(np.mean(scores.argmax(axis=1) == self.truth))
 
 
-def draw_vital_signs(rows: int = 2500, length: int = 24) -> Stays:
+def draw_vital_signs(rows: int = 2500, length: int = 12) -> Stays:
     """See the module."""
     rng = np.random.default_rng(5)
     pulse = 80.0 + rng.normal(0.0, 6.0, rows)[:, None] + rng.normal(0.0, 4.0, (rows, length)).cumsum(axis=1)
     oxygen = 96.0 + rng.normal(0.0, 1.0, rows)[:, None] + rng.normal(0.0, 1.0, (rows, length))
     age = rng.normal(65.0, 10.0, rows)
-    ends = np.where(rng.random(rows) < 0.25, rng.integers(8, length, rows), length)
+    ends = np.where(rng.random(rows) < 0.25, rng.integers(6, length, rows), length)
     places = np.arange(rows)
     rise = pulse[places, ends - 1] - pulse[places, ends - 5]
     low = (oxygen < 95.0).mean(axis=1)
@@ -78,7 +78,7 @@ def draw_vital_signs(rows: int = 2500, length: int = 24) -> Stays:
     for series in (pulse, oxygen):
         series[rng.random(series.shape) < 0.1] = np.nan
         series[np.arange(length) >= ends[:, None]] = np.nan
-    return _split("vital signs", (length, 2), np.column_stack([pulse, oxygen, age]), worse, (2, 15, 15))
+    return _split("vital signs", (length, 2), np.column_stack([pulse, oxygen, age]), worse, (2, 25, 20))
 
 
 def load_digits() -> Stays:

@@ -91,15 +91,11 @@ def convolution(outputs: int, link: str) -> Prediction:
     return replace(made, arrays=freeze(dict(made.arrays)))
 
 
-def series(name: str, outputs: int, link: str) -> Prediction:
+def series(name: str) -> Prediction:
     """Most inputs are two channels, the others join; parameters are drawn."""
     family = {"gru": GRUS, "transformer": TRANSFORMERS}[name]
-    settings = family.settings(
-        input_shape=(INPUTS // 2 - 1, 2),
-        width=4,
-        layers=(outputs,),
-        output_activation="softmax" if link == "softmax" else "linear",
-    )
+    shape = (INPUTS // 2 - 1, 2)
+    settings = family.settings(input_shape=shape, width=4, output_activation="linear")
     found = SeriesNetwork.of(INPUTS, settings, family.training)
     parameters = np.random.default_rng(6).normal(size=found.size).astype(np.float32)
     scales = tuple(1e5 if name == "seen" else 3.0 for name in ENCODING.inputs)
@@ -147,10 +143,8 @@ KINDS = {
     "network of classes": Kind(network(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
     "convolution": Kind(convolution(1, "identity"), ENCODING, FORMS),
     "convolution of classes": Kind(convolution(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
-    "series of a gru": Kind(series("gru", 1, "identity"), ENCODING, FORMS),
-    "series of a transformer, classes": Kind(
-        series("transformer", 3, "softmax"), CLASSES, SHARES + CLASS_FORMS
-    ),
+    "series of a gru": Kind(series("gru"), ENCODING, FORMS),
+    "series of a transformer": Kind(series("transformer"), ENCODING, FORMS),
     "votes": Kind(votes(), asked(ENCODING), (*FORMS, *CLASS_FORMS, CERTIFIED)),
     "votes on classes": Kind(
         votes_on_classes(), replace(asked(ENCODING), classes=LABELS), (*SHARES, *CLASS_FORMS, CERTIFIED)
