@@ -3,13 +3,13 @@
 The nodes are rows in one process: what they compute and what is averaged is the product's code, without databases and
 daemons. Vital signs are drawn: pulse and oxygen of twelve hours, a tenth of it missing, a quarter of the stays shorter, and an
 age; who gets worse is told by how the pulse moves in the end, by oxygen, and by the age. scikit-learn's digits are read as
-eight steps of eight numbers. ARGS: --algorithm for one of them.
+eight steps of eight numbers. ARGS: --algorithm for one of them, --only for one set.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,9 @@ def load_digits() -> Stays:
 
     rows, classes = load(return_X_y=True)
     return _split("digits", (8, 8), rows, classes, (10, 25, 40))
+
+
+_SETS: dict[str, Callable[[], Stays]] = {"vital-signs": draw_vital_signs, "digits": load_digits}
 
 
 def _split(name: str, shape: tuple[int, int], rows: Rows, target: Rows, more: tuple[int, int, int]) -> Stays:
@@ -204,9 +207,10 @@ def main() -> None:
     """Run what is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--algorithm", choices=list(_FAMILIES))
+    parser.add_argument("--only", choices=list(_SETS))
     given = parser.parse_args()
     algorithms = [given.algorithm] if given.algorithm else list(_FAMILIES)
-    sets = [draw_vital_signs(), load_digits()]
+    sets = [make() for name, make in _SETS.items() if given.only in (None, name)]
     publish("series", [one for stays in sets for one in figures(stays, algorithms)])
 
 

@@ -134,7 +134,7 @@ async def test_series_are_learned_from_and_predicted_in_the_database_as_at_a_nod
         "SELECT prediction FROM federated_predict_batch('risk', 'SELECT pulse, oxygen, age FROM stay ORDER BY id')"
         " AS (pulse float8[], oxygen float8[], age float8, prediction float8)"
     )
-    assert [one["prediction"] for one in batch] == found.tolist()
+    assert [one["prediction"] for one in batch] == pytest.approx(found, abs=1e-12)
     world.query("SELECT federated_import_model(federated_export_model('risk'), 'copy')")
     copied = world.query(f"SELECT federated_predict('copy', {ASKED}) AS p FROM stay ORDER BY id")
     assert [one["p"] for one in copied] == found.tolist()
