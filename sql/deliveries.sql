@@ -86,9 +86,9 @@ BEGIN
                      WHERE c.key NOT IN ('algorithm', 'target', 'event', 'weights', 'offset') OR jsonb_typeof(c.value) <> 'string'
                         OR octet_length(c.value #>> '{}') NOT BETWEEN 1 AND 63) THEN 'what it is judged by are no names of columns'
         WHEN prediction <> federated._predicting(prediction) THEN 'it has more than a prediction has'
-        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'convolution', 'trees', 'votes') THEN 'there are no predictions of its kind here'
+        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'convolution', 'series', 'trees', 'votes') THEN 'there are no predictions of its kind here'
         WHEN jsonb_typeof(prediction -> 'link') IS DISTINCT FROM 'string' OR link NOT IN ('identity', 'exp', 'logistic', 'softmax')
-             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'convolution', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
+             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'convolution', 'series', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
             THEN 'there are no predictions of its link here'
         WHEN jsonb_typeof(prediction -> 'booleans') IS DISTINCT FROM 'array'
              OR jsonb_array_length(prediction -> 'booleans') <> cardinality(features)

@@ -365,8 +365,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the exported model was changed or damaged',
             DETAIL = 'Its numbers are not those of which content_sha256 is the hash.';
     ELSIF coalesce(document #>> '{contract,algorithm}', '') NOT IN (
-        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'cnn', 'random_forest',
-        'gradient_boosting') THEN
+        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'cnn', 'lstm', 'gru', 'transformer',
+        'random_forest', 'gradient_boosting') THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('there is no algorithm "%s" here', left(coalesce(document #>> '{contract,algorithm}', ''), 63));
     END IF;

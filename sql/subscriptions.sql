@@ -95,7 +95,7 @@ CREATE FUNCTION federated._predicting(prediction jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(p.key, p.value) FILTER (WHERE p.key IN (
                'kind', 'booleans', 'classes', 'encoding', 'link', 'intercept', 'intercepts', 'slopes', 'fills', 'shifts',
-               'target_mean', 'target_scale', 'activations', 'image', 'groups', 'activation', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
+               'target_mean', 'target_scale', 'activations', 'image', 'groups', 'activation', 'front', 'body', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
     FROM jsonb_each(prediction) AS p
 $$;
 COMMENT ON FUNCTION federated._predicting(jsonb) IS 'Of a stored prediction what computes it, and nothing else';

@@ -9,6 +9,10 @@ from federated_sql.option_values import OptionSpec, OptionType
 
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
 
+_BY_VIEW = (
+    "Rows of a subject become no series by themselves: a view makes arrays of them, as docs/data.md shows."
+)
+
 DEFINITION = (
     OptionSpec(
         "algorithm",
@@ -25,6 +29,7 @@ DEFINITION = (
             "gradient_boosting",
             "cnn",
             "lstm",
+            "gru",
             "transformer",
         ),
         of_parts=True,
@@ -50,8 +55,9 @@ DEFINITION = (
         "layers",
         OptionType.INTEGER_ARRAY,
         None,
-        "units of a neural network's layers, of a cnn of those behind its blocks; the last are its outputs",
-        derived="`[64, 32, 1]`; `[1]` of cnn",
+        "units of a neural network's layers, of a cnn of those behind its blocks, of a network on"
+        " series of those behind its cells or blocks; the last are its outputs",
+        derived="`[64, 32, 1]`; `[1]` of cnn, lstm, gru and transformer",
         minimum=1,
         maximum=65_536,
         of_parts=True,
@@ -78,7 +84,8 @@ DEFINITION = (
         None,
         "of cnn: channels, height and width of the image that the first features are, an array of so many"
         " elements or so many numbers, channel by channel and line by line; what features follow join behind"
-        " the blocks",
+        " the blocks. Of lstm, gru and transformer: length and channels of the series, of each channel an"
+        " array of so many elements or so many numbers, a NULL one being missing",
         minimum=1,
         maximum=1_600,
         of_parts=True,
@@ -108,6 +115,69 @@ DEFINITION = (
         "of cnn: over how many groups of its channels a block normalises each row",
         minimum=1,
         maximum=512,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "sequence_by",
+        _TEXT,
+        None,
+        "column whose equal values make rows one series",
+        identifier=True,
+        built=False,
+        missing=_BY_VIEW,
+    ),
+    OptionSpec(
+        "order_by",
+        _TEXT,
+        None,
+        "column by which the rows of a series follow one another",
+        identifier=True,
+        built=False,
+        missing=_BY_VIEW,
+    ),
+    OptionSpec(
+        "sequence_length",
+        OptionType.INTEGER,
+        None,
+        "how many rows of a series are kept, the last ones",
+        minimum=1,
+        maximum=1_600,
+        built=False,
+        missing=_BY_VIEW,
+    ),
+    OptionSpec(
+        "width",
+        OptionType.INTEGER,
+        32,
+        "of lstm and gru: how many numbers a cell remembers; of transformer: how many a step is",
+        minimum=1,
+        maximum=1_024,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "depth",
+        OptionType.INTEGER,
+        None,
+        "of lstm, gru and transformer: cells or blocks one upon the other",
+        derived="`1`; `2` of transformer",
+        minimum=1,
+        maximum=8,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "bidirectional",
+        OptionType.BOOLEAN,
+        False,
+        "of lstm and gru: whether each cell has a twin that goes over the series backwards",
+        of_parts=True,
+    ),
+    OptionSpec(
+        "heads",
+        OptionType.INTEGER,
+        4,
+        "of transformer: among how many heads the width is divided",
+        minimum=1,
+        maximum=64,
         of_parts=True,
     ),
     OptionSpec(

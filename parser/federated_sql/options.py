@@ -154,7 +154,9 @@ def _require_built(spec: OptionSpec, option: Option, value: OptionJson) -> None:
         return
     position = option.position or None
     if not spec.built or spec.built_values is None:
-        raise not_supported(f'option "{spec.name}" is not supported yet', position=position)
+        raise not_supported(
+            f'option "{spec.name}" is not supported yet', position=position, detail=spec.missing
+        )
     working = ", ".join(map(allowed_text, spec.built_values))
     raise not_supported(
         f'option "{spec.name}" = {allowed_text(value)} is not supported yet',

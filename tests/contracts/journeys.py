@@ -96,6 +96,8 @@ def make_run(
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
     if "channels" in given:
         given["input_shape"] = (1, 1, 2)
+    if "width" in given:
+        given |= {"input_shape": (1, 2), "width": 4}
     if "trees" in given:
         given["trees"] = 4
     if newton:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from heliosdb.algorithms.private_layers import Passing, Shape
+from heliosdb.algorithms.table import Table
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
@@ -41,6 +42,15 @@ class Architecture(Protocol):
         """How many parameters there are."""
         ...
 
+    def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
+        """Return the inputs of rows as `pass_through` and `sums` take them, missing ones among them."""
+        ...
+
+    def hide_few(self, rows: Table, scaling: Scaling) -> Matrix:
+        """Return the features of rows such as a plain answer may learn from: what it tells apart by itself,
+        that a value is missing, is of `min_cell` subjects at least; else it is told as if it were not."""
+        ...
+
     def begin(self, seed: int) -> State:
         """Return the state with which training begins, the same for the same seed; it tells all rows the
         same."""
@@ -64,11 +74,11 @@ class Architecture(Protocol):
 
     def sums(self, parameters: Vector, inputs: Matrix) -> Matrix:
         """Return the same by numpy in float64; of two classes that softmax tells apart (n, 1), the second's
-        lead. inputs: as `scoring.network.scale` left them."""
+        lead. inputs: as `scale` left them."""
         ...
 
     def shape(self) -> Shape:
-        """Return what private training is to know of it."""
+        """Return what private training is to know of it; FederatedError NOT_SUPPORTED where there is none."""
         ...
 
     def scorer(self, parameters: Vector) -> Passing:

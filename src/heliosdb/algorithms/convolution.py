@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.columns import clamp_parameters
+from heliosdb.algorithms.declared_arrays import is_settled, share_scales
 from heliosdb.algorithms.perceptron import (
     ACTIVATIONS,
     LAYERS,
@@ -34,9 +35,8 @@ from heliosdb.algorithms.perceptron import (
 from heliosdb.algorithms.private_convolution import BlockParameters, PassingImages, Window
 from heliosdb.algorithms.private_layered import clamped_layers, join_layers, output_slopes
 from heliosdb.algorithms.private_layers import Layers, Passing, Shape
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS
-from heliosdb.domain import bounds
-from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.prediction import Prediction
@@ -50,7 +50,7 @@ from heliosdb.parts.images import check_image, check_inputs, count_blocks, made_
 from heliosdb.parts.networks import check_layers
 from heliosdb.privacy.mechanisms import Integers
 from heliosdb.scoring.convolution import EPSILON, Block, Convolutions
-from heliosdb.scoring.network import HIDDEN
+from heliosdb.scoring.network import HIDDEN, scale
 
 IMAGE, CHANNELS, BLOCKS = "image", "channels", "blocks"
 """The arrays that say what the blocks are of: channels, height and width; the channels of each; kernel,
@@ -99,6 +99,15 @@ class Convolution:
     @property
     def _of_blocks(self) -> int:
         return count_blocks(self.image, self.channels, self.kernel)
+
+    def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
+        """See `Architecture`."""
+        return scale(features, scaling.means, scaling.scales)
+
+    def hide_few(self, rows: Table, scaling: Scaling) -> Matrix:
+        """See `Architecture`: a missing value is the mean already."""
+        del scaling
+        return rows.features
 
     def begin(self, seed: int) -> State:
         """See `Architecture`: kernels and layers as `Perceptron.draw` says, gains 1 and shifts 0."""
@@ -270,38 +279,13 @@ class ConvolutionFamily:
         return read_convolution(state, inputs)
 
     def rescale(self, plan: RunPlan, scaling: Scaling) -> Scaling:
-        """See `Family`: all pixels of a channel by one mean and one spread, which follow from theirs.
-
-        The variance over all of them is the mean of their variances and the variance of their means.
-        """
+        """See `Family`: all pixels of a channel by one mean and one spread, which follow from theirs."""
         channels, *sides = check_image(plan.run.options.settings(ConvolutionSettings))
-        means, scales = np.array(scaling.means), np.array(scaling.scales)
-        for first in range(0, channels * math.prod(sides), math.prod(sides)):
-            pixels = slice(first, first + math.prod(sides))
-            # A pixel that never changes has a scale that says nothing of it.
-            with np.errstate(over="ignore"):
-                spread = np.mean(np.square(scales[pixels]) + np.square(means[pixels] - means[pixels].mean()))
-            scale = float(np.sqrt(spread))
-            means[pixels] = means[pixels].mean()
-            scales[pixels] = bounds.SCALE.clamp(scale)
-        return replace(scaling, means=tuple(means.tolist()), scales=tuple(scales.tolist()))
+        area = math.prod(sides)
+        return share_scales(scaling, (slice(one * area, (one + 1) * area) for one in range(channels)))
 
 
 CONVOLUTIONS = ConvolutionFamily()
-
-
-def is_settled(plan: RunPlan) -> bool:
-    """Whether every column's inputs are known, as they are once round 0 has asked the rows for what catalogs
-    do not say."""
-    encoding = plan.findings.encoding
-    if encoding is None:
-        return True
-    asked = (ColumnKind.CATEGORY, ColumnKind.ARRAY)
-    return not any(
-        (one.kind in asked and one.form == "value" and one.elements == 1)
-        or (one.form == "bins" and not one.edges)
-        for one in encoding.columns
-    )
 
 
 def _check_end(plan: RunPlan, pixels: int) -> None:

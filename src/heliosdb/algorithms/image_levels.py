@@ -1,4 +1,4 @@
-"""The first step of round 0 where a feature is an image: its arrays are as long as the options say.
+"""The first step of round 0 where features are an image or series: arrays are as long as the options say.
 
 What always holds: a node whose arrays are of another length answers nothing, and says of how many rows that
 is so, or that they are few: never how long one is, nor what is in it.
@@ -13,7 +13,7 @@ import numpy as np
 from heliosdb.algorithms.levels import LevelsStep
 from heliosdb.algorithms.steps import Draws
 from heliosdb.algorithms.table import RawColumn, Table, count_subjects
-from heliosdb.domain.encoding import ColumnKind
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
@@ -23,7 +23,7 @@ from heliosdb.domain.wording import counted
 
 @dataclass(frozen=True, slots=True)
 class ImageLevelsStep(LevelsStep):
-    """As the step that it is, once the images are of their length."""
+    """As the step that it is, once images and series are of their length."""
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """See `LevelsStep.compute`; FederatedError 22023 for arrays of another length than the task says."""
@@ -31,14 +31,14 @@ class ImageLevelsStep(LevelsStep):
         columns = () if task.encoding is None else task.encoding.columns
         for column, read in zip(columns, raw or (RawColumn(),) * len(columns), strict=True):
             if column.kind is ColumnKind.ARRAY and column.elements > 1:
-                _check_lengths(table, start, column.column, column.elements)
+                _check_lengths(table, start, column)
             start += read.width
         return LevelsStep.compute(self, table, task, memory, draws)
 
 
-def _check_lengths(table: Table, place: int, column: str, elements: int) -> None:
+def _check_lengths(table: Table, place: int, column: ColumnEncoding) -> None:
     lengths = np.asarray(table.features[:, place])
-    wrong = np.isfinite(lengths) & (lengths != elements)
+    wrong = np.isfinite(lengths) & (lengths != column.elements)
     if not wrong.any():
         return
     whose = table.subjects[wrong]
@@ -46,6 +46,7 @@ def _check_lengths(table: Table, place: int, column: str, elements: int) -> None
     several = subjects >= max(table.min_cell, table.min_category)
     rows = counted(int(wrong.sum()), "row") if several else "a few rows"
     raise invalid_value(
-        f'column "{column}" holds arrays that are no images of {elements} numbers in {rows}',
-        hint="input_shape says channels, height and width. Share images of one size, such as a view makes.",
+        f'column "{column.column}" holds arrays of another length than {column.elements} in {rows}',
+        hint="input_shape says it: of an image channels, height and width, of series length and channels."
+        " Share arrays of one length, such as a view makes; an element that is NULL is missing.",
     )

@@ -33,6 +33,7 @@ from heliosdb.algorithms.personalizing import PersonalizeStep
 from heliosdb.algorithms.private_layered import layered_scores, train_layers
 from heliosdb.algorithms.private_layers import Shape
 from heliosdb.algorithms.private_measuring import RowScores, measure_privately
+from heliosdb.algorithms.recurrent import GRUS, LSTMS
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of, supervised
 from heliosdb.algorithms.releases import releases_of_descent
@@ -43,6 +44,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
 from heliosdb.algorithms.transfer import Carried
 from heliosdb.algorithms.transferred_layers import carry_layers
+from heliosdb.algorithms.transformer import TRANSFORMERS
 from heliosdb.algorithms.vocabulary import VOCABULARY, VocabularyStep
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -55,7 +57,7 @@ from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import AnyVector, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.domain.wording import counted
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.algorithms import check_private, has_classes
 from heliosdb.parts.transfer import frozen_layers
 from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.network import scale
@@ -112,7 +114,10 @@ class NeuralNetwork:
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0; 22023 where the layers cannot fit."""
+        """Choose the noise of round 0; 22023 where the layers cannot fit, 0A000 where there is a budget and
+        no private form of them."""
+        if plan.run.policy.budget is not None:
+            check_private(self.name, plan.run.options.given)
         options, encoding = plan.run.options, plan.findings.encoding
         classes: int | None = len(options.target_classes if encoding is None else encoding.classes)
         if has_classes(self.name, options.given) and not classes:
@@ -199,7 +204,7 @@ class NeuralNetwork:
         moved = train_network(
             self._moving,
             parameters,
-            scale(rows.features, scaling.means, scaling.scales).astype(np.float32),
+            self._moving.scale(self._moving.hide_few(rows, scaling), scaling).astype(np.float32),
             _targets(rows, scaling, work.classes),
             descent=Descent(
                 work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms
@@ -308,7 +313,7 @@ def _family(plan: RunPlan) -> Family:
 
 def _scores(architecture: Architecture, parameters: Vector, features: Matrix, scaling: Scaling) -> Matrix:
     """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
-    sums = architecture.sums(parameters, scale(features, scaling.means, scaling.scales))
+    sums = architecture.sums(parameters, architecture.scale(features, scaling))
     return sums if sums.shape[1] > 1 else sums[:, 0]
 
 
@@ -336,3 +341,6 @@ def _losses(scores: Matrix, targets: Vector, classes: int) -> Vector:
 
 NEURAL_NETWORK = NeuralNetwork()
 CNN = NeuralNetwork(name="cnn", family=CONVOLUTIONS)
+LSTM = NeuralNetwork(name="lstm", family=LSTMS)
+GRU = NeuralNetwork(name="gru", family=GRUS)
+TRANSFORMER = NeuralNetwork(name="transformer", family=TRANSFORMERS)

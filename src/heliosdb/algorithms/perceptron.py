@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from heliosdb.algorithms.private_layered import clamped_layers, join_layers, output_slopes
 from heliosdb.algorithms.private_layers import Layers, Passing, Shape
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
@@ -29,7 +30,7 @@ from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import AnyVector, Matrix, Vector
 from heliosdb.parts.algorithms import NetworkSettings
 from heliosdb.parts.networks import check_layers, check_size, count_parameters
-from heliosdb.scoring.network import HIDDEN, OUTPUT, Layer, forward
+from heliosdb.scoring.network import HIDDEN, OUTPUT, Layer, forward, scale
 
 LAYERS, ACTIVATIONS = "layers", "activations"
 """The arrays that say what the parameters are of: units of each layer, and what follows its sums."""
@@ -55,6 +56,15 @@ class Perceptron:
     def size(self) -> int:
         """How many parameters there are."""
         return count_parameters(self.inputs, self.layers)
+
+    def scale(self, features: Matrix, scaling: Scaling) -> Matrix:
+        """See `Architecture`."""
+        return scale(features, scaling.means, scaling.scales)
+
+    def hide_few(self, rows: Table, scaling: Scaling) -> Matrix:
+        """See `Architecture`: a missing value is the mean already."""
+        del scaling
+        return rows.features
 
     def begin(self, seed: int) -> State:
         """Return the state with which training begins, the same for the same seed.

@@ -83,6 +83,9 @@ BLOCKS, PIXELS = Bounds(1, 8), Bounds(1, 1_600)
 WINDOWS = Bounds(1, 1 << 21)
 """Numbers that a block multiplies for one row: of each place those beneath the kernel."""
 
+WIDTH, STACK, HEADS = Bounds(1, 1_024), Bounds(1, 8), Bounds(1, 64)
+"""Of a network on series: numbers that a step becomes, cells or blocks one upon the other, heads of each."""
+
 NETWORK_PARAMETERS = Bounds(1, 50_000_000)
 """Of a network: as many values as an update may carry."""
 

@@ -158,15 +158,21 @@ def plain_columns(
     """
     kinds = feature_kinds(datasets, options, are_all=are_all)
     columns = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
-    if columns and columns[0].kind is ColumnKind.ARRAY:
+    for place, elements in enumerate(declared_elements(options)[: len(columns)]):
         # What is declared no row has to tell, and under a budget none is asked.
-        columns[0] = replace(columns[0], elements=image_elements(options))
+        if columns[place].kind is ColumnKind.ARRAY:
+            columns[place] = replace(columns[place], elements=elements)
     return transformed(columns, options.transforms)
 
 
-def image_elements(options: TrainingOptions) -> int:
-    """Return how many numbers input_shape says that the first features are, 1 where it is not given."""
-    return math.prod(options.given.get("input_shape") or ())
+def declared_elements(options: TrainingOptions) -> tuple[int, ...]:
+    """Return how many elements input_shape says that the first features have where they are arrays: of an
+    image (channels, height, width) one feature has all, of series (length, channels) each channel is one."""
+    shape: tuple[int, ...] = tuple(options.given.get("input_shape") or ())
+    if len(shape) == 2:
+        length, channels = shape
+        return (length,) * min(channels, len(options.features))
+    return (math.prod(shape),) if shape else ()
 
 
 def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tuple[str, ...] | None:

@@ -39,6 +39,8 @@ def render_onnx(model: Portable) -> bytes:
             _network(nodes, model, inputs)
         case "convolution":
             raise not_supported("a convolutional network is not exported as ONNX yet", hint=_JSON)
+        case "series":
+            raise not_supported("a network on series is not exported as ONNX yet", hint=_JSON)
         case _:
             _trees(nodes, model, inputs)
     raw = nodes.model("heliosdb", _about(model)).SerializeToString()

@@ -33,6 +33,10 @@ def render_pmml(model: Portable) -> bytes:
         raise not_supported(
             "a convolutional network cannot be exported as PMML", hint="--format json takes every model."
         )
+    if model.kind == "series":
+        raise not_supported(
+            "a network on series cannot be exported as PMML", hint="--format json takes every model."
+        )
     if model.kind == "trees" and model.has_many_classes:
         raise _cannot("trees of more than two classes")
     root = ET.Element("PMML", version="4.4", xmlns=NAMESPACE)

@@ -69,6 +69,10 @@ def render_select(model: Portable, dialect: str, table: str, keep: Sequence[str]
             raise not_supported(
                 "a convolutional network cannot be exported as SQL", hint="--format json takes every model."
             )
+        case "series":
+            raise not_supported(
+                "a network on series cannot be exported as SQL", hint="--format json takes every model."
+            )
         case _:
             levels, scores = _trees(model, levels, dialect)
     done = _linked(model, levels, scores, dialect)

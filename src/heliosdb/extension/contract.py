@@ -29,6 +29,7 @@ from heliosdb.parts.algorithms import (
     ALGORITHMS,
     ConvolutionSettings,
     NetworkSettings,
+    SeriesSettings,
     check_private,
     extra_of,
     has_classes,
@@ -37,6 +38,7 @@ from heliosdb.parts.algorithms import (
 from heliosdb.parts.extras import how_to_install
 from heliosdb.parts.images import check_image
 from heliosdb.parts.networks import check_layers, check_size
+from heliosdb.parts.series import check_series
 from heliosdb.parts.strategies import STRATEGIES, root_node
 
 
@@ -91,6 +93,8 @@ def _check_layers(options: TrainingOptions, classes: int | None) -> None:
         check_layers(settings, options.target, classes)
         if isinstance(settings, ConvolutionSettings):
             check_image(settings)
+        elif isinstance(settings, SeriesSettings):
+            check_series(settings)
         else:
             # A feature is one input or more.
             check_size(len(options.features), settings.layers)

@@ -154,6 +154,36 @@ class ConvolutionSettings(NetworkSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesSettings(NetworkSettings):
+    """Of a network on series: length and channels of those that a row's first inputs are; then layers as of
+    any network. See parts/series.py."""
+
+    transfers: ClassVar[bool] = False
+    has_gradient_sums: ClassVar[bool] = False
+    has_private_form: ClassVar[bool] = False
+
+    layers: tuple[int, ...] = within(bounds.UNITS, default=(1,))
+    input_shape: tuple[int, ...] | None = within(bounds.SIDE, default=None)
+    width: int = within(bounds.WIDTH, default=32)
+
+
+@dataclass(frozen=True, slots=True)
+class RecurrentSettings(SeriesSettings):
+    """Of an lstm or a gru: cells one upon the other, and whether they also go over the series backwards."""
+
+    depth: int = within(bounds.STACK, default=1)
+    bidirectional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerSettings(SeriesSettings):
+    """Of a transformer: blocks one upon the other, and among how many heads attention is divided."""
+
+    depth: int = within(bounds.STACK, default=2)
+    heads: int = within(bounds.HEADS, default=4)
+
+
+@dataclass(frozen=True, slots=True)
 class TreeSettings:
     """Of algorithms that grow trees from histograms: how many, how deep, over how many bins of an input.
 
@@ -204,6 +234,9 @@ ALGORITHMS.register(
 )
 ALGORITHMS.register("neural_network", "heliosdb.algorithms.neural:NEURAL_NETWORK", settings=NetworkSettings)
 ALGORITHMS.register("cnn", "heliosdb.algorithms.neural:CNN", settings=ConvolutionSettings)
+ALGORITHMS.register("lstm", "heliosdb.algorithms.neural:LSTM", settings=RecurrentSettings)
+ALGORITHMS.register("gru", "heliosdb.algorithms.neural:GRU", settings=RecurrentSettings)
+ALGORITHMS.register("transformer", "heliosdb.algorithms.neural:TRANSFORMER", settings=TransformerSettings)
 ALGORITHMS.register(
     "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
 )
@@ -301,7 +334,10 @@ def check_private(algorithm: str, given: Mapping[str, Any] | None = None) -> Non
     options of its run, where they are known."""
     entry = ALGORITHMS.entry(algorithm)
     if not getattr(entry.settings, "has_private_form", True):
-        raise not_supported(f"{entry.name} is not supported under a privacy_budget yet")
+        able = [one.name for one in ALGORITHMS.entries() if getattr(one.settings, "has_private_form", True)]
+        raise not_supported(
+            f"{entry.name} is not supported under a privacy_budget yet", hint=f"These are: {', '.join(able)}."
+        )
     newton_alone = getattr(entry.settings, "is_private_by_newton", False)
     if newton_alone and given is not None and not by_newton(algorithm, given):
         raise not_supported(

@@ -38,6 +38,7 @@ COMPUTING: Final[Mapping[str, frozenset[str]]] = {
     "softmax_linear": _SLOPES | {"link", "intercepts"},
     "network": _TARGET | {"link", "activations"},
     "convolution": _TARGET | {"link", "activations", "image", "groups", "activation"},
+    "series": _TARGET | {"link", "activations", "front", "body"},
     "trees": _TARGET | {"link", "boosts"},
     "votes": frozenset({"link", "labels", "votes", "margin", "voters"}),
 }
@@ -91,6 +92,7 @@ _KINDS: Final = {
     "softmax_linear": "heliosdb.scoring.linear",
     "network": "heliosdb.scoring.network",
     "convolution": "heliosdb.scoring.convolution",
+    "series": "heliosdb.scoring.series",
     "trees": "heliosdb.scoring.trees",
     "votes": "heliosdb.scoring.votes",
 }

@@ -8,6 +8,7 @@ kept is None, and the caller brings it (a parallel worker may start no subtransa
 from __future__ import annotations
 
 import json
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,10 @@ _HEADERS = {1: 20, 2: 28}
 """Bytes before the elements of an array of one and of two dimensions without NULLs, as the server keeps it:
 dimensions, place of the elements, type; then of each dimension the size, of each the lower bound; each four
 bytes in the machine's order (`array.h`)."""
+
+_PLACE, _LENGTH_WORD = slice(4, 8), 4
+"""Where an array says at which byte its elements begin, 0 where there is no bitmap of NULLs before them; and
+the bytes of the length that it counts and does not come with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Version:
 
     def predict_one(self, raw: bytes) -> float | NDArray[np.float64]:
         """Return a number or (classes,) for one row, an array of double precision as the server keeps it."""
+        raw = raw if len(raw) == self.row.size else _without_bitmap(raw)
         if len(raw) != self.row.size:
             given = (len(raw) - _HEADERS[1]) // 8
             raise FederatedError(
@@ -133,8 +139,19 @@ def score_rows(key: str, slots: bytes) -> list[Any] | None:
     return list(version.predict(read_array(slots)).tolist())
 
 
+def _without_bitmap(raw: bytes) -> bytes:
+    """Return an array without the bitmap of NULLs that it has where it is a part of one with NULLs, though
+    there is none in it."""
+    begins = int.from_bytes(raw[_PLACE], sys.byteorder)
+    if not begins:
+        return raw
+    header = _HEADERS[int.from_bytes(raw[:4], sys.byteorder)]
+    return raw[: _PLACE.start] + bytes(4) + raw[_PLACE.stop : header] + raw[begins - _LENGTH_WORD :]
+
+
 def read_array(raw: bytes) -> NDArray[np.float64]:
-    """Return an array of one or two dimensions as the server keeps it, without NULLs."""
+    """Return an array of one or two dimensions as the server keeps it, in which no element is NULL."""
+    raw = _without_bitmap(raw)
     dimensions = int(np.frombuffer(raw, np.int32, 1)[0])
     shape = np.frombuffer(raw, np.int32, dimensions, offset=12)
     return np.frombuffer(raw, np.float64, offset=_HEADERS[dimensions]).reshape(shape)

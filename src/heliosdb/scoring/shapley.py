@@ -54,6 +54,7 @@ class Explainer:
             return self.explain(inputs, orders or Orders())
 
 
+_NOT_YET: Final = {"convolution": "convolutional networks", "series": "networks on series"}
 SAMPLED: Final = frozenset({"network"})
 """The kinds whose contributions are estimated."""
 
@@ -80,8 +81,8 @@ def prepare_explanation(kind: str, content: Mapping[str, Any], arrays: State, pl
             return Explainer(lambda inputs, orders: Explained(*network(inputs, orders)), None)
     raise FederatedError(
         ErrorCode.NOT_SUPPORTED,
-        "predictions of convolutional networks are not explained yet"
-        if kind == "convolution"
+        f"predictions of {_NOT_YET[kind]} are not explained yet"
+        if kind in _NOT_YET
         else f'predictions of kind "{kind}" are not explained',
         hint="Those of regressions, networks of layers alone and trees are.",
     )

@@ -23,9 +23,11 @@ from heliosdb.domain.state import State, part_of
 from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.parts.images import check_image, made_of
 from heliosdb.scoring.ballot import FEWEST
+from heliosdb.scoring.fronts import count as count_numbers
 from heliosdb.scoring.kinds import COMPUTING, LINKS
 from heliosdb.scoring.network import HIDDEN, OUTPUT
 from heliosdb.scoring.rows import count_slots, width_of
+from heliosdb.scoring.series import MOST_AT_ONCE, read_body, read_front
 from heliosdb.scoring.ways import are_between_levels
 
 Content = Mapping[str, Any]
@@ -201,16 +203,38 @@ def _check_convolution(content: Content, arrays: State, count: int, classes: int
     pixels = math.prod(shape)
     _require(count >= pixels, _IMAGE)
     layers: dict[str, NDArray[Any]] = {name: array for name, array in arrays.items() if name not in own}
-    for name in ("means", "scales"):
-        _require(name in layers and layers[name].shape == (count,), _LAYERS)
     joined = made_of(shape, tuple(channels)) + count - pixels
-    scaled = {"means": np.zeros(joined), "scales": np.ones(joined)}
-    _require(layers["means"].dtype.kind == layers["scales"].dtype.kind == "f", _LAYERS)
-    _require(bool((layers["scales"] > 0).all()), "a scale in it is not above zero")
-    _check_network(content, {**layers, **scaled}, joined, classes)
+    _check_joined(content, layers, count, joined, classes=classes)
 
 
 _IMAGE = "its blocks do not fit its image"
+
+
+def _check_series(content: Content, arrays: State, count: int, classes: int) -> None:
+    """Front and body fit each other and their numbers, and the layers what these make of a row."""
+    front = read_front(content.get("front"))
+    body = read_body(content.get("body"), front.width)
+    _require(body.widest(front.length) <= MOST_AT_ONCE, "its series are too long for its network")
+    _require(count >= front.inputs, "its series are more than its inputs")
+    for name, one in (("front", front), ("body", body)):
+        numbers = arrays.get(name)
+        _require(numbers is not None and numbers.dtype.kind == "f", _LAYERS)
+        assert numbers is not None
+        _require(numbers.shape == (count_numbers(one.shapes),), _LAYERS)
+    layers = {name: array for name, array in arrays.items() if name not in ("front", "body")}
+    _check_joined(content, layers, count, body.made + count - front.inputs, classes=classes)
+
+
+def _check_joined(
+    content: Content, layers: Mapping[str, NDArray[Any]], count: int, joined: int, *, classes: int
+) -> None:
+    """Layers that see other numbers than the inputs, of which each has its scale all the same."""
+    for name in ("means", "scales"):
+        _require(name in layers and layers[name].shape == (count,), _LAYERS)
+    _require(layers["means"].dtype.kind == layers["scales"].dtype.kind == "f", _LAYERS)
+    _require(bool((layers["scales"] > 0).all()), "a scale in it is not above zero")
+    scaled = {"means": np.zeros(joined), "scales": np.ones(joined)}
+    _check_network(content, {**layers, **scaled}, joined, classes)
 
 
 def _is_count(value: object) -> bool:
@@ -350,6 +374,7 @@ _CHECKS: Final[Mapping[str, Callable[[Content, State, int, int], None]]] = {
     "softmax_linear": _check_softmax_linear,
     "network": _check_network,
     "convolution": _check_convolution,
+    "series": _check_series,
     "trees": _check_trees,
     "votes": _check_votes,
 }

@@ -122,7 +122,7 @@ async def test_images_of_another_size_are_named_and_their_node_left_out(world: W
         " WHERE p.reason IS NOT NULL"
     )
     assert [one["name"] for one in refusals][:1] == ["east"]
-    assert 'column "pixels" holds arrays that are no images of 64 numbers in 12 rows' in refusals[0]["reason"]
+    assert 'column "pixels" holds arrays of another length than 64 in 12 rows' in refusals[0]["reason"]
 
 
 def refused(world: World) -> psycopg.Error:

@@ -11,7 +11,10 @@ import psycopg
 import pytest
 
 from heliosdb.algorithms.convolution import Convolution
+from heliosdb.algorithms.recurrent import GRUS
+from heliosdb.algorithms.series import SeriesNetwork
 from heliosdb.algorithms.sql import LinearPrediction
+from heliosdb.algorithms.transformer import TRANSFORMERS
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import freeze
@@ -88,6 +91,18 @@ def convolution(outputs: int, link: str) -> Prediction:
     return replace(made, arrays=freeze(dict(made.arrays)))
 
 
+def series(name: str) -> Prediction:
+    """Most inputs are two channels, the others join; parameters are drawn."""
+    family = {"gru": GRUS, "transformer": TRANSFORMERS}[name]
+    shape = (INPUTS // 2 - 1, 2)
+    settings = family.settings(input_shape=shape, width=4, output_activation="linear")
+    found = SeriesNetwork.of(INPUTS, settings, family.training)
+    parameters = np.random.default_rng(6).normal(size=found.size).astype(np.float32)
+    scales = tuple(1e5 if name == "seen" else 3.0 for name in ENCODING.inputs)
+    made = found.predict(parameters, Scaling((0.0,) * INPUTS, scales, 3.0, 2.0))
+    return replace(made, arrays=freeze(dict(made.arrays)))
+
+
 def votes() -> Prediction:
     """Of three models of two classes."""
     regression = linear("logistic")
@@ -128,6 +143,8 @@ KINDS = {
     "network of classes": Kind(network(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
     "convolution": Kind(convolution(1, "identity"), ENCODING, FORMS),
     "convolution of classes": Kind(convolution(3, "softmax"), CLASSES, SHARES + CLASS_FORMS),
+    "series of a gru": Kind(series("gru"), ENCODING, FORMS),
+    "series of a transformer": Kind(series("transformer"), ENCODING, FORMS),
     "votes": Kind(votes(), asked(ENCODING), (*FORMS, *CLASS_FORMS, CERTIFIED)),
     "votes on classes": Kind(
         votes_on_classes(), replace(asked(ENCODING), classes=LABELS), (*SHARES, *CLASS_FORMS, CERTIFIED)

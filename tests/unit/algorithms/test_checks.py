@@ -120,7 +120,7 @@ def test_what_fits_passes_and_reads_back_as_it_was_written(view: View) -> None:
 
 @pytest.mark.parametrize("view", [STATISTICS, TRAINING, EVALUATION, PLAIN_EVALUATION])
 def test_an_algorithm_that_is_not_built_is_refused(view: View) -> None:
-    assert refusal(with_work(view, algorithm="transformer")).code is ErrorCode.NOT_SUPPORTED
+    assert refusal(with_work(view, algorithm="oracle")).code is ErrorCode.NOT_SUPPORTED
 
 
 def test_a_step_that_the_algorithm_does_not_have_is_refused() -> None:

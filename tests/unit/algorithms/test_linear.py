@@ -233,7 +233,7 @@ def test_the_registry_knows_the_built_algorithms_and_never_overwrites() -> None:
     with pytest.raises(ValueError, match="registered already"):
         ALGORITHMS.register(LOGISTIC_REGRESSION.name, LOGISTIC_REGRESSION)
     with pytest.raises(FederatedError) as caught:
-        algorithm("transformer")
+        algorithm("oracle")
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
 
 

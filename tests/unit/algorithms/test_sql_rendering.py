@@ -95,6 +95,6 @@ def test_parts_of_a_prediction_that_do_not_fit_are_a_programming_error() -> None
 
 def test_an_algorithm_that_is_not_built_has_no_prediction() -> None:
     with pytest.raises(FederatedError) as caught:
-        algorithm("transformer").predict(NO_STATE, Findings(Scaling((0.0,), (1.0,))))
+        algorithm("oracle").predict(NO_STATE, Findings(Scaling((0.0,), (1.0,))))
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
     assert LOGISTIC_REGRESSION.name in str(caught.value.hint)

@@ -160,8 +160,6 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
          "min_nodes_per_round is min_nodes unless set."),
         ("ALTER FEDERATED WORKSPACE w SET (max_nodes = 1)", "22023", "min_nodes (2) may not be greater than max_nodes (1)",
          "min_nodes is 2 unless set."),
-        ("CREATE FEDERATED MODEL m WITH (algorithm = 'lstm')", "0A000",
-         "option \"algorithm\" = 'lstm' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'random_forest', 'gradient_boosting', 'cnn'."),
         ("START FEDERATED TRAINING m WITH (personalization = 'local_head')", "0A000",
          "personalization = 'local_head' is not supported with logistic_regression", None),
         ("START FEDERATED TRAINING m WITH (personal_epochs = 3)", "22023",

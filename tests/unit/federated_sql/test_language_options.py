@@ -77,6 +77,13 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         "channels",
         "kernel",
         "groups",
+        "sequence_by",
+        "order_by",
+        "sequence_length",
+        "width",
+        "depth",
+        "bidirectional",
+        "heads",
         "activation",
         "output_activation",
         "intended_use",
@@ -193,8 +200,8 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "tcp_nodelay", False),
         (OptionKind.WORKSPACE, "batch_communication", False),
         (OptionKind.NODE, "sla_tier", "gold"),
-        (OptionKind.MODEL, "algorithm", "transformer"),
-        (OptionKind.MODEL, "algorithm", "lstm"),
+        (OptionKind.MODEL, "sequence_by", "patient_id"),
+        (OptionKind.MODEL, "sequence_length", 48),
     ],
 )
 def test_what_is_known_but_not_built_says_so_and_is_not_accepted(
@@ -259,7 +266,7 @@ def test_a_column_name_may_have_63_bytes() -> None:
         ("algorithm", "logistic", "Did you mean 'logistic_regression'?"),
         ("aggregation", "medain", "Did you mean 'median'?"),
         ("optimizer", "Newtn", "Did you mean 'newton'?"),
-        ("algorithm", "lst", None),  # of what has its effect: lstm has none
+        ("algorithm", "lst", "Did you mean 'lstm'?"),
         ("optimizer", "q", None),
     ],
 )

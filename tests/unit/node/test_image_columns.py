@@ -72,7 +72,7 @@ def told(lengths: list[float]) -> FederatedError:
 
 def test_images_of_another_size_are_counted_and_few_are_not() -> None:
     several = told([4.0] * 20 + [3.0] * 7 + [-1.0] * 2)
-    assert several.message == 'column "pixels" holds arrays that are no images of 4 numbers in 9 rows'
+    assert several.message == 'column "pixels" holds arrays of another length than 4 in 9 rows'
     assert "3" not in str(several.hint)
     few = told([4.0] * 20 + [3.0] * 2)
-    assert few.message == 'column "pixels" holds arrays that are no images of 4 numbers in a few rows'
+    assert few.message == 'column "pixels" holds arrays of another length than 4 in a few rows'

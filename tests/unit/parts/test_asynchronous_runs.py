@@ -49,7 +49,16 @@ def test_rules_that_work_on_stale_updates_are_those_that_need_their_sum_alone() 
 def test_algorithms_whose_nodes_move_parameters_can_be_trained_so() -> None:
     able = {name for name in ALGORITHMS.names() if has_asynchronous_form(name, {})}
 
-    assert able == {"linear_regression", "logistic_regression", "poisson_regression", "neural_network", "cnn"}
+    assert able == {
+        "linear_regression",
+        "logistic_regression",
+        "poisson_regression",
+        "neural_network",
+        "cnn",
+        "lstm",
+        "gru",
+        "transformer",
+    }
 
 
 def test_a_run_by_descent_passes_with_as_many_nodes_as_a_round_takes() -> None:

@@ -53,6 +53,19 @@ def test_rows_are_read_of_the_servers_own_bytes() -> None:
     assert session.score_rows("r", sent(rows[:1])) == [321.0]
 
 
+def test_the_bitmap_of_an_array_that_was_cut_from_one_with_nulls_is_passed_over() -> None:
+    keep("r", LINEAR)
+    for values in (np.array([1.0, 2.0, 3.0]), np.array([[1.0, 2.0, 3.0]] * 4)):
+        plain = sent(values)
+        header = len(plain) - values.nbytes
+        bitmap = bytes([255] * 8)
+        # The server counts the word of the length, which does not come with the bytes.
+        begins = struct.pack("=i", header + len(bitmap) + 4)
+        cut = plain[:4] + begins + plain[8:header] + bitmap + plain[header:]
+        score = session.score_row if values.ndim == 1 else session.score_rows
+        assert score("r", cut) == score("r", plain)
+
+
 def test_classes_are_probabilities_by_row_and_by_block() -> None:
     keep("c", SOFTMAX)
     rows = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
