@@ -2817,7 +2817,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place)
     ), known AS (
         SELECT g.place, g.feature, g.spec ->> 'kind' AS kind, coalesce(g.spec ->> 'form', 'value') AS form, g.spec,
-               CASE WHEN g.spec ->> 'kind' = 'array' THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
+               CASE WHEN g.spec ->> 'kind' IN ('array', 'text') THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
         FROM given AS g
     ), counted AS (
         SELECT k.*, coalesce((k.spec ->> 'missing_indicator')::boolean, false)::integer + CASE k.form
@@ -2829,7 +2829,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.place, c.feature, c.kind, c.form,
            CASE c.kind WHEN 'number' THEN 'float8'::regtype WHEN 'boolean' THEN 'boolean'::regtype
                        WHEN 'time' THEN 'timestamp'::regtype WHEN 'interval' THEN 'interval'::regtype
-                       WHEN 'category' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
+                       WHEN 'category' THEN 'text'::regtype WHEN 'text' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
            c.spec, c.inputs, (1 + sum(c.inputs) OVER (ORDER BY c.place) - c.inputs)::integer, c.slots
     FROM counted AS c ORDER BY c.place
 $$;
@@ -2856,8 +2856,9 @@ BEGIN
     wrong := (
         SELECT min(c.feature) FROM federated._columns(features, booleans, prediction) AS c
         WHERE c.type IS NULL OR c.slots NOT BETWEEN 1 AND 100000 OR c.inputs < 0
-           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index'))
-           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index') OR (c.kind = 'array' AND c.form = 'bins')
+           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index')) OR (c.kind = 'text') <> (c.form = 'hashed')
+           OR (c.kind = 'text' AND (c.slots > 4096 OR c.inputs <> c.slots))
+           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index', 'hashed') OR (c.kind = 'array' AND c.form = 'bins')
            OR jsonb_path_exists(c.spec, '$.edges[*] ? (@.type() != "number")')
            OR jsonb_path_exists(c.spec, '$.levels[*] ? (@.type() != "string")'));
     IF wrong IS NOT NULL THEN
@@ -2877,13 +2878,14 @@ $$;
 
 COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Which inputs are small whatever the feature is';
 
--- An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
+-- What is made of a text no expression makes. An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT prediction ->> 'kind' NOT IN ('network', 'convolution', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
+        AND count(*) FILTER (WHERE c.kind = 'text') = 0
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
 
@@ -3333,12 +3335,31 @@ $$;
 COMMENT ON FUNCTION federated._elements(double precision[], integer) IS
     'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out';
 
+-- As at the nodes (src/heliosdb/scoring/words.py): an expression hands over no more of the text than is read.
+CREATE FUNCTION federated._hash_text(value text, size integer) RETURNS double precision[]
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000 AS $$
+try:
+    numbers_of = SD["numbers_of"]
+except KeyError:
+    import sys
+    if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+    from heliosdb.extension import door
+    if not hasattr(door, "serves"):
+        plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+    numbers_of = SD["numbers_of"] = door.scoring(plpy, "1.2", "numbers_of", "words")
+return numbers_of(value, size)
+$$;
+
+COMMENT ON FUNCTION federated._hash_text(text, integer) IS
+    'The words of a text, hashed into so many numbers whose squares sum to 1; of NULL, and of a text without words, zeros';
+
 -- value: an expression of the parameter's type. A level is its index. Every name is qualified: it may stand in a body that
 -- has the caller's search_path.
 CREATE FUNCTION federated._render_slot(value text, kind text, spec jsonb, slots integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE kind
         WHEN 'array' THEN format('federated._elements(%s, %s)', value, slots)
+        WHEN 'text' THEN format('federated._hash_text(pg_catalog.left(%s, 65536), %s)', value, slots)
         WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
         WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
         WHEN 'category' THEN (
@@ -3364,7 +3385,7 @@ BEGIN
         SELECT c.kind, federated._render_slot(given[c.place], c.kind, c.spec, c.slots) AS slot
         FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place
     LOOP
-        IF feature.kind <> 'array' THEN
+        IF feature.kind NOT IN ('array', 'text') THEN
             numbers := numbers || feature.slot;
             CONTINUE;
         END IF;
@@ -3841,7 +3862,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
             ' WHEN %1$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%2$s)) END'
         WHEN 'number' THEN 'CASE WHEN pg_catalog.ascii(%1$s) OPERATOR(pg_catalog.<) 58 THEN (%1$s)::pg_catalog.float8'
             ' WHEN %1$s IS NOT NULL THEN federated._json_number(%2$s) END'
-        WHEN 'category' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
+        WHEN 'category' THEN '%1$s' WHEN 'text' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
         WHEN 'interval' THEN 'federated._json_interval(%2$s)' ELSE 'federated._json_array(%2$s)' END,
         format('($1 OPERATOR(pg_catalog.->>) %L)', c.feature), format('($1 OPERATOR(pg_catalog.->) %L)', c.feature)) ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
@@ -3940,7 +3961,7 @@ BEGIN
             HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(found.features, ', '));
     END IF;
     given := federated._given_in_order(found.features, found.booleans, found.prediction);
-    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind = 'category') INTO numbers, worded
+    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind IN ('category', 'text')) INTO numbers, worded
     FROM federated._columns(found.features, found.booleans, found.prediction) AS c;
     IF worded IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -4390,9 +4411,9 @@ CREATE FUNCTION federated._as_text(value federated.absent) RETURNS text LANGUAGE
 
 CREATE FUNCTION federated._as_text(value anyelement) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT $1::pg_catalog.text';
 
-COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A level that the row has not';
+COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A text that the row has not';
 
-COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level as text';
+COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level or a text as text';
 
 CREATE FUNCTION federated._as_time(value federated.absent) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::timestamp;
 
@@ -4460,7 +4481,7 @@ RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_agg(CASE
         WHEN c.feature = ANY (present) THEN format('federated.%I(%s%I)', CASE c.kind
-            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text'
+            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text' WHEN 'text' THEN '_as_text'
             WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' ELSE '_as_array' END, source, c.feature)
         WHEN cardinality(features) > 99 THEN federated._absent_value(c.type) END ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
@@ -14560,7 +14581,7 @@ GRANT EXECUTE ON FUNCTION
     federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
     federated._render_lookup(text, text[], double precision[], double precision, double precision),
     federated._level_edges(text[]), federated._level_numbers(text[], double precision[], double precision),
-    federated._elements(double precision[], integer), federated._bytes(double precision[]),
+    federated._elements(double precision[], integer), federated._hash_text(text, integer), federated._bytes(double precision[]),
     federated._softmax(double precision[], double precision)
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
