@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b, sha256
+from itertools import groupby
 from unicodedata import ucd_3_2_0
 
 import numpy as np
@@ -67,9 +68,21 @@ _FOLDED = _Folded({0xAD: ""})
 def words_of(text: str) -> Counter[bytes]:
     """Return how often a text has each word, as UTF-8; in the order in which they come."""
     shown = text[:LONGEST]
-    form = shown if shown.isascii() else ucd_3_2_0.normalize("NFKC", shown)
+    form = shown if shown.isascii() else _normalized(shown)
     found = (word.encode("utf-8", "replace") for word in form.translate(_FOLDED).split(" ") if word)
     return Counter(piece for word in found for piece in _pieces(word))
+
+
+def _normalized(text: str) -> str:
+    """Return the form NFKC of what lies between characters that Unicode 3.2 does not know, and these as they
+    are: how they are put in order each release says for itself."""
+    unknown = {one for one in set(text) if ucd_3_2_0.category(one) == "Cn"}
+    if not unknown:
+        return ucd_3_2_0.normalize("NFKC", text)
+    return "".join(
+        "".join(run) if is_unknown else ucd_3_2_0.normalize("NFKC", "".join(run))
+        for is_unknown, run in groupby(text, unknown.__contains__)
+    )
 
 
 def _pieces(word: bytes) -> Iterable[bytes]:

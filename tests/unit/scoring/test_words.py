@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from heliosdb.domain.errors import FederatedError
 from heliosdb.scoring.words import LONGEST, LONGEST_WORD, Bags, hash_text, hashes_of, numbers_of, words_of
 
+LETTERS = "abd44f39838a87732481e1f9602f943c9ff2d60c682adcf49fde83d06ee891a8"
 HASHES = ["072258d208bf0ca2", "08698b6db846cd71", "98a95eb628b75d2b"]
 NUMBERS = [
     0.0,
@@ -52,6 +55,16 @@ def test_what_unicode_3_2_does_not_know_is_a_letter_of_its_own_case() -> None:
         "\U000104d8".encode(): 1,
         "\U0001f912".encode(): 1,
     }
+
+
+def test_letters_are_those_that_every_release_of_python_has() -> None:
+    digest = hashlib.sha256()
+    for first in range(0, 0x20000, 4_096):
+        codes = [code for code in range(first, first + 4_096) if not 0xD800 <= code < 0xE000]
+        text = " ".join(f"a{chr(code)}\u0301e\u0323 {chr(code)}" for code in codes)
+        digest.update(b"|".join(words_of(text)) + b"\n")
+    # Of Python 3.9, 3.11, 3.12 and 3.13, whose own tables are of four releases of Unicode.
+    assert digest.hexdigest() == LETTERS
 
 
 def test_a_long_word_is_several_and_no_more_of_a_text_is_read_than_its_beginning() -> None:
