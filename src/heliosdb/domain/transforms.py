@@ -1,7 +1,7 @@
 """The option feature_transforms: what is made of single features otherwise than their kind would have it.
 
 What always holds: a transform names one feature and is read whole, or raises FederatedError INVALID_VALUE
-that names it; two that cannot both be done are an error.
+that names it, NOT_SUPPORTED for what is not built; two that cannot both be done are an error.
 
     log1p(x)       the logarithm of 1 + x; of -1 and less there is none
     onehot(x)      a number as a category
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 
 _FORM = re.compile(r'\s*(\w+)\s*\(\s*(?:"((?:[^"]|"")+)"|([^\s",()][^",()]*?))\s*(?:,\s*(\d{1,9})\s*)?\)\s*')
 _FUNCTIONS = ("log1p", "onehot", "bins", "standard", "none", "missing", "hashed")
@@ -82,6 +82,11 @@ def read_transforms(texts: Sequence[str], features: Sequence[str] | None) -> tup
 def _read(text: str, features: Sequence[str] | None) -> Transform:
     form = _FORM.fullmatch(text)
     function = "" if form is None else form[1].lower()
+    if function == "tokens":
+        raise not_supported(
+            f"feature_transforms = ['{text.strip()[:80]}'] is not supported yet",
+            hint="hashed(x, 512) reads the words of a text, without their order.",
+        )
     if form is None or function not in _FUNCTIONS:
         raise _invalid(
             f"holds '{text[:80]}', which is none of its forms",

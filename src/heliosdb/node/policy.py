@@ -330,7 +330,7 @@ def check_columns(task: Task) -> None:
                 f'column "{column.column}" of kind {column.kind} is not read as {column.form}'
             )
         if column.kind is ColumnKind.TEXT and not (HASHED.hold(column.elements) and _is_bare(column)):
-            raise invalid_value(f'text "{column.column}" is not read as {column.elements} numbers')
+            raise invalid_value(f'text "{column.column}" is not read as {counted(column.elements, "number")}')
     if asked_mechanism(task) is None:
         return
     if learns_classes(task) and not classes:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.transforms import HASHED
+from heliosdb.domain.wording import counted
 
 LONGEST = 65_536
 """Characters of a text that are read, from the first on."""
@@ -121,7 +122,10 @@ def hash_text(text: str | None, size: int) -> NDArray[np.float64]:
 def numbers_of(text: str | None, size: int) -> list[float]:
     """Return the same as numbers of Python's own; FederatedError INVALID_VALUE for a size out of bounds."""
     if not HASHED.hold(size):
-        raise invalid_value(f"a text is hashed into {HASHED.least:g} to {HASHED.most:g} numbers, not {size}")
+        raise invalid_value(
+            f"a text is not hashed into {counted(size, 'number')}",
+            hint=f"Of a text there are {HASHED.least:g} to {HASHED.most:g}.",
+        )
     numbers: list[float] = hash_text(text, size).tolist()
     return numbers
 

@@ -69,6 +69,29 @@ async def test_words_train_a_model_and_predict_in_the_database_as_at_the_nodes(w
     assert by_json["p"] == found[0]
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "further"),
+    [
+        ("gradient_boosting", {"max_depth": 2, "learning_rate": 0.3}),
+        ("neural_network", {"layers": "[4, 1]", "learning_rate": 0.3}),
+    ],
+)
+async def test_other_algorithms_learn_from_words(
+    world: World, algorithm: str, further: dict[str, object]
+) -> None:
+    options = {"algorithm": algorithm, "feature_transforms": ["hashed(notes, 16)"], "rounds": 4, **further}
+    run = await train(world, {"north": _setup(20), "south": _setup(31)}, ("notes",), "ill", **options)
+
+    assert closed_rounds(world) == 4, run
+    ill, well = (
+        world.query("SELECT federated_predict('risk', jsonb_build_object('notes', %s::text)) AS p", text)[0][
+            "p"
+        ]
+        for text in ("Patient fever fever", "Patient ok garden")
+    )
+    assert ill > well
+
+
 async def test_words_are_read_under_a_budget_and_nothing_is_asked_of_them(world: World) -> None:
     options = {"feature_transforms": [f"hashed(notes, {SIZE})"], "rounds": 2}
     create_workspace(world, min_nodes=2, privacy_budget=8.0)

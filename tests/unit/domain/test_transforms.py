@@ -60,6 +60,7 @@ def test_each_changes_its_own_column() -> None:
         (["bins(age)"], "22023", "A number is given to bins(x, 10) and hashed(x, 512)"),
         (["bins(age, 1)"], "22023", "2 to 100 bins"),
         (["bins(age, 101)"], "22023", "2 to 100 bins"),
+        (["tokens(city, 64)"], "0A000", "tokens(city, 64)'] is not supported yet"),
         (["hashed(city)"], "22023", "A number is given to bins(x, 10) and hashed(x, 512)"),
         (["hashed(city, 15)"], "22023", "16 to 4096 numbers"),
         (["hashed(city, 4097)"], "22023", "16 to 4096 numbers"),

@@ -141,8 +141,8 @@ def test_a_request_says_over_a_pipe_which_features_are_texts() -> None:
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (replace(TEXT, elements=5_000), "is not read as 5000 numbers"),
-        (replace(TEXT, elements=1), "is not read as 1 numbers"),
+        (replace(TEXT, elements=5_000), "is not read as 5,?000 numbers"),
+        (replace(TEXT, elements=1), "is not read as 1 number"),
         (replace(TEXT, missing_indicator=True), "is not read as"),
         (replace(TEXT, levels=("a",)), "is not read as"),
         (replace(TEXT, form="value"), "of kind text is not read as value"),
