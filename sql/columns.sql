@@ -24,7 +24,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place)
     ), known AS (
         SELECT g.place, g.feature, g.spec ->> 'kind' AS kind, coalesce(g.spec ->> 'form', 'value') AS form, g.spec,
-               CASE WHEN g.spec ->> 'kind' = 'array' THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
+               CASE WHEN g.spec ->> 'kind' IN ('array', 'text') THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
         FROM given AS g
     ), counted AS (
         SELECT k.*, coalesce((k.spec ->> 'missing_indicator')::boolean, false)::integer + CASE k.form
@@ -36,7 +36,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.place, c.feature, c.kind, c.form,
            CASE c.kind WHEN 'number' THEN 'float8'::regtype WHEN 'boolean' THEN 'boolean'::regtype
                        WHEN 'time' THEN 'timestamp'::regtype WHEN 'interval' THEN 'interval'::regtype
-                       WHEN 'category' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
+                       WHEN 'category' THEN 'text'::regtype WHEN 'text' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
            c.spec, c.inputs, (1 + sum(c.inputs) OVER (ORDER BY c.place) - c.inputs)::integer, c.slots
     FROM counted AS c ORDER BY c.place
 $$;
@@ -62,8 +62,9 @@ BEGIN
     wrong := (
         SELECT min(c.feature) FROM federated._columns(features, booleans, prediction) AS c
         WHERE c.type IS NULL OR c.slots NOT BETWEEN 1 AND 100000 OR c.inputs < 0
-           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index'))
-           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index') OR (c.kind = 'array' AND c.form = 'bins')
+           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index')) OR (c.kind = 'text') <> (c.form = 'hashed')
+           OR (c.kind = 'text' AND (c.slots > 4096 OR c.inputs <> c.slots))
+           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index', 'hashed') OR (c.kind = 'array' AND c.form = 'bins')
            OR jsonb_path_exists(c.spec, '$.edges[*] ? (@.type() != "number")')
            OR jsonb_path_exists(c.spec, '$.levels[*] ? (@.type() != "string")'));
     IF wrong IS NOT NULL THEN
@@ -81,13 +82,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Which inputs are small whatever the feature is';
 
--- An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
+-- What is made of a text no expression makes. An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT prediction ->> 'kind' NOT IN ('network', 'convolution', 'series', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
+        AND count(*) FILTER (WHERE c.kind = 'text') = 0
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
 COMMENT ON FUNCTION federated._is_expression(text[], boolean[], jsonb) IS

@@ -305,7 +305,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
             ' WHEN %1$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%2$s)) END'
         WHEN 'number' THEN 'CASE WHEN pg_catalog.ascii(%1$s) OPERATOR(pg_catalog.<) 58 THEN (%1$s)::pg_catalog.float8'
             ' WHEN %1$s IS NOT NULL THEN federated._json_number(%2$s) END'
-        WHEN 'category' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
+        WHEN 'category' THEN '%1$s' WHEN 'text' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
         WHEN 'interval' THEN 'federated._json_interval(%2$s)' ELSE 'federated._json_array(%2$s)' END,
         format('($1 OPERATOR(pg_catalog.->>) %L)', c.feature), format('($1 OPERATOR(pg_catalog.->) %L)', c.feature)) ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
@@ -400,7 +400,7 @@ BEGIN
             HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(found.features, ', '));
     END IF;
     given := federated._given_in_order(found.features, found.booleans, found.prediction);
-    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind = 'category') INTO numbers, worded
+    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind IN ('category', 'text')) INTO numbers, worded
     FROM federated._columns(found.features, found.booleans, found.prediction) AS c;
     IF worded IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',

@@ -198,7 +198,7 @@ GRANT EXECUTE ON FUNCTION
     federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
     federated._render_lookup(text, text[], double precision[], double precision, double precision),
     federated._level_edges(text[]), federated._level_numbers(text[], double precision[], double precision),
-    federated._elements(double precision[], integer), federated._bytes(double precision[]),
+    federated._elements(double precision[], integer), federated._hash_text(text, integer), federated._bytes(double precision[]),
     federated._softmax(double precision[], double precision)
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION

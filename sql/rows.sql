@@ -31,8 +31,8 @@ COMMENT ON FUNCTION federated._as_flag(anyelement) IS 'A boolean out of anything
 
 CREATE FUNCTION federated._as_text(value federated.absent) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::text;
 CREATE FUNCTION federated._as_text(value anyelement) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT $1::pg_catalog.text';
-COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A level that the row has not';
-COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level as text';
+COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A text that the row has not';
+COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level or a text as text';
 
 CREATE FUNCTION federated._as_time(value federated.absent) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::timestamp;
 CREATE FUNCTION federated._as_time(value date) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value::timestamp;
@@ -75,7 +75,7 @@ RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_agg(CASE
         WHEN c.feature = ANY (present) THEN format('federated.%I(%s%I)', CASE c.kind
-            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text'
+            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text' WHEN 'text' THEN '_as_text'
             WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' ELSE '_as_array' END, source, c.feature)
         WHEN cardinality(features) > 99 THEN federated._absent_value(c.type) END ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c

@@ -20,12 +20,30 @@ $$;
 COMMENT ON FUNCTION federated._elements(double precision[], integer) IS
     'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out';
 
+-- As at the nodes (src/heliosdb/scoring/words.py): an expression hands over no more of the text than is read.
+CREATE FUNCTION federated._hash_text(value text, size integer) RETURNS double precision[]
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000 AS $$
+try:
+    numbers_of = SD["numbers_of"]
+except KeyError:
+    import sys
+    if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+    from heliosdb.extension import door
+    if not hasattr(door, "serves"):
+        plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+    numbers_of = SD["numbers_of"] = door.scoring(plpy, "@VERSION@", "numbers_of", "words")
+return numbers_of(value, size)
+$$;
+COMMENT ON FUNCTION federated._hash_text(text, integer) IS
+    'The words of a text, hashed into so many numbers whose squares sum to 1; of NULL, and of a text without words, zeros';
+
 -- value: an expression of the parameter's type. A level is its index. Every name is qualified: it may stand in a body that
 -- has the caller's search_path.
 CREATE FUNCTION federated._render_slot(value text, kind text, spec jsonb, slots integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE kind
         WHEN 'array' THEN format('federated._elements(%s, %s)', value, slots)
+        WHEN 'text' THEN format('federated._hash_text(pg_catalog.left(%s, 65536), %s)', value, slots)
         WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
         WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
         WHEN 'category' THEN (
@@ -50,7 +68,7 @@ BEGIN
         SELECT c.kind, federated._render_slot(given[c.place], c.kind, c.spec, c.slots) AS slot
         FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place
     LOOP
-        IF feature.kind <> 'array' THEN
+        IF feature.kind NOT IN ('array', 'text') THEN
             numbers := numbers || feature.slot;
             CONTINUE;
         END IF;

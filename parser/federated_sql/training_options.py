@@ -62,7 +62,8 @@ TRAINING = (
         None,
         "what is made of single features: log1p(x); onehot(x), a number as a category; bins(x, 10), a number"
         " as so many parts with about as many rows each; standard(x), scaled as every number is; none(x), not"
-        " scaled; missing(x), one more input that says whether it is missing",
+        " scaled; missing(x), one more input that says whether it is missing; hashed(x, 512), the words of a"
+        " text as so many numbers",
         maximum=4_800,
     ),
     OptionSpec(

@@ -60,9 +60,13 @@ def first_of_round_0(plan: RunPlan) -> StepName:
 
 def _binned(plan: RunPlan) -> dict[int, int]:
     """Into how many bins columns are cut, by their places among the features, in order."""
-    asked = {one.column: one.bins for one in plan.run.options.transforms if one.bins is not None}
-    places = enumerate(plan.run.options.features)
-    return {place: asked[column] for place, column in places if column in asked}
+    places = {column: place for place, column in enumerate(plan.run.options.features)}
+    asked = {
+        places[one.column]: one.count
+        for one in plan.run.options.transforms
+        if one.function == "bins" and one.count is not None
+    }
+    return dict(sorted(asked.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Which inputs round 0 describes, and with what: the same at a node, by its task, as at the coordinator.
 
 What always holds: under a budget no indicator of a level is described, so that none costs anything; its mean
-and scale follow from how many levels there are, and say nothing of any row.
+and scale follow from how many levels there are, and say nothing of any row. The numbers of a text are never
+described, for the same reason: a row's squares sum to 1 (scoring/words.py).
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.space import keep_columns
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import Range, StatisticsWork
-from heliosdb.domain.encoding import ColumnEncoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.task import Task
 
 
 def measured(task: Task) -> tuple[bool, ...]:
-    """Which inputs are described: all, but under a budget no indicator of a level (see `prior_scaling`)."""
-    if task.encoding is None or task.work.privacy is None:
+    """Which inputs are described: all, but no number of a text, and under a budget no indicator of a level
+    (see `prior_scaling`)."""
+    if task.encoding is None:
         return (True,) * task.n_inputs
-    return task.encoding.measured
+    return _told(task.encoding, private=task.work.privacy is not None)
 
 
 def measured_part(table: Table, task: Task) -> Table:
@@ -39,17 +41,30 @@ def measured_part(table: Table, task: Task) -> Table:
 def measured_inputs(plan: RunPlan) -> tuple[str, ...]:
     """The names of the inputs that are described; see `measured`."""
     encoding = plan.findings.encoding
-    if encoding is None or plan.run.policy.budget is None:
+    if encoding is None:
         return plan.inputs
-    return tuple(name for name, told in zip(encoding.inputs, encoding.measured, strict=True) if told)
+    return tuple(name for name, told in zip(encoding.inputs, told_of(plan, encoding), strict=True) if told)
+
+
+def told_of(plan: RunPlan, encoding: Encoding) -> tuple[bool, ...]:
+    """Of each input whether it is described; see `measured`."""
+    return _told(encoding, private=plan.run.policy.budget is not None)
+
+
+def _told(encoding: Encoding, *, private: bool) -> tuple[bool, ...]:
+    return encoding.measured if private else encoding.described
 
 
 def prior_scaling(column: ColumnEncoding) -> tuple[float, float]:
-    """Mean and scale of an indicator, by how many levels there are: as if each had as many rows.
+    """Mean and scale of an input that is not described: of an indicator by how many levels there are, as if
+    each had as many rows; of a text's number by how many of them there are, as if all were as large.
 
     It says nothing of any row and costs nothing. An indicator so scaled is at most sqrt(levels) large, as one
-    that is scaled by its own spread where its level is as frequent as the others.
+    that is scaled by its own spread where its level is as frequent as the others. The squares of a text's
+    numbers, each divided by its scale, sum to how many there are, as those of so many scaled inputs do.
     """
+    if column.kind is ColumnKind.TEXT:
+        return 0.0, 1.0 / math.sqrt(column.elements)
     share = 1.0 / len(column.level_names)
     return share, math.sqrt(share * (1.0 - share))
 

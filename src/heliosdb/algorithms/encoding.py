@@ -1,8 +1,9 @@
 """Columns become inputs: what every step but those that ask for the encoding itself computes on.
 
 What always holds: without a smallest cell a row's inputs depend on that row and the encoding alone; a value
-that has none is NaN. Where there is a smallest cell (answers without noise), no input tells apart fewer
-subjects of a node than that by their level: values that so few have count as one, whatever levels are asked.
+that has none is NaN, but for a text, whose NULL has no words. Where there is a smallest cell (answers without
+noise), no input tells apart fewer subjects of a node than that by their level: values that so few have count
+as one, whatever levels are asked; of a text, words that so few have do not count.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy as np
 
 from heliosdb.algorithms.neighbours import gather
 from heliosdb.algorithms.parted import Parted
-from heliosdb.algorithms.space import Space
+from heliosdb.algorithms.space import Space, rows_at_once, slices
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain.classes import BINARY_LABELS, class_number
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.parts.algorithms import has_classes
+from heliosdb.scoring.words import Bags
 
 
 def task_classes(task: Task) -> tuple[str, ...]:
@@ -180,6 +182,31 @@ class _Cells:
             return values
         return gather(values[:, 0], self._table, self._smallest)[:, np.newaxis]
 
+    def hash_texts(self, inputs: Matrix, values: Vector, read: RawColumn) -> None:
+        """Write texts' numbers, some rows at a time, without words that too few subjects have; NULL is a text
+        without words."""
+        assert read.bags is not None
+        texts = np.where(np.isnan(values), -1, values).astype(np.int64)
+        rare = self._rare_words(texts, read.bags) if self._category else None
+        for block in slices(texts.size, rows_at_once(inputs.shape[1])):
+            inputs[block] = read.bags.hashed(texts[block], inputs.shape[1], rare)
+            self._table.space.rest(2 * inputs[block].nbytes)
+
+    def _rare_words(self, texts: Codes, bags: Bags) -> Mask:
+        """Say of each word whether too few subjects have it: a name, or what somebody could be found by.
+
+        It does not depend on the task: into however many numbers words are hashed, and whatever is subtracted
+        of answers about others, each is of words of enough subjects.
+        """
+        rare = np.zeros(len(bags.words), dtype=np.bool_)
+        for rows, subjects in self._parts:
+            own, whose = texts[rows], subjects
+            there = np.flatnonzero(own >= 0)
+            entries, owners = bags.entries_of(own[there])
+            having = count_subjects(bags.places[entries].astype(np.int64), whose[there][owners], rare.size)
+            rare |= having < self._category
+        return rare
+
     def _in_few(self, groups: Codes, least: int) -> Mask:
         """Say of each row whether its group has fewer subjects than it has to have, and any."""
         counts = np.bincount(groups)
@@ -194,6 +221,9 @@ class _Cells:
 def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> None:
     """Write a column's inputs where they belong."""
     own = inputs[:, :-1] if column.missing_indicator else inputs
+    if column.kind is ColumnKind.TEXT:
+        cells.hash_texts(inputs, values[:, 0], read)
+        return
     if column.kind is ColumnKind.CATEGORY:
         places = cells.told(values[:, 0], level_places(values[:, 0], read, column), column)
         _fill_levels(own, places, column)

@@ -23,6 +23,7 @@ from heliosdb.algorithms.described_inputs import (
     scaled_columns,
     scaled_target,
     statistics_work,
+    told_of,
 )
 from heliosdb.algorithms.features import private_noise, sensitivity_of, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
@@ -78,7 +79,7 @@ class StatisticsStep:
 
     def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
         """Return what a plain answer says of the node's columns."""
-        return describe_statistics(update.vector, plan.inputs)
+        return describe_statistics(update.vector, measured_inputs(plan))
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Turn the sums into scaling and plan.
@@ -168,7 +169,8 @@ def _outliers(plan: RunPlan, summary: Summary) -> tuple[tuple[str, float, float]
     if encoding is None:
         spread = tuple(not one for one in plan.findings.booleans) or (True,) * len(plan.inputs)
     else:
-        spread = tuple(one for one, told in zip(encoding.spread, encoding.measured, strict=True) if told)
+        told_of_each = zip(encoding.spread, told_of(plan, encoding), strict=True)
+        spread = tuple(one for one, is_told in told_of_each if is_told)
     told = zip(measured_inputs(plan), spread, summary.outliers, strict=False)
     return tuple((name, count, error) for name, is_spread, (count, error) in told if is_spread)
 
@@ -186,13 +188,13 @@ def _within_bounds(scaling: Scaling) -> Scaling:
 def _with_priors(scaling: Scaling, plan: RunPlan) -> Scaling:
     """Put in the inputs that were not described."""
     encoding = plan.findings.encoding
-    if encoding is None or plan.run.policy.budget is None or all(encoding.measured):
+    if encoding is None or all(told_of(plan, encoding)):
         return scaling
     columns = [column for column in encoding.columns for _ in column.inputs]
     described = iter(zip(scaling.means, scaling.scales, strict=True))
     pairs = [
         next(described) if told else prior_scaling(column)
-        for column, told in zip(columns, encoding.measured, strict=True)
+        for column, told in zip(columns, told_of(plan, encoding), strict=True)
     ]
     return replace(scaling, means=tuple(m for m, _ in pairs), scales=tuple(s for _, s in pairs))
 

@@ -22,6 +22,7 @@ from heliosdb.algorithms.space import MEMORY, Space, gather, keep, rows_at_once,
 from heliosdb.domain.disclosure_rules import DEFAULT_RULES
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.scoring.words import Bags
 
 Codes = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -50,12 +51,14 @@ class RawColumn:
 
     width: how many numbers a row has of it: 1, and of an array its length, then so many elements (NaN where
     there is none). levels: of a category, in the order of their bytes; its number is the place of the value
-    here, -1 for a value that is not, NaN for NULL.
+    here, -1 for a value that is not, NaN for NULL. bags: of a text; its number is the place of the text
+    there, NaN for NULL.
     """
 
     kind: ColumnKind = ColumnKind.NUMBER
     width: int = 1
     levels: tuple[str, ...] = ()
+    bags: Bags | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class ColumnReading:
     @property
     def is_hashed(self) -> bool:
         """Whether its number is the bits of a hash."""
-        return self.kind is ColumnKind.CATEGORY
+        return self.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +215,26 @@ def _values_of(
     return found
 
 
+def copy_texts(
+    raw: psycopg.Connection[Any], query: RowQuery, column: str, longest: int
+) -> Generator[bytearray, None, None]:
+    """Yield the different texts of a column as binary COPY, cut anywhere: the hash, int8, rising, then so
+    many characters of the text, from the first on, as UTF-8; of several that have one hash the first in the
+    order of their bytes.
+
+    Of a database without an encoding they are bytes, whatever these are.
+    """
+    # Nothing is converted there, and what checks it would raise.
+    plain = raw.info.parameter_status("server_encoding") == "SQL_ASCII"
+    value = sql.SQL("left({}, {})").format(_as_text(column), sql.Literal(longest))
+    shown = sql.SQL("textsend({})" if plain else "convert_to({}, 'UTF8')").format(value)
+    statement = sql.SQL(
+        "COPY (SELECT DISTINCT ON (hash) hash, shown FROM (SELECT {hash} AS hash, {shown} AS shown"
+        " FROM {view} WHERE {column} IS NOT NULL) AS s ORDER BY hash, shown) TO STDOUT (FORMAT binary)"
+    ).format(hash=_hash(column), shown=shown, view=_view(query), column=sql.Identifier(column))
+    yield from _copied(raw, statement.as_bytes(raw))
+
+
 def sample_texts(
     raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[str], longest: int, rows: int
 ) -> list[list[str]]:
@@ -344,7 +364,7 @@ def _code(name: tuple[str, ...]) -> sql.Composed:
 
 def _fields(column: ColumnReading) -> Iterator[sql.Composable]:
     name = sql.Identifier(column.name)
-    if column.kind is ColumnKind.CATEGORY:
+    if column.is_hashed:
         yield sql.SQL("coalesce({}, {}::bigint)").format(_hash(column.name), sql.Literal(str(NULL_HASH)))
         return
     if column.kind is not ColumnKind.ARRAY:

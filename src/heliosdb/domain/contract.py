@@ -38,6 +38,7 @@ _ARTICLES = {
     ColumnKind.INTERVAL: "an interval",
     ColumnKind.CATEGORY: "a category",
     ColumnKind.ARRAY: "an array",
+    ColumnKind.TEXT: "a text",
 }
 
 
@@ -135,7 +136,7 @@ def check_columns(
                 detail=f"{one.node}: {one.reason}.",
                 hint="Let its DBA share what the other nodes share, or name another root_node.",
             )
-    binned = next((one for one in options.transforms if one.bins is not None), None)
+    binned = next((one for one in options.transforms if one.function == "bins"), None)
     if private and binned is not None:
         raise not_supported(
             f"feature_transforms = ['{binned.text}'] is not supported under a privacy_budget yet",

@@ -29,11 +29,13 @@ class ColumnKind(StrEnum):
 
     CATEGORY = "category"
     ARRAY = "array"
+    TEXT = "text"
+    """What is written in a text, not which text it is: numbers that are made of it, `elements` of them."""
 
 
-Form = Literal["value", "log1p", "bins", "indicators", "index"]
+Form = Literal["value", "log1p", "bins", "indicators", "index", "hashed"]
 """What is made of the values: themselves; their log1p; an indicator for each bin but the first; an indicator
-for each level but the first; the level's index (for trees)."""
+for each level but the first; the level's index (for trees); of a text its hashed words (scoring/words.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class ColumnEncoding:
 
     levels: of a category, in the order of their bytes. null_level: whether NULL is one more of them, behind
     these; other_level: whether all further values are one, the last. A value without a level is missing.
-    edges: of bins, ascending; an input for each says whether the value is above it. elements: of an array.
+    edges: of bins, ascending; an input for each says whether the value is above it. elements: of an array,
+    and how many numbers are made of a text.
     missing_indicator: whether one more input, the last, says that the value is missing. scaled: whether
     values are scaled like others.
     """
@@ -79,7 +82,7 @@ class ColumnEncoding:
     @property
     def has_spread(self) -> bool:
         """Whether its values are numbers in units of their own spread."""
-        flags = (ColumnKind.BOOLEAN, ColumnKind.CATEGORY)
+        flags = (ColumnKind.BOOLEAN, ColumnKind.CATEGORY, ColumnKind.TEXT)
         return self.scaled and self.form in {"value", "log1p"} and self.kind not in flags
 
     @property
@@ -96,6 +99,8 @@ class ColumnEncoding:
                 return tuple(f"{self.column} > {edge:g}" for edge in self.edges)
             case "indicators":
                 return tuple(f"{self.column}={name}" for name in self.level_names[1:])
+            case "hashed":
+                return tuple(f"hashed({self.column})[{place}]" for place in range(1, self.elements + 1))
             case _ if self.kind is ColumnKind.ARRAY:
                 return tuple(f"{self.column}[{place}]" for place in range(1, self.elements + 1))
             case _:
@@ -117,10 +122,19 @@ class Encoding:
         """Of each input, whether its mean and spread have to be found where finding them costs: those of an
         indicator of a level are told well enough by how many levels there are."""
         return tuple(
-            column.form != "indicators" or (column.missing_indicator and place == len(column.inputs) - 1)
+            column.kind is not ColumnKind.TEXT
+            and (
+                column.form != "indicators" or (column.missing_indicator and place == len(column.inputs) - 1)
+            )
             for column in self.columns
             for place in range(len(column.inputs))
         )
+
+    @property
+    def described(self) -> tuple[bool, ...]:
+        """Of each input, whether it has a mean and a spread to be found: numbers of a text lie within bounds
+        that are known, and all are alike."""
+        return tuple(column.kind is not ColumnKind.TEXT for column in self.columns for _ in column.inputs)
 
     @property
     def unnamed(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The option feature_transforms: what is made of single features otherwise than their kind would have it.
 
 What always holds: a transform names one feature and is read whole, or raises FederatedError INVALID_VALUE
-that names it; two that cannot both be done are an error.
+that names it, NOT_SUPPORTED for what is not built; two that cannot both be done are an error.
 
     log1p(x)       the logarithm of 1 + x; of -1 and less there is none
     onehot(x)      a number as a category
@@ -9,6 +9,7 @@ that names it; two that cannot both be done are an error.
     bins(x, 10)    for each edge between so many bins, about as many values in each, whether x is above it
     none(x)        not scaled
     missing(x)     one more input says whether it is missing
+    hashed(x, 512) of a text its words, hashed into so many numbers
 
 A column is named as in SQL: in double quotes where it is more than lower-case letters, digits and _.
 """
@@ -19,17 +20,24 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 
 _FORM = re.compile(r'\s*(\w+)\s*\(\s*(?:"((?:[^"]|"")+)"|([^\s",()][^",()]*?))\s*(?:,\s*(\d{1,9})\s*)?\)\s*')
-_FUNCTIONS = ("log1p", "onehot", "bins", "standard", "none", "missing")
-_SHAPES, _SCALINGS = ("log1p", "onehot", "bins"), ("standard", "none")
+_FUNCTIONS = ("log1p", "onehot", "bins", "standard", "none", "missing", "hashed")
+_SHAPES, _SCALINGS = ("log1p", "onehot", "bins", "hashed"), ("standard", "none")
 _NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
 BINNED = (ColumnKind.NUMBER, ColumnKind.TIME, ColumnKind.INTERVAL)
 """The kinds of columns that can be cut into bins."""
 
 MOST_BINS = 100
+HASHED = Bounds(16, 4_096)
+"""Into how many numbers the words of a text are hashed."""
+
+_COUNTED = {"bins": ("10", Bounds(2, MOST_BINS), "bins"), "hashed": ("512", HASHED, "numbers")}
+"""Of the functions that are given a number: an example of it, within which bounds it lies, and of what."""
+
 _SCALED = (*_NUMBERS, ColumnKind.TIME, ColumnKind.INTERVAL, ColumnKind.ARRAY)
 _KINDS: dict[str, tuple[ColumnKind, ...]] = {
     "log1p": (*_NUMBERS, ColumnKind.INTERVAL),
@@ -38,17 +46,18 @@ _KINDS: dict[str, tuple[ColumnKind, ...]] = {
     "standard": _SCALED,
     "none": _SCALED,
     "missing": _SCALED,
+    "hashed": (ColumnKind.CATEGORY,),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """One of them. text: as it was given. bins: how many."""
+    """One of them. text: as it was given. count: how many bins, or numbers of a text; None for all others."""
 
     function: str
     column: str
     text: str
-    bins: int | None = None
+    count: int | None = None
 
 
 def read_transforms(texts: Sequence[str], features: Sequence[str] | None) -> tuple[Transform, ...]:
@@ -73,17 +82,30 @@ def read_transforms(texts: Sequence[str], features: Sequence[str] | None) -> tup
 def _read(text: str, features: Sequence[str] | None) -> Transform:
     form = _FORM.fullmatch(text)
     function = "" if form is None else form[1].lower()
-    if form is None or function not in _FUNCTIONS:
-        forms = ", ".join("bins(x, 10)" if name == "bins" else f"{name}(x)" for name in _FUNCTIONS)
-        raise _invalid(f"holds '{text[:80]}', which is none of its forms", f"They are {forms}.")
-    if (form[4] is not None) != (function == "bins"):
-        raise _invalid(
-            f"holds '{text[:80]}'", "A number of bins is given to bins(x, 10), and to no other function."
+    if function == "tokens":
+        raise not_supported(
+            f"feature_transforms = ['{text.strip()[:80]}'] is not supported yet",
+            hint="hashed(x, 512) reads the words of a text, without their order.",
         )
-    bins = None if form[4] is None else int(form[4])
-    if bins is not None and not 2 <= bins <= MOST_BINS:
-        raise _invalid(f"asks for {text.strip()}", f"There are 2 to {MOST_BINS} bins.")
-    return Transform(function, _column(form, features), text.strip(), bins)
+    if form is None or function not in _FUNCTIONS:
+        raise _invalid(
+            f"holds '{text[:80]}', which is none of its forms",
+            f"They are {', '.join(map(_form, _FUNCTIONS))}.",
+        )
+    if (form[4] is not None) != (function in _COUNTED):
+        raise _invalid(
+            f"holds '{text[:80]}'",
+            f"A number is given to {' and '.join(map(_form, _COUNTED))}, and to no other function.",
+        )
+    count = None if form[4] is None else int(form[4])
+    if count is not None and not _COUNTED[function][1].hold(count):
+        _, within, of = _COUNTED[function]
+        raise _invalid(f"asks for {text.strip()}", f"There are {within.least:g} to {within.most:g} {of}.")
+    return Transform(function, _column(form, features), text.strip(), count)
+
+
+def _form(function: str) -> str:
+    return f"{function}(x, {_COUNTED[function][0]})" if function in _COUNTED else f"{function}(x)"
 
 
 def _column(form: re.Match[str], features: Sequence[str] | None) -> str:
@@ -115,6 +137,8 @@ def transformed(
                 column = replace(column, form="log1p")
             case "onehot":
                 column = replace(column, kind=ColumnKind.CATEGORY)
+            case "hashed":
+                column = replace(column, kind=ColumnKind.TEXT, form="hashed", elements=one.count or 1)
             case "none":
                 column = replace(column, scaled=False)
             case "missing":

@@ -85,6 +85,13 @@ def read_portable(document: Document) -> Portable:
             detail="Each of its models takes a row by an encoding of its own.",
             hint="Give --format json.",
         )
+    worded = next((one.column for one in found[0].encoding.columns if one.kind is ColumnKind.TEXT), None)
+    if worded is not None:
+        raise not_supported(
+            f'a model that reads the words of "{worded}" leaves as JSON alone',
+            detail="No other format says how words become numbers.",
+            hint="Give --format json.",
+        )
     return found[0]
 
 

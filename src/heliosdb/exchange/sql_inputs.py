@@ -90,6 +90,8 @@ def _values(one: ColumnEncoding, dialect: Dialect) -> list[exp.Expression]:
             return [case(choices)]
         case ColumnKind.CATEGORY:
             return [_level(one, given, dialect)]
+        case ColumnKind.TEXT:
+            raise _cannot(one, "words of a text", dialect)
         case ColumnKind.TIME:
             return [_transformed(_days(one, given, dialect), one, dialect)]
         case ColumnKind.INTERVAL:

@@ -46,6 +46,7 @@ from heliosdb.node.disclosure import (
     choose_row_set,
 )
 from heliosdb.node.dominance import Dominance
+from heliosdb.scoring.words import Bags
 
 
 def choose_held_out(places: Hashes, request: TableRequest) -> Mask:
@@ -155,7 +156,7 @@ def _numbers(table: Table, request: TableRequest) -> Iterator[tuple[str, Vector]
     for name, column in zip(
         request.features, table.columns or (RawColumn(),) * len(request.features), strict=True
     ):
-        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
+        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY, ColumnKind.TEXT):
             yield name, table.features[:, start]
         start += column.width
 
@@ -169,6 +170,10 @@ def _with_own_levels(table: Table) -> Table:
             numbers = numbers.copy() if table.space.is_memory else numbers
             columns[index] = replace(column, levels=_renumber(numbers, column.levels))
             features = _with_column(features, start, numbers, table)
+        elif column.bags is not None:
+            numbers, bags = _own_texts(held(features[:, start], table.space), column.bags)
+            columns[index] = replace(column, bags=bags)
+            features = _with_column(features, start, numbers, table)
         start += column.width
     table = replace(table, features=features, columns=tuple(columns))
     if table.labels is None:
@@ -176,6 +181,16 @@ def _with_own_levels(table: Table) -> Table:
     target = table.target.copy()
     labels = _renumber(target, table.labels)
     return replace(table, target=target, labels=labels)
+
+
+def _own_texts(column: Vector, bags: Bags) -> tuple[Vector, Bags]:
+    """The same of texts, which are numbered in an order of their own."""
+    there = ~np.isnan(column)
+    used = np.zeros(bags.texts, dtype=np.bool_)
+    used[column[there].astype(np.int64)] = True
+    numbers, ranks = np.full(column.size, np.nan), np.cumsum(used) - 1.0
+    numbers[there] = ranks[column[there].astype(np.int64)]
+    return numbers, bags.of_texts(used)
 
 
 def _with_column(features: Matrix, place: int, column: Vector, table: Table) -> Matrix:
@@ -214,7 +229,8 @@ def content_hash(table: Table, key: bytes) -> bytes:
     """A keyed hash of a table's rows, the same however often the same rows are read; 32 bytes."""
     keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
     keyed.update(struct.pack("<QQ", *table.features.shape))
-    if any(column.levels or column.width > 1 for column in table.columns) or table.labels is not None:
+    described = any(column.levels or column.width > 1 or column.bags is not None for column in table.columns)
+    if described or table.labels is not None:
         keyed.update(repr((table.columns, table.labels)).encode())
     rows, others = _renumbered(table)
     for array in (table.features, table.target, rows, table.held_out, others, *table.roles.values()):

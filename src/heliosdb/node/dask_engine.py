@@ -39,7 +39,7 @@ from heliosdb.node.dask_place import DaskPlace
 from heliosdb.node.dask_workers import Held, Workers
 from heliosdb.node.datasets import OpenReading, TableRequest, opened
 from heliosdb.node.disclosure import ROW_SET_PURPOSE
-from heliosdb.node.engine import query_of
+from heliosdb.node.engine import OneProcess, query_of
 from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import Scratch
 
@@ -60,6 +60,9 @@ class DaskEngine:
         self, rows: Rows, reader: str, request: TableRequest, allowance: Allowance
     ) -> tuple[Arranged, Described]:
         """See `Engine`."""
+        if request.texts:
+            # Which words count all rows decide, so they are read here.
+            return OneProcess().read(rows, reader, request, allowance)
         places = self._workers.addresses()
         told = Told(self._place.reader or reader, request, allowance if self._workers.are_local else None)
         name = secrets.token_hex(8)

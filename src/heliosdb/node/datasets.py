@@ -13,7 +13,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,10 @@ from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.admission import EVERYBODY, Admission
+from heliosdb.node.read_texts import KnownTexts
 from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import RowSpool, spool_of
+from heliosdb.scoring.words import LONGEST
 from heliosdb.transport.limits import MAX_LEVEL_BYTES
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
@@ -49,8 +51,9 @@ class TableRequest:
 
     run: its id in hexadecimal; a new run reads anew. classes: the labels of a target that is read as their
     indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
-    and it is a category; elements: where it is an array. named: categories of which every value is known by
-    its text, under a budget; without one all are. roles: (role, column) of further columns. base_tables: what
+    and it is a category; elements: where it is an array. hashed: of each feature into how many numbers its
+    text is hashed, 0 where it is read otherwise. named: categories of which every value is known by its text,
+    under a budget; without one all are. roles: (role, column) of further columns. base_tables: what
     the rows come from. known_by: the columns by which a row is known. key: secret; of the choice of held-out
     subjects, of the names in row sets and of the order of training. plain: for answers without noise, under
     the rules of `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows
@@ -80,6 +83,7 @@ class TableRequest:
     levels: tuple[tuple[str, ...], ...] = ()
     named: tuple[str, ...] = ()
     elements: tuple[int, ...] = ()
+    hashed: tuple[int, ...] = ()
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
     admission: Admission = EVERYBODY
@@ -113,7 +117,12 @@ class TableRequest:
         """As how many numbers a row may be computed on: under a budget each level that a task names is
         one, and so may be what has none of them, NULL, and that it is missing."""
         inputs = sum(1 if not levels else len(levels) + 3 for levels in self.levels)
-        return max(self.width, inputs + sum(self.elements) + 1)
+        return max(self.width, inputs + sum(self.elements) + sum(self.hashed) + 1)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The features that are read as texts."""
+        return tuple(name for name, size in zip(self.features, self.hashed, strict=False) if size)
 
 
 def table_key(secret: bytes) -> bytes:
@@ -138,14 +147,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class RawRows:
-    """Rows as the database sent them. values: (n, numbers), of a category the bits of hashes; codes: (n,
-    names). vocabularies: by column, the values of categories by their hash. space: as `Reading`."""
+    """Rows as the database sent them. values: (n, numbers), of a category and a text the bits of hashes;
+    codes: (n, names). vocabularies: by column, the values of categories by their hash; texts: those of texts.
+    space: as `Reading`."""
 
     values: Matrix
     codes: Codes
     columns: Sequence[ColumnReading]
     vocabularies: Mapping[str, Mapping[int, str]]
     space: Space = MEMORY
+    texts: Mapping[str, KnownTexts] = field(default_factory=dict)
 
 
 def read_rows(rows: Rows, request: TableRequest, spool: RowSpool | None = None) -> Reading:
@@ -167,7 +178,21 @@ def read_raw_rows(
         values, codes = copy_admitted(rows, query, reading.columns, request, spool=spool)
         counts = count_values(values, reading.columns) if request.admission.leaves_out else None
         vocabularies = reading.vocabularies(counts)
-    return RawRows(values, codes, reading.columns, vocabularies, spool.space)
+        texts = _read_texts(rows, query, reading.columns, values)
+    return RawRows(values, codes, reading.columns, vocabularies, spool.space, texts)
+
+
+def _read_texts(
+    rows: Rows, query: RowQuery, columns: Sequence[ColumnReading], values: Matrix
+) -> dict[str, KnownTexts]:
+    """Read the texts that rows have, by column."""
+    found, start = {}, 0
+    for column in columns:
+        if column.kind is ColumnKind.TEXT:
+            with closing(rows.copy_texts(query, column.name, LONGEST)) as copied:
+                found[column.name] = KnownTexts.read(copied, values[:, start])
+        start += column.width
+    return found
 
 
 Vocabularies = Mapping[str, Mapping[int, str]]
@@ -198,14 +223,14 @@ class OpenReading:
                 self.query, column.name, None if counts is None else counts[column.name]
             )
             for column in self.columns
-            if column.is_hashed
+            if column.kind is ColumnKind.CATEGORY
         }
 
 
 @contextmanager
 def opened(rows: Rows, query: RowQuery, request: TableRequest) -> Iterator[OpenReading]:
     """Begin to read a dataset, in one snapshot until the block ends; errors as `read_rows` has them."""
-    kinds = _find_kinds(rows, query, len(request.features))
+    kinds = _as_texts(_find_kinds(rows, query, len(request.features)), request)
     # Before the snapshot: what the database cannot hold ends a transaction.
     known = _private_vocabularies(rows, query, kinds, request) if not request.plain else {}
     with rows.snapshot():
@@ -260,7 +285,7 @@ def count_values(values: Matrix, columns: Sequence[ColumnReading]) -> dict[str, 
     """Count the rows of each hash, of each category by its name."""
     found, start = {}, 0
     for column in columns:
-        if column.is_hashed:
+        if column.kind is ColumnKind.CATEGORY:
             found[column.name] = _count_hashes(values[:, start])
         start += column.width
     return found
@@ -293,6 +318,20 @@ def _find_kinds(rows: Rows, query: RowQuery, features: int) -> list[ColumnReadin
     return found
 
 
+def _as_texts(columns: Sequence[ColumnReading], request: TableRequest) -> list[ColumnReading]:
+    """Have the features that a task reads as texts be read as such."""
+    found = list(columns)
+    for place, size in enumerate(request.hashed):
+        if size and found[place].kind is not ColumnKind.CATEGORY:
+            raise not_supported(
+                f'column "{found[place].name}" of dataset "{request.dataset}" is no text, and the task reads'
+                " it as one"
+            )
+        if size:
+            found[place] = replace(found[place], kind=ColumnKind.TEXT)
+    return found
+
+
 _NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
 _TARGETS = (*_NUMBERS, ColumnKind.CATEGORY)
 
@@ -322,7 +361,9 @@ def _private_vocabularies(
     of_roles: list[tuple[str, ...]] = [()] * len(request.roles)
     levels = [*(request.levels or [()] * len(request.features)), *of_roles, request.classes]
     pairs = zip(kinds, levels, strict=True)
-    return {column.name: rows.hashes_of(known) for column, known in pairs if column.is_hashed}
+    return {
+        column.name: rows.hashes_of(known) for column, known in pairs if column.kind is ColumnKind.CATEGORY
+    }
 
 
 def number_levels(rows: RawRows, request: TableRequest) -> Reading:
@@ -330,10 +371,12 @@ def number_levels(rows: RawRows, request: TableRequest) -> Reading:
     the rows themselves."""
     values, columns, raw, start = rows.values, rows.columns, list[RawColumn](), 0
     for column in columns:
-        known: tuple[str, ...] = ()
-        if column.is_hashed:
+        known, bags = tuple[str, ...](), None
+        if column.kind is ColumnKind.TEXT:
+            bags = rows.texts[column.name].place(values[:, start])
+        elif column.is_hashed:
             known = _place_levels(values[:, start], rows.vocabularies[column.name])
-        raw.append(RawColumn(column.kind, column.width, known))
+        raw.append(RawColumn(column.kind, column.width, known, bags))
         start += column.width
     labels = raw[-1].levels if columns[-1].is_hashed else None
     if request.classes:

@@ -274,24 +274,38 @@ def check_cells(
     columns: the name and the values of each, a value for each of the table's rows; gone over once. least: how
     many subjects are more than a few.
     """
-    # Of held-out rows no sum leaves that is of one feature.
-    parts = []
-    for rows in (None, ~table.held_out):
-        subjects = table.subjects if rows is None else table.subjects[rows]
-        parts.append((rows, subjects, np.unique(subjects[:_GLANCE], return_index=True)[1]))
+    cells = Cells(table, least)
     for name, values in columns:
-        for rows, subjects, glance in parts:
-            column = held(values, table.space, rows)
-            if _differ_at_a_glance(column, column[glance], least):
+        if cells.few_differ(values):
+            raise _refused(
+                f'in column "{name}" of dataset "{dataset}" fewer than {least} data subjects '
+                "differ from all others",
+                "An answer without noise would be about these few. Leave the column out, or their rows "
+                "by a view or predicate, or use a privacy_budget.",
+            )
+
+
+class Cells:
+    """The rule of `check_cells` for one table. least: how many subjects are more than a few."""
+
+    def __init__(self, table: Table, least: int) -> None:
+        self._space, self._least = table.space, least
+        # Of held-out rows no sum leaves that is of one feature.
+        self._parts = []
+        for rows in (None, ~table.held_out):
+            subjects = table.subjects if rows is None else table.subjects[rows]
+            self._parts.append((rows, subjects, np.unique(subjects[:_GLANCE], return_index=True)[1]))
+
+    def few_differ(self, values: Vector) -> bool:
+        """Whether only a few subjects differ from all others in a column, and any does; (n,)."""
+        for rows, subjects, glance in self._parts:
+            column = held(values, self._space, rows)
+            if _differ_at_a_glance(column, column[glance], self._least):
                 continue
             others = subjects[_differs(_cells(column))]
-            if others.size and _are_few(others, least):
-                raise _refused(
-                    f'in column "{name}" of dataset "{dataset}" fewer than {least} data subjects '
-                    "differ from all others",
-                    "An answer without noise would be about these few. Leave the column out, or their rows "
-                    "by a view or predicate, or use a privacy_budget.",
-                )
+            if others.size and _are_few(others, self._least):
+                return True
+        return False
 
 
 def _are_few(subjects: NDArray[np.int64], least: int) -> bool:

@@ -48,10 +48,16 @@ class Dominance:
             numbers = np.unique(subjects, return_inverse=True)[1].astype(np.int64)
             is_single = numbers.size == 0 or int(numbers.max()) + 1 == numbers.size
             self._parts.append(_Part(rows, None if is_single else numbers))
-            self._demand(np.ones(subjects.size), self._parts[-1], None)
+            if self._exceed(np.ones(subjects.size), self._parts[-1]):
+                raise self._refused(None)
 
     def demand(self, name: str, values: Vector) -> None:
         """FederatedError NODE_REFUSED where one subject has too much of a column's sums."""
+        if self.exceeded_by(values):
+            raise self._refused(name)
+
+    def exceeded_by(self, values: Vector) -> bool:
+        """Whether one subject has too much of a column's sums; (n,)."""
         for part in self._parts:
             column = held(values, self._table.space, part.chosen)
             there = np.where(np.isfinite(column), column, 0.0)
@@ -60,23 +66,27 @@ class Dominance:
                 continue
             # Of ratios, so that no square overflows.
             there /= largest
-            self._demand(np.square(there), part, name)
-            if part.whose is not None:
-                # Of single rows the share of the squares is the larger one.
-                self._demand(np.abs(there), part, name)
+            if self._exceed(np.square(there), part):
+                return True
+            # Of single rows the share of the squares is the larger one.
+            if part.whose is not None and self._exceed(np.abs(there), part):
+                return True
             missing = ~np.isfinite(column)
             count = there.size - int(np.count_nonzero(missing))
             there -= float(there.sum()) / count
             there[missing] = 0.0
-            self._demand(np.square(there), part, name)
+            if self._exceed(np.square(there), part):
+                return True
+        return False
 
-    def _demand(self, amounts: Vector, part: _Part, name: str | None) -> None:
+    def _exceed(self, amounts: Vector, part: _Part) -> bool:
         if part.whose is not None:
             amounts = np.bincount(part.whose, weights=amounts).astype(np.float64)
         total = float(amounts.sum())
         # What is next to nothing is rounding.
-        if total <= 1e-20 * amounts.size or float(amounts.max(initial=0.0)) <= self._most * total:
-            return
+        return total > 1e-20 * amounts.size and float(amounts.max(initial=0.0)) > self._most * total
+
+    def _refused(self, name: str | None) -> FederatedError:
         where = "among the rows" if name is None else f'in column "{name}"'
         log.warning(
             "dataset %s: %s one data subject has more than max_dominance = %g of a sum",
@@ -84,7 +94,7 @@ class Dominance:
             where,
             self._most,
         )
-        raise FederatedError(
+        return FederatedError(
             ErrorCode.NODE_REFUSED,
             f"one data subject has more than max_dominance = {self._most:g} of a sum over dataset"
             f' "{self._dataset}"',

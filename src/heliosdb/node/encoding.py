@@ -22,7 +22,8 @@ from heliosdb.domain.wording import counted
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import check_cells
 from heliosdb.node.dominance import Dominance
-from heliosdb.node.likeness import Inputs, check_alike
+from heliosdb.node.likeness import Inputs
+from heliosdb.node.text_cells import blank_alike, blank_telling
 
 
 def encode_privately(table: Table, encoding: Encoding | None) -> Table:
@@ -42,12 +43,13 @@ def encode_plainly(
     if encoding is not None:
         least = {"smallest_cell": request.min_cell, "smallest_category": request.min_category}
         made = encode(table, encoding, **least)
+        blank_telling(made, encoding, request)
         _check_elements(made, encoding, request)
     made = _with_classes(made, table, classes, request)
     names = request.features if encoding is None else encoding.inputs
     beside = [(request.target, made.target)] if made.labels is None else []
     beside += [(column, made.roles[role]) for role, column in request.roles if role != "event"]
-    check_alike(Inputs(made, names, beside), request.min_cell, request.dataset)
+    blank_alike(Inputs(made, names, beside), encoding, request)
     return made
 
 

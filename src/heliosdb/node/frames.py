@@ -91,7 +91,7 @@ class ComputeRequest:
         table = control["table"]
         table["key"] = bytes.fromhex(table["key"])
         table["dataset"] = DatasetName(table["dataset"])
-        for name in ("base_tables", "features", "classes", "known_by", "named", "elements"):
+        for name in ("base_tables", "features", "classes", "known_by", "named", "elements", "hashed"):
             table[name] = tuple(table[name])
         table["levels"] = tuple(map(tuple, table["levels"]))
         table["fold"] = None if table["fold"] is None else Fold(**table["fold"])

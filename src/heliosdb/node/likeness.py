@@ -74,6 +74,16 @@ def check_alike(inputs: Inputs, least: int, dataset: str) -> None:
     It names both; least: 1: nothing is looked at.
     """
     names = inputs.all_names
+    for one, other in find_alike(inputs, least):
+        raise refused_as_alike(names[one], names[other], least, dataset)
+
+
+def find_alike(inputs: Inputs, least: int) -> Iterator[tuple[int, int]]:
+    """Yield the places of two inputs, rising, that differ in fewer than `least` subjects and in one at least.
+
+    Either may be changed before the next two are asked for.
+    """
+    names = inputs.all_names
     if least <= 1 or len(names) < 2 or not inputs.table.rows:
         return
     firsts = np.unique(inputs.table.subjects, return_index=True)[1].astype(np.int64)
@@ -92,7 +102,7 @@ def check_alike(inputs: Inputs, least: int, dataset: str) -> None:
         for other in (alike + one + 1).tolist():
             found = [(int(rows[low]), int(rows[high])) for low, high in pairs]
             if _differ_in_few(inputs.column(one), inputs.column(other), found, inputs.table, least):
-                raise _refused(names[one], names[other], least, dataset)
+                yield one, other
 
 
 def _rows_at_once(columns: int, least: int) -> int:
@@ -181,7 +191,8 @@ def _parts(table: Table) -> Iterator[Mask | None]:
         yield ~table.held_out
 
 
-def _refused(one: str, other: str, least: int, dataset: str) -> FederatedError:
+def refused_as_alike(one: str, other: str, least: int, dataset: str) -> FederatedError:
+    """The error for two such inputs."""
     return FederatedError(
         ErrorCode.NODE_REFUSED,
         f'the inputs "{one}" and "{other}" of dataset "{dataset}" differ in fewer than'

@@ -92,6 +92,10 @@ class PipedRows:
         """See `Rows`."""
         return read_texts(self._call("hashes_of", list(values)))
 
+    def copy_texts(self, query: RowQuery, column: str, longest: int) -> Generator[bytearray, None, None]:
+        """See `Rows`."""
+        yield from self._copied("copy_texts", write_query(query), column, longest)
+
     def copy_rows(
         self, query: RowQuery, columns: Sequence[ColumnReading], within: CodeRange | None = None
     ) -> Generator[bytearray, None, None]:

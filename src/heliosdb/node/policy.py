@@ -22,7 +22,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Task
-from heliosdb.domain.transforms import BINNED
+from heliosdb.domain.transforms import BINNED, HASHED
 from heliosdb.domain.wording import counted
 from heliosdb.node.datasets import MOST_NUMBERS
 from heliosdb.node.sum_terms import check_rounded, check_shared
@@ -290,7 +290,7 @@ def _fits(own: ColumnKind, wanted: ColumnKind) -> bool:
     """Numbers and booleans go together, and each may be read as a category."""
     if own in _NUMBERS:
         return wanted in (*_NUMBERS, ColumnKind.CATEGORY)
-    return own is wanted
+    return own is wanted or (own, wanted) == (ColumnKind.CATEGORY, ColumnKind.TEXT)
 
 
 def _check_arrays(task: Task, columns: Sequence[ColumnEncoding]) -> None:
@@ -305,6 +305,11 @@ def _check_arrays(task: Task, columns: Sequence[ColumnEncoding]) -> None:
         )
 
 
+def _is_bare(column: ColumnEncoding) -> bool:
+    """Whether nothing is said of a text but into how many numbers it is hashed."""
+    return column == ColumnEncoding(column.column, column.kind, column.form, elements=column.elements)
+
+
 def check_columns(task: Task) -> None:
     """FederatedError where what a task says of columns does not hold together, or is not private.
 
@@ -317,13 +322,15 @@ def check_columns(task: Task) -> None:
     columns = task.encoding.columns if task.encoding is not None else ()
     # Only the step that finds levels does not know them.
     of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
-    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",)}
+    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",), ColumnKind.TEXT: ("hashed",)}
     for column in columns:
         binned = ("bins",) if column.kind in BINNED else ()
         if column.form not in forms.get(column.kind, ("value", "log1p", *binned)):
             raise invalid_value(
                 f'column "{column.column}" of kind {column.kind} is not read as {column.form}'
             )
+        if column.kind is ColumnKind.TEXT and not (HASHED.hold(column.elements) and _is_bare(column)):
+            raise invalid_value(f'text "{column.column}" is not read as {counted(column.elements, "number")}')
     if asked_mechanism(task) is None:
         return
     if learns_classes(task) and not classes:

@@ -82,6 +82,10 @@ class Rows(Protocol):
         """See `hashes_of`."""
         ...
 
+    def copy_texts(self, query: RowQuery, column: str, longest: int) -> Generator[bytearray, None, None]:
+        """See `copy_texts`."""
+        ...
+
     def copy_rows(
         self, query: RowQuery, columns: Sequence[ColumnReading], within: CodeRange | None = None
     ) -> Generator[bytearray, None, None]:
@@ -153,6 +157,10 @@ class DirectRows:
     def hashes_of(self, values: Sequence[str]) -> dict[int, str]:
         """See `Rows`."""
         return catalog.hashes_of(self._raw, values)
+
+    def copy_texts(self, query: RowQuery, column: str, longest: int) -> Generator[bytearray, None, None]:
+        """See `Rows`."""
+        return catalog.copy_texts(self._raw, query, column, longest)
 
     def copy_rows(
         self, query: RowQuery, columns: Sequence[ColumnReading], within: CodeRange | None = None

@@ -156,6 +156,9 @@ _COPIES: Mapping[str, Callable[..., Iterable[bytearray]]] = {
     "copy_rows": lambda rows, query, columns, within: rows.copy_rows(
         read_query(query), read_columns(columns), read_range(within)
     ),
+    "copy_texts": lambda rows, query, column, longest: rows.copy_texts(
+        read_query(query), str(column), int(longest)
+    ),
     "copy_consenting": lambda rows, dataset: (rows.copy_consenting(DatasetName(str(dataset))),),
 }
 """What may be called for bytes, in chunks."""

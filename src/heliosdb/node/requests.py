@@ -96,6 +96,7 @@ def make_table_request(
         levels=() if plain else tuple(column.levels for column in columns),
         named=() if plain else named_columns(task),
         elements=() if plain else tuple(map(_elements, columns)),
+        hashed=tuple(column.elements if column.kind is ColumnKind.TEXT else 0 for column in columns),
         fold=reading.fold,
         roles=reading.roles,
         admission=admission,

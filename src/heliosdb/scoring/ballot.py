@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding, Form
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import join_parts
@@ -122,7 +122,10 @@ def _asked(columns: Sequence[ColumnEncoding]) -> ColumnEncoding:
     if first.kind is not ColumnKind.CATEGORY:
         is_flag = all(one.kind is ColumnKind.BOOLEAN for one in columns)
         plain = ColumnKind.NUMBER if first.kind is ColumnKind.BOOLEAN else first.kind
-        return ColumnEncoding(first.column, ColumnKind.BOOLEAN if is_flag else plain, elements=first.elements)
+        kind = ColumnKind.BOOLEAN if is_flag else plain
+        # Which numbers a text becomes is the same for all who read it into as many.
+        form: Form = "hashed" if kind is ColumnKind.TEXT else "value"
+        return ColumnEncoding(first.column, kind, form, elements=first.elements)
     return ColumnEncoding(
         first.column,
         ColumnKind.CATEGORY,

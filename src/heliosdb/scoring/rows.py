@@ -6,7 +6,7 @@ of it, but for the one that says so.
 
 A row comes as *slots*: one number for each column in order (of a boolean 0 or 1, of a time days since
 1970-01-01, of an interval days, of a category the index among `level_names`), for an array one for each
-element; NaN is NULL.
+element, for a text the numbers that are made of it (words.py); NaN is NULL.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 
 Slots = NDArray[np.float64]
 """(n, slots)."""
+
+
+_AS_THEY_ARE = ("value", "index", "hashed")
+"""Forms of which slots are inputs."""
 
 
 def count_slots(encoding: Encoding) -> int:
@@ -44,7 +48,7 @@ class Encoder:
         slot = place = 0
         for column in encoding.columns:
             width, count = width_of(column), len(column.inputs)
-            if column.form in ("value", "index") and not column.missing_indicator:
+            if column.form in _AS_THEY_ARE and not column.missing_indicator:
                 kept += zip(range(slot, slot + width), range(place, place + width), strict=True)
             else:
                 self._parts.append((slot, slot + width, place, place + count, _encoder(column)))
@@ -86,7 +90,7 @@ class _OneRow:
         slot = place = 0
         for column in encoding.columns:
             width, count = width_of(column), len(column.inputs)
-            if column.missing_indicator or column.form not in ("value", "index", "indicators"):
+            if column.missing_indicator or column.form not in (*_AS_THEY_ARE, "indicators"):
                 self.is_plain = False
             elif column.form == "indicators":
                 self._levels.append((slot, place, count))
@@ -120,7 +124,7 @@ _Encode = Callable[[Slots], NDArray[np.float64]]
 
 def width_of(column: ColumnEncoding) -> int:
     """Return how many slots a column comes as."""
-    return column.elements if column.kind is ColumnKind.ARRAY else 1
+    return column.elements if column.kind in (ColumnKind.ARRAY, ColumnKind.TEXT) else 1
 
 
 def _encoder(column: ColumnEncoding) -> _Encode:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain import bounds
-from heliosdb.domain.encoding import ColumnKind, Encoding
+from heliosdb.domain.encoding import ColumnKind, Encoding, Form
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.state import State, part_of
+from heliosdb.domain.transforms import HASHED
 from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.parts.images import check_image, made_of
 from heliosdb.scoring.ballot import FEWEST
@@ -100,7 +101,10 @@ def _count_inputs(encoding: Encoding, models: int) -> int:
         _require(all(isinstance(level, str) for level in column.levels), _ENCODING)
         _require(all(map(_is_number, column.edges)), _ENCODING)
         _require(list(column.edges) == sorted(set(column.edges)), _ENCODING)
-        _require(column.form in ("value", "log1p", "bins", "indicators", "index"), _ENCODING)
+        _require(column.form in get_args(Form), _ENCODING)
+        _require((column.kind is ColumnKind.TEXT) == (column.form == "hashed"), _ENCODING)
+        _require(column.form != "hashed" or HASHED.hold(column.elements), _ENCODING)
+        _require(column.form != "hashed" or not column.missing_indicator, _ENCODING)
     _require(len(encoding.classes) <= models * bounds.CLASSES.most, "its classes are no labels")
     _require(all(isinstance(label, str) for label in encoding.classes), "its classes are no labels")
     count = sum(len(column.inputs) for column in encoding.columns)

@@ -13,6 +13,7 @@ from typing import cast, get_args
 
 from heliosdb.domain.bounds import LOCATION
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding, Form
+from heliosdb.domain.transforms import HASHED
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import read_within, require
@@ -76,7 +77,8 @@ def _column_from_proto(column: pb.ColumnEncoding) -> ColumnEncoding:
     require(len(column.edges) <= limits.MAX_EDGES, "a column has too many bins")
     edges = tuple(read_within("an edge", edge, LOCATION) for edge in column.edges)
     require(_rises(edges), "the edges of a column are in no order")
-    require(0 < column.elements <= limits.MAX_COLUMNS, "the number of a column's elements is out of range")
+    most = HASHED.most if column.kind == ColumnKind.TEXT else limits.MAX_COLUMNS
+    require(0 < column.elements <= most, "the number of a column's elements is out of range")
     return ColumnEncoding(
         column.column,
         ColumnKind(column.kind),

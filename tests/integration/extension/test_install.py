@@ -39,6 +39,7 @@ CALLERS_PATH = {
 INLINED = ("federated._as_", "federated._is_given(", "federated._key_sha256(", "federated._drawn(")
 NO_SQL = {
     "federated._bytes(double precision[])",
+    "federated._hash_text(text,integer)",
     "federated._score(text,bytea)",
     "federated._score_classes(text,bytea)",
     "federated._score_rows(text,bytea)",

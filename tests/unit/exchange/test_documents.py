@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.prediction import Prediction
 from heliosdb.exchange.document import read_document, write_document
 from heliosdb.exchange.portable import read_portable
 from heliosdb.scoring.ballot import Candidate, hold_ballot
@@ -120,3 +122,19 @@ def test_a_prediction_by_vote_leaves_as_json_alone() -> None:
     with pytest.raises(FederatedError, match="by vote leaves as JSON alone") as caught:
         read_portable(voted)
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+def test_a_model_that_reads_the_words_of_a_text_leaves_as_json_alone() -> None:
+    column = ColumnEncoding("notes", ColumnKind.TEXT, "hashed", elements=16)
+    content = {"link": "identity", "intercept": 0.5, "target_mean": 0.0, "target_scale": 1.0}
+    numbers = {"slopes": [1.0] * 16, "fills": [0.0] * 16, "shifts": [0.0] * 16}
+    worded = document(Prediction("linear", {**content, **numbers}), Encoding((column,)))
+    with pytest.raises(FederatedError, match='words of "notes" leaves as JSON alone') as caught:
+        read_portable(worded)
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED
+    for wrong in ({"form": "value"}, {"elements": 5_000}, {"missing_indicator": True}):
+        stored = json.loads(worded["prediction"])
+        stored["encoding"]["columns"][0] |= wrong
+        with pytest.raises(FederatedError) as caught:
+            read_portable({**worded, "prediction": json.dumps(stored)})
+        assert caught.value.code is ErrorCode.INVALID_VALUE

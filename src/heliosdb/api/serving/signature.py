@@ -17,6 +17,8 @@ from heliosdb.api.problems import Problem
 from heliosdb.api.serving.tensors import TEXT, Numbers, Tensor, TensorMetadata, misfit
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.wording import counted
+from heliosdb.scoring.rows import width_of
+from heliosdb.scoring.words import hash_text
 
 TOGETHER = "features"
 """The input that has all numeric features side by side, where no feature is called so."""
@@ -39,13 +41,13 @@ class Feature:
     @property
     def is_text(self) -> bool:
         """Whether it comes as BYTES."""
-        return self.kind is ColumnKind.CATEGORY
+        return self.kind in (ColumnKind.CATEGORY, ColumnKind.TEXT)
 
     @property
     def metadata(self) -> TensorMetadata:
         """What its tensor is."""
         match self.kind:
-            case ColumnKind.CATEGORY:
+            case ColumnKind.CATEGORY | ColumnKind.TEXT:
                 return TensorMetadata(self.name, TEXT, (-1,))
             case ColumnKind.BOOLEAN:
                 return TensorMetadata(self.name, "BOOL", (-1,))
@@ -92,7 +94,7 @@ class Signature:
         named = {one.name: one for one in self.features}
         for feature in self.features:
             if feature.is_text and not math.isnan(feature.absent):
-                rows[:, feature.first] = feature.absent
+                rows[:, feature.first : feature.last] = feature.absent
         for tensor in inputs:
             if tensor.name == TOGETHER and TOGETHER not in named:
                 names = self._put_together(tensor, rows)
@@ -155,7 +157,7 @@ def make_signature(
     found: list[Feature] = []
     first = 0
     for name, column in zip(features, encoding.columns, strict=True):
-        last = first + (column.elements if column.kind is ColumnKind.ARRAY else 1)
+        last = first + width_of(column)
         found.append(_feature(name, column, first, last))
         first = last
     return Signature(tuple(found), tuple(classes), first, has_score)
@@ -164,6 +166,9 @@ def make_signature(
 def _feature(name: str, column: ColumnEncoding, first: int, last: int) -> Feature:
     levels = {level: float(place) for place, level in enumerate(column.levels)}
     absent = float(len(levels)) if column.null_level else math.nan
+    if column.kind is ColumnKind.TEXT:
+        # A text without words.
+        absent = 0.0
     other = float(len(column.level_names) - 1) if column.other_level else math.nan
     return Feature(name, column.kind, first, last, levels, absent, other)
 
@@ -184,7 +189,8 @@ def _count_rows(inputs: Sequence[Tensor], most: int) -> int:
 
 def _slots_of(feature: Feature, tensor: Tensor, count: int) -> NDArray[np.float64]:
     """What a tensor is for its feature; (n, slots)."""
-    width = feature.last - feature.first
+    of_words = feature.kind is ColumnKind.TEXT
+    width = 1 if of_words else feature.last - feature.first
     if tensor.shape != (count, width) and not (width == 1 and tensor.shape == (count,)):
         shape = f"[{count}, {width}]" if width > 1 else f"[{count}] or [{count}, 1]"
         raise misfit(f'The shape of input "{feature.name}" is to be {shape}.')
@@ -194,6 +200,9 @@ def _slots_of(feature: Feature, tensor: Tensor, count: int) -> NDArray[np.float6
         if feature.kind is ColumnKind.BOOLEAN:
             _check_boolean(feature.name, tensor.values)
         return tensor.values.reshape(count, width)
+    if of_words:
+        size = feature.last - feature.first
+        return np.array([hash_text(text, size) for text in tensor.values])
     known, other, absent = feature.levels, feature.other, feature.absent
     return np.array([[absent if text is None else known.get(text, other)] for text in tensor.values])
 

@@ -204,6 +204,11 @@ def _check(run: Run, model: Mapping[str, Any], *, given: Mapping[str, str], node
         )
     check_target_classes(model)
     check_transforms(model)
+    if any(one.function == "hashed" for one in options.transforms):
+        raise not_supported(
+            "heliosdb simulate does not read texts yet",
+            hint="Train on servers: heliosdb up starts some.",
+        )
     unread = unread_option(given, options)
     if unread is not None:
         detail, instead = explain_unread(unread, options)
