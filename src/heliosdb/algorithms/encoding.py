@@ -132,8 +132,8 @@ def _encode_parted(
 
 
 def _is_itself(column: ColumnEncoding) -> bool:
-    has_levels = column.kind in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
-    return column.form == "value" and not has_levels and not column.missing_indicator
+    is_number = column.kind is not ColumnKind.CATEGORY and not column.kind.is_several
+    return column.form == "value" and is_number and not column.missing_indicator
 
 
 class _Cells:
@@ -201,7 +201,7 @@ def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncodin
     else:
         if column.form == "bins":
             values = cells.gathered(values)
-        is_array = column.kind is ColumnKind.ARRAY
+        is_array = column.kind.is_several
         own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
         # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
         missing = np.all(~np.isfinite(own if own.shape[1] else values), axis=1)

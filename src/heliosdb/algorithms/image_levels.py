@@ -1,6 +1,6 @@
 """The first step of round 0 where a feature is an image: its arrays are as long as the options say.
 
-What always holds: a node whose arrays are of another length answers nothing, and says of how many rows that
+What always holds: a node whose images are of another size answers nothing, and says of how many rows that
 is so, or that they are few: never how long one is, nor what is in it.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from heliosdb.algorithms.levels import LevelsStep
 from heliosdb.algorithms.steps import Draws
 from heliosdb.algorithms.table import RawColumn, Table, count_subjects
-from heliosdb.domain.encoding import ColumnKind
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
@@ -30,22 +30,30 @@ class ImageLevelsStep(LevelsStep):
         raw, start = table.columns, 0
         columns = () if task.encoding is None else task.encoding.columns
         for column, read in zip(columns, raw or (RawColumn(),) * len(columns), strict=True):
-            if column.kind is ColumnKind.ARRAY and column.elements > 1:
-                _check_lengths(table, start, column.column, column.elements)
+            if column.kind.is_several and column.elements > 1:
+                _check_lengths(table, start, column)
             start += read.width
         return LevelsStep.compute(self, table, task, memory, draws)
 
 
-def _check_lengths(table: Table, place: int, column: str, elements: int) -> None:
+def _check_lengths(table: Table, place: int, column: ColumnEncoding) -> None:
     lengths = np.asarray(table.features[:, place])
-    wrong = np.isfinite(lengths) & (lengths != elements)
+    wrong = np.isfinite(lengths) & (lengths != column.elements)
     if not wrong.any():
         return
     whose = table.subjects[wrong]
     subjects = int(count_subjects(np.zeros(whose.size, dtype=np.int64), whose, 1)[0])
     several = subjects >= max(table.min_cell, table.min_category)
     rows = counted(int(wrong.sum()), "row") if several else "a few rows"
+    if column.kind is ColumnKind.IMAGE:
+        channels, height, width = column.shape
+        raise invalid_value(
+            f'column "{column.column}" holds what is no image of {counted(channels, "channel")},'
+            f" {height} high and {width} wide, in {rows}",
+            hint="An image is a PNG, JPEG, TIFF or DICOM file of that size; nothing is resized. docs/data.md"
+            " says which are read, and federated_predict of a single one what is wrong with it.",
+        )
     raise invalid_value(
-        f'column "{column}" holds arrays that are no images of {elements} numbers in {rows}',
+        f'column "{column.column}" holds arrays that are no images of {column.elements} numbers in {rows}',
         hint="input_shape says channels, height and width. Share images of one size, such as a view makes.",
     )

@@ -32,12 +32,16 @@ from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import transformed
 from heliosdb.domain.wording import counted
 
+IMAGE_CHANNELS = (1, 3, 4)
+"""Of an image that is bytes: grey; red, green and blue; these and how opaque it is."""
+
 _ARTICLES = {
     ColumnKind.NUMBER: "a number",
     ColumnKind.TIME: "a time",
     ColumnKind.INTERVAL: "an interval",
     ColumnKind.CATEGORY: "a category",
     ColumnKind.ARRAY: "an array",
+    ColumnKind.IMAGE: "an image",
 }
 
 
@@ -135,6 +139,8 @@ def check_columns(
                 detail=f"{one.node}: {one.reason}.",
                 hint="Let its DBA share what the other nodes share, or name another root_node.",
             )
+    if any(_has_image(one, options) for one in found.able.values()):
+        _check_channels(options)
     binned = next((one for one in options.transforms if one.bins is not None), None)
     if private and binned is not None:
         raise not_supported(
@@ -158,15 +164,36 @@ def plain_columns(
     """
     kinds = feature_kinds(datasets, options, are_all=are_all)
     columns = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
-    if columns and columns[0].kind is ColumnKind.ARRAY:
-        # What is declared no row has to tell, and under a budget none is asked.
-        columns[0] = replace(columns[0], elements=image_elements(options))
+    # What is declared no row has to tell, and under a budget none is asked.
+    if columns and columns[0].kind.is_several:
+        shape = tuple(options.given.get("input_shape") or ())
+        columns[0] = replace(columns[0], elements=image_elements(options), shape=shape)
     return transformed(columns, options.transforms)
 
 
 def image_elements(options: TrainingOptions) -> int:
     """Return how many numbers input_shape says that the first features are, 1 where it is not given."""
     return math.prod(options.given.get("input_shape") or ())
+
+
+def image_feature(options: TrainingOptions) -> str | None:
+    """Return the feature that may be an image: the first, where input_shape says of what shape."""
+    return options.features[0] if options.features and options.given.get("input_shape") else None
+
+
+def _has_image(dataset: DatasetDescription, options: TrainingOptions) -> bool:
+    name = image_feature(options)
+    return name is not None and kind_of(dataset.type_of(name)) is ColumnKind.IMAGE
+
+
+def _check_channels(options: TrainingOptions) -> None:
+    """FederatedError INVALID_VALUE for an image of channels that no file has."""
+    channels, *_ = options.given["input_shape"]
+    if channels not in IMAGE_CHANNELS:
+        raise invalid_value(
+            f"input_shape says {counted(channels, 'channel')}, and an image that is bytea has 1, 3 or 4",
+            hint="1: grey. 3: red, green, blue. 4: these and alpha.",
+        )
 
 
 def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tuple[str, ...] | None:
@@ -406,7 +433,9 @@ def _choose(
     if choice.chosen is not None and choice.chosen.paused:
         return f'dataset "{choice.chosen.name}" is paused by the node\'s own DBA'
     if choice.chosen is not None:
-        return _readable(choice.chosen, options, learns_classes=learns_classes)
+        unreadable = _readable(choice.chosen, options, learns_classes=learns_classes)
+        needed = "images" if _has_image(choice.chosen, options) else None
+        return unreadable if isinstance(unreadable, str) else _lacks(offer, needed) or choice.chosen
     if not choice.considered:
         return f'shares no dataset "{named}"'
     if choice.whole:
@@ -426,7 +455,13 @@ def _readable(
             " node's own DBA drops the dataset and shares it anew"
         )
     for column in options.features:
-        if kind_of(dataset.type_of(column)) is None:
+        kind = kind_of(dataset.type_of(column))
+        if kind is ColumnKind.IMAGE and column != image_feature(options):
+            return (
+                f'column {column} of dataset "{dataset.name}" is of type bytea, which is a feature as the'
+                " image of a cnn alone, its first"
+            )
+        if kind is None:
             return (
                 f'column {column} of dataset "{dataset.name}" is of type {dataset.type_of(column)},'
                 " which is no feature"
@@ -440,10 +475,12 @@ def _readable(
             )
     if learns_classes:
         wanted.add(ColumnKind.CATEGORY)
-    kind = dataset.type_of(options.target)
-    if kind_of(kind) not in wanted:
+    target_type = dataset.type_of(options.target)
+    if kind_of(target_type) not in wanted:
         label = " and no label" if learns_classes else ""
-        return f'column {options.target} of dataset "{dataset.name}" is of type {kind}, no number{label}'
+        return (
+            f'column {options.target} of dataset "{dataset.name}" is of type {target_type}, no number{label}'
+        )
     return dataset
 
 

@@ -155,7 +155,7 @@ def _numbers(table: Table, request: TableRequest) -> Iterator[tuple[str, Vector]
     for name, column in zip(
         request.features, table.columns or (RawColumn(),) * len(request.features), strict=True
     ):
-        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
+        if column.kind is not ColumnKind.CATEGORY and not column.kind.is_several:
             yield name, table.features[:, start]
         start += column.width
 

@@ -296,7 +296,7 @@ def _fits(own: ColumnKind, wanted: ColumnKind) -> bool:
 def _check_arrays(task: Task, columns: Sequence[ColumnEncoding]) -> None:
     """FederatedError where a row with its arrays would be more numbers than are read: after the charge
     nothing may fail."""
-    arrays = [column.elements for column in columns if column.kind is ColumnKind.ARRAY]
+    arrays = [column.elements for column in columns if column.kind.is_several]
     # Beside elements a length and, at most, features, roles, a target and two codes.
     width = len(task.reading.features) + len(task.reading.roles) + 3 + sum(arrays)
     if arrays and width > MOST_NUMBERS:
@@ -317,7 +317,7 @@ def check_columns(task: Task) -> None:
     columns = task.encoding.columns if task.encoding is not None else ()
     # Only the step that finds levels does not know them.
     of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
-    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",)}
+    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",), ColumnKind.IMAGE: ("value",)}
     for column in columns:
         binned = ("bins",) if column.kind in BINNED else ()
         if column.form not in forms.get(column.kind, ("value", "log1p", *binned)):

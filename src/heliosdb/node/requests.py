@@ -96,6 +96,7 @@ def make_table_request(
         levels=() if plain else tuple(column.levels for column in columns),
         named=() if plain else named_columns(task),
         elements=() if plain else tuple(map(_elements, columns)),
+        shapes=_shapes(columns),
         fold=reading.fold,
         roles=reading.roles,
         admission=admission,
@@ -113,8 +114,14 @@ def named_columns(task: Task) -> tuple[str, ...]:
     return tuple(task.encoding.columns[place].column for place in task.encoding.unnamed)
 
 
+def _shapes(columns: Sequence[ColumnEncoding]) -> tuple[tuple[int, ...], ...]:
+    """Of images that are bytes; () where there is none: two requests are equal then, as they were."""
+    shapes = tuple(column.shape if column.kind is ColumnKind.IMAGE else () for column in columns)
+    return shapes if any(shapes) else ()
+
+
 def _elements(column: ColumnEncoding) -> int:
-    return column.elements if column.kind is ColumnKind.ARRAY else 0
+    return column.elements if column.kind.is_several else 0
 
 
 def computing_limits(received: ReceivedTask) -> Limits:

@@ -49,7 +49,7 @@ class Feature:
                 return TensorMetadata(self.name, TEXT, (-1,))
             case ColumnKind.BOOLEAN:
                 return TensorMetadata(self.name, "BOOL", (-1,))
-            case ColumnKind.ARRAY:
+            case ColumnKind.ARRAY | ColumnKind.IMAGE:
                 return TensorMetadata(self.name, "FP64", (-1, self.last - self.first))
             case _:
                 return TensorMetadata(self.name, "FP64", (-1,))
@@ -155,7 +155,7 @@ def make_signature(
     found: list[Feature] = []
     first = 0
     for name, column in zip(features, encoding.columns, strict=True):
-        last = first + (column.elements if column.kind is ColumnKind.ARRAY else 1)
+        last = first + (column.elements if column.kind.is_several else 1)
         found.append(_feature(name, column, first, last))
         first = last
     return Signature(tuple(found), tuple(classes), first, has_score)
