@@ -76,9 +76,9 @@ DEFINITION = (
         "input_shape",
         OptionType.INTEGER_ARRAY,
         None,
-        "of cnn: channels, height and width of the image that the first features are, an array of so many"
-        " elements or so many numbers, channel by channel and line by line; what features follow join behind"
-        " the blocks",
+        "of cnn: channels, height and width of the image that the first features are: a file (bytea) of that"
+        " size, or an array of so many elements or so many numbers, channel by channel and line by line; at most"
+        " 16000 numbers. What features follow join behind the blocks",
         minimum=1,
         maximum=1_600,
         of_parts=True,
