@@ -17,7 +17,7 @@ import numpy as np
 
 from heliosdb.algorithms.neighbours import gather
 from heliosdb.algorithms.parted import Parted
-from heliosdb.algorithms.space import Space
+from heliosdb.algorithms.space import Space, rows_at_once, slices
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain.classes import BINARY_LABELS, class_number
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -201,12 +201,27 @@ def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncodin
     else:
         if column.form == "bins":
             values = cells.gathered(values)
-        is_array = column.kind.is_several
-        own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
+        _fill_numbers(own, values, column)
         # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
-        missing = np.all(~np.isfinite(own if own.shape[1] else values), axis=1)
+        missing = _all_missing(own if own.shape[1] else values)
     if column.missing_indicator:
         inputs[:, -1] = cells.merged(missing.astype(np.int64))
+
+
+def _fill_numbers(inputs: Matrix, values: Matrix, column: ColumnEncoding) -> None:
+    if not column.kind.is_several:
+        inputs[:] = _of_number(values, column)
+        return
+    # A row may be thousands of numbers, and there may be more rows than fit into memory.
+    for block in slices(len(values), rows_at_once(column.elements)):
+        inputs[block] = _of_elements(values[block], column.elements)
+
+
+def _all_missing(values: Matrix) -> Mask:
+    made = np.empty(len(values), dtype=np.bool_)
+    for block in slices(len(values), rows_at_once(values.shape[1])):
+        made[block] = np.all(~np.isfinite(values[block]), axis=1)
+    return made
 
 
 def _of_number(values: Matrix, column: ColumnEncoding) -> Matrix:
