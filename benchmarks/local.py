@@ -30,7 +30,8 @@ from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepN
 from heliosdb.domain.state import NO_STATE, make_state
 from heliosdb.domain.task import Reading, Scaling, Task, TaskKey
 from heliosdb.node import worker
-from heliosdb.node.datasets import TableRequest, parse_copy
+from heliosdb.node.copied_rows import parse_copy
+from heliosdb.node.datasets import TableRequest
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
 

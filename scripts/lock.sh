@@ -32,7 +32,7 @@ apart = extras["pgspot"]
 # Of the extras all that a server may be asked for; which build of PyTorch a node takes is its owner's to say.
 servers = base + [
     name
-    for extra in ("api", "tracing", "reports", "exchange")
+    for extra in ("api", "tracing", "reports", "exchange", "images")
     for name in extras[extra]
     if not name.startswith("heliosdb-federated-learning")
 ]

@@ -44,7 +44,7 @@ check() {
     echo "pgspot: $file"
     # Inlined, so without a SET clause; every name in them is qualified.
     local one inlined=()
-    for one in is_given as_number as_flag as_text as_time as_interval as_array; do
+    for one in is_given as_number as_flag as_text as_time as_interval as_array as_image; do
         inlined+=(--proc-without-search-path "federated._$one(value anyelement)")
     done
     local evaluate='model text,query text,resamples integer,confidence double precision,seed bigint,subject text'

@@ -9,6 +9,15 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._level_names(jsonb) IS 'All levels of a category: those of values, NULL, and what is left';
 
+CREATE FUNCTION federated._is_shape(shape jsonb, slots integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN jsonb_typeof(shape) IS DISTINCT FROM 'array' THEN false
+        WHEN jsonb_array_length(shape) <> 3 OR jsonb_path_exists(shape, '$[*] ? (@.type() != "number")') THEN false
+        WHEN jsonb_path_exists(shape, '$[*] ? (@ < 1 || @ > 100000 || @.floor() != @)') THEN false
+        ELSE (shape ->> 0)::numeric * (shape ->> 1)::numeric * (shape ->> 2)::numeric = slots END
+$$;
+COMMENT ON FUNCTION federated._is_shape(jsonb, integer) IS 'Whether channels, height and width are those of an image of so many numbers';
+
 -- How the features of a version become parameters, inputs and slots: of its encoding, or of flags alone where every feature
 -- is one input. Slots are what a row is handed to numpy as (src/heliosdb/scoring/rows.py).
 CREATE FUNCTION federated._columns(
@@ -24,7 +33,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place)
     ), known AS (
         SELECT g.place, g.feature, g.spec ->> 'kind' AS kind, coalesce(g.spec ->> 'form', 'value') AS form, g.spec,
-               CASE WHEN g.spec ->> 'kind' IN ('array', 'text') THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
+               CASE WHEN g.spec ->> 'kind' IN ('array', 'image', 'text') THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
         FROM given AS g
     ), counted AS (
         SELECT k.*, coalesce((k.spec ->> 'missing_indicator')::boolean, false)::integer + CASE k.form
@@ -36,7 +45,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.place, c.feature, c.kind, c.form,
            CASE c.kind WHEN 'number' THEN 'float8'::regtype WHEN 'boolean' THEN 'boolean'::regtype
                        WHEN 'time' THEN 'timestamp'::regtype WHEN 'interval' THEN 'interval'::regtype
-                       WHEN 'category' THEN 'text'::regtype WHEN 'text' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
+                       WHEN 'category' THEN 'text'::regtype WHEN 'text' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype
+                       WHEN 'image' THEN 'bytea'::regtype END,
            c.spec, c.inputs, (1 + sum(c.inputs) OVER (ORDER BY c.place) - c.inputs)::integer, c.slots
     FROM counted AS c ORDER BY c.place
 $$;
@@ -64,7 +74,9 @@ BEGIN
         WHERE c.type IS NULL OR c.slots NOT BETWEEN 1 AND 100000 OR c.inputs < 0
            OR (c.kind = 'category') <> (c.form IN ('indicators', 'index')) OR (c.kind = 'text') <> (c.form = 'hashed')
            OR (c.kind = 'text' AND (c.slots > 4096 OR c.inputs <> c.slots))
-           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index', 'hashed') OR (c.kind = 'array' AND c.form = 'bins')
+           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index', 'hashed') OR (c.kind IN ('array', 'image') AND c.form = 'bins')
+           OR (c.kind = 'image' AND c.form <> 'value')
+           OR ((c.spec ? 'shape' OR c.kind = 'image') AND NOT federated._is_shape(c.spec -> 'shape', c.slots))
            OR jsonb_path_exists(c.spec, '$.edges[*] ? (@.type() != "number")')
            OR jsonb_path_exists(c.spec, '$.levels[*] ? (@.type() != "string")'));
     IF wrong IS NOT NULL THEN

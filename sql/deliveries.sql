@@ -145,7 +145,7 @@ BEGIN
                           WHERE c.spec ? k AND jsonb_typeof(c.spec -> k) <> 'boolean')
                OR EXISTS (SELECT FROM jsonb_object_keys(c.spec) AS k
                           WHERE k NOT IN ('column', 'kind', 'form', 'levels', 'null_level', 'other_level', 'edges', 'elements',
-                                          'missing_indicator', 'scaled')))
+                                          'missing_indicator', 'scaled', 'shape')))
     INTO slots, inputs, wrong
     FROM federated._columns(features, booleans, prediction) AS c;
     wrong := coalesce(wrong, (

@@ -295,6 +295,21 @@ END
 $$;
 COMMENT ON FUNCTION federated._json_array(jsonb) IS 'An array feature''s value given as JSON';
 
+CREATE FUNCTION federated._json_image(value jsonb) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(value) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(value) <> 'string' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the value of an image feature must be the bytes of a file, not a JSON %s', jsonb_typeof(value)),
+            HINT = 'In JSON they are text: in hexadecimal behind \x, or in base64.';
+    END IF;
+    RETURN CASE WHEN starts_with(value #>> '{}', '\x') THEN (value #>> '{}')::bytea ELSE decode(value #>> '{}', 'base64') END;
+END
+$$;
+COMMENT ON FUNCTION federated._json_image(jsonb) IS 'An image feature''s value given as JSON: the bytes of a file, in hexadecimal behind \x or in base64';
+
 -- Of each feature, an expression of its parameter's type over $1. Every name in it is qualified: it stands in bodies that
 -- have no search_path of their own, which would be set at each call. What begins as a number does is one, in JSON as in a
 -- string of it; all else, what is wrong too, takes the dearer way.
@@ -306,7 +321,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'number' THEN 'CASE WHEN pg_catalog.ascii(%1$s) OPERATOR(pg_catalog.<) 58 THEN (%1$s)::pg_catalog.float8'
             ' WHEN %1$s IS NOT NULL THEN federated._json_number(%2$s) END'
         WHEN 'category' THEN '%1$s' WHEN 'text' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
-        WHEN 'interval' THEN 'federated._json_interval(%2$s)' ELSE 'federated._json_array(%2$s)' END,
+        WHEN 'interval' THEN 'federated._json_interval(%2$s)' WHEN 'image' THEN 'federated._json_image(%2$s)' ELSE 'federated._json_array(%2$s)' END,
         format('($1 OPERATOR(pg_catalog.->>) %L)', c.feature), format('($1 OPERATOR(pg_catalog.->) %L)', c.feature)) ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
@@ -389,6 +404,7 @@ DECLARE
     given   text[];
     numbers bigint;
     worded  text;
+    shown   text;
     result  double precision;
 BEGIN
     SELECT f.* INTO found FROM federated._find_function(model) AS f;
@@ -400,11 +416,16 @@ BEGIN
             HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(found.features, ', '));
     END IF;
     given := federated._given_in_order(found.features, found.booleans, found.prediction);
-    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind IN ('category', 'text')) INTO numbers, worded
+    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind IN ('category', 'text')), min(c.feature) FILTER (WHERE c.kind = 'image')
+    INTO numbers, worded, shown
     FROM federated._columns(found.features, found.booleans, found.prediction) AS c;
     IF worded IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('feature "%s" of federated model "%s" is text, and no number in an array', worded, model),
+            HINT = 'Give the features by their names, as a row or as JSON.';
+    ELSIF shown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('feature "%s" of federated model "%s" is an image, and no number in an array', shown, model),
             HINT = 'Give the features by their names, as a row or as JSON.';
     ELSIF cardinality(features) <> numbers THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',

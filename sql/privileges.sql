@@ -178,7 +178,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst;
 GRANT EXECUTE ON FUNCTION
     federated._find_function(text), federated._boolean_features(text, jsonb), federated._classes(text),
-    federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb),
+    federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb), federated._json_image(jsonb),
     federated._given_by_json(text[], boolean[], jsonb), federated._given_in_order(text[], boolean[], jsonb),
     federated._given_by_name(text[], boolean[], jsonb, text[], text), federated._absent_value(regtype),
     federated._describe_call(text, text, text[], boolean[], jsonb, text[])
@@ -199,6 +199,7 @@ GRANT EXECUTE ON FUNCTION
     federated._render_lookup(text, text[], double precision[], double precision, double precision),
     federated._level_edges(text[]), federated._level_numbers(text[], double precision[], double precision),
     federated._elements(double precision[], integer), federated._hash_text(text, integer), federated._bytes(double precision[]),
+    federated._is_shape(jsonb, integer), federated._pixels(double precision[], integer, text), federated._image(bytea, text, integer[]),
     federated._softmax(double precision[], double precision)
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
@@ -209,7 +210,8 @@ GRANT EXECUTE ON FUNCTION
     federated._as_time(federated.absent), federated._as_time(date), federated._as_time(timestamp), federated._as_time(timestamptz),
     federated._as_time(anyelement), federated._as_interval(federated.absent), federated._as_interval(interval),
     federated._as_interval(anyelement), federated._as_array(federated.absent), federated._as_array(float8[]),
-    federated._as_array(real[]), federated._as_array(integer[]), federated._as_array(bigint[]), federated._as_array(anyelement)
+    federated._as_array(real[]), federated._as_array(integer[]), federated._as_array(bigint[]), federated._as_array(anyelement),
+    federated._as_image(federated.absent), federated._as_image(bytea), federated._as_image(anyelement)
 TO federated_analyst;
 GRANT USAGE ON TYPE federated.absent TO federated_analyst;
 -- What reads a version for numpy runs as the owner of the models' functions.

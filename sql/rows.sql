@@ -69,6 +69,14 @@ COMMENT ON FUNCTION federated._as_array(integer[]) IS 'An array of whole numbers
 COMMENT ON FUNCTION federated._as_array(bigint[]) IS 'An array of large whole numbers';
 COMMENT ON FUNCTION federated._as_array(anyelement) IS 'An array out of anything else, as of JSON';
 
+CREATE FUNCTION federated._as_image(value federated.absent) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::bytea;
+CREATE FUNCTION federated._as_image(value bytea) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+CREATE FUNCTION federated._as_image(value anyelement) RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._json_image(pg_catalog.to_jsonb($1))';
+COMMENT ON FUNCTION federated._as_image(federated.absent) IS 'An image that the row has not';
+COMMENT ON FUNCTION federated._as_image(bytea) IS 'The bytes of an image as they are';
+COMMENT ON FUNCTION federated._as_image(anyelement) IS 'The bytes of an image out of anything else, as of JSON';
+
 -- Of each feature, an expression of its parameter's type over a column of that name. source: what stands before the name.
 CREATE FUNCTION federated._given_by_name(features text[], booleans boolean[], prediction jsonb, present text[], source text)
 RETURNS text[]
@@ -76,7 +84,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_agg(CASE
         WHEN c.feature = ANY (present) THEN format('federated.%I(%s%I)', CASE c.kind
             WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text' WHEN 'text' THEN '_as_text'
-            WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' ELSE '_as_array' END, source, c.feature)
+            WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' WHEN 'image' THEN '_as_image' ELSE '_as_array' END, source, c.feature)
         WHEN cardinality(features) > 99 THEN federated._absent_value(c.type) END ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
 $$;

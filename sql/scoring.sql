@@ -37,12 +37,43 @@ $$;
 COMMENT ON FUNCTION federated._hash_text(text, integer) IS
     'The words of a text, hashed into so many numbers whose squares sum to 1; of NULL, and of a text without words, zeros';
 
+CREATE FUNCTION federated._pixels(elements double precision[], count integer, feature text) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF elements IS NOT NULL AND (cardinality(elements) <> count OR array_ndims(elements) <> 1) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('feature "%s" is an image of %s %s, not %s', feature, count, CASE count WHEN 1 THEN 'number' ELSE 'numbers' END,
+                             CASE WHEN array_ndims(elements) > 1 THEN format('an array of %s dimensions', array_ndims(elements))
+                                  ELSE cardinality(elements)::text END),
+            HINT = 'It is one array, channel by channel and line by line, of the size that the model was trained on.';
+    END IF;
+    RETURN federated._elements(elements[:], count);
+END
+$$;
+COMMENT ON FUNCTION federated._pixels(double precision[], integer, text) IS
+    'The numbers of an image that is an array, NaN where there is none; error 22023 for an array of another length';
+
+-- Decoded by what decodes images at the nodes. They are foreign bytes: their caller's own, and of bounded size.
+CREATE FUNCTION federated._image(image bytea, feature text, shape integer[]) RETURNS double precision[]
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "@VERSION@", "image_slots", "images")(image, feature, shape)
+$$;
+COMMENT ON FUNCTION federated._image(bytea, text, integer[]) IS
+    'The numbers of an image that is a file, NaN where there is none; error 22023 for what is none of that shape, 0A000 where Pillow or pydicom is not installed';
+
 -- value: an expression of the parameter's type. A level is its index. Every name is qualified: it may stand in a body that
 -- has the caller's search_path.
 CREATE FUNCTION federated._render_slot(value text, kind text, spec jsonb, slots integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE kind
-        WHEN 'array' THEN format('federated._elements(%s, %s)', value, slots)
+        WHEN 'array' THEN CASE WHEN spec ? 'shape' THEN format('federated._pixels(%s, %s, %L)', value, slots, spec ->> 'column')
+                               ELSE format('federated._elements(%s, %s)', value, slots) END
+        WHEN 'image' THEN format('federated._image(%s, %L, %L)', value, spec ->> 'column', translate(spec ->> 'shape', '[]', '{}'))
         WHEN 'text' THEN format('federated._hash_text(pg_catalog.left(%s, 65536), %s)', value, slots)
         WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
         WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
@@ -68,7 +99,7 @@ BEGIN
         SELECT c.kind, federated._render_slot(given[c.place], c.kind, c.spec, c.slots) AS slot
         FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place
     LOOP
-        IF feature.kind NOT IN ('array', 'text') THEN
+        IF feature.kind NOT IN ('array', 'image', 'text') THEN
             numbers := numbers || feature.slot;
             CONTINUE;
         END IF;

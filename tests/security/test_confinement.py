@@ -30,6 +30,7 @@ from heliosdb.node.confinement import (
 from heliosdb.node.reader_calls import READERS, name_of_reader
 from heliosdb.node.reader_process import start_reader_process
 from tests.support.escaping import LEFT_OPEN, SECRET, SERVER
+from tests.support.images import as_dicom, as_file, grey
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "heliosdb.node.training_process", "0")
@@ -117,6 +118,25 @@ def test_what_is_tried_can_be_done_by_a_process_that_is_not_confined(environment
         "the daemon's pages",
     ):
         assert main[name], name
+
+
+DECODES = """
+import sys
+from heliosdb.node.confinement import confine
+confine(None)
+from heliosdb.scoring.images import decode_image, load_libraries
+load_libraries()
+for line in sys.stdin:
+    print(decode_image(bytes.fromhex(line), (1, 5, 7)).size)
+"""
+
+
+def test_images_are_decoded_by_a_process_that_is_confined_before_it_has_what_decodes_them() -> None:
+    files = [as_file(grey(5, 7), kind) for kind in ("PNG", "JPEG", "TIFF")] + [as_dicom(grey(5, 7))]
+    given = "".join(f"{one.hex()}\n" for one in files)
+    command = [sys.executable, "-P", "-c", DECODES]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["35"] * 4, done.stderr
 
 
 def test_the_process_that_reads_is_gone_with_the_training_process(environment: dict[str, str]) -> None:

@@ -186,6 +186,8 @@ ELSEWHERE = {
     "the node charged the task and could not compute its answer": AFTER,
     "The dataset has no row with a target to train on.": PLAIN,
     "step … does not say what a data subject adds to a private answer": FIRST,
+    "a row would be … of a query, and no more than … are read": "of the task alone: test_image_columns.py",
+    'column "…" cannot be read: this node lacks the extra "images"': "of what is installed: test_image_columns.py",
     "only real numbers get noise or are summed by a protocol": FIRST,
     "the node would have to remember too much of the run": FIRST,
     'dataset "…" gives no answers without noise…': PLAIN,

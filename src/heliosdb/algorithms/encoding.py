@@ -134,8 +134,8 @@ def _encode_parted(
 
 
 def _is_itself(column: ColumnEncoding) -> bool:
-    has_levels = column.kind in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
-    return column.form == "value" and not has_levels and not column.missing_indicator
+    is_number = column.kind is not ColumnKind.CATEGORY and not column.kind.is_several
+    return column.form == "value" and is_number and not column.missing_indicator
 
 
 class _Cells:
@@ -231,12 +231,27 @@ def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncodin
     else:
         if column.form == "bins":
             values = cells.gathered(values)
-        is_array = column.kind is ColumnKind.ARRAY
-        own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
+        _fill_numbers(own, values, column)
         # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
-        missing = np.all(~np.isfinite(own if own.shape[1] else values), axis=1)
+        missing = _all_missing(own if own.shape[1] else values)
     if column.missing_indicator:
         inputs[:, -1] = cells.merged(missing.astype(np.int64))
+
+
+def _fill_numbers(inputs: Matrix, values: Matrix, column: ColumnEncoding) -> None:
+    if not column.kind.is_several:
+        inputs[:] = _of_number(values, column)
+        return
+    # A row may be thousands of numbers, and there may be more rows than fit into memory.
+    for block in slices(len(values), rows_at_once(column.elements)):
+        inputs[block] = _of_elements(values[block], column.elements)
+
+
+def _all_missing(values: Matrix) -> Mask:
+    made = np.empty(len(values), dtype=np.bool_)
+    for block in slices(len(values), rows_at_once(values.shape[1])):
+        made[block] = np.all(~np.isfinite(values[block]), axis=1)
+    return made
 
 
 def _of_number(values: Matrix, column: ColumnEncoding) -> Matrix:

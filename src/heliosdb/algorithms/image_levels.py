@@ -1,6 +1,6 @@
 """The first step of round 0 where features are an image or series: arrays are as long as the options say.
 
-What always holds: a node whose arrays are of another length answers nothing, and says of how many rows that
+What always holds: a node whose images are of another size answers nothing, and says of how many rows that
 is so, or that they are few: never how long one is, nor what is in it.
 """
 
@@ -30,7 +30,7 @@ class ImageLevelsStep(LevelsStep):
         raw, start = table.columns, 0
         columns = () if task.encoding is None else task.encoding.columns
         for column, read in zip(columns, raw or (RawColumn(),) * len(columns), strict=True):
-            if column.kind is ColumnKind.ARRAY and column.elements > 1:
+            if column.kind.is_several and column.elements > 1:
                 _check_lengths(table, start, column)
             start += read.width
         return LevelsStep.compute(self, table, task, memory, draws)
@@ -45,6 +45,14 @@ def _check_lengths(table: Table, place: int, column: ColumnEncoding) -> None:
     subjects = int(count_subjects(np.zeros(whose.size, dtype=np.int64), whose, 1)[0])
     several = subjects >= max(table.min_cell, table.min_category)
     rows = counted(int(wrong.sum()), "row") if several else "a few rows"
+    if column.kind is ColumnKind.IMAGE:
+        channels, height, width = column.shape
+        raise invalid_value(
+            f'column "{column.column}" holds what is no image of {counted(channels, "channel")},'
+            f" {height} high and {width} wide, in {rows}",
+            hint="An image is a PNG, JPEG, TIFF or DICOM file of that size; nothing is resized. docs/data.md"
+            " says which are read, and federated_predict of a single one what is wrong with it.",
+        )
     raise invalid_value(
         f'column "{column.column}" holds arrays of another length than {column.elements} in {rows}',
         hint="input_shape says it: of an image channels, height and width, of series length and channels."

@@ -116,7 +116,7 @@ def _asked_columns(encoding: Encoding) -> list[int]:
     return [
         place
         for place, column in enumerate(encoding.columns)
-        if column.kind in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
+        if column.kind is ColumnKind.CATEGORY or column.kind.is_several
     ]
 
 
@@ -239,7 +239,7 @@ def _of_features(table: Table, encoding: Encoding, work: LevelsWork) -> Iterator
     starts = np.cumsum([0, *(column.width for column in raw)])
     for place in _asked_columns(encoding):
         values, read = table.features[:, int(starts[place])], raw[place]
-        if encoding.columns[place].kind is ColumnKind.ARRAY:
+        if encoding.columns[place].kind.is_several:
             yield _one_length(values, encoding.columns[place].column, table, work)
         else:
             own = read.levels if read.kind is ColumnKind.CATEGORY else None
@@ -342,7 +342,7 @@ def _again(work: LevelsWork, column: str, name: StepName) -> Taken:
 def _encoded(encoding: Encoding, found: Sequence[Named], work: LevelsWork, algorithm: str) -> Encoding:
     columns = list(encoding.columns)
     for place, named in zip(_asked_columns(encoding), found, strict=False):
-        if columns[place].kind is ColumnKind.ARRAY:
+        if columns[place].kind.is_several:
             columns[place] = _with_length(columns[place], named)
         else:
             columns[place] = _with_levels(columns[place], named, work, algorithm)

@@ -73,9 +73,14 @@ def rows_at_once(width: int) -> int:
     return max(1, min(AT_ONCE, _NUMBERS // max(1, width)))
 
 
-def _at_once(array: NDArray[Any]) -> int:
-    """How many rows are copied at a time: however long they are, in about the same memory."""
-    return max(1, min(AT_ONCE, _STRETCH // max(1, size_of(array.shape[1:], array.dtype))))
+def copied_at_once(array: NDArray[Any]) -> int:
+    """Return how many rows are copied at a time: however long they are, in about the same memory."""
+    return rows_within(size_of(array.shape[1:], array.dtype))
+
+
+def rows_within(row_bytes: int) -> int:
+    """Return the same of rows of so many bytes each."""
+    return max(1, min(AT_ONCE, _STRETCH // max(1, row_bytes)))
 
 
 def take(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
@@ -85,7 +90,7 @@ def take(array: NDArray[Any], places: Places, space: Space) -> NDArray[Any]:
     if space.is_memory:
         return array[places]
     taken = space.empty((places.size, *array.shape[1:]), array.dtype)
-    for block in slices(places.size):
+    for block in slices(places.size, copied_at_once(array)):
         taken[block] = gather(array, places[block], space)
     return taken
 
@@ -98,7 +103,7 @@ def keep(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
         return array[mask]
     kept = space.empty((int(np.count_nonzero(mask)), *array.shape[1:]), array.dtype)
     filled = 0
-    for block in slices(mask.size, _at_once(array)):
+    for block in slices(mask.size, copied_at_once(array)):
         found = array[block][mask[block]]
         kept[filled : filled + len(found)] = found
         filled += len(found)
@@ -113,7 +118,7 @@ def keep_columns(array: NDArray[Any], mask: Mask, space: Space) -> NDArray[Any]:
     if space.is_memory:
         return array[:, mask]
     kept = space.empty((len(array), int(np.count_nonzero(mask))), array.dtype)
-    for block in slices(len(array), _at_once(array)):
+    for block in slices(len(array), copied_at_once(array)):
         kept[block] = array[block][:, mask]
         space.rest(array[block].nbytes + kept[block].nbytes)
     return kept

@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 
+from heliosdb.domain.bounds import IMAGE_BYTES
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.ids import DatasetName
 
@@ -35,17 +36,22 @@ NULL_HASH = -(2**63)
 
 @dataclass(frozen=True, slots=True)
 class ColumnReading:
-    """How a column is read. elements: of an array, how many are read, from the first on."""
+    """How a column is read.
+
+    elements: of an array, how many are read, of rows whose arrays have so many; of an image its pixels in all
+    channels. shape: of an image, (channels, height, width).
+    """
 
     name: str
     type_oid: int
     kind: ColumnKind
     elements: int = 0
+    shape: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
-        """How many numbers a row has of it: of an array its length goes first."""
-        return 1 + self.elements if self.kind is ColumnKind.ARRAY else 1
+        """How many numbers a row has of it: of an array or an image its length goes first."""
+        return 1 + self.elements if self.kind.is_several else 1
 
     @property
     def is_hashed(self) -> bool:
@@ -77,6 +83,7 @@ _KINDS = {
     ColumnKind.INTERVAL: (_INTERVAL,),
     # text, character varying, character, name, uuid; and every enum.
     ColumnKind.CATEGORY: (25, 1043, 1042, 19, 2950),
+    ColumnKind.IMAGE: (17,),
 }
 _ELEMENTS = {
     1005: _SMALL_INTEGER, 1007: _INTEGER, 1016: _BIGINT, 1231: _NUMERIC, 1021: _REAL, 1022: _DOUBLE,
@@ -298,6 +305,9 @@ def copy_rows(
     """Yield the rows as binary COPY, cut anywhere: each number a float8 (NULL is NaN) or a hash, int8, then a
     code, int8, for each name. within: those alone whose last code lies there.
 
+    Of an array its length is a float8, and the elements, where there are any, an array of float8, of so many
+    in every row (NULL is NaN). An image is its bytes, NULL, or no byte where it has more than an image may.
+
     A code is a hash without a key: a statement is seen by whoever reads the server's log, so none holds a
     secret. Whoever needs one keys the codes.
     """
@@ -367,14 +377,16 @@ def _fields(column: ColumnReading) -> Iterator[sql.Composable]:
     if column.is_hashed:
         yield sql.SQL("coalesce({}, {}::bigint)").format(_hash(column.name), sql.Literal(str(NULL_HASH)))
         return
+    if column.kind is ColumnKind.IMAGE:
+        yield sql.SQL(_IMAGE).format(c=name, most=sql.Literal(int(IMAGE_BYTES.most)))
+        return
     if column.kind is not ColumnKind.ARRAY:
         yield _as_number(name, column.type_oid)
         return
     yield sql.SQL(_LENGTH).format(c=name)
-    for place in range(1, column.elements + 1):
-        # A slice begins with element 1, wherever the array does.
-        element = sql.SQL("({}[:])[{}]").format(name, sql.Literal(place))
-        yield _as_number(element, _ELEMENTS[column.type_oid])
+    if column.elements:
+        numbers = _ARRAYS.get(_ELEMENTS[column.type_oid], _ARRAY).format(c=name)
+        yield sql.SQL(_FIXED).format(c=name, numbers=numbers, count=sql.Literal(column.elements))
 
 
 def _as_text(column: str) -> sql.Composed:
@@ -413,6 +425,26 @@ _LENGTH = (
     " THEN cardinality({c})::double precision ELSE -1 END"
 )
 """Of an array of more than one dimension no length is told."""
+
+_FIXED = (
+    "CASE WHEN array_ndims({c}) = 1 AND cardinality({c}) = {count}"
+    " THEN array_replace({numbers}, NULL, 'NaN'::double precision)"
+    " ELSE array_fill('NaN'::double precision, ARRAY[{count}]) END"
+)
+"""So many elements in every row: of an array of another length none is told."""
+
+# A slice begins with element 1, wherever the array does.
+_ARRAY = sql.SQL("({c}[:])::double precision[]")
+_ARRAYS = {
+    _BOOLEAN: sql.SQL("({c}[:])::integer[]::double precision[]"),
+    # As of a number that is no element.
+    _NUMERIC: sql.SQL(
+        "ARRAY(SELECT CASE WHEN abs(u.v) BETWEEN 1e-300 AND 1e300 THEN u.v::double precision"
+        " WHEN abs(u.v) < 1e-300 THEN 0 END FROM unnest({c}) WITH ORDINALITY AS u (v, n) ORDER BY u.n)"
+    ),
+}
+
+_IMAGE = "CASE WHEN octet_length({c}) <= {most} THEN {c} WHEN {c} IS NOT NULL THEN ''::bytea END"
 
 
 def _view(query: RowQuery) -> sql.Identifier:

@@ -77,8 +77,11 @@ SIDE, CHANNELS, KERNEL = Bounds(1, 1_600), Bounds(1, 512), Bounds(1, 11)
 """Of an image: how long a side is, how many channels it and each block have; how wide a kernel is, an odd
 number."""
 
-BLOCKS, PIXELS = Bounds(1, 8), Bounds(1, 1_600)
-"""Blocks of a convolutional network, and inputs that are an image: a row is read as no more columns."""
+BLOCKS, PIXELS = Bounds(1, 8), Bounds(1, 16_000)
+"""Blocks of a convolutional network, and inputs that are an image: as many as a row may become."""
+
+IMAGE_BYTES, PIXEL = Bounds(1, 1 << 20), Bounds(-1e9, 1e9)
+"""Of an image that is stored as a file: how large that is, and what a number in it is."""
 
 WINDOWS = Bounds(1, 1 << 21)
 """Numbers that a block multiplies for one row: of each place those beneath the kernel."""

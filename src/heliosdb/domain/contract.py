@@ -32,6 +32,9 @@ from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import transformed
 from heliosdb.domain.wording import counted
 
+IMAGE_CHANNELS = (1, 3, 4)
+"""Of an image that is bytes: grey; red, green and blue; these and how opaque it is."""
+
 _ARTICLES = {
     ColumnKind.NUMBER: "a number",
     ColumnKind.TIME: "a time",
@@ -39,6 +42,7 @@ _ARTICLES = {
     ColumnKind.CATEGORY: "a category",
     ColumnKind.ARRAY: "an array",
     ColumnKind.TEXT: "a text",
+    ColumnKind.IMAGE: "an image",
 }
 
 
@@ -136,6 +140,8 @@ def check_columns(
                 detail=f"{one.node}: {one.reason}.",
                 hint="Let its DBA share what the other nodes share, or name another root_node.",
             )
+    if any(_has_image(one, options) for one in found.able.values()):
+        _check_channels(options)
     binned = next((one for one in options.transforms if one.function == "bins"), None)
     if private and binned is not None:
         raise not_supported(
@@ -159,10 +165,10 @@ def plain_columns(
     """
     kinds = feature_kinds(datasets, options, are_all=are_all)
     columns = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
+    # What is declared no row has to tell, and under a budget none is asked.
     for place, elements in enumerate(declared_elements(options)[: len(columns)]):
-        # What is declared no row has to tell, and under a budget none is asked.
-        if columns[place].kind is ColumnKind.ARRAY:
-            columns[place] = replace(columns[place], elements=elements)
+        if columns[place].kind.is_several:
+            columns[place] = replace(columns[place], elements=elements, shape=image_shape(options))
     return transformed(columns, options.transforms)
 
 
@@ -174,6 +180,32 @@ def declared_elements(options: TrainingOptions) -> tuple[int, ...]:
         length, channels = shape
         return (length,) * min(channels, len(options.features))
     return (math.prod(shape),) if shape else ()
+
+
+def image_shape(options: TrainingOptions) -> tuple[int, ...]:
+    """Return channels, height and width of the image that the first features are; () where they are none."""
+    shape: tuple[int, ...] = tuple(options.given.get("input_shape") or ())
+    return shape if len(shape) == 3 else ()
+
+
+def image_feature(options: TrainingOptions) -> str | None:
+    """Return the feature that may be an image: the first, where input_shape says of what shape."""
+    return options.features[0] if options.features and image_shape(options) else None
+
+
+def _has_image(dataset: DatasetDescription, options: TrainingOptions) -> bool:
+    name = image_feature(options)
+    return name is not None and kind_of(dataset.type_of(name)) is ColumnKind.IMAGE
+
+
+def _check_channels(options: TrainingOptions) -> None:
+    """FederatedError INVALID_VALUE for an image of channels that no file has."""
+    channels, *_ = options.given["input_shape"]
+    if channels not in IMAGE_CHANNELS:
+        raise invalid_value(
+            f"input_shape says {counted(channels, 'channel')}, and an image that is bytea has 1, 3 or 4",
+            hint="1: grey. 3: red, green, blue. 4: these and alpha.",
+        )
 
 
 def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tuple[str, ...] | None:
@@ -413,7 +445,9 @@ def _choose(
     if choice.chosen is not None and choice.chosen.paused:
         return f'dataset "{choice.chosen.name}" is paused by the node\'s own DBA'
     if choice.chosen is not None:
-        return _readable(choice.chosen, options, learns_classes=learns_classes)
+        unreadable = _readable(choice.chosen, options, learns_classes=learns_classes)
+        needed = "images" if _has_image(choice.chosen, options) else None
+        return unreadable if isinstance(unreadable, str) else _lacks(offer, needed) or choice.chosen
     if not choice.considered:
         return f'shares no dataset "{named}"'
     if choice.whole:
@@ -433,7 +467,13 @@ def _readable(
             " node's own DBA drops the dataset and shares it anew"
         )
     for column in options.features:
-        if kind_of(dataset.type_of(column)) is None:
+        kind = kind_of(dataset.type_of(column))
+        if kind is ColumnKind.IMAGE and column != image_feature(options):
+            return (
+                f'column {column} of dataset "{dataset.name}" is of type bytea, which is a feature as the'
+                " image of a cnn alone, its first"
+            )
+        if kind is None:
             return (
                 f'column {column} of dataset "{dataset.name}" is of type {dataset.type_of(column)},'
                 " which is no feature"
@@ -447,10 +487,12 @@ def _readable(
             )
     if learns_classes:
         wanted.add(ColumnKind.CATEGORY)
-    kind = dataset.type_of(options.target)
-    if kind_of(kind) not in wanted:
+    target_type = dataset.type_of(options.target)
+    if kind_of(target_type) not in wanted:
         label = " and no label" if learns_classes else ""
-        return f'column {options.target} of dataset "{dataset.name}" is of type {kind}, no number{label}'
+        return (
+            f'column {options.target} of dataset "{dataset.name}" is of type {target_type}, no number{label}'
+        )
     return dataset
 
 

@@ -28,6 +28,7 @@ _KINDS = {
         f"{kind}[]"
         for kind in ("double precision", "real", "smallint", "integer", "bigint", "numeric", "boolean")
     ),
+    ColumnKind.IMAGE: ("bytea",),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 

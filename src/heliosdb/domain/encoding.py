@@ -31,6 +31,13 @@ class ColumnKind(StrEnum):
     ARRAY = "array"
     TEXT = "text"
     """What is written in a text, not which text it is: numbers that are made of it, `elements` of them."""
+    IMAGE = "image"
+    """Bytes that hold an image, of which pixels become numbers: see scoring/images.py."""
+
+    @property
+    def is_several(self) -> bool:
+        """Whether a value is several numbers, as many for every row."""
+        return self in (ColumnKind.ARRAY, ColumnKind.IMAGE)
 
 
 Form = Literal["value", "log1p", "bins", "indicators", "index", "hashed"]
@@ -53,8 +60,9 @@ class ColumnEncoding:
 
     levels: of a category, in the order of their bytes. null_level: whether NULL is one more of them, behind
     these; other_level: whether all further values are one, the last. A value without a level is missing.
-    edges: of bins, ascending; an input for each says whether the value is above it. elements: of an array,
-    and how many numbers are made of a text.
+    edges: of bins, ascending; an input for each says whether the value is above it. elements: of an array, or
+    pixels of an image in all its channels, and how many numbers are made of a text. shape: of an image, which
+    is of kind IMAGE or an ARRAY, (channels, height, width); () of all else.
     missing_indicator: whether one more input, the last, says that the value is missing. scaled: whether
     values are scaled like others.
     """
@@ -69,6 +77,7 @@ class ColumnEncoding:
     elements: int = 1
     missing_indicator: bool = False
     scaled: bool = True
+    shape: tuple[int, ...] = ()
 
     @property
     def level_names(self) -> tuple[str, ...]:
@@ -101,7 +110,7 @@ class ColumnEncoding:
                 return tuple(f"{self.column}={name}" for name in self.level_names[1:])
             case "hashed":
                 return tuple(f"hashed({self.column})[{place}]" for place in range(1, self.elements + 1))
-            case _ if self.kind is ColumnKind.ARRAY:
+            case _ if self.kind.is_several:
                 return tuple(f"{self.column}[{place}]" for place in range(1, self.elements + 1))
             case _:
                 return (self.column,)
@@ -162,7 +171,12 @@ class Encoding:
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the catalog."""
-        return asdict(self)
+        told = asdict(self)
+        for column in told["columns"]:
+            # Releases that know of no images know of no such entry.
+            if not column["shape"]:
+                del column["shape"]
+        return told
 
     @classmethod
     def from_json(cls, encoding: Mapping[str, Any]) -> Encoding:
@@ -174,4 +188,5 @@ def _column_from_json(column: Mapping[str, Any]) -> ColumnEncoding:
     given = dict(column)
     given["kind"] = ColumnKind(given["kind"])
     given["levels"], given["edges"] = tuple(given["levels"]), tuple(given["edges"])
+    given["shape"] = tuple(given.get("shape", ()))
     return ColumnEncoding(**given)

@@ -41,7 +41,7 @@ def _known(nodes: Nodes, one: ColumnEncoding, *, finite: bool) -> tuple[str, boo
     indices, and True."""
     if one.kind is ColumnKind.CATEGORY:
         return _levels(nodes, one), True
-    if one.kind is ColumnKind.ARRAY:
+    if one.kind.is_several:
         value = nodes.take(one.column, TensorProto.DOUBLE, one.elements)
     else:
         value = nodes.as_column(nodes.take(one.column, TensorProto.DOUBLE))

@@ -14,7 +14,7 @@ from heliosdb.exchange.portable import Portable, level_place
 
 def field_names(one: ColumnEncoding) -> list[str]:
     """The fields that hold a column's values."""
-    if one.kind is ColumnKind.ARRAY:
+    if one.kind.is_several:
         return [f"{one.column}[{place}]" for place in range(1, one.elements + 1)]
     return [one.column]
 

@@ -31,7 +31,7 @@ def known_columns(model: Portable, dialect: Dialect) -> Mapping[str, exp.Express
 
 def known_names(place: int, one: ColumnEncoding) -> list[str]:
     """The names of what a column becomes at the first level."""
-    if one.kind is ColumnKind.ARRAY:
+    if one.kind.is_several:
         return [f"{PREFIX}c{place}_{element}" for element in range(1, one.elements + 1)]
     return [f"{PREFIX}c{place}"]
 
@@ -96,6 +96,8 @@ def _values(one: ColumnEncoding, dialect: Dialect) -> list[exp.Expression]:
             return [_transformed(_days(one, given, dialect), one, dialect)]
         case ColumnKind.INTERVAL:
             return [_transformed(_interval_days(one, given, dialect), one, dialect)]
+        case ColumnKind.IMAGE:
+            raise _cannot(one, "an image", dialect)
         case ColumnKind.ARRAY:
             if dialect not in _HAVE_ARRAYS:
                 raise _cannot(one, "an array", dialect)

@@ -14,14 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heliosdb.algorithms.space import AT_ONCE
+from heliosdb.algorithms.space import rows_within
+from heliosdb.algorithms.table import BLOCK
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.datasets import TableRequest
 
 log = logging.getLogger(__name__)
 
 _TIMES_A_BLOCK = 3
-"""What is held at once for a block: as it was sent, its numbers, and what is made of these."""
+"""What is held at once for a block: as it was sent, its numbers, and what is made of these.
+
+It is as many rows as a sum is taken over at a time, or as are copied where these are more.
+"""
 
 _MORE_MEMORY = (
     "The node's own DBA may raise max_memory_gb, or who registered the node its option; or fewer features are"
@@ -97,11 +101,12 @@ def check_one_block(request: TableRequest, allowance: Allowance, taken: int) -> 
     if allowance.memory_bytes is None:
         return
     numbers = request.width
-    needed = _TIMES_A_BLOCK * AT_ONCE * 8 * numbers
+    rows = max(BLOCK, rows_within(8 * numbers))
+    needed = _TIMES_A_BLOCK * rows * 8 * numbers
     if taken + needed > allowance.memory_bytes:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
-            f"the node's memory limit is too small to hold one block of {AT_ONCE} rows of dataset"
+            f"the node's memory limit is too small to hold one block of {rows} rows of dataset"
             f' "{request.dataset}": {numbers} numbers a row need about {needed / 2**30:.2g} GB beside what'
             f" the process takes, and max_memory_gb is {allowance.memory_bytes / 2**30:.3g}",
             hint=_MORE_MEMORY,

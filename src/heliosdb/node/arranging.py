@@ -156,7 +156,7 @@ def _numbers(table: Table, request: TableRequest) -> Iterator[tuple[str, Vector]
     for name, column in zip(
         request.features, table.columns or (RawColumn(),) * len(request.features), strict=True
     ):
-        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY, ColumnKind.TEXT):
+        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.TEXT) and not column.kind.is_several:
             yield name, table.features[:, start]
         start += column.width
 

@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from heliosdb.algorithms.space import MEMORY, Space
 from heliosdb.algorithms.table import HELD_OUT_PURPOSE, Hashes
 from heliosdb.catalog.dataset_rows import ColumnReading, split_codes
+from heliosdb.domain.errors import not_supported
 from heliosdb.domain.vector import Matrix
 from heliosdb.node import dask_parts
 from heliosdb.node.allowance import Allowance
@@ -60,6 +61,11 @@ class DaskEngine:
         self, rows: Rows, reader: str, request: TableRequest, allowance: Allowance
     ) -> tuple[Arranged, Described]:
         """See `Engine`."""
+        if any(request.shapes):
+            raise not_supported(
+                "images as bytea are not read by an engine's workers yet",
+                hint="Take engine out of the node's settings, or let a view share arrays of numbers.",
+            )
         if request.texts:
             # Which words count all rows decide, so they are read here.
             return OneProcess().read(rows, reader, request, allowance)

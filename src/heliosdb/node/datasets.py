@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -29,20 +27,22 @@ from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.admission import EVERYBODY, Admission
+from heliosdb.node.copied_rows import decode_images, fields_of, parse_blocks, parse_copy
 from heliosdb.node.read_texts import KnownTexts
 from heliosdb.node.reader import Rows
 from heliosdb.node.scratch import RowSpool, spool_of
+from heliosdb.scoring.images import load_libraries
 from heliosdb.scoring.words import LONGEST
-from heliosdb.transport.limits import MAX_LEVEL_BYTES
-
-_COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
-_COPY_TRAILER = struct.pack(">h", -1)
+from heliosdb.transport.limits import MAX_INPUTS, MAX_LEVEL_BYTES
 
 NEITHER = math.inf
 """Stands under a budget for a target that is none of its classes: no row of a table has it."""
 
-MOST_NUMBERS = 1_600
-"""Of a row: a query has no more columns."""
+MOST_FIELDS = 1_600
+"""Of a row: a query has no more columns. An array is two, its length and its elements."""
+
+MOST_NUMBERS = MAX_INPUTS + MOST_FIELDS
+"""Of a row: as many inputs as a task may have, and what is beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,11 @@ class TableRequest:
 
     run: its id in hexadecimal; a new run reads anew. classes: the labels of a target that is read as their
     indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
-    and it is a category; elements: where it is an array. hashed: of each feature into how many numbers its
-    text is hashed, 0 where it is read otherwise. named: categories of which every value is known by its text,
-    under a budget; without one all are. roles: (role, column) of further columns. base_tables: what
-    the rows come from. known_by: the columns by which a row is known. key: secret; of the choice of held-out
+    and it is a category; elements: where it is an array or an image. shapes: of each feature, where one is an
+    image: (channels, height, width), () of all else. hashed: of each feature into how many numbers its text
+    is hashed, 0 where it is read otherwise. named: categories of which every value is known by its text,
+    under a budget; without one all are. roles: (role, column) of further columns. base_tables: what the
+    rows come from. known_by: the columns by which a row is known. key: secret; of the choice of held-out
     subjects, of the names in row sets and of the order of training. plain: for answers without noise, under
     the rules of `disclosure`; min_rows to max_row_sets are theirs (`DisclosureRules`). admission: whose rows
     are read as if they were not there; has_consent_query: whether it lacks who is in the dataset's
@@ -84,6 +85,7 @@ class TableRequest:
     named: tuple[str, ...] = ()
     elements: tuple[int, ...] = ()
     hashed: tuple[int, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
     admission: Admission = EVERYBODY
@@ -110,7 +112,8 @@ class TableRequest:
     @property
     def width(self) -> int:
         """How many numbers a row is as it is read, but for elements of arrays."""
-        return len(self.columns) + len(self.names) + sum(self.elements)
+        images = sum(math.prod(shape) for shape in self.shapes if shape)
+        return len(self.columns) + len(self.names) + (sum(self.elements) or images)
 
     @property
     def most_width(self) -> int:
@@ -235,15 +238,22 @@ def opened(rows: Rows, query: RowQuery, request: TableRequest) -> Iterator[OpenR
     known = _private_vocabularies(rows, query, kinds, request) if not request.plain else {}
     with rows.snapshot():
         columns = [_with_elements(rows, query, column, request, place) for place, column in enumerate(kinds)]
-        numbers = sum(column.width for column in columns)
-        if numbers + len(query.names) > MOST_NUMBERS:
+        _check_width(columns, query, request)
+        yield OpenReading(rows, query, request, columns, known)
+
+
+def _check_width(columns: Sequence[ColumnReading], query: RowQuery, request: TableRequest) -> None:
+    numbers, fields = sum(column.width for column in columns), len(fields_of(columns))
+    for count, most, what in (
+        (numbers, MOST_NUMBERS, "numbers"),
+        (fields, MOST_FIELDS, "columns of a query"),
+    ):
+        if count + len(query.names) > most:
             raise FederatedError(
                 ErrorCode.PROGRAM_LIMIT,
-                f'the features of dataset "{request.dataset}" are {numbers} numbers a row, more than'
-                f" {MOST_NUMBERS}",
+                f'the features of dataset "{request.dataset}" are {count} {what} a row, more than {most}',
                 hint="Leave arrays out, or share a part of them.",
             )
-        yield OpenReading(rows, query, request, columns, known)
 
 
 def copy_admitted(
@@ -259,10 +269,9 @@ def copy_admitted(
 
     within: those whose last code lies there; None: all.
     """
-    numbers = sum(column.width for column in columns)
-    hashed = [place for column in columns for place in [column.is_hashed] * column.width]
+    names = len(query.names)
     with closing(rows.copy_rows(query, columns, within)) as copied:
-        blocks = parse_blocks(copied, numbers, len(query.names), hashed)
+        blocks = parse_blocks(decode_images(copied, columns, names), fields_of(columns), names)
         leaves_out = request.admission.leaves_out
         return spool_of((_admitted(*block, request) for block in blocks) if leaves_out else blocks, spool)
 
@@ -339,6 +348,8 @@ _TARGETS = (*_NUMBERS, ColumnKind.CATEGORY)
 def _with_elements(
     rows: Rows, query: RowQuery, column: ColumnReading, request: TableRequest, place: int
 ) -> ColumnReading:
+    if column.kind is ColumnKind.IMAGE:
+        return _with_shape(query, column, request, place)
     if column.kind is not ColumnKind.ARRAY:
         return column
     if not request.plain:
@@ -352,6 +363,18 @@ def _with_elements(
     else:
         longest = rows.longest_array(query, column.name)
     return replace(column, elements=min(longest, MOST_NUMBERS))
+
+
+def _with_shape(query: RowQuery, column: ColumnReading, request: TableRequest, place: int) -> ColumnReading:
+    shape = request.shapes[place] if place < len(request.shapes) else ()
+    if not shape:
+        raise not_supported(
+            f'column "{column.name}" of dataset "{query.dataset}" has type bytea; the task says of no image',
+            hint="Images are for a cnn, whose input_shape says how large they are.",
+        )
+    # Before a row is read: whether one can be decoded is no matter of rows.
+    load_libraries()
+    return replace(column, elements=math.prod(shape), shape=shape)
 
 
 def _private_vocabularies(
@@ -419,66 +442,3 @@ def _place_levels(column: Vector, vocabulary: Mapping[int, str]) -> tuple[str, .
 
 def _is_level(value: str) -> bool:
     return len(value.encode()) <= MAX_LEVEL_BYTES and "\0" not in value
-
-
-def parse_copy(
-    copied: bytes | bytearray, columns: int, codes: int, hashed: Sequence[bool] = ()
-) -> tuple[Matrix, Codes]:
-    """Read binary COPY of fixed-width rows by stride: (rows, columns) float64 and (rows, codes) int64.
-
-    hashed: which columns are integers, whose bits are kept.
-    """
-    blocks = list(parse_blocks([bytearray(copied)], columns, codes, hashed))
-    return np.concatenate([one for one, _ in blocks]), np.concatenate([one for _, one in blocks])
-
-
-def parse_blocks(
-    chunks: Iterable[bytearray], columns: int, codes: int, hashed: Sequence[bool] = ()
-) -> Iterator[tuple[Matrix, Codes]]:
-    """Yield the rows of a binary COPY as its chunks come, cut anywhere: at least one block, as `parse_copy`;
-    ValueError for what is none."""
-    row = _row_type(columns, codes, hashed)
-    rest, begun = bytearray(), False
-    for chunk in chunks:
-        rest += chunk
-        if not begun:
-            if len(rest) < len(_COPY_HEADER):
-                continue
-            if not rest.startswith(_COPY_HEADER):
-                raise _not_fixed_width()
-            del rest[: len(_COPY_HEADER)]
-            begun = True
-        # What may be the trailer stays.
-        whole = max(0, len(rest) - len(_COPY_TRAILER)) // row.itemsize * row.itemsize
-        if whole:
-            yield _parse_rows(bytes(memoryview(rest)[:whole]), row, columns, codes)
-            del rest[:whole]
-    if not begun or rest != _COPY_TRAILER:
-        raise _not_fixed_width()
-    yield np.empty((0, columns)), np.empty((0, codes), dtype=np.int64)
-
-
-def _not_fixed_width() -> ValueError:
-    return ValueError("not a binary COPY of fixed-width rows")
-
-
-def _row_type(columns: int, codes: int, hashed: Sequence[bool]) -> np.dtype[Any]:
-    fields = columns + codes
-    kinds = [">i8" if i >= columns or (hashed and hashed[i]) else ">f8" for i in range(fields)]
-    return np.dtype(
-        [("fields", ">i2")]
-        + [part for i, kind in enumerate(kinds) for part in ((f"size{i}", ">i4"), (f"value{i}", kind))]
-    )
-
-
-def _parse_rows(body: bytes, row: np.dtype[Any], columns: int, codes: int) -> tuple[Matrix, Codes]:
-    rows, fields = np.frombuffer(body, dtype=row), columns + codes
-    if not (rows["fields"] == fields).all() or not all((rows[f"size{i}"] == 8).all() for i in range(fields)):
-        raise _not_fixed_width()
-    values, found = np.empty((len(rows), columns)), np.empty((len(rows), codes), dtype=np.int64)
-    bits = values.view(np.int64)
-    for i in range(columns):
-        (bits if row[f"value{i}"].kind == "i" else values)[:, i] = rows[f"value{i}"]
-    for i in range(codes):
-        found[:, i] = rows[f"value{columns + i}"]
-    return values, found

@@ -15,7 +15,7 @@ import numpy as np
 
 from heliosdb.algorithms.encoding import encode, number_classes
 from heliosdb.algorithms.table import Table, count_subjects
-from heliosdb.domain.encoding import ColumnKind, Encoding
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.vector import Vector
 from heliosdb.domain.wording import counted
@@ -111,7 +111,7 @@ def _check_elements(made: Table, encoding: Encoding, request: TableRequest) -> N
 def _elements(made: Table, encoding: Encoding) -> Iterator[tuple[str, Vector]]:
     start = 0
     for column in encoding.columns:
-        if column.kind is ColumnKind.ARRAY or column.form == "log1p":
+        if column.kind.is_several or column.form == "log1p":
             for place, name in enumerate(column.inputs, start):
                 yield name, made.features[:, place]
         start += len(column.inputs)

@@ -93,7 +93,8 @@ class ComputeRequest:
         table["dataset"] = DatasetName(table["dataset"])
         for name in ("base_tables", "features", "classes", "known_by", "named", "elements", "hashed"):
             table[name] = tuple(table[name])
-        table["levels"] = tuple(map(tuple, table["levels"]))
+        for name in ("levels", "shapes"):
+            table[name] = tuple(map(tuple, table[name]))
         table["fold"] = None if table["fold"] is None else Fold(**table["fold"])
         table["roles"] = tuple((role, column) for role, column in table["roles"])
         table["admission"] = Admission(withdrawn, admitted if table["admission"] else None, unexplained)

@@ -15,6 +15,7 @@ from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
+from heliosdb.domain.contract import IMAGE_CHANNELS
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.disclosure_rules import NO_FLOORS
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
@@ -24,10 +25,11 @@ from heliosdb.domain.privacy import Mechanism, Noise
 from heliosdb.domain.task import Task
 from heliosdb.domain.transforms import BINNED, HASHED
 from heliosdb.domain.wording import counted
-from heliosdb.node.datasets import MOST_NUMBERS
+from heliosdb.node.datasets import MOST_FIELDS
 from heliosdb.node.sum_terms import check_rounded, check_shared
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_noise, check_private
+from heliosdb.parts.extras import how_to_install, installed_extras
 from heliosdb.transport import limits
 from heliosdb.transport.codecs import check_coding
 
@@ -294,14 +296,29 @@ def _fits(own: ColumnKind, wanted: ColumnKind) -> bool:
 
 
 def _check_arrays(task: Task, columns: Sequence[ColumnEncoding]) -> None:
-    """FederatedError where a row with its arrays would be more numbers than are read: after the charge
-    nothing may fail."""
-    arrays = [column.elements for column in columns if column.kind is ColumnKind.ARRAY]
+    """FederatedError where a row with its arrays would be more columns of a query than there are: after the
+    charge nothing may fail. How many numbers it may be, transport/limits.py says."""
+    arrays = sum(column.kind.is_several for column in columns)
     # Beside elements a length and, at most, features, roles, a target and two codes.
-    width = len(task.reading.features) + len(task.reading.roles) + 3 + sum(arrays)
-    if arrays and width > MOST_NUMBERS:
+    fields = len(task.reading.features) + len(task.reading.roles) + 3 + arrays
+    if arrays and fields > MOST_FIELDS:
         raise invalid_value(
-            f"a row would be {counted(width, 'number')}, more than the {MOST_NUMBERS} that are read"
+            f"a row would be {counted(fields, 'column')} of a query, and no more than {MOST_FIELDS} are read"
+        )
+
+
+def _check_images(columns: Sequence[ColumnEncoding]) -> None:
+    """FederatedError for images that are files where no such file can be, or nothing here decodes them."""
+    images = [column for column in columns if column.kind is ColumnKind.IMAGE]
+    strange = next((one for one in images if one.shape[0] not in IMAGE_CHANNELS), None)
+    if strange is not None:
+        channels = counted(strange.shape[0], "channel")
+        raise invalid_value(f'column "{strange.column}" is read as an image of {channels}')
+    if images and "images" not in installed_extras():
+        raise FederatedError(
+            ErrorCode.NOT_SUPPORTED,
+            f'column "{images[0].column}" cannot be read: this node lacks the extra "images"',
+            hint=how_to_install("images"),
         )
 
 
@@ -322,7 +339,12 @@ def check_columns(task: Task) -> None:
     columns = task.encoding.columns if task.encoding is not None else ()
     # Only the step that finds levels does not know them.
     of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
-    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",), ColumnKind.TEXT: ("hashed",)}
+    forms: dict[ColumnKind, tuple[Form, ...]] = {
+        ColumnKind.CATEGORY: of_levels,
+        ColumnKind.ARRAY: ("value",),
+        ColumnKind.IMAGE: ("value",),
+        ColumnKind.TEXT: ("hashed",),
+    }
     for column in columns:
         binned = ("bins",) if column.kind in BINNED else ()
         if column.form not in forms.get(column.kind, ("value", "log1p", *binned)):
@@ -331,6 +353,7 @@ def check_columns(task: Task) -> None:
             )
         if column.kind is ColumnKind.TEXT and not (HASHED.hold(column.elements) and _is_bare(column)):
             raise invalid_value(f'text "{column.column}" is not read as {counted(column.elements, "number")}')
+    _check_images(columns)
     if asked_mechanism(task) is None:
         return
     if learns_classes(task) and not classes:

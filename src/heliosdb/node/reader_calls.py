@@ -102,7 +102,13 @@ def write_columns(columns: Sequence[ColumnReading]) -> list[dict[str, Any]]:
 def read_columns(told: Sequence[Mapping[str, Any]]) -> list[ColumnReading]:
     """Read what `write_columns` wrote."""
     return [
-        ColumnReading(str(one["name"]), int(one["type_oid"]), ColumnKind(one["kind"]), int(one["elements"]))
+        ColumnReading(
+            str(one["name"]),
+            int(one["type_oid"]),
+            ColumnKind(one["kind"]),
+            int(one["elements"]),
+            tuple(map(int, one["shape"])),
+        )
         for one in told
     ]
 

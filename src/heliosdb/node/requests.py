@@ -97,6 +97,7 @@ def make_table_request(
         named=() if plain else named_columns(task),
         elements=() if plain else tuple(map(_elements, columns)),
         hashed=tuple(column.elements if column.kind is ColumnKind.TEXT else 0 for column in columns),
+        shapes=_shapes(columns),
         fold=reading.fold,
         roles=reading.roles,
         admission=admission,
@@ -114,8 +115,14 @@ def named_columns(task: Task) -> tuple[str, ...]:
     return tuple(task.encoding.columns[place].column for place in task.encoding.unnamed)
 
 
+def _shapes(columns: Sequence[ColumnEncoding]) -> tuple[tuple[int, ...], ...]:
+    """Of images that are bytes; () where there is none: two requests are equal then, as they were."""
+    shapes = tuple(column.shape if column.kind is ColumnKind.IMAGE else () for column in columns)
+    return shapes if any(shapes) else ()
+
+
 def _elements(column: ColumnEncoding) -> int:
-    return column.elements if column.kind is ColumnKind.ARRAY else 0
+    return column.elements if column.kind.is_several else 0
 
 
 def computing_limits(received: ReceivedTask) -> Limits:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-EXTRAS = {"neural": "torch"}
-"""By the name of the project's extra, the module that comes with it."""
+EXTRAS = {"neural": ("torch",), "images": ("PIL", "pydicom")}
+"""By the name of the project's extra, the modules that come with it."""
 
 
 def installed_extras() -> tuple[str, ...]:
     """Return the names of those that are installed here, sorted."""
-    return tuple(sorted(name for name, module in EXTRAS.items() if find_spec(module) is not None))
+    return tuple(sorted(name for name, modules in EXTRAS.items() if all(map(find_spec, modules))))
 
 
 def how_to_install(extra: str) -> str:

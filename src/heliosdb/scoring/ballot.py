@@ -96,15 +96,19 @@ def hold_ballot(candidates: Sequence[Candidate], declared: Sequence[str] = ()) -
     )
 
 
-def _shape(encoding: Encoding) -> tuple[tuple[str, int], ...]:
+_Shape = tuple[tuple[str, int, tuple[int, ...]], ...]
+"""Of the columns: their kinds, how many numbers each is, and of images their shapes."""
+
+
+def _shape(encoding: Encoding) -> _Shape:
     """Of which kinds the columns are; a flag is a number as any other to whoever asks."""
     return tuple(
-        (ColumnKind.NUMBER if one.kind is ColumnKind.BOOLEAN else one.kind, one.elements)
+        (ColumnKind.NUMBER if one.kind is ColumnKind.BOOLEAN else one.kind, one.elements, one.shape)
         for one in encoding.columns
     )
 
 
-def _margin(shapes: Counter[tuple[tuple[str, int], ...]], voters: int, *, are_declared: bool) -> int:
+def _margin(shapes: Counter[_Shape], voters: int, *, are_declared: bool) -> int:
     """Return how many groups, whatever they had trained, could neither have had models of other columns vote
     nor have won with a class that no other model knows.
 
@@ -125,7 +129,7 @@ def _asked(columns: Sequence[ColumnEncoding]) -> ColumnEncoding:
         kind = ColumnKind.BOOLEAN if is_flag else plain
         # Which numbers a text becomes is the same for all who read it into as many.
         form: Form = "hashed" if kind is ColumnKind.TEXT else "value"
-        return ColumnEncoding(first.column, kind, form, elements=first.elements)
+        return ColumnEncoding(first.column, kind, form, elements=first.elements, shape=first.shape)
     return ColumnEncoding(
         first.column,
         ColumnKind.CATEGORY,

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, Encoding
 
 Slots = NDArray[np.float64]
 """(n, slots)."""
@@ -124,7 +124,7 @@ _Encode = Callable[[Slots], NDArray[np.float64]]
 
 def width_of(column: ColumnEncoding) -> int:
     """Return how many slots a column comes as."""
-    return column.elements if column.kind in (ColumnKind.ARRAY, ColumnKind.TEXT) else 1
+    return column.elements if column.kind.is_several or column.kind is ColumnKind.TEXT else 1
 
 
 def _encoder(column: ColumnEncoding) -> _Encode:

@@ -97,6 +97,9 @@ def _count_inputs(encoding: Encoding, models: int) -> int:
     one of them could fill would let it forbid the version."""
     for column in encoding.columns:
         _require(isinstance(column.elements, int) and 1 <= column.elements <= MOST_INPUTS, _ENCODING)
+        _require(bool(column.shape) or column.kind is not ColumnKind.IMAGE, _ENCODING)
+        is_image = column.kind.is_several and _is_shape(column.shape, column.elements)
+        _require(is_image or not column.shape, _ENCODING)
         _require(len(column.levels) <= models * 1_000 and len(column.edges) <= 1_000, _ENCODING)
         _require(all(isinstance(level, str) for level in column.levels), _ENCODING)
         _require(all(map(_is_number, column.edges)), _ENCODING)
@@ -110,6 +113,11 @@ def _count_inputs(encoding: Encoding, models: int) -> int:
     count = sum(len(column.inputs) for column in encoding.columns)
     _require(0 < count <= MOST_INPUTS, f"it has more than {MOST_INPUTS} inputs, or none")
     return count
+
+
+def _is_shape(shape: tuple[object, ...], elements: int) -> bool:
+    numbers = [one for one in shape if isinstance(one, int) and one > 0]
+    return len(numbers) == len(shape) == 3 and math.prod(numbers) == elements
 
 
 _ENCODING = "the encoding of a feature is none that there is"

@@ -104,7 +104,8 @@ def _read(feature: str, value: Any, place: int | None) -> tuple[str, str]:
             return read(feature, value, place)
     raise invalid(
         _where(feature, place) + f" is a {type(value).__name__}",
-        detail="A value is a number, a boolean, a text, a date, a time, an interval or a list of numbers.",
+        detail="A value is a number, a boolean, a text, a date, a time, an interval, a list of numbers, or"
+        " the bytes of an image.",
     )
 
 
@@ -151,6 +152,7 @@ _READERS: tuple[tuple[tuple[type, ...], _Reader], ...] = (
     ((time,), lambda _feature, value, _place: ("time", value.isoformat())),
     ((timedelta,), _read_interval),
     ((list, tuple), _read_list),
+    ((bytes, bytearray), lambda _feature, value, _place: ("bytea", "\\x" + value.hex())),
 )
 
 

@@ -6,6 +6,7 @@ numbers are within the limits of transport/limits.py, and there is one entry for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -65,6 +66,7 @@ def _column_to_proto(column: ColumnEncoding) -> pb.ColumnEncoding:
         elements=column.elements,
         missing_indicator=column.missing_indicator,
         scaled=column.scaled,
+        shape=column.shape,
     )
 
 
@@ -77,11 +79,15 @@ def _column_from_proto(column: pb.ColumnEncoding) -> ColumnEncoding:
     require(len(column.edges) <= limits.MAX_EDGES, "a column has too many bins")
     edges = tuple(read_within("an edge", edge, LOCATION) for edge in column.edges)
     require(_rises(edges), "the edges of a column are in no order")
-    most = HASHED.most if column.kind == ColumnKind.TEXT else limits.MAX_COLUMNS
+    kind, shape = ColumnKind(column.kind), tuple(column.shape)
+    most = HASHED.most if kind is ColumnKind.TEXT else limits.MAX_INPUTS
     require(0 < column.elements <= most, "the number of a column's elements is out of range")
+    is_image = len(shape) == 3 and math.prod(shape) == column.elements
+    fits = is_image and kind.is_several if shape else kind is not ColumnKind.IMAGE
+    require(fits, "the shape of a column is none of an image")
     return ColumnEncoding(
         column.column,
-        ColumnKind(column.kind),
+        kind,
         cast(Form, column.form),
         tuple(column.levels),
         column.null_level,
@@ -90,6 +96,7 @@ def _column_from_proto(column: pb.ColumnEncoding) -> ColumnEncoding:
         column.elements,
         column.missing_indicator,
         column.scaled,
+        shape,
     )
 
 

@@ -2,4 +2,4 @@
 
 from heliosdb.parts.extras import EXTRAS
 
-EXTRAS["neural"] = "no_module_of_this_name"
+EXTRAS["neural"] = ("no_module_of_this_name",)

@@ -162,7 +162,7 @@ AGE = ColumnEncoding("age")
 WRONG: list[tuple[tuple[ColumnEncoding, ...], dict[str, Any], str]] = [
     ((PIXELS,), {}, "input_shape is missing"),
     ((PIXELS,), {"input_shape": [4, 4]}, "input_shape has 2 entries"),
-    ((PIXELS,), {"input_shape": [1, 40, 41]}, "input_shape [1, 40, 41] is 1640 numbers a row, more than 1600"),
+    ((PIXELS,), {"input_shape": [1, 127, 127]}, "input_shape [1, 127, 127] is 16129 numbers a row, more than 16000"),
     ((PIXELS,), {"input_shape": [1, 5, 5]}, "input_shape [1, 5, 5] is 25 numbers, and the features make 16 inputs"),
     ((AGE, PIXELS), {"input_shape": [1, 4, 4]}, 'of input_shape, 16 numbers, ends within feature "pixels", with which there are 17 inputs'),
     ((PIXELS,), {"input_shape": [1, 4, 4], "kernel": 4}, "kernel is 4"),

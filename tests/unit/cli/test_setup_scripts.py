@@ -374,7 +374,9 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
     assert required("daemons", "api") - {"heliosdb-federated-learning"} <= set(
         pins("requirements-runtime.lock")
     )
-    servers = required("daemons", "api", "tracing", "reports", "exchange") - {"heliosdb-federated-learning"}
+    servers = required("daemons", "api", "tracing", "reports", "exchange", "images") - {
+        "heliosdb-federated-learning"
+    }
     assert servers <= set(pins("requirements-servers.lock"))
     assert set(pins("requirements-extension.lock")) == {
         "numpy",

@@ -10,11 +10,14 @@ from heliosdb.catalog.run_options import parse_options
 from heliosdb.domain.contract import (
     Offer,
     check_classes,
+    check_columns,
     explain_nobody,
     known_classes,
+    plain_columns,
     select,
     undeclared_targets,
 )
+from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import (
     DatasetDescription,
@@ -85,6 +88,37 @@ def test_a_node_that_lacks_what_an_algorithm_needs_is_left_out_and_told_how_to_g
     assert name == "b"
     assert reason == "lacks the extra \"neural\" (pip install 'heliosdb-federated-learning[neural]')"
     assert len(select([with_it, ZERO_ONE], OPTIONS, learns_classes=True).able) == 2
+
+
+def test_an_image_is_a_feature_of_what_says_its_shape_at_nodes_that_decode_it() -> None:
+    def scans(name: str, kind: str, *extras: str) -> Offer:
+        shared = DatasetDescription(DatasetName("d"), ("scan", "class"), (kind, "boolean"), False)
+        return Offer(NodeName(name), None, Introduction((shared,), extras))
+
+    bare = replace(OPTIONS, features=("scan",))
+    shaped = replace(bare, given={"input_shape": [1, 28, 28]})
+    offers = [
+        scans("a", "bytea", "images"),
+        scans("b", "bytea", "images"),
+        scans("c", "bytea"),
+        scans("d", "real[]"),
+    ]
+
+    found = select(offers, shaped, learns_classes=True)
+    assert list(found.able) == ["a", "b"]
+    assert {one.node: one.reason for one in found.left_out} == {
+        "c": "lacks the extra \"images\" (pip install 'heliosdb-federated-learning[images]')",
+        "d": 'column scan of dataset "d" is of type real[], and an image at most nodes',
+    }
+    for private in (False, True):
+        check_columns(found, shaped, private=private)
+    (column,) = plain_columns(list(found.able.values()), shaped, are_all=True)
+    assert (column.kind, column.elements, column.shape) == (ColumnKind.IMAGE, 784, (1, 28, 28))
+
+    (reason,) = {one.reason for one in select(offers[:3], bare, learns_classes=True).left_out}
+    assert "which is a feature as the image of a cnn alone" in reason
+    with pytest.raises(FederatedError, match="2 channels, and an image that is bytea has 1, 3 or 4"):
+        check_columns(found, replace(bare, given={"input_shape": [2, 28, 28]}), private=False)
 
 
 @pytest.mark.parametrize(("kind", "fits"), [("boolean", True), ("numeric", True), ("text", False)])

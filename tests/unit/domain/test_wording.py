@@ -18,7 +18,6 @@ PLURAL = re.compile(rf" (more |past |training |data )?({'|'.join(PLURALS.split()
 LIKELY = re.compile("}" + PLURAL.pattern)
 # What is never one, or is read by a program.
 EXEMPT = {
-    "node/datasets.py": "more numbers a row than a table may have",
     "node/disclosure.py": "folds",
     "node/allowance.py": "rows and numbers that do not fit into memory",
     "exchange/pmml_trees.py": "nodes of trees that are too large",

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from heliosdb.algorithms.table import Codes, Table, first_part
 from heliosdb.domain.ids import DatasetName
 from heliosdb.node.arranging import make_plain_table, make_table
-from heliosdb.node.datasets import TableRequest, parse_copy, table_key
+from heliosdb.node.copied_rows import parse_copy
+from heliosdb.node.datasets import TableRequest, table_key
 
 HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)

@@ -59,6 +59,7 @@ def test_a_number_is_written_so_that_it_reads_back_to_the_same_bits(values: list
         ([1, 2.5], "float8", ["1", "2.5"]),
         ([2**70], "numeric", [str(2**70)]),
         ([Decimal("1E+2"), 1.5], "numeric", ["100", "1.5"]),
+        ([b"\x89PNG", bytearray(b"\0")], "bytea", ["\\x89504e47", "\\x00"]),
         ([True, False], "boolean", ["true", "false"]),
         ([np.int32(3), np.float64(0.1)], "float8", ["3", "0.1"]),
         ([np.bool_(True)], "boolean", ["true"]),

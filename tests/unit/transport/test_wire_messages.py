@@ -455,17 +455,21 @@ def test_an_encoding_reads_back_the_same() -> None:
         (
             ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", ("", "a", "ä"), True, True),
             ColumnEncoding("y", ColumnKind.ARRAY, elements=3, missing_indicator=True),
+            ColumnEncoding("scan", ColumnKind.IMAGE, elements=12_288, shape=(3, 64, 64)),
             ColumnEncoding("z", form="bins", edges=(-1.5, 0.0, 2.0), scaled=False),
         ),
         ("no", "yes", "unknown"),
     )
     task = replace(
-        a_task(), reading=replace(a_task().reading, features=("x", "y", "z")), scaling=None, encoding=encoding
+        a_task(),
+        reading=replace(a_task().reading, features=("x", "y", "scan", "z")),
+        scaling=None,
+        encoding=encoding,
     )
     assert task_from_header(encode_task(task, SEALING_KEY)[0]).task.encoding == encoding
     assert Encoding.from_json(json.loads(json.dumps(encoding.to_json()))) == encoding
     # Known again by its bytes, and still no encoding of other features.
-    other = replace(task, reading=replace(task.reading, features=("x", "z", "y")))
+    other = replace(task, reading=replace(task.reading, features=("x", "z", "scan", "y")))
     with pytest.raises(FederatedError, match="encoding and features differ"):
         task_from_header(encode_task(other, SEALING_KEY)[0])
 
@@ -479,6 +483,10 @@ def test_an_encoding_reads_back_the_same() -> None:
         Encoding((ColumnEncoding("x", form="bins", edges=(1.0, 1.0)),)),
         Encoding((ColumnEncoding("x", form="bins", edges=(np.nan,)),)),
         Encoding((ColumnEncoding("x", ColumnKind.ARRAY, elements=0),)),
+        Encoding((ColumnEncoding("x", ColumnKind.IMAGE, elements=6),)),
+        Encoding((ColumnEncoding("x", ColumnKind.IMAGE, elements=6, shape=(1, 2, 4)),)),
+        Encoding((ColumnEncoding("x", ColumnKind.ARRAY, elements=6, shape=(6,)),)),
+        Encoding((ColumnEncoding("x", shape=(1, 1, 1)),)),
         Encoding((ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", ("a",)),)),
         Encoding((ColumnEncoding("x"),), ("only",)),
         Encoding((ColumnEncoding("x"),), ("twice", "twice")),

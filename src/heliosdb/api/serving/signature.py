@@ -51,7 +51,7 @@ class Feature:
                 return TensorMetadata(self.name, TEXT, (-1,))
             case ColumnKind.BOOLEAN:
                 return TensorMetadata(self.name, "BOOL", (-1,))
-            case ColumnKind.ARRAY:
+            case ColumnKind.ARRAY | ColumnKind.IMAGE:
                 return TensorMetadata(self.name, "FP64", (-1, self.last - self.first))
             case _:
                 return TensorMetadata(self.name, "FP64", (-1,))
