@@ -83,10 +83,10 @@ DEFINITION = (
         OptionType.INTEGER_ARRAY,
         None,
         "of cnn: channels, height and width of the image that the first features are: a file (bytea) of that"
-        " size, or an array of so many elements or so many numbers, channel by channel and line by line, at most"
-        " 16000 numbers; what features follow join behind the blocks. Of lstm, gru and transformer: length and"
-        " channels of the series, of each channel an array of so many elements or so many numbers, a NULL one"
-        " being missing",
+        " size, or an array of so many elements or so many numbers, channel by channel and line by line, at"
+        " most 16000 numbers; what features follow join behind the blocks. Of lstm, gru and transformer:"
+        " length and channels of the series, of each channel an array of so many elements or so many numbers,"
+        " a NULL one being missing",
         minimum=1,
         maximum=1_600,
         of_parts=True,

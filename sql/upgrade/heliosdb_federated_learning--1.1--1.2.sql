@@ -2358,7 +2358,7 @@ CREATE FUNCTION federated._predicting(prediction jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(p.key, p.value) FILTER (WHERE p.key IN (
                'kind', 'booleans', 'classes', 'encoding', 'link', 'intercept', 'intercepts', 'slopes', 'fills', 'shifts',
-               'target_mean', 'target_scale', 'activations', 'image', 'groups', 'activation', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
+               'target_mean', 'target_scale', 'activations', 'image', 'groups', 'activation', 'front', 'body', 'boosts', 'labels', 'votes', 'margin', 'voters')), '{}')
     FROM jsonb_each(prediction) AS p
 $$;
 
@@ -2806,6 +2806,16 @@ $$;
 
 COMMENT ON FUNCTION federated._level_names(jsonb) IS 'All levels of a category: those of values, NULL, and what is left';
 
+CREATE FUNCTION federated._is_shape(shape jsonb, slots integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN jsonb_typeof(shape) IS DISTINCT FROM 'array' THEN false
+        WHEN jsonb_array_length(shape) <> 3 OR jsonb_path_exists(shape, '$[*] ? (@.type() != "number")') THEN false
+        WHEN jsonb_path_exists(shape, '$[*] ? (@ < 1 || @ > 100000 || @.floor() != @)') THEN false
+        ELSE (shape ->> 0)::numeric * (shape ->> 1)::numeric * (shape ->> 2)::numeric = slots END
+$$;
+
+COMMENT ON FUNCTION federated._is_shape(jsonb, integer) IS 'Whether channels, height and width are those of an image of so many numbers';
+
 -- How the features of a version become parameters, inputs and slots: of its encoding, or of flags alone where every feature
 -- is one input. Slots are what a row is handed to numpy as (src/heliosdb/scoring/rows.py).
 CREATE FUNCTION federated._columns(
@@ -2821,7 +2831,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place)
     ), known AS (
         SELECT g.place, g.feature, g.spec ->> 'kind' AS kind, coalesce(g.spec ->> 'form', 'value') AS form, g.spec,
-               CASE WHEN g.spec ->> 'kind' = 'array' THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
+               CASE WHEN g.spec ->> 'kind' IN ('array', 'image', 'text') THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
         FROM given AS g
     ), counted AS (
         SELECT k.*, coalesce((k.spec ->> 'missing_indicator')::boolean, false)::integer + CASE k.form
@@ -2833,7 +2843,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.place, c.feature, c.kind, c.form,
            CASE c.kind WHEN 'number' THEN 'float8'::regtype WHEN 'boolean' THEN 'boolean'::regtype
                        WHEN 'time' THEN 'timestamp'::regtype WHEN 'interval' THEN 'interval'::regtype
-                       WHEN 'category' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
+                       WHEN 'category' THEN 'text'::regtype WHEN 'text' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype
+                       WHEN 'image' THEN 'bytea'::regtype END,
            c.spec, c.inputs, (1 + sum(c.inputs) OVER (ORDER BY c.place) - c.inputs)::integer, c.slots
     FROM counted AS c ORDER BY c.place
 $$;
@@ -2860,8 +2871,11 @@ BEGIN
     wrong := (
         SELECT min(c.feature) FROM federated._columns(features, booleans, prediction) AS c
         WHERE c.type IS NULL OR c.slots NOT BETWEEN 1 AND 100000 OR c.inputs < 0
-           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index'))
-           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index') OR (c.kind = 'array' AND c.form = 'bins')
+           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index')) OR (c.kind = 'text') <> (c.form = 'hashed')
+           OR (c.kind = 'text' AND (c.slots > 4096 OR c.inputs <> c.slots))
+           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index', 'hashed') OR (c.kind IN ('array', 'image') AND c.form = 'bins')
+           OR (c.kind = 'image' AND c.form <> 'value')
+           OR ((c.spec ? 'shape' OR c.kind = 'image') AND NOT federated._is_shape(c.spec -> 'shape', c.slots))
            OR jsonb_path_exists(c.spec, '$.edges[*] ? (@.type() != "number")')
            OR jsonb_path_exists(c.spec, '$.levels[*] ? (@.type() != "string")'));
     IF wrong IS NOT NULL THEN
@@ -2881,13 +2895,14 @@ $$;
 
 COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Which inputs are small whatever the feature is';
 
--- An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
+-- What is made of a text no expression makes. An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
 -- allows 100 arguments.
 CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT prediction ->> 'kind' NOT IN ('network', 'convolution', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
+    SELECT prediction ->> 'kind' NOT IN ('network', 'convolution', 'series', 'trees', 'votes') IS NOT FALSE AND NOT prediction ? 'sealed' AND cardinality(features) <= 99
         AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
              OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
+        AND count(*) FILTER (WHERE c.kind = 'text') = 0
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
 
@@ -3337,12 +3352,64 @@ $$;
 COMMENT ON FUNCTION federated._elements(double precision[], integer) IS
     'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out';
 
+-- As at the nodes (src/heliosdb/scoring/words.py): an expression hands over no more of the text than is read.
+CREATE FUNCTION federated._hash_text(value text, size integer) RETURNS double precision[]
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000 AS $$
+try:
+    numbers_of = SD["numbers_of"]
+except KeyError:
+    import sys
+    if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+    from heliosdb.extension import door
+    if not hasattr(door, "serves"):
+        plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+    numbers_of = SD["numbers_of"] = door.scoring(plpy, "1.2", "numbers_of", "words")
+return numbers_of(value, size)
+$$;
+
+COMMENT ON FUNCTION federated._hash_text(text, integer) IS
+    'The words of a text, hashed into so many numbers whose squares sum to 1; of NULL, and of a text without words, zeros';
+
+CREATE FUNCTION federated._pixels(elements double precision[], count integer, feature text) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF elements IS NOT NULL AND (cardinality(elements) <> count OR array_ndims(elements) <> 1) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('feature "%s" is an image of %s %s, not %s', feature, count, CASE count WHEN 1 THEN 'number' ELSE 'numbers' END,
+                             CASE WHEN array_ndims(elements) > 1 THEN format('an array of %s dimensions', array_ndims(elements))
+                                  ELSE cardinality(elements)::text END),
+            HINT = 'It is one array, channel by channel and line by line, of the size that the model was trained on.';
+    END IF;
+    RETURN federated._elements(elements[:], count);
+END
+$$;
+
+COMMENT ON FUNCTION federated._pixels(double precision[], integer, text) IS
+    'The numbers of an image that is an array, NaN where there is none; error 22023 for an array of another length';
+
+-- Decoded by what decodes images at the nodes. They are foreign bytes: their caller's own, and of bounded size.
+CREATE FUNCTION federated._image(image bytea, feature text, shape integer[]) RETURNS double precision[]
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "1.2", "image_slots", "images")(image, feature, shape)
+$$;
+
+COMMENT ON FUNCTION federated._image(bytea, text, integer[]) IS
+    'The numbers of an image that is a file, NaN where there is none; error 22023 for what is none of that shape, 0A000 where Pillow or pydicom is not installed';
+
 -- value: an expression of the parameter's type. A level is its index. Every name is qualified: it may stand in a body that
 -- has the caller's search_path.
 CREATE FUNCTION federated._render_slot(value text, kind text, spec jsonb, slots integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE kind
-        WHEN 'array' THEN format('federated._elements(%s, %s)', value, slots)
+        WHEN 'array' THEN CASE WHEN spec ? 'shape' THEN format('federated._pixels(%s, %s, %L)', value, slots, spec ->> 'column')
+                               ELSE format('federated._elements(%s, %s)', value, slots) END
+        WHEN 'image' THEN format('federated._image(%s, %L, %L)', value, spec ->> 'column', translate(spec ->> 'shape', '[]', '{}'))
+        WHEN 'text' THEN format('federated._hash_text(pg_catalog.left(%s, 65536), %s)', value, slots)
         WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
         WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
         WHEN 'category' THEN (
@@ -3368,7 +3435,7 @@ BEGIN
         SELECT c.kind, federated._render_slot(given[c.place], c.kind, c.spec, c.slots) AS slot
         FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place
     LOOP
-        IF feature.kind <> 'array' THEN
+        IF feature.kind NOT IN ('array', 'image', 'text') THEN
             numbers := numbers || feature.slot;
             CONTINUE;
         END IF;
@@ -3835,6 +3902,22 @@ $$;
 
 COMMENT ON FUNCTION federated._json_array(jsonb) IS 'An array feature''s value given as JSON';
 
+CREATE FUNCTION federated._json_image(value jsonb) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(value) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(value) <> 'string' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the value of an image feature must be the bytes of a file, not a JSON %s', jsonb_typeof(value)),
+            HINT = 'In JSON they are text: in hexadecimal behind \x, or in base64.';
+    END IF;
+    RETURN CASE WHEN starts_with(value #>> '{}', '\x') THEN (value #>> '{}')::bytea ELSE decode(value #>> '{}', 'base64') END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._json_image(jsonb) IS 'An image feature''s value given as JSON: the bytes of a file, in hexadecimal behind \x or in base64';
+
 -- Of each feature, an expression of its parameter's type over $1. Every name in it is qualified: it stands in bodies that
 -- have no search_path of their own, which would be set at each call. What begins as a number does is one, in JSON as in a
 -- string of it; all else, what is wrong too, takes the dearer way.
@@ -3845,8 +3928,8 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
             ' WHEN %1$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%2$s)) END'
         WHEN 'number' THEN 'CASE WHEN pg_catalog.ascii(%1$s) OPERATOR(pg_catalog.<) 58 THEN (%1$s)::pg_catalog.float8'
             ' WHEN %1$s IS NOT NULL THEN federated._json_number(%2$s) END'
-        WHEN 'category' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
-        WHEN 'interval' THEN 'federated._json_interval(%2$s)' ELSE 'federated._json_array(%2$s)' END,
+        WHEN 'category' THEN '%1$s' WHEN 'text' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
+        WHEN 'interval' THEN 'federated._json_interval(%2$s)' WHEN 'image' THEN 'federated._json_image(%2$s)' ELSE 'federated._json_array(%2$s)' END,
         format('($1 OPERATOR(pg_catalog.->>) %L)', c.feature), format('($1 OPERATOR(pg_catalog.->) %L)', c.feature)) ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
@@ -3933,6 +4016,7 @@ DECLARE
     given   text[];
     numbers bigint;
     worded  text;
+    shown   text;
     result  double precision;
 BEGIN
     SELECT f.* INTO found FROM federated._find_function(model) AS f;
@@ -3944,11 +4028,16 @@ BEGIN
             HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(found.features, ', '));
     END IF;
     given := federated._given_in_order(found.features, found.booleans, found.prediction);
-    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind = 'category') INTO numbers, worded
+    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind IN ('category', 'text')), min(c.feature) FILTER (WHERE c.kind = 'image')
+    INTO numbers, worded, shown
     FROM federated._columns(found.features, found.booleans, found.prediction) AS c;
     IF worded IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('feature "%s" of federated model "%s" is text, and no number in an array', worded, model),
+            HINT = 'Give the features by their names, as a row or as JSON.';
+    ELSIF shown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('feature "%s" of federated model "%s" is an image, and no number in an array', shown, model),
             HINT = 'Give the features by their names, as a row or as JSON.';
     ELSIF cardinality(features) <> numbers THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
@@ -4394,9 +4483,9 @@ CREATE FUNCTION federated._as_text(value federated.absent) RETURNS text LANGUAGE
 
 CREATE FUNCTION federated._as_text(value anyelement) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT $1::pg_catalog.text';
 
-COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A level that the row has not';
+COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A text that the row has not';
 
-COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level as text';
+COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level or a text as text';
 
 CREATE FUNCTION federated._as_time(value federated.absent) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::timestamp;
 
@@ -4458,14 +4547,27 @@ COMMENT ON FUNCTION federated._as_array(bigint[]) IS 'An array of large whole nu
 
 COMMENT ON FUNCTION federated._as_array(anyelement) IS 'An array out of anything else, as of JSON';
 
+CREATE FUNCTION federated._as_image(value federated.absent) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::bytea;
+
+CREATE FUNCTION federated._as_image(value bytea) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+
+CREATE FUNCTION federated._as_image(value anyelement) RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._json_image(pg_catalog.to_jsonb($1))';
+
+COMMENT ON FUNCTION federated._as_image(federated.absent) IS 'An image that the row has not';
+
+COMMENT ON FUNCTION federated._as_image(bytea) IS 'The bytes of an image as they are';
+
+COMMENT ON FUNCTION federated._as_image(anyelement) IS 'The bytes of an image out of anything else, as of JSON';
+
 -- Of each feature, an expression of its parameter's type over a column of that name. source: what stands before the name.
 CREATE FUNCTION federated._given_by_name(features text[], booleans boolean[], prediction jsonb, present text[], source text)
 RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_agg(CASE
         WHEN c.feature = ANY (present) THEN format('federated.%I(%s%I)', CASE c.kind
-            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text'
-            WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' ELSE '_as_array' END, source, c.feature)
+            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text' WHEN 'text' THEN '_as_text'
+            WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' WHEN 'image' THEN '_as_image' ELSE '_as_array' END, source, c.feature)
         WHEN cardinality(features) > 99 THEN federated._absent_value(c.type) END ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
@@ -5462,9 +5564,9 @@ BEGIN
                      WHERE c.key NOT IN ('algorithm', 'target', 'event', 'weights', 'offset') OR jsonb_typeof(c.value) <> 'string'
                         OR octet_length(c.value #>> '{}') NOT BETWEEN 1 AND 63) THEN 'what it is judged by are no names of columns'
         WHEN prediction <> federated._predicting(prediction) THEN 'it has more than a prediction has'
-        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'convolution', 'trees', 'votes') THEN 'there are no predictions of its kind here'
+        WHEN coalesce(kind, 'linear') NOT IN ('linear', 'softmax_linear', 'network', 'convolution', 'series', 'trees', 'votes') THEN 'there are no predictions of its kind here'
         WHEN jsonb_typeof(prediction -> 'link') IS DISTINCT FROM 'string' OR link NOT IN ('identity', 'exp', 'logistic', 'softmax')
-             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'convolution', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
+             OR (link = 'softmax') <> (CASE WHEN kind IN ('network', 'convolution', 'series', 'trees', 'votes') THEN link = 'softmax' ELSE kind IS NOT DISTINCT FROM 'softmax_linear' END)
             THEN 'there are no predictions of its link here'
         WHEN jsonb_typeof(prediction -> 'booleans') IS DISTINCT FROM 'array'
              OR jsonb_array_length(prediction -> 'booleans') <> cardinality(features)
@@ -5523,7 +5625,7 @@ BEGIN
                           WHERE c.spec ? k AND jsonb_typeof(c.spec -> k) <> 'boolean')
                OR EXISTS (SELECT FROM jsonb_object_keys(c.spec) AS k
                           WHERE k NOT IN ('column', 'kind', 'form', 'levels', 'null_level', 'other_level', 'edges', 'elements',
-                                          'missing_indicator', 'scaled')))
+                                          'missing_indicator', 'scaled', 'shape')))
     INTO slots, inputs, wrong
     FROM federated._columns(features, booleans, prediction) AS c;
     wrong := coalesce(wrong, (
@@ -13694,8 +13796,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the exported model was changed or damaged',
             DETAIL = 'Its numbers are not those of which content_sha256 is the hash.';
     ELSIF coalesce(document #>> '{contract,algorithm}', '') NOT IN (
-        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'cnn', 'random_forest',
-        'gradient_boosting') THEN
+        'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'cnn', 'lstm', 'gru', 'transformer',
+        'random_forest', 'gradient_boosting') THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('there is no algorithm "%s" here', left(coalesce(document #>> '{contract,algorithm}', ''), 63));
     END IF;
@@ -14696,7 +14798,7 @@ TO federated_analyst;
 
 GRANT EXECUTE ON FUNCTION
     federated._find_function(text), federated._boolean_features(text, jsonb), federated._classes(text),
-    federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb),
+    federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb), federated._json_image(jsonb),
     federated._given_by_json(text[], boolean[], jsonb), federated._given_in_order(text[], boolean[], jsonb),
     federated._given_by_name(text[], boolean[], jsonb, text[], text), federated._absent_value(regtype),
     federated._describe_call(text, text, text[], boolean[], jsonb, text[])
@@ -14720,7 +14822,8 @@ GRANT EXECUTE ON FUNCTION
     federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
     federated._render_lookup(text, text[], double precision[], double precision, double precision),
     federated._level_edges(text[]), federated._level_numbers(text[], double precision[], double precision),
-    federated._elements(double precision[], integer), federated._bytes(double precision[]),
+    federated._elements(double precision[], integer), federated._hash_text(text, integer), federated._bytes(double precision[]),
+    federated._is_shape(jsonb, integer), federated._pixels(double precision[], integer, text), federated._image(bytea, text, integer[]),
     federated._softmax(double precision[], double precision)
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
@@ -14732,7 +14835,8 @@ GRANT EXECUTE ON FUNCTION
     federated._as_time(federated.absent), federated._as_time(date), federated._as_time(timestamp), federated._as_time(timestamptz),
     federated._as_time(anyelement), federated._as_interval(federated.absent), federated._as_interval(interval),
     federated._as_interval(anyelement), federated._as_array(federated.absent), federated._as_array(float8[]),
-    federated._as_array(real[]), federated._as_array(integer[]), federated._as_array(bigint[]), federated._as_array(anyelement)
+    federated._as_array(real[]), federated._as_array(integer[]), federated._as_array(bigint[]), federated._as_array(anyelement),
+    federated._as_image(federated.absent), federated._as_image(bytea), federated._as_image(anyelement)
 TO federated_analyst;
 
 GRANT USAGE ON TYPE federated.absent TO federated_analyst;

@@ -18,7 +18,7 @@ from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, Share
 from heliosdb.domain.contract import IMAGE_CHANNELS
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.disclosure_rules import NO_FLOORS
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Form
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism, Noise
@@ -338,7 +338,7 @@ def check_columns(task: Task) -> None:
         raise invalid_value(f"the task says classes = {asked}, and names {len(classes)}")
     columns = task.encoding.columns if task.encoding is not None else ()
     # Only the step that finds levels does not know them.
-    of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
+    of_levels: tuple[Form, ...] = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
     forms: dict[ColumnKind, tuple[Form, ...]] = {
         ColumnKind.CATEGORY: of_levels,
         ColumnKind.ARRAY: ("value",),

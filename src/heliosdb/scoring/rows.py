@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from heliosdb.domain.encoding import ColumnEncoding, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 
 Slots = NDArray[np.float64]
 """(n, slots)."""

@@ -259,7 +259,7 @@ class Scaling(_message.Message):
     def __init__(self, means: _Optional[_Iterable[float]] = ..., scales: _Optional[_Iterable[float]] = ..., target_mean: _Optional[float] = ..., target_scale: _Optional[float] = ...) -> None: ...
 
 class ColumnEncoding(_message.Message):
-    __slots__ = ("column", "kind", "form", "levels", "null_level", "other_level", "edges", "elements", "missing_indicator", "scaled")
+    __slots__ = ("column", "kind", "form", "levels", "null_level", "other_level", "edges", "elements", "missing_indicator", "scaled", "shape")
     COLUMN_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     FORM_FIELD_NUMBER: _ClassVar[int]
@@ -270,6 +270,7 @@ class ColumnEncoding(_message.Message):
     ELEMENTS_FIELD_NUMBER: _ClassVar[int]
     MISSING_INDICATOR_FIELD_NUMBER: _ClassVar[int]
     SCALED_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     column: str
     kind: str
     form: str
@@ -280,7 +281,8 @@ class ColumnEncoding(_message.Message):
     elements: int
     missing_indicator: bool
     scaled: bool
-    def __init__(self, column: _Optional[str] = ..., kind: _Optional[str] = ..., form: _Optional[str] = ..., levels: _Optional[_Iterable[str]] = ..., null_level: _Optional[bool] = ..., other_level: _Optional[bool] = ..., edges: _Optional[_Iterable[float]] = ..., elements: _Optional[int] = ..., missing_indicator: _Optional[bool] = ..., scaled: _Optional[bool] = ...) -> None: ...
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, column: _Optional[str] = ..., kind: _Optional[str] = ..., form: _Optional[str] = ..., levels: _Optional[_Iterable[str]] = ..., null_level: _Optional[bool] = ..., other_level: _Optional[bool] = ..., edges: _Optional[_Iterable[float]] = ..., elements: _Optional[int] = ..., missing_indicator: _Optional[bool] = ..., scaled: _Optional[bool] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Encoding(_message.Message):
     __slots__ = ("columns", "classes")
