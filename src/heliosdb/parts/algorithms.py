@@ -161,6 +161,7 @@ class SeriesSettings(NetworkSettings):
     transfers: ClassVar[bool] = False
     has_gradient_sums: ClassVar[bool] = False
     has_private_form: ClassVar[bool] = False
+    personalizes: ClassVar[tuple[str, ...]] = ()
 
     layers: tuple[int, ...] = within(bounds.UNITS, default=(1,))
     input_shape: tuple[int, ...] | None = within(bounds.SIDE, default=None)

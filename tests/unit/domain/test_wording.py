@@ -26,7 +26,7 @@ EXEMPT = {
     "extension/plan_lines.py": "runs of a series",
     "extension/models.py": "features that are too many",
     "parts/images.py": "numbers and entries that are too many, or of an image",
-    "algorithms/image_levels.py": "numbers of an image",
+    "parts/series.py": "numbers of a row that are too many",
     "parts/networks.py": "parameters that are too many, classes of a softmax",
     "algorithms/answers.py": "rows that are no number of rows",
     "algorithms/classes.py": "about so many subjects",

@@ -199,8 +199,8 @@ def test_what_is_wrong_gets_its_error_and_nothing_is_written(
 
 
 def test_an_error_about_an_option_says_where_it_stands() -> None:
-    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, algorithm = 'transformer')"
-    assert refused(server(), statement)["position"] == str(statement.index("algorithm") + 1)
+    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, sequence_length = 48)"
+    assert refused(server(), statement)["position"] == str(statement.index("sequence_length") + 1)
 
 
 def test_a_workspace_is_stored_as_it_was_typed_without_defaults() -> None:
@@ -315,7 +315,7 @@ def test_options_as_stored_are_checked_as_a_statement_would() -> None:
     assert check("workspace", {"node_selection": "most_data(3)"}) is None
     assert check("workspace", {"node_selection": "most_data(1)"}) == "22023"
     assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
-    assert check("model", {"algorithm": "transformer"}) == "0A000"
+    assert check("model", {"sequence_length": 48}) == "0A000"
 
 
 @pytest.mark.parametrize(
