@@ -97,7 +97,7 @@ def make_run(
     if "channels" in given:
         given["input_shape"] = (1, 1, 2)
     if "width" in given:
-        given |= {"input_shape": (1, 2), "width": 4}
+        given |= {"input_shape": (2, 1), "width": 4}
     if "trees" in given:
         given["trees"] = 4
     if newton:
