@@ -8,7 +8,6 @@ something else. An integer's alone can be counted.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,13 @@ from heliosdb.domain.classes import (
     show_number,
 )
 from heliosdb.domain.datasets import INTEGER_TYPES, choose_dataset, kind_of, lacking
+from heliosdb.domain.declared_shapes import (
+    check_channels,
+    declared_elements,
+    has_image,
+    image_feature,
+    image_shape,
+)
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.handshake import GONE, DatasetDescription, Introduction
@@ -31,9 +37,6 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import transformed
 from heliosdb.domain.wording import counted
-
-IMAGE_CHANNELS = (1, 3, 4)
-"""Of an image that is bytes: grey; red, green and blue; these and how opaque it is."""
 
 _ARTICLES = {
     ColumnKind.NUMBER: "a number",
@@ -140,8 +143,8 @@ def check_columns(
                 detail=f"{one.node}: {one.reason}.",
                 hint="Let its DBA share what the other nodes share, or name another root_node.",
             )
-    if any(_has_image(one, options) for one in found.able.values()):
-        _check_channels(options)
+    if any(has_image(one, options) for one in found.able.values()):
+        check_channels(options)
     binned = next((one for one in options.transforms if one.function == "bins"), None)
     if private and binned is not None:
         raise not_supported(
@@ -170,42 +173,6 @@ def plain_columns(
         if columns[place].kind.is_several:
             columns[place] = replace(columns[place], elements=elements, shape=image_shape(options))
     return transformed(columns, options.transforms)
-
-
-def declared_elements(options: TrainingOptions) -> tuple[int, ...]:
-    """Return how many elements input_shape says that the first features have where they are arrays: of an
-    image (channels, height, width) one feature has all, of series (length, channels) each channel is one."""
-    shape: tuple[int, ...] = tuple(options.given.get("input_shape") or ())
-    if len(shape) == 2:
-        length, channels = shape
-        return (length,) * min(channels, len(options.features))
-    return (math.prod(shape),) if shape else ()
-
-
-def image_shape(options: TrainingOptions) -> tuple[int, ...]:
-    """Return channels, height and width of the image that the first features are; () where they are none."""
-    shape: tuple[int, ...] = tuple(options.given.get("input_shape") or ())
-    return shape if len(shape) == 3 else ()
-
-
-def image_feature(options: TrainingOptions) -> str | None:
-    """Return the feature that may be an image: the first, where input_shape says of what shape."""
-    return options.features[0] if options.features and image_shape(options) else None
-
-
-def _has_image(dataset: DatasetDescription, options: TrainingOptions) -> bool:
-    name = image_feature(options)
-    return name is not None and kind_of(dataset.type_of(name)) is ColumnKind.IMAGE
-
-
-def _check_channels(options: TrainingOptions) -> None:
-    """FederatedError INVALID_VALUE for an image of channels that no file has."""
-    channels, *_ = options.given["input_shape"]
-    if channels not in IMAGE_CHANNELS:
-        raise invalid_value(
-            f"input_shape says {counted(channels, 'channel')}, and an image that is bytea has 1, 3 or 4",
-            hint="1: grey. 3: red, green, blue. 4: these and alpha.",
-        )
 
 
 def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tuple[str, ...] | None:
@@ -446,7 +413,7 @@ def _choose(
         return f'dataset "{choice.chosen.name}" is paused by the node\'s own DBA'
     if choice.chosen is not None:
         unreadable = _readable(choice.chosen, options, learns_classes=learns_classes)
-        needed = "images" if _has_image(choice.chosen, options) else None
+        needed = "images" if has_image(choice.chosen, options) else None
         return unreadable if isinstance(unreadable, str) else _lacks(offer, needed) or choice.chosen
     if not choice.considered:
         return f'shares no dataset "{named}"'

@@ -15,8 +15,8 @@ from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import ClipsSums, Step, adds_own_noise, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
-from heliosdb.domain.contract import IMAGE_CHANNELS
 from heliosdb.domain.datasets import kind_of
+from heliosdb.domain.declared_shapes import IMAGE_CHANNELS
 from heliosdb.domain.disclosure_rules import NO_FLOORS
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Form
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
