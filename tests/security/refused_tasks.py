@@ -263,7 +263,7 @@ def of_models() -> list[tuple[str, Task]]:
         ("weight 1e+13 is outside", trained(expected_subjects=1e13)),
         ("learning_rate 1e-13 is outside", setting(trained(), learning_rate=1e-13)),
         ("proximal_term 1e+07 is outside", setting(trained(), proximal_term=1e7)),
-        ("optimizer is not of its type", setting(trained(), optimizer="newton")),
+        ("optimizer must be one of 'sgd',", setting(trained(), optimizer="newton")),
         ("clipping_norm and privacy go together", setting(trained(), clipping_norm=None)),
         ("there is no penalty in private training", setting(trained(), penalty=0.1)),
         ("control variates are not supported under", setting(trained(), control_variates=True)),
