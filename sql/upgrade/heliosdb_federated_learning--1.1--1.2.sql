@@ -3344,13 +3344,18 @@ BEGIN
     IF array_ndims(elements) = 1 AND array_lower(elements, 1) = 1 AND cardinality(elements) = count
        AND array_position(elements, NULL) IS NULL THEN
         RETURN elements;
+    ELSIF array_ndims(elements) > 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the value of an array feature must be an array of one dimension, not of %s', array_ndims(elements)),
+            HINT = 'Of series each channel is a feature of its own.';
     END IF;
+    elements := elements[:];
     RETURN ARRAY(SELECT coalesce(elements[place], 'NaN') FROM generate_series(1, count) AS place ORDER BY place);
 END
 $$;
 
 COMMENT ON FUNCTION federated._elements(double precision[], integer) IS
-    'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out';
+    'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out; error 22023 for several dimensions';
 
 -- As at the nodes (src/heliosdb/scoring/words.py): an expression hands over no more of the text than is read.
 CREATE FUNCTION federated._hash_text(value text, size integer) RETURNS double precision[]
@@ -3380,7 +3385,7 @@ BEGIN
                                   ELSE cardinality(elements)::text END),
             HINT = 'It is one array, channel by channel and line by line, of the size that the model was trained on.';
     END IF;
-    RETURN federated._elements(elements[:], count);
+    RETURN federated._elements(elements, count);
 END
 $$;
 

@@ -127,6 +127,9 @@ def _read(field: _Field, value: object) -> Setting:
             if bounds is not None and not bounds.hold(_as_float(number)):
                 raise outside(name, _as_float(number), bounds)
         return found
+    listed = [one for kind in field.kinds for one in _listed(kind) or ()]
+    if listed and isinstance(value, str):
+        raise invalid_value(f"{name} must be one of {', '.join(map(repr, listed))} here")
     raise invalid_value(f"{name} is not of its type")
 
 

@@ -130,7 +130,10 @@ def transformed(
     kinds = {column.column: column.kind for column in columns}
     for one in transforms:
         if kinds[one.column] not in _KINDS[one.function]:
-            raise _invalid(f'asks for {one.text}, and "{one.column}" is of kind {kinds[one.column]}', None)
+            raise _invalid(
+                f'asks for {one.text}, and "{one.column}" is of kind {kinds[one.column]}',
+                f"{_form(one.function)} is made of columns of kind {' or '.join(_KINDS[one.function])}.",
+            )
         column = made[one.column]
         match one.function:
             case "log1p":

@@ -12,6 +12,8 @@ from typing import Any
 from federated_sql.compliance import allows_site_plain_answers, rules_of
 from federated_sql.errors import FederatedError
 from heliosdb.catalog.explaining import Measured, Standing, Traffic
+from heliosdb.domain.datasets import kind_of
+from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.forecast import Cost, Forecast, Release
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.wording import counted
@@ -113,9 +115,24 @@ def _method(explained: Explained) -> Iterator[Part]:
     name = chosen.get("algorithm")
     yield Property("Algorithm", name)
     yield Property("Engine", _engine(name))
+    if any(_shares_files(explained.start, node) for node in explained.nodes):
+        yield Property("Images", 'files, decoded by the extra "images" of each node')
     yield Property("Aggregation", chosen.get("aggregation") or "fedavg")
+    if (way := chosen.get("personalization") or "none") != "none":
+        yield Property(
+            "Personalization",
+            f"{way}: at the end one more exchange, in which each node of the last round makes a part of"
+            " its own",
+        )
     if chosen.get("transfer_from"):
         yield Property("Begins With", explained.beginning or chosen["transfer_from"])
+
+
+def _shares_files(start: Start, node: Node) -> bool:
+    """Whether the dataset from which a node would answer has images as files."""
+    columns = start.chosen.get("features") or ()
+    found = [] if node.shares is None else [kind_of(node.shares.type_of(name)) for name in columns]
+    return ColumnKind.IMAGE in found
 
 
 def _answers(start: Start) -> int:

@@ -113,7 +113,7 @@ def not_installed(library: str) -> FederatedError:
         f"images cannot be decoded here: {library} is not installed",
         detail='It comes with the extra "images" (Pillow for PNG, JPEG and TIFF, pydicom for DICOM).',
         hint="Beside a node: pip install 'heliosdb-federated-learning[images]'. In a database server it is"
-        " PL/Python's own Python that needs it, as the package python3-pil brings it.",
+        " PL/Python's own Python that needs it, as the packages python3-pil and python3-pydicom bring it.",
     )
 
 

@@ -82,6 +82,21 @@ def test_every_form_predicts_what_numpy_does(world: tuple[Cluster, psycopg.Conne
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+def test_what_numpy_computes_reads_arrays_of_one_dimension_wherever_they_begin(
+    catalog: psycopg.Connection,
+) -> None:
+    ((elsewhere, shorter, none),) = catalog.execute(
+        "SELECT federated._elements('[5:7]={1,NULL,3}', 3), federated._elements('[0:0]={1}', 2),"
+        " federated._elements(NULL, 1)"
+    )
+    np.testing.assert_array_equal(elsewhere, [1.0, np.nan, 3.0])
+    np.testing.assert_array_equal(shorter, [1.0, np.nan])
+    np.testing.assert_array_equal(none, [np.nan])
+    with pytest.raises(errors.InvalidParameterValue, match="an array of one dimension, not of 2") as caught:
+        catalog.execute("SELECT federated._elements('{{1,2,3}}', 3)")
+    assert caught.value.diag.message_hint == "Of series each channel is a feature of its own."
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 500])
 def test_levels_are_found_as_text_is_compared_also_where_hashes_are_others(
     catalog: psycopg.Connection, count: int

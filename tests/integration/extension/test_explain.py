@@ -118,6 +118,24 @@ def test_a_secure_sum_is_told_with_its_messages_and_how_many_it_takes(session: p
     assert told["Rounds"][name] == 5 * plain["Rounds"][name]
 
 
+def test_it_is_told_what_stays_at_nodes_and_that_images_are_files(session: psycopg.Connection) -> None:
+    execute(
+        session,
+        "CREATE FEDERATED WORKSPACE clinics",
+        "CREATE FEDERATED MODEL risk IN WORKSPACE clinics WITH (algorithm = 'cnn', features = ['age'],"
+        " target = 'outcome', input_shape = [1, 8, 8])",
+    )
+    for name in ("north", "south", "west"):
+        meet(session, name, age="bytea")
+    session.execute("UPDATE federated.node SET extras = '{neural,images}'")
+
+    told = plan(session, f"{START} WITH (personalization = 'ditto')")
+
+    assert told["Images"] == 'files, decoded by the extra "images" of each node'
+    assert told["Personalization"].startswith("ditto: at the end one more exchange")
+    assert "Personalization" not in plan(session)
+
+
 def test_groups_are_told_with_their_sizes_and_how_many_nodes_they_need(session: psycopg.Connection) -> None:
     execute(session, "CREATE FEDERATED WORKSPACE clinics", MODEL)
     for number in range(10):

@@ -93,6 +93,8 @@ def test_what_cannot_be_made_of_a_kind_names_it(text: str) -> None:
         inputs(text)
     assert caught.value.sqlstate == "22023"
     assert text in caught.value.message
+    assert f"{text.partition('(')[0]}(x" in str(caught.value.hint)
+    assert "is made of columns of kind" in str(caught.value.hint)
 
 
 def test_a_text_is_so_many_numbers_none_of_which_round_0_describes() -> None:
