@@ -109,5 +109,6 @@ class Family(Protocol):
         ...
 
     def rescale(self, plan: RunPlan, scaling: Scaling) -> Scaling:
-        """Return by what inputs are scaled, of what round 0 found."""
+        """Return by what inputs are scaled, of what round 0 found; 0 stands for the scale of an input that
+        never changes, there and here."""
         ...

@@ -34,14 +34,15 @@ def is_settled(plan: RunPlan) -> bool:
 def share_scales(scaling: Scaling, channels: Iterable[slice]) -> Scaling:
     """Return it with one mean and one scale for all inputs of a channel.
 
-    The variance over all of them is the mean of their variances and the variance of their means.
+    The variance over all of them is the mean of their variances and the variance of their means; the scale of
+    an input that never changes is 0.
     """
     means, scales = np.array(scaling.means), np.array(scaling.scales)
     for channel in channels:
-        # An input that never changes has a scale that says nothing of it.
-        with np.errstate(over="ignore"):
-            spread = np.mean(np.square(scales[channel]) + np.square(means[channel] - means[channel].mean()))
-        scale = float(np.sqrt(spread))
+        apart = means[channel] - means[channel].mean()
+        # Of ratios, so that no square overflows, and none of what differs little vanishes.
+        largest = max(float(np.abs(apart).max()), float(scales[channel].max()))
+        ratios = np.square(scales[channel] / (largest or 1.0)) + np.square(apart / (largest or 1.0))
         means[channel] = means[channel].mean()
-        scales[channel] = bounds.SCALE.clamp(scale)
+        scales[channel] = min(largest * float(np.sqrt(np.mean(ratios))), bounds.SCALE.most)
     return replace(scaling, means=tuple(means.tolist()), scales=tuple(scales.tolist()))

@@ -23,18 +23,18 @@ class LocalTerms:
     correction: Vector | None = None
     towards: Vector | None = None
 
-    def apply(self, moved: Vector, start: Vector, learning_rate: float) -> Vector:
+    def apply(self, moved: Vector, start: Vector, worth: float) -> Vector:
         """Return where a step leads that, without the terms, has led to `moved`. start: with which the
-        descent began.
+        descent began. worth: the step's, see `optimizers.worth_of`.
 
         The proximal term is taken at the step's end: the result is the minimum of the step's own
-        quadratic, |w - moved|² / (2 learning_rate), plus the term. So no μ makes the steps overshoot.
+        quadratic, |w - moved|² / (2 worth), plus the term. So no μ makes the steps overshoot.
         """
         if self.correction is not None:
-            moved = moved - learning_rate * self.correction
+            moved = moved - worth * self.correction
         if self.proximal == 0.0:
             return moved
-        pull = learning_rate * self.proximal
+        pull = worth * self.proximal
         anchor = start if self.towards is None else self.towards
         return (moved + pull * anchor) / (1.0 + pull)
 

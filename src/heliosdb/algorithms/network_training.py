@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
-from heliosdb.algorithms.optimizers import ADAM_DECAYS, ADAM_EPSILON
+from heliosdb.algorithms.optimizers import ADAM_DECAYS, ADAM_EPSILON, worth_of
 from heliosdb.algorithms.sgd import batches, check_finite
 from heliosdb.domain.descent import MOMENTUM
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -163,14 +163,17 @@ def _finisher(torch: Any, descent: Descent, current: Any) -> Callable[[], None]:
     correction = None
     if terms.correction is not None:
         correction = torch.from_numpy(terms.correction).to(current)
-    pull = rate * terms.proximal
+    taken = 0
     if terms.towards is not None:
         start = torch.from_numpy(np.array(terms.towards, dtype=np.float32)).to(current)
 
     def finish() -> None:
+        nonlocal taken
+        taken += 1
+        worth = worth_of(descent.optimizer, rate, taken)
         if correction is not None:
-            current.sub_(correction, alpha=rate)
-        if pull:
+            current.sub_(correction, alpha=worth)
+        if pull := worth * terms.proximal:
             current.add_(start, alpha=pull).div_(1.0 + pull)
 
     return finish

@@ -70,7 +70,11 @@ class MeasuredStatisticsStep(StatisticsStep):
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Turn the sums into scaling; FederatedError 22023 where the last layer and the target differ."""
         check_network(plan)
-        return _rescaled(StatisticsStep.read(self, plan, state, gathered), plan)
+        return StatisticsStep.read(self, plan, state, gathered)
+
+    def rescale(self, plan: RunPlan, scaling: Scaling) -> Scaling:
+        """Let the network say by what its inputs are scaled."""
+        return _family(plan).rescale(plan, scaling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,11 @@ class MeasuredRefineStep(RefineStep):
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """See `MeasuredStatisticsStep.read`."""
         check_network(plan)
-        return _rescaled(RefineStep.read(self, plan, state, gathered), plan)
+        return RefineStep.read(self, plan, state, gathered)
+
+    def rescale(self, plan: RunPlan, scaling: Scaling) -> Scaling:
+        """See `MeasuredStatisticsStep.rescale`."""
+        return _family(plan).rescale(plan, scaling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,14 +305,6 @@ class NeuralNetwork:
 def check_network(plan: RunPlan) -> None:
     """Raise FederatedError (22023) where a network cannot fit inputs and target, or is too many numbers."""
     _family(plan).check(plan, len(classes_of(plan)))
-
-
-def _rescaled(taken: Taken, plan: RunPlan) -> Taken:
-    """Let the network say by what its inputs are scaled, once that is known."""
-    found = taken.findings
-    if found is None or found.scaling is None:
-        return taken
-    return replace(taken, findings=replace(found, scaling=_family(plan).rescale(plan, found.scaling)))
 
 
 def _family(plan: RunPlan) -> Family:

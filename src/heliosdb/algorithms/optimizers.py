@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from heliosdb.domain.descent import MOMENTUM
+from heliosdb.domain.descent import MOMENTUM, worth_of_step
 from heliosdb.domain.vector import Vector
 from heliosdb.parts.algorithms import LocalOptimizer
 
@@ -30,6 +30,16 @@ def make_optimizer(name: LocalOptimizer, learning_rate: float, size: int | tuple
     if name == "sgd":
         return lambda total, count: (learning_rate / count) * total
     return _Momentum(learning_rate, size) if name == "momentum" else _Adam(learning_rate, size)
+
+
+def worth_of(name: LocalOptimizer, learning_rate: float, step: int) -> float:
+    """Return by what a step, counted from 1, multiplies a gradient that was the same in all: with that a term
+    of the objective has to be taken behind the step, to weigh beside the gradients what it says.
+
+    Adam's steps have no such number of their own: behind them it is learning_rate, as AdamW has it
+    (Loshchilov and Hutter 2019).
+    """
+    return learning_rate * worth_of_step(step, MOMENTUM if name == "momentum" else 0.0)
 
 
 def adam_reach(learning_rate: float, steps: int, size: int) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from heliosdb.algorithms.columns import clamp_parameters
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
-from heliosdb.algorithms.optimizers import make_optimizer
+from heliosdb.algorithms.optimizers import make_optimizer, worth_of
 from heliosdb.algorithms.sgd import Residual
 from heliosdb.algorithms.space import slices
 from heliosdb.algorithms.table import Codes, Grouping, Mask, sums_of_runs
@@ -194,10 +194,11 @@ def descend_over(
     block = max(1, min(privacy.steps, 1_000_000 // parameters.size))
     for start in range(0, privacy.steps, block):
         noise = secret.noise((min(block, privacy.steps - start), parameters.size), privacy.noise)
-        for step_noise in noise:
+        for number, step_noise in enumerate(noise, start + 1):
             taken = secret.poisson_sample(subjects, privacy.sampling_rate)
             steps = gradient_steps(taken, current)
             moved = current - step(lattice.release_steps(steps, step_noise), expected)
             # Of the parameters alone, behind the noise: it costs nothing.
-            current = clamp_parameters(terms.apply(moved, origin, learning_rate))
+            worth = worth_of(optimizer, learning_rate, number)
+            current = clamp_parameters(terms.apply(moved, origin, worth))
     return current

@@ -25,7 +25,7 @@ from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Noise
 from heliosdb.domain.state import NO_STATE, State
-from heliosdb.domain.task import Task, Work
+from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 
@@ -67,7 +67,12 @@ class RefineStep:
         assert isinstance(gathered, Total)
         columns = len(scaled_columns(plan))
         located = take_counts(Located.from_state(state), gathered, _work(plan, state), columns)
-        return taken_counts(plan, located, gathered.nodes)
+        return taken_counts(plan, located, gathered.nodes, self.rescale)
+
+    def rescale(self, plan: RunPlan, scaling: Scaling) -> Scaling:
+        """See `StatisticsStep.rescale`."""
+        del plan
+        return scaling
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
-from heliosdb.algorithms.optimizers import make_optimizer
+from heliosdb.algorithms.optimizers import make_optimizer, worth_of
 from heliosdb.algorithms.table import Codes
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.parts.algorithms import LocalOptimizer
@@ -96,7 +96,7 @@ def descend(
     parameters cease to be finite.
     """
     current = parameters.copy()
-    rows, step = training.rows, make_optimizer(optimizer, learning_rate, parameters.shape)
+    rows, step, taken = training.rows, make_optimizer(optimizer, learning_rate, parameters.shape), 0
     # Overflow is looked for once an epoch, and is an error there.
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(epochs):
@@ -104,9 +104,11 @@ def descend(
             for batch, targets in training.batches(order, list(batches(rows, batch_size))):
                 slope = residual(batch @ current.T, targets)
                 current -= step(slope.T @ batch, len(slope))
-                current = terms.apply(current, parameters, learning_rate)
+                taken += 1
+                worth = worth_of(optimizer, learning_rate, taken)
+                current = terms.apply(current, parameters, worth)
                 if shrink is not None:
-                    shrink(current, learning_rate)
+                    shrink(current, worth)
             check_finite(current)
     return current
 

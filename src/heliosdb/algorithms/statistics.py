@@ -7,7 +7,7 @@ of what was released; a scaling's numbers lie within the bounds that a task must
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -42,6 +42,9 @@ from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
+
+Rescale = Callable[[RunPlan, Scaling], Scaling]
+"""See `StatisticsStep.rescale`."""
 
 STATISTICS, REFINE = StepName("statistics"), StepName("refine")
 
@@ -91,11 +94,17 @@ class StatisticsStep:
         work = statistics_work(plan)
         if work.noise_multiplier is not None and work.ranges is None:
             located = take_counts(None, gathered, work, len(scaled_columns(plan)))
-            return taken_counts(plan, located, gathered.nodes)
+            return taken_counts(plan, located, gathered.nodes, self.rescale)
         summary = summarise(
             gathered.vector, work, measured_inputs(plan), gathered.nodes, variance=gathered.noise_variance
         )
-        return _taken(plan, summary, gathered.nodes)
+        return _taken(plan, summary, gathered.nodes, self.rescale)
+
+    def rescale(self, plan: RunPlan, scaling: Scaling) -> Scaling:
+        """Return by what inputs are scaled, of what was found; a scale of 0 is that of one that never
+        changes."""
+        del plan
+        return scaling
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
@@ -126,7 +135,7 @@ def statistics_sensitivity(task: Task) -> float:
     return sensitivity_of(sum(measured(task)), work)
 
 
-def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
+def taken_counts(plan: RunPlan, located: Located, nodes: int, rescale: Rescale) -> Taken:
     """Look closer where an exchange is left, else turn what was located into scaling and plan."""
     made, columns = plan.findings.plan, scaled_columns(plan)
     assert made is not None
@@ -137,13 +146,14 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
         deviation = private_noise(len(columns), work, noise_variance(plan.run, nodes)) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
     summary = summarise_located(located, measured_inputs(plan), scaled_target(plan), nodes)
-    return _taken(plan, summary, nodes)
+    return _taken(plan, summary, nodes, rescale)
 
 
-def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
+def _taken(plan: RunPlan, summary: Summary, nodes: int, rescale: Rescale) -> Taken:
     """What round 0 ends with: no state, since the model begins when it is closed."""
     run, made = plan.run, plan.findings.plan
-    scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
+    described = _with_priors(_without_constants(_within_bounds(summary.scaling), summary.constant), plan)
+    scaling = _with_ones(_unscaled(rescale(plan, described), plan))
     told = zip(measured_inputs(plan), summary.missing, strict=False)
     missing = tuple((name, count, error) for name, (count, error) in told)
     # By which hidden updates are put into fewer bits: never so under a budget.
@@ -183,6 +193,17 @@ def _within_bounds(scaling: Scaling) -> Scaling:
         bounds.LOCATION.clamp(scaling.target_mean),
         bounds.SCALE.clamp(scaling.target_scale),
     )
+
+
+def _without_constants(scaling: Scaling, constant: frozenset[int]) -> Scaling:
+    """Say of inputs that never change that they have no spread."""
+    scales = (0.0 if place in constant else scale for place, scale in enumerate(scaling.scales))
+    return replace(scaling, scales=tuple(scales))
+
+
+def _with_ones(scaling: Scaling) -> Scaling:
+    """Take for the scale of what has no spread 1."""
+    return replace(scaling, scales=tuple(bounds.SCALE.clamp(scale or 1.0) for scale in scaling.scales))
 
 
 def _with_priors(scaling: Scaling, plan: RunPlan) -> Scaling:

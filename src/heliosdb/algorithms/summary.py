@@ -31,6 +31,7 @@ class Summary:
     missing: where private of each input about how many subjects' rows lack a value (those of one add up to
     1), and the standard error of that; () of a plain answer, of which every node's own is kept. outliers: the
     same of values that lie far out; () also where ranges were declared, beyond which nothing is told apart.
+    constant: the places of the features that have one value in every row, of plain answers; their scale is 1.
     """
 
     scaling: Scaling
@@ -39,6 +40,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     missing: tuple[tuple[float, float], ...] = ()
     outliers: tuple[tuple[float, float], ...] = ()
+    constant: frozenset[int] = frozenset()
 
     def held_out(self, validation_split: float) -> float:
         """Return about how many are held out, over all nodes."""
@@ -67,10 +69,13 @@ def summarise(
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "The feature statistics have the wrong length.")
     scales_target = work.scales_target
     missing: tuple[tuple[float, float], ...] = ()
+    constant: frozenset[int] = frozenset()
     columns = _named(features, scales_target=scales_target)
     if work.noise_multiplier is None:
         count = float(total[0])
-        moments = list(_plain_moments(total, columns))
+        found = list(_plain_moments(total, columns))
+        constant = frozenset(place for place, (_, scale) in enumerate(found[: len(features)]) if not scale)
+        moments = [(mean, scale or 1.0) for mean, scale in found]
         if not scales_target:
             _check_classes(count, total[1 - work.classes :])
     else:
@@ -81,7 +86,8 @@ def summarise(
         blocks = split_blocks(total, len(columns), work)
         moments = [_from_range(*one, count, noise) for one in zip(columns, blocks, work.ranges, strict=True)]
         missing = tuple((max(0.0, float(block[2])), noise) for block in blocks[: len(features)])
-    return Summary(_scaling(moments, len(features)), count, count / nodes, missing=missing)
+    scaling = _scaling(moments, len(features))
+    return Summary(scaling, count, count / nodes, missing=missing, constant=constant)
 
 
 def summarise_located(located: Located, inputs: Sequence[str], target: Sequence[str], nodes: int) -> Summary:
@@ -142,7 +148,7 @@ def _plain_moments(total: Vector, columns: Sequence[str]) -> Iterator[tuple[floa
                 f"Its values are larger than {SCALE.most:g}.",
                 "Leave it out, or rescale it in a view.",
             )
-        yield mean, scale or 1.0
+        yield mean, scale
 
 
 def _found(located: Located, index: int, column: str) -> Found:

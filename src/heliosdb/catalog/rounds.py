@@ -130,7 +130,7 @@ def list_participation(connection: Connection, run: RunId, number: int) -> list[
 def list_standings(connection: Connection, run: RunId) -> Standings:
     """Return what a run's closed rounds say of its nodes; those unregistered since are not among them."""
     return {
-        NodeName(row["node"]): Standing(row["stated_rows"], row["asked"], row["aligned"])
+        NodeName(row["node"]): Standing(row["stated_rows"], row["asked"], row["aligned"], row["last_asked"])
         for row in _SQL.query(connection, "list_standings", str(run))
     }
 

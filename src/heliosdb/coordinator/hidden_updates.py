@@ -62,7 +62,7 @@ def _fraction_for(rows: float | None, nodes: int) -> int | None:
 
     rows: of all nodes; None: not known. Each of n nodes may have all of them, and an update of the largest
     values: a sum of so many does not wrap around, and the mean is off by less than n (n + 1) 2^-46 a value:
-    2e-10 of a hundred nodes at worst.
+    2e-10 of a hundred nodes at worst; where the nodes of the sum have one k-th of all rows, by k times that.
     """
     if rows is None:
         return None

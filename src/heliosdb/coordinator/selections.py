@@ -75,14 +75,14 @@ class BestPerformance:
 class Cyclic:
     """The next k in the order of their names, round after round: of one node a round the model goes from node
     to node (cyclic weight transfer, Chang et al. 2018). Who was away when it was its turn comes next when it
-    is there again."""
+    is there again, and takes one turn, not all those that it has missed: the model would be its own."""
 
     ranks: bool = True
 
     def choose(self, able: _Names, most: int, settings: SomeNodes, draw: bytes, known: Standings) -> _Names:
-        """Choose those that were asked in the fewest rounds of the run, the first by name."""
+        """Choose those that were last asked the longest ago in the run, or never, the first by name."""
         del draw
-        inorder = sorted(able, key=lambda node: (known.get(node, NEW).asked, node))
+        inorder = sorted(able, key=lambda node: (known.get(node, NEW).last_asked, node))
         return frozenset(inorder[: min(settings.k, most)])
 
 

@@ -14,6 +14,12 @@ def count_steps(rows: int, epochs: int, batch_size: int) -> int:
     return epochs * max(1, rows // batch_size)
 
 
+def worth_of_step(step: int, momentum: float) -> float:
+    """Return how many plain steps one is worth, counted from 1, that goes on with a part of those before it,
+    where the gradient stays the same."""
+    return (1.0 - momentum**step) / (1.0 - momentum)
+
+
 def added_steps(steps: int, momentum: float) -> float:
     """Return how many plain steps so many are worth where each goes on with a part of the last: the sum of
     what each gradient is counted with at the end, |a|₁ of Wang et al. 2020, section 4.1; without momentum

@@ -21,12 +21,13 @@ class Standing:
 
     rows: as its answer in round 0 states them (noised under a budget); None: not known. asked: training
     rounds in which it was asked. aligned: the sum, over these, of the cosines between its update and the mean
-    of the others'; 0 for a round that had none.
+    of the others'; 0 for a round that had none. last_asked: the latest of these rounds; 0 for none.
     """
 
     rows: int | None = None
     asked: int = 0
     aligned: float = 0.0
+    last_asked: int = 0
 
 
 Standings = Mapping[NodeName, Standing]

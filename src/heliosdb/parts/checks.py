@@ -323,6 +323,12 @@ def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool
             f"aggregation {options.aggregation} corrects steps of one length; adaptive_learning changes it",
             hint="Leave adaptive_learning out, or choose another aggregation.",
         )
+    if isinstance(settings, NovaSettings):
+        # What an update's steps are worth follows from their number; a pace stays at its node.
+        raise invalid_value(
+            f"aggregation {options.aggregation} counts steps of one length; adaptive_learning changes it",
+            hint="Leave adaptive_learning out, or choose another aggregation.",
+        )
 
 
 _NAMES_PROTOCOL = frozenset({"aggregation_protocol"})

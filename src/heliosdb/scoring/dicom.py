@@ -6,7 +6,8 @@ baseline JPEG; which one it is, is read here, once, so that nothing is inflated 
 
 A number is the stored one, of MONOCHROME1 counted from the other end. Where the file has a rescale slope or
 intercept (PS3.3 C.11.1) these are applied, and it is in the modality's units, such as Hounsfield's; without
-them it is a share of 2^BitsStored - 1.
+them it is a share of 2^BitsStored - 1. Units are what they are however they are shown: MONOCHROME1 turns
+nothing round there, but where slope and intercept are 1 and 0, which are no units.
 """
 
 from __future__ import annotations
@@ -145,13 +146,13 @@ def _masked(numbers: NDArray[np.float64], stored: int, *, is_signed: bool) -> ND
 
 
 def _scaled(found: Any, numbers: Pixels, stored: int, *, is_signed: bool) -> Pixels:
-    if str(found.PhotometricInterpretation) == "MONOCHROME1":
-        numbers = (-1.0 if is_signed else 2.0**stored - 1.0) - numbers
     slope, intercept = found.get("RescaleSlope"), found.get("RescaleIntercept")
-    if slope is None and intercept is None:
-        return numbers / (2.0**stored - 1.0)
     factor = 1.0 if slope is None else float(slope)
     shift = 0.0 if intercept is None else float(intercept)
+    if str(found.PhotometricInterpretation) == "MONOCHROME1" and (factor, shift) == (1.0, 0.0):
+        numbers = (-1.0 if is_signed else 2.0**stored - 1.0) - numbers
+    if slope is None and intercept is None:
+        return numbers / (2.0**stored - 1.0)
     if not (math.isfinite(factor) and math.isfinite(shift)):
         raise _unread("rescale slope or intercept")
     made: Pixels = numbers * factor + shift

@@ -40,7 +40,7 @@ _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 _WITH_ALPHA = ("LA", "RGBA")
 
 _TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate")
-_TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION = 322, 323, 274
+_BITS, _INTERPRETATION, _TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION = 258, 262, 322, 323, 274
 _MOST_OF_TILE = 1 << 20
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -193,7 +193,7 @@ def _colours(image: Any) -> tuple[Pixels, NDArray[np.float64] | None]:
             raise invalid_value("it marks a number as transparent, which is not read")
         image = image.convert("LA" if image.mode == "L" else "RGBA")
     if image.mode in _DEEP or (image.mode == "I" and image.format == "PNG"):
-        return np.asarray(image, dtype=np.float64)[:, :, np.newaxis] / 65_535.0, None
+        return _deep(image), None
     if image.mode not in _WHOLE:
         raise invalid_value(
             "its colours are none that are read",
@@ -203,6 +203,15 @@ def _colours(image: Any) -> tuple[Pixels, NDArray[np.float64] | None]:
     if numbers.ndim == 2:
         return numbers[:, :, np.newaxis], None
     return (numbers[:, :, :-1], numbers[:, :, -1]) if image.mode in _WITH_ALPHA else (numbers, None)
+
+
+def _deep(image: Any) -> Pixels:
+    """Return grey of more than 8 bits, as it is stored: Pillow neither widens the 12 bits that a TIFF may
+    have nor turns those round of which 0 is white, as it does with 8."""
+    tags = getattr(image, "tag_v2", {})
+    bits, is_white = int(tags.get(_BITS, (16,))[0]), tags.get(_INTERPRETATION) == 0
+    numbers = np.asarray(image, dtype=np.float64)[:, :, np.newaxis] / (2.0**bits - 1.0)
+    return 1.0 - numbers if is_white else numbers
 
 
 def _with_channels(colours: Pixels, alpha: NDArray[np.float64] | None, channels: int) -> Pixels:

@@ -104,6 +104,11 @@ def test_steps_that_adapt_have_no_length_and_are_refused() -> None:
     with pytest.raises(FederatedError) as refused:
         check_rule(parse_options({**OPTIONS, "aggregation": "fednova", "optimizer": "adam"}), private=False)
     assert refused.value.code is ErrorCode.INVALID_VALUE
+    with pytest.raises(FederatedError, match="steps of one length") as refused:
+        check_rule(
+            parse_options({**OPTIONS, "aggregation": "fednova", "adaptive_learning": True}), private=False
+        )
+    assert refused.value.code is ErrorCode.INVALID_VALUE
     with pytest.raises(FederatedError) as refused:
         check_rule(parse_options({**OPTIONS, "aggregation": "fednova"}), private=True)
     assert refused.value.code is ErrorCode.NOT_SUPPORTED

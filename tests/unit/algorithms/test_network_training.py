@@ -12,7 +12,7 @@ import pytest
 
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.network_training import Descent, choose_device, load_torch, train_network
-from heliosdb.algorithms.optimizers import make_optimizer
+from heliosdb.algorithms.optimizers import make_optimizer, worth_of
 from heliosdb.algorithms.perceptron import Perceptron
 from heliosdb.algorithms.sgd import batches
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -88,7 +88,8 @@ def reference(
     """What `train_network` should give, in float64."""
     current, rng = np.asarray(parameters, dtype=np.float64), np.random.default_rng(seed)
     rate, terms = how.get("learning_rate", 0.1), how.get("terms", NO_TERMS)
-    step = make_optimizer(how.get("optimizer", "sgd"), rate, current.size)
+    optimizer, taken = how.get("optimizer", "sgd"), 0
+    step = make_optimizer(optimizer, rate, current.size)
     for _ in range(how.get("epochs", 1)):
         order = rng.permutation(ROWS)
         for first, last in batches(ROWS, how.get("batch_size", ROWS)):
@@ -96,7 +97,8 @@ def reference(
             moved = current - step(
                 gradient(architecture, current, rows[chosen], targets[chosen]), len(chosen)
             )
-            current = terms.apply(moved, parameters, rate)
+            taken += 1
+            current = terms.apply(moved, parameters, worth_of(optimizer, rate, taken))
     return current
 
 
@@ -145,6 +147,10 @@ def test_what_an_aggregation_adds_to_the_objective_is_heeded() -> None:
         assert trained(architecture, *given, **how) == pytest.approx(
             reference(architecture, *given, **how), abs=2e-5
         )
+    pulled = {"terms": LocalTerms(3.0), "batch_size": 16, "epochs": 2, "optimizer": "momentum"}
+    assert trained(architecture, *given, **pulled) == pytest.approx(
+        reference(architecture, *given, **pulled), abs=2e-5
+    )
     far, near = (
         np.linalg.norm(trained(architecture, *given, epochs=20, terms=terms) - given[0])
         for terms in (NO_TERMS, LocalTerms(proximal=10.0))

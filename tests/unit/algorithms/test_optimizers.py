@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.local_terms import LocalTerms
 from heliosdb.algorithms.optimizers import REACH, adam_reach, make_optimizer
-from heliosdb.algorithms.sgd import HeldRows, derive_rng, descend
+from heliosdb.algorithms.sgd import HeldRows, derive_rng, descend, shrinking
 from heliosdb.algorithms.training import private_reach
 from heliosdb.algorithms.works import PrivateTraining, TrainWork
 from heliosdb.domain.task import Scaling
@@ -69,6 +70,17 @@ def test_a_linear_model_descends_by_its_optimizer_and_each_time_anew(name: Any) 
     ]
     assert found[0] == pytest.approx(current)
     assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum"])
+@pytest.mark.parametrize("weight", [0.1, 1.0, 5.0])
+def test_a_term_and_a_penalty_weigh_what_they_say_whatever_the_optimizer(name: Any, weight: float) -> None:
+    rows = HeldRows(np.column_stack([np.ones(8), np.zeros(8)]), np.ones(8))
+    how: Any = {"epochs": 3000, "batch_size": 8, "learning_rate": 0.01, "optimizer": name}
+    for more in ({"terms": LocalTerms(weight)}, {"shrink": shrinking(weight, 0.0)}):
+        found = descend(rows, np.zeros(2), lambda s, t: s - t, rng=derive_rng(1, 1, "a", b""), **how, **more)
+        # Of (w - 1)² / 2 + weight w² / 2.
+        assert found[0] == pytest.approx(1.0 / (1.0 + weight), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

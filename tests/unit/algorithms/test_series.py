@@ -10,23 +10,27 @@ import numpy as np
 import pytest
 
 from heliosdb.algorithms import neural
+from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.network_training import Descent, load_torch, train_network
 from heliosdb.algorithms.recurrent import GRUS, LSTMS
 from heliosdb.algorithms.series import SeriesFamily, SeriesNetwork
+from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.transformer import TRANSFORMERS
-from heliosdb.algorithms.works import PARAMETERS
+from heliosdb.algorithms.works import PARAMETERS, StatisticsWork
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber
-from heliosdb.domain.state import freeze
+from heliosdb.domain.state import NO_STATE, freeze
 from heliosdb.domain.task import Scaling
+from heliosdb.domain.update import Total
 from heliosdb.parts.algorithms import RecurrentSettings, SeriesSettings, TransformerSettings
 from heliosdb.scoring.fronts import count
 from heliosdb.scoring.kinds import find_kind
 from heliosdb.scoring.soundness import check_version, find_fault
 from tests.support.runs import RUN, with_options
+from tests.unit.algorithms.split_sums import table
 
 BY_NAME = {"lstm": LSTMS, "gru": GRUS, "transformer": TRANSFORMERS}
 SHAPES: list[tuple[str, tuple[int, int], int, dict[str, Any]]] = [
@@ -276,7 +280,7 @@ AGE = ColumnEncoding("age")
 WRONG: list[tuple[str, tuple[ColumnEncoding, ...], dict[str, Any], str]] = [
     ("lstm", (PULSE,), {}, "input_shape is missing"),
     ("gru", (PULSE,), {"input_shape": [1, 4, 4]}, "input_shape has 3 entries"),
-    ("lstm", (PULSE,), {"input_shape": [400, 5]}, "input_shape [400, 5] is 2000 numbers a row, more than 1600"),
+    ("lstm", (PULSE,), {"input_shape": [1600, 11]}, "input_shape [1600, 11] is 17600 numbers a row, more than 16000"),
     ("lstm", (PULSE,), {"input_shape": [4, 2]}, "input_shape [4, 2] is 8 numbers, and the features make 4 inputs"),
     ("lstm", (AGE, PULSE), {"input_shape": [4, 1]}, 'channel 1 of input_shape [4, 1] ends within feature "pulse", with which there are 5 inputs'),
     ("lstm", (PULSE, SPO2), {"input_shape": [2, 2]}, 'channel 1 of input_shape [2, 2] ends within feature "pulse", with which there are 4 inputs'),
@@ -330,6 +334,39 @@ def test_steps_of_a_channel_have_one_scale_and_a_side_column_its_own() -> None:
         assert found.means[first] == pytest.approx(rows[:, own].mean())
         assert found.scales[first] == pytest.approx(rows[:, own].std())
     assert (found.means[8], found.scales[8]) == (50.0, 9.0)
+
+
+def test_a_step_that_never_changes_adds_its_distance_alone_to_the_scale_of_its_channel() -> None:
+    rng = np.random.default_rng(4)
+    rows = np.concatenate(
+        [rng.normal(0.0, 1e-3, (5000, 4)), np.tile([0.0, 1.0, 2.0, 3.0], (5000, 1))], axis=1
+    )
+    # What is told relative to the first step is 0 there.
+    rows[:, 0] = 0.0
+    given = plan("lstm", (PULSE, SPO2, AGE), input_shape=[4, 2])
+    found = LSTMS.rescale(given, Scaling((*rows.mean(axis=0), 50.0), (*rows.std(axis=0), 0.0), 1.0, 2.0))
+    for first in (0, 4):
+        assert found.scales[first] == pytest.approx(rows[:, first : first + 4].std())
+    assert found.scales[8] == 0.0
+
+    equal = LSTMS.rescale(given, Scaling((5.0,) * 9, (0.0,) * 9))
+    assert equal.scales == (0.0,) * 9
+
+
+def test_round_0_knows_what_never_changes_and_leaves_what_is_not_to_be_scaled_in_its_own_units() -> None:
+    rng = np.random.default_rng(4)
+    rows = np.concatenate(
+        [rng.normal(2.0, 1e-3, (500, 4)), 5.0 * np.arange(4) + rng.normal(size=(500, 4))], axis=1
+    )
+    rows[:, 1] = 2.0
+    given = plan("lstm", (PULSE, replace(SPO2, scaled=False)), input_shape=[4, 2])
+    answer = statistics(table(rows, rng.integers(0, 2, 500) * 1.0), StatisticsWork("lstm", None, classes=2))
+    taken = neural.LSTM.steps[STATISTICS].read(given, NO_STATE, Total(answer.vector, answer.weight, 1))
+    assert taken.findings is not None and taken.findings.scaling is not None
+    scaling = taken.findings.scaling
+    assert scaling.scales[:4] == pytest.approx([rows[:, :4].std()] * 4)
+    assert scaling.scales[4:] == (1.0,) * 4
+    assert scaling.means == pytest.approx([2.0] * 4 + [rows[:, 4:].mean()] * 4, abs=1e-3)
 
 
 @pytest.mark.parametrize(("name", "shape", "beside", "options"), SHAPES[2:5], ids=str)

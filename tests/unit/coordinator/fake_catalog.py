@@ -231,11 +231,13 @@ class FakeCatalog:
         closed = {number for number, row in self.rows.rounds.items() if row["status"] == "closed"}
         found: dict[str, dict[str, Any]] = {}
         for (number, exchange, _, node), row in sorted(self.rows.tasks.items()):
-            one = found.setdefault(node, {"node": node, "stated_rows": None, "asked": 0, "aligned": 0.0})
+            none = {"stated_rows": None, "asked": 0, "aligned": 0.0, "last_asked": 0}
+            one = found.setdefault(node, {"node": node, **none})
             if number in closed and number == 0 and row.get("stated_rows") is not None:
                 one["stated_rows"] = row["stated_rows"]
             if number in closed and number > 0 and exchange == 0:
                 one["asked"] += 1
+                one["last_asked"] = max(one["last_asked"], number)
                 one["aligned"] += self.rows.alignments.get((number, node)) or 0.0
         return list(found.values())
 

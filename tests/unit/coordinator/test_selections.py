@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from uuid import UUID
 
@@ -154,18 +155,23 @@ def test_who_is_always_asked_takes_no_place_of_the_ranked() -> None:
 
 
 def test_in_turn_every_node_is_asked_once_before_any_is_asked_again_and_who_was_away_comes_next() -> None:
-    chosen, asked = selection("cyclic(1)"), Counter[NodeName]()
+    chosen, known = selection("cyclic(1)"), dict[NodeName, Standing]()
+    rounds = itertools.count(1)
 
     def turn(able: frozenset[NodeName]) -> NodeName:
-        known = {node: Standing(asked=count) for node, count in asked.items()}
-        (node,) = chosen.choose(able, 1 + asked.total(), known)
-        asked[node] += 1
+        number = next(rounds)
+        (node,) = chosen.choose(able, number, known)
+        known[node] = Standing(asked=known.get(node, Standing()).asked + 1, last_asked=number)
         return node
 
     gone = NodeName("node2")
     first = [turn(NODES - {gone}) for _ in range(7)]
     assert first == sorted(NODES - {gone})
     assert turn(NODES) == gone
-    assert [turn(NODES) for _ in range(8)] == sorted(NODES)
+    assert [turn(NODES) for _ in range(8)] == [*sorted(NODES - {gone}), gone]
+    # Who was away for long takes one turn, not all those that it has missed.
+    away = [turn(NODES - {gone}) for _ in range(21)]
+    assert Counter(away) == dict.fromkeys(NODES - {gone}, 3)
+    assert [turn(NODES) for _ in range(3)] == [gone, "node0", "node1"]
     assert selection("cyclic(3)").choose(NODES, 1) == {"node0", "node1", "node2"}
     assert chosen.choose(NODES, 0) == NODES

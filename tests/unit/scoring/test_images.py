@@ -47,6 +47,15 @@ def refusal(raw: bytes, shape: tuple[int, int, int] = (1, 5, 7)) -> str:
         (as_dicom(DEEP & 4095, BitsStored=12, HighBit=11), (DEEP & 4095).ravel() / 4095),
         (as_dicom(GREY, PhotometricInterpretation="MONOCHROME1"), 1 - SHARES),
         (as_dicom(GREY, RescaleSlope="2", RescaleIntercept="-1024"), GREY.ravel() * 2.0 - 1024),
+        # In the modality's units it is what it is, however it is shown.
+        (
+            as_dicom(GREY, PhotometricInterpretation="MONOCHROME1", RescaleSlope="2", RescaleIntercept="-1024"),
+            GREY.ravel() * 2.0 - 1024,
+        ),
+        (
+            as_dicom(GREY, PhotometricInterpretation="MONOCHROME1", RescaleSlope="1", RescaleIntercept="0"),
+            255.0 - GREY.ravel(),
+        ),
         (as_dicom(DEEP.view(np.int16)), DEEP.view(np.int16).ravel() / 65535),
         (as_dicom(DEEP, BitsStored=12, HighBit=11), (DEEP & 4095).ravel() / 4095),
     ],
@@ -54,6 +63,46 @@ def refusal(raw: bytes, shape: tuple[int, int, int] = (1, 5, 7)) -> str:
 )  # fmt: skip
 def test_a_grey_image_is_shares_of_the_largest_number(raw: bytes, wanted: Any) -> None:
     assert decode_image(raw, (1, 5, 7)) == pytest.approx(wanted, rel=1e-12)
+
+
+def as_tiff(pixels: np.ndarray[Any, Any], bits: int, interpretation: int) -> bytes:
+    """Return a TIFF without compression; interpretation: 0 where 0 is white, 1 where it is black."""
+    lines = ("".join(format(one, f"0{bits}b") for one in line) for line in pixels.tolist())
+    raw = b"".join(
+        int(line.ljust(-(-len(line) // 8) * 8, "0"), 2).to_bytes(-(-len(line) // 8)) for line in lines
+    )
+    if bits == 16:
+        raw = pixels.astype("<u2").tobytes()
+    height, width = pixels.shape
+    about = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: interpretation,
+        277: 1,
+        278: height,
+        279: len(raw),
+    }
+    tags = sorted({**about, 273: 14 + 12 * (len(about) + 1)}.items())
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II" + struct.pack("<HIH", 42, 8, len(tags)) + entries + bytes(4) + raw
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12, 16])
+@pytest.mark.parametrize("interpretation", [0, 1])
+def test_a_tiff_is_shares_of_what_its_bits_hold_whether_0_is_black_or_white(
+    bits: int, interpretation: int
+) -> None:
+    pixels = DEEP >> (16 - bits)
+    shares = pixels.ravel() / (2.0**bits - 1)
+    raw = as_tiff(pixels, bits, interpretation)
+    if (bits, interpretation) == (12, 0):
+        assert refusal(raw) == "it is none that can be decoded"
+        return
+    assert decode_image(raw, (1, 5, 7)) == pytest.approx(
+        shares if interpretation else 1 - shares, rel=1e-12, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize("raw", [as_file(COLOURS), as_file(COLOURS, "TIFF"), as_dicom(COLOURS)])

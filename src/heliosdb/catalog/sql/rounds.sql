@@ -22,11 +22,13 @@ WITH stated AS (
     WHERE p.run_id = $1::uuid AND p.round_number > 0 AND p.exchange = 0 AND d.status = 'closed'
 ), aligned AS (
     -- In the order of the rounds: a sum in another order may have other bits.
-    SELECT a.node_id, count(*)::integer AS asked, coalesce(sum(c.alignment ORDER BY a.round_number), 0) AS aligned
+    SELECT a.node_id, count(*)::integer AS asked, max(a.round_number) AS last_asked,
+           coalesce(sum(c.alignment ORDER BY a.round_number), 0) AS aligned
     FROM asked AS a LEFT JOIN federated.contribution AS c USING (run_id, round_number, node_id)
     GROUP BY a.node_id
 )
-SELECT n.name AS node, s.stated_rows, coalesce(a.asked, 0) AS asked, coalesce(a.aligned, 0) AS aligned
+SELECT n.name AS node, s.stated_rows, coalesce(a.asked, 0) AS asked, coalesce(a.aligned, 0) AS aligned,
+       coalesce(a.last_asked, 0) AS last_asked
 FROM stated AS s FULL JOIN aligned AS a USING (node_id) JOIN federated.node AS n USING (node_id)
 ORDER BY n.name
 

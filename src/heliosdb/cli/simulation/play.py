@@ -340,7 +340,7 @@ class Play:
         for node in self._asked:
             one = known.get(node, NEW)
             aligned = one.aligned + (self._aligned.get(node) or 0.0)
-            known[node] = replace(one, asked=one.asked + 1, aligned=aligned)
+            known[node] = replace(one, asked=one.asked + 1, aligned=aligned, last_asked=int(number))
         return known
 
     def _measure(self, published: RoundNumber, members: Sequence[NodeName]) -> dict[NodeName, Figures]:
