@@ -25,7 +25,7 @@ from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contri
 from heliosdb.node.guards import check_guard, make_private
 from heliosdb.node.memory import Memory
 from heliosdb.node.policy import find_step
-from heliosdb.node.sum_terms import SumTerms, check_shared, check_willing, share_of
+from heliosdb.node.sum_terms import SumTerms, check_rounded, check_shared, check_willing, share_of
 from heliosdb.node.summing import about, carry, prepare, say_message
 from heliosdb.parts.protocols import ShamirSettings
 from heliosdb.privacy.mechanisms import Lattice
@@ -143,6 +143,21 @@ def test_one_word_holds_the_very_steps_of_the_noise_and_what_would_round_or_cut_
     assert raised.value.code is ErrorCode.INVALID_VALUE
     with pytest.raises(FederatedError, match="may pass the range of the secure sum"):
         check_shared(task_of("node_0", "masked", fraction=min(FRACTION + 9, 56)), step)
+
+
+@pytest.mark.parametrize(("fraction", "nodes"), [(56, 5), (31, 5), (20, 1 << 20)])
+def test_no_word_is_so_narrow_that_a_refusal_would_tell_how_many_rows_a_node_has(
+    fraction: int, nodes: int
+) -> None:
+    """A coordinator names both, and what is beyond the range is refused: rows too, which are in no sum alone."""
+    step = TrainStep("logistic_regression")
+    asked = task_of("node_0", "masked", nodes=nodes, trust="local", fraction=fraction)
+    plain = replace(asked, work=replace(asked.work, privacy=None), budget=None)
+    with pytest.raises(FederatedError, match="bits behind the point leave too few") as raised:
+        check_rounded(plain, step)
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+    wide = replace(plain.work.summing, nodes=5, fraction=63 - 30 - 3)
+    check_rounded(replace(plain, work=replace(plain.work, summing=wide)), step)
 
 
 def test_no_share_leaves_in_a_word_that_would_round_it() -> None:

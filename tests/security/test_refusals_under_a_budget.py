@@ -188,6 +188,7 @@ ELSEWHERE = {
     "step … does not say what a data subject adds to a private answer": FIRST,
     "a row would be … of a query, and no more than … are read": "of the task alone: test_image_columns.py",
     'column "…" cannot be read: this node lacks the extra "images"': "of what is installed: test_image_columns.py",
+    "… bits behind the point leave too few before it for …": PLAIN,
     "only real numbers get noise or are summed by a protocol": FIRST,
     "the node would have to remember too much of the run": FIRST,
     'dataset "…" gives no answers without noise…': PLAIN,

@@ -14,6 +14,10 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.algorithms.own_terms import OwnTerms
+from heliosdb.algorithms.personalizing import PersonalWork
+from heliosdb.algorithms.steps import PERSONALIZE
+from heliosdb.algorithms.works import TrainWork
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.ids import NodeName, OrderId, RoundNumber, WorkspaceName
 from heliosdb.domain.orders import Order, OrderKind
@@ -25,6 +29,7 @@ from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     READING,
+    SCALING,
     WORKSPACE,
     Federation,
     measured,
@@ -149,6 +154,35 @@ async def test_enough_that_are_erased_together_need_nobody_s_consent(
             assert FEW in await asker.refused()
         await asker.erase(f"person-{number}")
     assert await asker.count() == 180.0
+
+
+async def test_what_a_node_trained_for_itself_with_somebody_who_is_erased_is_in_no_part_that_it_makes_later(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    share(dba, "people", COLUMNS, options="WITH (subject = 'person_id', plain_withdrawals = true)")
+    reading = replace(READING, validation_split=0.2)
+    own = OwnTerms(None, 0.1)
+    training = TrainWork("logistic_regression", SCALING, 2, 32, 0.5, classes=2, own=own)
+    # Of steps that are next to none: a model that is begun anew is the version.
+    making = PersonalWork("ditto", replace(training, learning_rate=1e-12))
+    first = replace(train_task(run=new_run()), reading=reading)
+    await measured(asker.client, asker.federation, first)
+
+    async def differ(round_number: int) -> float:
+        """How much better than the version the node's own model is."""
+        key = replace(first.key, round=RoundNumber(round_number))
+        train = replace(first, key=key, work=training.to_work(first.work.size))
+        make = replace(first, key=replace(key, step=PERSONALIZE), work=making.to_work())
+        if round_number == 1:
+            await asker.ask(train)
+        of_version, of_own = np.split(await asker.ask(make), 2)
+        return float(np.abs(of_version - of_own).max())
+
+    assert await differ(1) > 1e-3
+    assert await differ(2) > 1e-3
+    await asker.erase("person-77")
+    assert dba.execute("SELECT count(*) FROM federated.personal_part").fetchall() == [(0,)]
+    assert await differ(3) < 1e-6
 
 
 async def test_a_run_goes_on_without_the_subject_where_that_is_accepted_and_else_says_why(

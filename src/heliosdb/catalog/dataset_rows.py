@@ -7,6 +7,7 @@ raises nothing that a value decides: what a double cannot hold is missing.
 
 from __future__ import annotations
 
+import codecs
 import heapq
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -225,21 +226,35 @@ def _values_of(
 def copy_texts(
     raw: psycopg.Connection[Any], query: RowQuery, column: str, longest: int
 ) -> Generator[bytearray, None, None]:
-    """Yield the different texts of a column as binary COPY, cut anywhere: the hash, int8, rising, then so
-    many characters of the text, from the first on, as UTF-8; of several that have one hash the first in the
-    order of their bytes.
+    """Yield the different texts of a column, cut anywhere: Python's name of the database's encoding and a
+    zero byte, then a binary COPY of the hash, int8, rising, and of so many characters of the text, from the
+    first on, as they lie in the database; of several that have one hash the first in the order of bytes.
 
-    Of a database without an encoding they are bytes, whatever these are.
+    Nothing is converted there: a character without a place in UTF-8 would raise, and one row end what was
+    charged. Of a database without an encoding, or of one that Python does not know, the bytes are taken for
+    UTF-8.
     """
-    # Nothing is converted there, and what checks it would raise.
-    plain = raw.info.parameter_status("server_encoding") == "SQL_ASCII"
+    yield bytearray(_codec(raw).encode() + b"\0")
     value = sql.SQL("left({}, {})").format(_as_text(column), sql.Literal(longest))
-    shown = sql.SQL("textsend({})" if plain else "convert_to({}, 'UTF8')").format(value)
     statement = sql.SQL(
         "COPY (SELECT DISTINCT ON (hash) hash, shown FROM (SELECT {hash} AS hash, {shown} AS shown"
         " FROM {view} WHERE {column} IS NOT NULL) AS s ORDER BY hash, shown) TO STDOUT (FORMAT binary)"
-    ).format(hash=_hash(column), shown=shown, view=_view(query), column=sql.Identifier(column))
+    ).format(
+        hash=_hash_of_text(column), shown=_own_bytes(value), view=_view(query), column=sql.Identifier(column)
+    )
     yield from _copied(raw, statement.as_bytes(raw))
+
+
+def _codec(raw: psycopg.Connection[Any]) -> str:
+    name = raw.info.parameter_status("server_encoding") or ""
+    try:
+        return codecs.lookup(_spelled(name.lower())).name
+    except LookupError:
+        return "utf-8"
+
+
+def _spelled(name: str) -> str:
+    return name.replace("win", "cp").replace("koi8", "koi8_").replace("euc_cn", "gb2312")
 
 
 def sample_texts(
@@ -375,7 +390,8 @@ def _code(name: tuple[str, ...]) -> sql.Composed:
 def _fields(column: ColumnReading) -> Iterator[sql.Composable]:
     name = sql.Identifier(column.name)
     if column.is_hashed:
-        yield sql.SQL("coalesce({}, {}::bigint)").format(_hash(column.name), sql.Literal(str(NULL_HASH)))
+        hashed = (_hash_of_text if column.kind is ColumnKind.TEXT else _hash)(column.name)
+        yield sql.SQL("coalesce({}, {}::bigint)").format(hashed, sql.Literal(str(NULL_HASH)))
         return
     if column.kind is ColumnKind.IMAGE:
         yield sql.SQL(_IMAGE).format(c=name, most=sql.Literal(int(IMAGE_BYTES.most)))
@@ -396,6 +412,18 @@ def _as_text(column: str) -> sql.Composed:
 
 def _hash(column: str) -> sql.Composed:
     return sql.SQL("hashtextextended({}, 0)").format(_as_text(column))
+
+
+def _hash_of_text(column: str) -> sql.Composed:
+    # For the server's own hash a text is made up in a moment that has another's, and would be read in the
+    # place of that one in every row that has it: under a budget one person would move the rows of many.
+    return sql.SQL("('x' || left(encode(sha256({}), 'hex'), 16))::bit(64)::bigint").format(
+        _own_bytes(_as_text(column))
+    )
+
+
+def _own_bytes(value: sql.Composable) -> sql.Composed:
+    return sql.SQL("convert_to({}, getdatabaseencoding())").format(value)
 
 
 def _as_number(value: sql.Composable, type_oid: int) -> sql.Composed:

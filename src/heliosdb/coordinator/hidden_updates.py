@@ -21,7 +21,7 @@ from heliosdb.domain.state import NO_STATE, state_to_bytes
 from heliosdb.domain.task import Rounding, Summing, TaskKey, Work
 from heliosdb.domain.vector import Vector
 from heliosdb.domain.wording import counted
-from heliosdb.privacy.ring import FRACTIONS, MOST_WIDE
+from heliosdb.privacy.ring import FRACTIONS, LEAST_RANGE, MOST_WIDE
 from heliosdb.privacy.shares import shared_fraction
 
 
@@ -63,10 +63,13 @@ def _fraction_for(rows: float | None, nodes: int) -> int | None:
     rows: of all nodes; None: not known. Each of n nodes may have all of them, and an update of the largest
     values: a sum of so many does not wrap around, and the mean is off by less than n (n + 1) 2^-46 a value:
     2e-10 of a hundred nodes at worst; where the nodes of the sum have one k-th of all rows, by k times that.
+    Of fewer than 2^14 rows it is off by 2^14 / rows as much, since no node takes part in less than
+    `LEAST_RANGE`.
     """
     if rows is None:
         return None
-    bits = 63 - _LARGEST_MEAN - math.ceil(math.log2(max(rows, 1.0))) - math.ceil(math.log2(nodes + 1))
+    before = max(_LARGEST_MEAN + math.ceil(math.log2(max(rows, 1.0))), math.ceil(math.log2(LEAST_RANGE)))
+    bits = 63 - before - math.ceil(math.log2(nodes + 1))
     return min(bits, FRACTIONS[-1]) if bits >= FRACTIONS[0] else None
 
 

@@ -41,6 +41,11 @@ class Admission:
         return hashlib.sha256(len(self.withdrawn).to_bytes(8, "little") + self.withdrawn + admitted).digest()
 
     @property
+    def withdrawn_digest(self) -> bytes:
+        """Tells those who are withdrawn from others; b"" where nobody is."""
+        return hashlib.sha256(self.withdrawn).digest() if self.withdrawn else b""
+
+    @property
     def leaves_out(self) -> bool:
         """Whether there may be somebody to leave out."""
         return bool(self.withdrawn) or self.admitted is not None

@@ -212,7 +212,9 @@ class Door:
         """
         try:
             whose = admission.digest + (b"" if rows is None else rows.consenting)
-            passing = self._prepare(received.task, contribution, before, whose)
+            passing = self._prepare(
+                received.task, contribution, before, whose, withdrawn=admission.withdrawn_digest
+            )
             if rows is not None:
                 return self._pass(
                     lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
@@ -251,7 +253,9 @@ class Door:
         except CannotLeaveError as error:
             raise error.public from error
 
-    def _prepare(self, task: Task, contribution: Contribution, before: Before, whose: bytes) -> Passing:
+    def _prepare(
+        self, task: Task, contribution: Contribution, before: Before, whose: bytes, *, withdrawn: bytes
+    ) -> Passing:
         """What leaves of a contribution, and what stays; CannotLeaveError where none may."""
         memory = before.memory
         try:
@@ -273,7 +277,7 @@ class Door:
                 vector, weight = said.vector, public_weight(task) or 1.0
                 after = replace(after, protocol=said.keeps, turn=said.turn)
             if contribution.stays is not None:
-                after = replace(after, step=freeze(contribution.stays))
+                after = replace(after, step=freeze(contribution.stays), withdrawn=withdrawn)
             sealed = self._seal_memory(task.key, memory, after)
             personal = self._seal_personal(task.key, contribution)
             # Before the transaction: a codec may take as long as its level asks for.

@@ -40,18 +40,22 @@ class Memory:
     """What is remembered of one run.
 
     turn: which message of which sum comes next, of the sum that `protocol` belongs to; empty where none is
-    under way. version: of what is stored, which a later one replaces; 0: nothing is.
+    under way. withdrawn: says who was left out as withdrawn when `step` was computed
+    (`Admission.withdrawn_digest`). version: of what is stored, which a later one replaces; 0: nothing is.
     """
 
     step: State = field(default_factory=lambda: NO_STATE)
     protocol: State = field(default_factory=lambda: NO_STATE)
     unsent: State = field(default_factory=lambda: NO_STATE)
     turn: bytes = b""
+    withdrawn: bytes = b""
     version: int = 0
 
     def to_bytes(self) -> bytes:
         """All but the version; FederatedError INVALID_VALUE for what cannot be a state."""
         turn = {"next": np.frombuffer(self.turn, dtype=np.uint8)}
+        if self.withdrawn:
+            turn["withdrawn"] = np.frombuffer(self.withdrawn, dtype=np.uint8)
         parts = join_parts(step=self.step, protocol=self.protocol, unsent=self.unsent, turn=turn)
         return state_to_bytes(freeze(parts))
 
@@ -59,11 +63,13 @@ class Memory:
     def from_bytes(cls, raw: bytes, version: int) -> Memory:
         """Read what `to_bytes` wrote; FederatedError INVALID_VALUE for anything else."""
         parts = state_from_bytes(raw)
-        turn = part_of(parts, "turn").get("next")
+        beside = part_of(parts, "turn")
+        turn, withdrawn = beside.get("next"), beside.get("withdrawn")
         if turn is None:
             raise invalid_value("these bytes are no memory of a run")
         step, protocol, unsent = (part_of(parts, owner) for owner in ("step", "protocol", "unsent"))
-        return cls(step, protocol, unsent, turn.tobytes(), version)
+        left_out = b"" if withdrawn is None else withdrawn.tobytes()
+        return cls(step, protocol, unsent, turn.tobytes(), left_out, version)
 
 
 NO_MEMORY = Memory()

@@ -1,15 +1,17 @@
 """The texts of a column, as the words that they have: read once, beside rows that know them by their hash.
 
 What always holds: a text that no row has which an answer may be about leaves no trace; whose it is nobody is
-told here. Two texts are told apart, as two levels are, wherever their hashes differ. What is not UTF-8 (of a
-database without an encoding) has no words.
+told here. Two texts are told apart wherever their hashes differ, and nobody makes one up that has the hash of
+another's. What is not of the database's encoding, or not UTF-8 of one without, has no words.
 """
 
 from __future__ import annotations
 
+import codecs
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -23,6 +25,9 @@ _HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _ROW = struct.Struct(">hiqi")
 """The number of fields, 2; the size of a hash, 8, and the hash; how long the text is, whose bytes follow."""
 
+_LONGEST_NAME = 64
+"""Bytes of an encoding's name, at most."""
+
 _TRAILER = struct.pack(">h", -1)
 
 
@@ -35,16 +40,18 @@ class KnownTexts:
 
     @classmethod
     def read(cls, copied: Iterable[bytearray], column: Vector) -> KnownTexts:
-        """Read a binary COPY of hashes, rising, and texts; column: the bits of the hashes that rows have."""
+        """Read the name of an encoding, a zero byte, and a binary COPY of hashes, rising, and texts; column:
+        the bits of the hashes that rows have."""
         wanted = _distinct(column)
         found: list[int] = []
 
         def texts() -> Iterator[str]:
-            for number, raw in _parse(copied):
+            codec, rows = _named(copied)
+            for number, raw in _parse(rows):
                 place = int(np.searchsorted(wanted, number))
                 if place < wanted.size and int(wanted[place]) == number:
                     found.append(number)
-                    yield _decoded(raw)
+                    yield _decoded(raw, codec)
 
         bags = Bags.of(texts())
         return cls(np.array(found, dtype=np.int64), bags)
@@ -64,11 +71,24 @@ def _distinct(column: Vector) -> Codes:
     return np.unique(np.concatenate([*found, np.empty(0, dtype=np.int64)]))
 
 
-def _decoded(raw: bytes) -> str:
+def _decoded(raw: bytes, codec: str) -> str:
     try:
-        return raw.decode()
+        return raw.decode(codec)
     except UnicodeDecodeError:
         return ""
+
+
+def _named(copied: Iterable[bytearray]) -> tuple[str, Iterator[bytearray]]:
+    """Return the name of the encoding, and the chunks behind it; ValueError where there is none."""
+    chunks, begun = iter(copied), bytearray()
+    for chunk in chunks:
+        begun += chunk
+        name, ends, rest = begun.partition(b"\0")
+        if ends and name.isascii():
+            return codecs.lookup(name.decode("ascii")).name, chain([rest], chunks)
+        if len(begun) > _LONGEST_NAME:
+            break
+    raise ValueError("not a binary COPY of texts")
 
 
 def _parse(copied: Iterable[bytearray]) -> Iterator[tuple[int, bytes]]:

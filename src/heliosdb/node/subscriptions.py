@@ -207,7 +207,7 @@ def _make_own(
     connection: Connection, offer: Offer, content: Content, key: MemoryKey
 ) -> tuple[Content, UUID | None]:
     """Put the node's own numbers in the place of a version's, and say of which run; as delivered and None
-    where the node has none, or cannot read its own."""
+    where the node has none, cannot read its own, or has one that does not fit what was delivered."""
     stored = find_personal(connection, offer)
     if stored is None:
         return content, None
@@ -220,8 +220,14 @@ def _make_own(
         )
         return content, None
     arrays = state_to_bytes(part.prediction.arrays) if part.prediction.arrays else b""
-    text = json.dumps(prediction, allow_nan=False).encode()
-    return replace(content, prediction=text, arrays=arrays), stored.run
+    own = replace(content, prediction=json.dumps(prediction).encode(), arrays=arrays)
+    # What was delivered is sound, and of other inputs, it may be: its coordinator knows the run's name.
+    if (failure := find_failure(own)) is not None:
+        log.error(
+            "subscription %s: version %s without its own part: %s", offer.subscription, offer.version, failure
+        )
+        return content, None
+    return own, stored.run
 
 
 def _proof(received: ReceivedDelivery) -> catalog.Proof:

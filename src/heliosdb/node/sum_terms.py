@@ -23,6 +23,7 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.wording import counted
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.privacy.neighbours import most_curious
+from heliosdb.privacy.ring import LEAST_RANGE, Word
 from heliosdb.privacy.shares import LARGEST_VALUE, Cohort, noise_unit
 
 _LARGEST_SENSITIVITY = 1024.0
@@ -125,6 +126,12 @@ def check_rounded(task: Task, step: Step) -> None:
         raise invalid_value("values with shares of noise are not rounded before they are added up")
     if protocol(summing.protocol).is_open or step.gathers != "rule":
         raise invalid_value("nothing is rounded to a lattice but hidden updates")
+    # With shares of noise nothing is refused for what rows say.
+    fraction = summing.fraction if privacy is None else None
+    if fraction is not None and Word(fraction).largest(summing.nodes) < LEAST_RANGE:
+        raise invalid_value(
+            f"{fraction} bits behind the point leave too few before it for {counted(summing.nodes, 'node')}"
+        )
 
 
 def check_willing(task: Task, site: SumSite) -> None:

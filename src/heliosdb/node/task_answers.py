@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from heliosdb.algorithms.own_model import OWN
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.catalog.row_sets import StoredRowSets
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import RunId, WorkspaceName
-from heliosdb.domain.state import state_to_bytes
+from heliosdb.domain.state import NO_STATE, State, state_to_bytes
 from heliosdb.domain.task import Task
 from heliosdb.node.admission import Admission
 from heliosdb.node.consenting import Consents, check_consent_can_be_asked
@@ -267,7 +268,8 @@ class TaskAnswers:
     async def _answer_plainly(
         self, received: ReceivedTask, dataset: SharedDataset, before: Before, request: TableRequest
     ) -> SealedUpdate:
-        kept = state_to_bytes(before.memory.step) if before.memory.step else b""
+        step = _kept_for(request.admission, before.memory)
+        kept = state_to_bytes(step) if step else b""
         for _ in range(_ATTEMPTS):
             stored = None
             if request not in self._settled:
@@ -330,6 +332,13 @@ class TaskAnswers:
         self._settled.move_to_end(request)
         if len(self._settled) > _MOST_SETTLED:
             self._settled.popitem(last=False)
+
+
+def _kept_for(admission: Admission, memory: Memory) -> State:
+    """What a computation of the run has kept; nothing of a model of the node's own that has learned from
+    somebody who was withdrawn since: that would outlast the run."""
+    is_of_others = OWN in memory.step and memory.withdrawn != admission.withdrawn_digest
+    return NO_STATE if is_of_others else memory.step
 
 
 def _plain_rows(

@@ -159,6 +159,10 @@ NARROW = Ring(limbs=2, fraction=64)
 FRACTIONS = range(57)
 """Bits behind the point that numbers of one word may have."""
 
+LEAST_RANGE = 2.0**30
+"""So large at least may numbers of one word be that are no noised ones: what is larger is refused, and a
+number of rows is none such."""
+
 MOST_WIDE = 4_096
 """So many numbers at most are put as wide ones: 272 bytes each."""
 

@@ -13,9 +13,9 @@ from heliosdb.node.read_texts import KnownTexts
 HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 
 
-def _copy(*rows: tuple[int, bytes]) -> bytes:
+def _copy(*rows: tuple[int, bytes], codec: str = "utf-8") -> bytes:
     body = b"".join(struct.pack(">hiqi", 2, 8, number, len(text)) + text for number, text in rows)
-    return HEADER + body + struct.pack(">h", -1)
+    return codec.encode() + b"\0" + HEADER + body + struct.pack(">h", -1)
 
 
 def _column(*hashes: int) -> np.ndarray:
@@ -48,7 +48,17 @@ def test_what_is_not_utf_8_has_no_words() -> None:
     assert KnownTexts.read([bytearray(_copy((1, b"\xff\xfe fever")))], column).bags.words == ()
 
 
-@pytest.mark.parametrize("raw", [b"", HEADER, _copy((1, b"fever"))[:-3], b"x" * 40, _copy() + b"x"])
+def test_texts_are_of_the_encoding_that_is_named() -> None:
+    raw = _copy((1, "Müde".encode("cp1252")), (2, b"fever\x81"), codec="cp1252")
+    bags = KnownTexts.read([bytearray(raw)], _column(1, 2)).bags
+
+    assert (bags.texts, bags.words) == (2, ("müde".encode(),))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", HEADER, b"utf-8\0" + HEADER, _copy((1, b"fever"))[:-3], b"x" * 400, b"x" * 40, _copy() + b"x"],
+)
 def test_what_is_no_copy_of_texts_is_an_error(raw: bytes) -> None:
     with pytest.raises(ValueError, match="not a binary COPY of texts"):
         KnownTexts.read([bytearray(raw)], _column(1))

@@ -7,17 +7,32 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.steps import PERSONALIZE
+from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.personal import StoredPersonal
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
+from heliosdb.domain.ids import (
+    ModelName,
+    NodeName,
+    RoundNumber,
+    RunId,
+    SubscriptionName,
+    VersionKey,
+    WorkspaceName,
+)
+from heliosdb.domain.personal import PersonalPart
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
+from heliosdb.domain.task import TaskKey
 from heliosdb.node import subscriptions as node_subscriptions
 from heliosdb.node.database import Database
 from heliosdb.node.memory import MemoryKey
@@ -54,6 +69,36 @@ def with_encoding(**changes: object) -> dict[str, Any]:
     encoding = json.loads(json.dumps(ENCODED["encoding"]))
     encoding["columns"][1] |= changes
     return ENCODED | {"encoding": encoding}
+
+
+OWN_KEY = TaskKey(
+    WorkspaceName("clinics"), RunId(UUID(int=7)), RoundNumber(3), 0, PERSONALIZE, NodeName("north")
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "is_taken"),
+    [({}, True), ({"slopes": [0.1, -2.0, 3.0]}, False), ({"intercept": float("nan")}, False)],
+    ids=["of this version", "of other inputs", "no number"],
+)
+def test_an_own_part_that_does_not_fit_the_version_does_not_take_its_place(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], is_taken: bool
+) -> None:
+    """Of a run its coordinator may deliver what it likes: another encoding would score its rows by other
+    numbers."""
+    key, delivered = MemoryKey(b"s" * 32), content(LINEAR)
+    part = PersonalPart("ditto", Prediction("linear", LINEAR | {"intercept": 9.0} | own), {})
+    told = {"way": "ditto", "kind": "linear", "content": dict(part.prediction.content), "figures": {}}
+    raw = state_to_bytes(make_state(content=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)))
+    monkeypatch.setattr(PersonalPart, "to_bytes", lambda _: raw)
+    stored = StoredPersonal(OWN_KEY.run, OWN_KEY.round, key.seal_personal(part, OWN_KEY))
+    monkeypatch.setattr(node_subscriptions, "find_personal", lambda *_: stored)
+    offer = cast(Offer, SimpleNamespace(node="north", workspace="clinics", subscription="s", version=1))
+
+    made, run = node_subscriptions._make_own(cast(Connection, None), offer, delivered, key)
+
+    assert run == (OWN_KEY.run if is_taken else None)
+    assert json.loads(made.prediction)["intercept"] == (9.0 if is_taken else 0.25)
 
 
 @pytest.mark.parametrize("prediction", [LINEAR, ENCODED], ids=["numbers", "levels"])
