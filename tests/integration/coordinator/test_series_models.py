@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from heliosdb.domain.state import state_from_bytes
 from heliosdb.scoring.kinds import find_kind
+from tests.integration.coordinator.network_support import NODES, trained
 from tests.integration.coordinator.support import (
     MODEL,
     WORKSPACE,
@@ -21,7 +22,6 @@ from tests.integration.coordinator.support import (
     create_model,
     create_workspace,
 )
-from tests.integration.coordinator.test_neural_networks import NODES, trained
 
 pytestmark = [
     pytest.mark.usefixtures("forked_with_torch"),

@@ -143,7 +143,7 @@ async def test_under_a_budget_no_memory_is_asked_for_whose_end_would_tell_how_ma
 async def test_a_limit_too_small_for_one_block_is_named_before_a_row_is_read(
     cluster: Cluster, federated_database: str, federation: Federation
 ) -> None:
-    features = tuple(f"x{number}" for number in range(1, 301))
+    features = tuple(f"x{number}" for number in range(1, 701))
     create_wide(cluster, federated_database, 10, features)
     config = federation.node_config(cluster, federated_database, max_memory_gb=0.25)
     task = replace(
