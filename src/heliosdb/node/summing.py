@@ -125,11 +125,6 @@ def say_message(task: Task, memory: Memory, site: SumSite) -> Said:
     return Said(_of_shape(task, answer), kept, turn)
 
 
-def before_of(task: Task, memory: Memory, site: SumSite) -> Before:
-    """What there is before anything is computed; FederatedError as `prepare`."""
-    return Before(memory, None if is_open(task) else prepare(task, memory, site))
-
-
 def prepare(task: Task, memory: Memory, site: SumSite) -> Ready:
     """Everything of the message with the vector but the vector, whatever that will be; FederatedError where
     the protocol cannot carry one of the task's."""

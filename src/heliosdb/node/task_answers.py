@@ -48,7 +48,7 @@ from heliosdb.node.policy import (
 from heliosdb.node.requests import choose_dataset, computing_limits, make_table_request
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.sum_terms import SumSite, check_willing
-from heliosdb.node.summing import Before, before_of, is_message, is_open, say_message
+from heliosdb.node.summing import Before, is_message, is_open, prepare, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.node.watch import computing, note_charge, passing_door
 from heliosdb.transport.messages import ReceivedTask
@@ -165,9 +165,10 @@ class TaskAnswers:
         memory = await self._recall(received, found)
         if is_message(task):
             return await self._answer_message(received, dataset, memory)
-        before = Before(memory)
+        ready = None
         if not is_open(task):
-            before = await asyncio.to_thread(before_of, task, memory, self._rules.signatory)
+            ready = await asyncio.to_thread(prepare, task, memory, self._rules.signatory)
+        before = Before(memory, ready)
         admission = self._consents.recall(task, dataset)
         if admission is None:
             admission = await self._admit(task, dataset)

@@ -23,9 +23,9 @@ from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Scaling
 from heliosdb.parts.algorithms import ConvolutionSettings
 from heliosdb.privacy.mechanisms import Lattice
-from heliosdb.scoring.kinds import find_kind
 from heliosdb.scoring.network import HIDDEN
 from heliosdb.scoring.soundness import check_version, find_fault
+from tests.support.network_predictions import check_predictions
 from tests.support.runs import RUN, with_options
 
 SHAPES = [
@@ -79,23 +79,7 @@ def test_what_pytorch_computes_is_what_numpy_predicts(
 ) -> None:
     network = made(image, beside, options)
     parameters, rows = numbers(network), some_rows(network)
-    found = by_torch(network, parameters, rows).numpy()
-    ours = network.sums(parameters, rows)
-    if ours.shape != found.shape:
-        found = found[:, 1:] - found[:, :1]
-    assert ours == pytest.approx(found, abs=1e-5)
-    inputs = network.inputs
-    scaling = Scaling((1.0,) * inputs, (2.0,) * inputs, 3.0, 4.0)
-    prediction = network.predict(parameters, scaling)
-    told = find_kind(prediction.kind)(prediction.content, prediction.arrays, 2.0 * rows + 1.0)
-    match prediction.content["link"]:
-        case "identity":
-            assert told == pytest.approx(3.0 + 4.0 * found[:, 0], abs=1e-4)
-        case "logistic":
-            assert told == pytest.approx(1.0 / (1.0 + np.exp(-found[:, 0])), abs=1e-5)
-        case _:
-            shares = np.exp(found) / np.exp(found).sum(axis=1, keepdims=True)
-            assert told == pytest.approx(shares, abs=1e-5)
+    check_predictions(network, parameters, rows, by_torch(network, parameters, rows).numpy())
 
 
 @OF_EVERY_SHAPE
